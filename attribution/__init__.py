@@ -1,0 +1,1 @@
+"""The measuring verbs: everything that needs the model."""

@@ -1,0 +1,157 @@
+"""Effects: the sparse result that every method returns.
+
+One entry per example and node. Sign: positive means that the metric rises when the node takes its patch value.
+Unit: the metric's. Nothing is averaged: effects are per example and position.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+KINDS: Final = ("feature", "error", "token")
+SIGN: Final = "positive: the metric rises when the node takes its patch value"
+SCHEMA_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of nodes as columns of equal length, sorted by example, site, position, kind and index.
+
+    Attributes:
+        method, metric, unit, error_mode, patch_value: what was measured, and how.
+        sites: names of the sites in the order of the forward pass; `site` holds places in it.
+        kind: place in `KINDS`. `index` is the feature's, -1 for errors and tokens.
+        clean, patch: the node's two values: activation of a feature, L2 norm of an error, id of a token.
+        effect: in units of the metric (for `activation_difference`, of the activation).
+        total_effect: m(everything at its patch value) − m(clean), per example.
+        residual: per example, what `residual_law` says; None where the method has no such law.
+    """
+
+    method: str
+    metric: str
+    unit: str
+    error_mode: str
+    patch_value: str
+    sites: tuple[str, ...]
+    example: np.ndarray
+    site: np.ndarray
+    position: np.ndarray
+    kind: np.ndarray
+    index: np.ndarray
+    clean: np.ndarray
+    patch: np.ndarray
+    effect: np.ndarray
+    clean_metric: np.ndarray
+    total_effect: np.ndarray
+    residual: np.ndarray | None
+    residual_law: str
+
+    def __len__(self) -> int:
+        return len(self.effect)
+
+    def where(self, chosen: np.ndarray) -> "NodeColumns":
+        """The columns of some nodes, as a mapping from name to array; `chosen` is a mask or an index."""
+        return {name: getattr(self, name)[chosen] for name in _COLUMNS}
+
+    def of_kind(self, kind: str) -> np.ndarray:
+        """Mask of the nodes of one kind."""
+        return self.kind == KINDS.index(kind)
+
+    def at(self, site: str) -> np.ndarray:
+        """Mask of the nodes at one site."""
+        if site not in self.sites:
+            raise LookupError(f"No effects at {site!r}. Sites: {', '.join(self.sites)}.")
+        return self.site == self.sites.index(site)
+
+    def table(self) -> pa.Table:
+        """One row per example and node, names in words; what was measured is in the table's metadata."""
+        columns = {
+            "example": self.example,
+            "site": pa.DictionaryArray.from_arrays(pa.array(self.site), pa.array(self.sites, pa.string())),
+            "position": self.position,
+            "kind": pa.DictionaryArray.from_arrays(pa.array(self.kind), pa.array(KINDS)),
+            "index": self.index,
+            "clean": self.clean,
+            "patch": self.patch,
+            "effect": self.effect,
+            "method": _repeated(self.method, len(self)),
+            "error_mode": _repeated(self.error_mode, len(self)),
+        }
+        about: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "method": self.method,
+            "metric": self.metric,
+            "unit": self.unit,
+            "sign": SIGN,
+            "error_mode": self.error_mode,
+            "patch_value": self.patch_value,
+            "sites": self.sites,
+            "clean_metric": self.clean_metric.tolist(),
+            "total_effect": self.total_effect.tolist(),
+            "residual": None if self.residual is None else self.residual.tolist(),
+            "residual_law": self.residual_law,
+        }
+        return pa.table(columns).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
+
+    def write_parquet(self, path: str | Path) -> None:
+        """Write `table()` to a Parquet file."""
+        pq.write_table(self.table(), path, compression="zstd")
+
+    @classmethod
+    def read_parquet(cls, path: str | Path) -> "Effects":
+        """Read what `write_parquet` wrote."""
+        table = pq.read_table(path)
+        metadata = (table.schema.metadata or {}).get(b"jumpwire")
+        if metadata is None:
+            raise ValueError(f"{path}: not an effects file of jumpwire (no 'jumpwire' metadata).")
+        about = json.loads(metadata)
+        if about["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"{path}: schema version {about['schema_version']}; this version reads {SCHEMA_VERSION}.")
+
+        def codes(name: str, names: Sequence[str]) -> np.ndarray:
+            place = {n: i for i, n in enumerate(names)}
+            return np.array([place[v] for v in table[name].to_pylist()], dtype=np.int8 if names is KINDS else np.int16)
+
+        sites = tuple(about["sites"])
+        return cls(
+            **{key: about[key] for key in ("method", "metric", "unit", "error_mode", "patch_value")},
+            sites=sites,
+            site=codes("site", sites),
+            kind=codes("kind", KINDS),
+            **{name: table[name].to_numpy() for name in _COLUMNS if name not in ("site", "kind")},
+            clean_metric=np.array(about["clean_metric"]),
+            total_effect=np.array(about["total_effect"]),
+            residual=None if about["residual"] is None else np.array(about["residual"]),
+            residual_law=about["residual_law"],
+        )
+
+
+NodeColumns = dict[str, np.ndarray]
+_COLUMNS: Final = ("example", "site", "position", "kind", "index", "clean", "patch", "effect")
+_TYPES: Final = {
+    "example": np.int32,
+    "site": np.int16,
+    "position": np.int32,
+    "kind": np.int8,
+    "index": np.int32,
+    "clean": np.float64,
+    "patch": np.float64,
+    "effect": np.float64,
+}
+
+
+def joined(parts: Sequence[NodeColumns]) -> NodeColumns:
+    """Columns of several parts as one set, in the order that `Effects` keeps."""
+    whole = {n: np.concatenate([np.asarray(p[n], t) for p in parts]) for n, t in _TYPES.items()}
+    order = np.lexsort([whole[n] for n in ("index", "kind", "position", "site", "example")])
+    return {name: column[order] for name, column in whole.items()}
+
+
+def _repeated(word: str, count: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int8)), pa.array([word]))

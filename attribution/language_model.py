@@ -1,0 +1,236 @@
+"""The only file that knows TransformerLens: load a model, name its sites, run it whole or from a layer.
+
+Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x) and a `HookedTransformer` (3.9). Both are
+met through what they share: `hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. No hook is installed here;
+`splice.py` does that.
+"""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+ENTRY: Final = "blocks.0.hook_resid_pre"
+"""The residual stream that enters the first block: where tokens act."""
+
+_CLASSIC_NAME = re.compile(
+    r"hook_embed|blocks\.\d+\.(hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)"
+    r"|attn\.hook_(q|k|v|z|pattern|result)|mlp\.hook_(pre|post))"
+)
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """What the model passed to one block besides the hidden state: masks, rotary tables, positions."""
+
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+    def for_rows(self, rows: Int[Tensor, " row"]) -> "BlockCall":
+        """The same arguments with batch axes indexed by `rows`; a batch axis of length 1 is expanded."""
+        return BlockCall(
+            tuple(_take_rows(a, rows) for a in self.arguments),
+            {k: _take_rows(v, rows) for k, v in self.keywords.items()},
+        )
+
+
+def _take_rows(value: Any, rows: Tensor) -> Any:
+    if isinstance(value, Tensor) and value.ndim >= 2:
+        return value.expand(len(rows), *value.shape[1:]) if value.shape[0] == 1 else value[rows]
+    if isinstance(value, tuple):
+        return tuple(_take_rows(v, rows) for v in value)
+    return value
+
+
+@final
+class LanguageModel:
+    """A TransformerLens model with canonical site names and a way to run from any layer.
+
+    Sites are named as HookedTransformer names them (`blocks.3.hook_mlp_out`); a bridge's own names
+    (`blocks.3.mlp.hook_out`) resolve to these.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any = None, *, name: str | None = None) -> None:
+        missing = [a for a in ("hook_dict", "blocks", "unembed", "cfg") if not hasattr(model, a)]
+        if missing:
+            raise TypeError(
+                f"{type(model).__name__} is not a TransformerLens model: it has no {', '.join(missing)}. "
+                "Give a HookedTransformer or a TransformerBridge, or call LanguageModel.load(name_or_folder)."
+            )
+        self.module: Any = model.eval()
+        self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
+        self.name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
+        self._names_of_hook: dict[int, list[str]] = {}
+        for hook_name, hook in self.module.hook_dict.items():
+            names = self._names_of_hook.setdefault(id(hook), [])
+            names += [n for n in (hook_name, getattr(hook, "name", None)) if n and n not in names]
+
+    @classmethod
+    def load(
+        cls, name_or_folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> "LanguageModel":
+        """A model by TransformerLens or Hugging Face name, or from a local Hugging Face folder (offline)."""
+        from transformer_lens.model_bridge import TransformerBridge
+
+        folder = Path(name_or_folder)
+        if not folder.is_dir():
+            looks_local = folder.is_absolute() or str(name_or_folder).startswith((".", "~"))
+            if looks_local:
+                raise FileNotFoundError(f"{folder} is not a folder. Give a Hugging Face folder or a model name.")
+            bridge = TransformerBridge.boot_transformers(str(name_or_folder), device=device, dtype=dtype)
+            return cls(bridge, name=str(name_or_folder))
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        bridge = TransformerBridge.boot_transformers(
+            str(folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype
+        )
+        return cls(bridge, tokenizer, name=folder.resolve().name)
+
+    @property
+    def is_bridge(self) -> bool:
+        return hasattr(self.module, "original_model")
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.module.blocks)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.module.cfg.d_model)
+
+    @property
+    def d_vocab(self) -> int:
+        return int(self.module.cfg.d_vocab)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token id that opens a sequence, or None where the model has none."""
+        return getattr(self.tokenizer, "bos_token_id", None)
+
+    def hook_names(self) -> list[str]:
+        """Canonical names of every hook of the model, without aliases."""
+        return [_canonical(names) for names in self._names_of_hook.values()]
+
+    def resolve(self, name: str) -> str:
+        """The canonical name of a hook; an unknown one is a LookupError that lists the near matches."""
+        hook = self.module.hook_dict.get(name)
+        if hook is not None:
+            return _canonical(self._names_of_hook[id(hook)])
+        known = sorted({n for names in self._names_of_hook.values() for n in names})
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+        hint = f"Near matches: {', '.join(near)}." if near else f"Some hooks: {', '.join(known[:8])}, ..."
+        raise LookupError(f"The model has no site {name!r}. {hint}")
+
+    def hook_point(self, site: str) -> nn.Module:
+        """The module whose output is the activation at a site."""
+        return self.module.hook_dict[self._any_key(self.resolve(site))]
+
+    def _any_key(self, canonical: str) -> str:
+        for names in self._names_of_hook.values():
+            if canonical in names:
+                return next(n for n in names if n in self.module.hook_dict)
+        raise AssertionError(canonical)
+
+    def refuse_unsound(self, site: str) -> None:
+        """A write at `hook_resid_mid` of a bridge reaches LN2 and the MLP but not the skip path: refuse it."""
+        if self.is_bridge and site.endswith("hook_resid_mid"):
+            raise ValueError(
+                f"{site!r} cannot be spliced on a TransformerBridge: a write there misses the skip path, so "
+                f"patching would be wrong while the gradient looks right. Splice "
+                f"{site.replace('hook_resid_mid', 'hook_attn_out')!r} instead, or use a HookedTransformer."
+            )
+
+    def logits(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocab"]:
+        """One plain forward. Right padding needs no mask: attention is causal."""
+        if self.is_bridge:
+            return self.module(ids, use_cache=False)
+        # HookedTransformer guesses a mask from the padding token when its tokenizer pads on the left.
+        guesses_mask = getattr(self.tokenizer, "padding_side", "right") == "left"
+        return self.module(ids, attention_mask=torch.ones_like(ids) if guesses_mask else None)
+
+    def run_blocks(
+        self,
+        hidden: Float[Tensor, "row pos d_model"],
+        first_block: int,
+        calls: Sequence[BlockCall],
+    ) -> Float[Tensor, "row pos d_model"]:
+        """Run the blocks from `first_block` on, each with what an earlier whole run passed to it (`calls`)."""
+        for block, call in zip(list(self.module.blocks)[first_block:], calls, strict=True):
+            output = block(hidden, *call.arguments, **call.keywords)
+            hidden = output[0] if isinstance(output, tuple) else output
+        return hidden
+
+    def head(self, hidden: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos vocab"]:
+        """Final norm, unembedding and soft cap: from the last residual stream to logits."""
+        norm = getattr(self.module, "ln_final", None)
+        logits = self.module.unembed(hidden if norm is None else norm(hidden))
+        cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
+        return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Parameters need no gradient inside, and are given back as they were."""
+        parameters = list(self.module.parameters())
+        before = [p.requires_grad for p in parameters]
+        try:
+            for p in parameters:
+                p.requires_grad_(False)
+            yield
+        finally:
+            for p, needed in zip(parameters, before, strict=True):
+                p.requires_grad_(needed)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a prompt, opened by BOS where the model has one."""
+        if self.tokenizer is None:
+            raise ValueError("The model has no tokenizer: give token ids (clean_ids, patch_ids) instead of text.")
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids if self.bos_id is None else [self.bos_id, *ids]
+
+    def token_text(self, token_id: int) -> str:
+        """One token as a person reads it."""
+        return str(token_id) if self.tokenizer is None else self.tokenizer.decode([token_id])
+
+    def digest(self) -> str:
+        """sha256 over every parameter's and buffer's name, dtype, shape and bytes."""
+        sha = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return sha.hexdigest()
+
+
+def layer_of(site: str) -> int:
+    """The block a site lies in; a site outside every block cannot be spliced."""
+    match = re.match(r"blocks\.(\d+)\.", site)
+    if match is None:
+        raise ValueError(
+            f"{site!r} lies in no block and cannot be spliced. The embedding is {ENTRY!r}; "
+            "every other site is named blocks.<layer>...."
+        )
+    return int(match.group(1))
+
+
+def _canonical(names: Sequence[str]) -> str:
+    classic = [n for n in names if _CLASSIC_NAME.fullmatch(n)]
+    return (classic or list(names))[0]

@@ -1,0 +1,223 @@
+"""The way every method goes: batches of pairs -> clean runs and changes -> scores of nodes -> Effects."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attribution.effects import KINDS, Effects, NodeColumns, joined
+from attribution.metric import Metric, OnLogits
+from attribution.patch_values import Changes, PatchValue
+from attribution.prompt_pairs import PairBatch, PromptPairs
+from attribution.recording import FeatureChange, Recording
+from attribution.saes import Frame
+from attribution.splice import TOKENS, ErrorMode, SplicedModel
+
+Progress = Callable[[float], None]
+"""Is told the share of the work that is done, from 0 to 1."""
+
+
+def silent(_share: float) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One batch of pairs, ready to be scored: clean runs, and the change of every node."""
+
+    spliced: SplicedModel
+    batch: PairBatch
+    error_mode: ErrorMode
+    metric: OnLogits
+    clean: Recording
+    clean_metric: Float[Tensor, " row"]
+    changes: Changes
+    progress: Progress
+
+    @property
+    def total_effect(self) -> Float[Tensor, " row"]:
+        """m(everything at its patch value) − m(clean)."""
+        return self.changes.metric - self.clean_metric.detach()
+
+    def error_change(self, site: str) -> Float[Tensor, "row pos width"] | None:
+        """Patch error minus clean error of a site; None in `zero` mode, which has no errors."""
+        new, old = self.changes.errors.get(site), self.clean.sites[site].error
+        return None if new is None or old is None else new - old
+
+    def feature_directions(
+        self, site: str, change: FeatureChange, frame: Frame | None = None
+    ) -> Float[Tensor, "changed width"]:
+        """What the site's output gains per unit of each changed feature, by default under the clean run's frame."""
+        frame = frame or self.clean.sites[site].frame
+        directions = self.spliced.saes[site].W_dec[change.index]
+        return directions if frame is None else frame.scale[change.row, change.pos] * directions
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A method's answer for one batch: effects of features, errors and tokens, and the residual of its law."""
+
+    features: Mapping[str, tuple[FeatureChange, Float[Tensor, " changed"]]]
+    errors: Mapping[str, Float[Tensor, "row pos"]] = field(default_factory=dict)
+    tokens: Float[Tensor, "row pos"] | None = None
+    residual: Float[Tensor, " row"] | None = None
+
+    def sum_of_sources(self, situation: Situation) -> Float[Tensor, " row"]:
+        """Σ of the effects of source nodes, those that no other node determines: see `SOURCES`."""
+        total = torch.zeros_like(situation.total_effect)
+        if self.tokens is not None:
+            total = total + self.tokens.sum(-1)
+        if self.tokens is None or situation.error_mode in ("frozen", "path"):
+            for effect in self.errors.values():
+                total = total + effect.sum(-1)
+        if self.tokens is None:
+            for change, effect in self.features.values():
+                total = total.index_add(0, change.row, effect.to(total.dtype))
+        return total
+
+
+SOURCES = "total effect − Σ effects of the source nodes: tokens, in frozen and path mode also errors"
+"""Sources of a run: what no upstream node determines. With zero or mean patch values every node is one."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is run by `measure`: its name, its scores for a batch, and what it needs."""
+
+    name: str
+    score: Callable[[Situation], Scores]
+    error_modes: tuple[ErrorMode, ...]
+    residual_law: str
+    with_gradients: bool = False
+    unit: str | None = None
+
+
+def measure(
+    method: Method,
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    *,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    batch_size: int,
+    progress: Progress,
+) -> Effects:
+    """Run a method over all pairs. Arguments are checked before the first forward."""
+    if error_mode not in method.error_modes:
+        raise ValueError(
+            f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
+            f"{', '.join(method.error_modes)}."
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    pairs.check_vocabulary(spliced.model.d_vocab)
+    sites = (TOKENS, *spliced.sites)
+    parts: list[NodeColumns] = []
+    per_example: list[tuple[np.ndarray, ...]] = []
+    done = 0
+    for batch in pairs.batches(batch_size, spliced.model.device):
+        share = len(batch.example) / len(pairs)
+        start = done / len(pairs)
+        situation = _prepare(
+            method,
+            spliced,
+            batch,
+            metric,
+            error_mode,
+            patch_value,
+            lambda within, start=start, share=share: progress(start + within * share),
+        )
+        scores = method.score(situation)
+        parts += _columns(situation, scores, sites)
+        residual = scores.residual
+        per_example.append(
+            tuple(
+                _numpy(v)
+                for v in (
+                    situation.clean_metric,
+                    situation.total_effect,
+                    torch.zeros_like(situation.total_effect) if residual is None else residual,
+                )
+            )
+        )
+        has_residual = residual is not None
+        done += len(batch.example)
+        progress(done / len(pairs))
+    clean_metric, total_effect, residuals = (np.concatenate(v) for v in zip(*per_example, strict=True))
+    return Effects(
+        method=method.name,
+        metric=metric.name,
+        unit=method.unit or metric.unit,
+        error_mode=error_mode,
+        patch_value=patch_value.name,
+        sites=sites,
+        **joined(parts),
+        clean_metric=clean_metric,
+        total_effect=total_effect,
+        residual=residuals if has_residual else None,
+        residual_law=method.residual_law,
+    )
+
+
+def _prepare(
+    method: Method,
+    spliced: SplicedModel,
+    batch: PairBatch,
+    metric: Metric,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    progress: Progress,
+) -> Situation:
+    # Path methods start from the bare model's run: their errors move from its errors to the patch run's.
+    mode_of_ends: ErrorMode = "live" if error_mode == "path" else error_mode
+    clean = spliced.record(batch.clean_ids, batch.last, mode_of_ends, with_gradients=method.with_gradients)
+    with torch.set_grad_enabled(method.with_gradients):
+        bound = metric.bind(clean.logits, batch)
+        clean_metric = bound(clean.logits, batch)
+    if clean_metric.shape != batch.last.shape:
+        raise ValueError(
+            f"Metric {metric.name!r} returned shape {tuple(clean_metric.shape)}; it must give one number a row, "
+            f"shape ({len(batch.last)},)."
+        )
+    with torch.no_grad():
+        changes = patch_value(spliced, batch, clean, bound, error_mode)
+    return Situation(spliced, batch, error_mode, bound, clean, clean_metric, changes, progress)
+
+
+def _columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> list[NodeColumns]:
+    example = situation.batch.example
+    parts: list[NodeColumns] = []
+    for site, (change, effect) in scores.features.items():
+        parts.append(
+            _part(sites.index(site), "feature", example[change.row], change.pos, change.index, change.old, change.new, effect)
+        )
+    for site, effect in scores.errors.items():
+        difference, old = situation.error_change(site), situation.clean.sites[site].error
+        assert difference is not None and old is not None
+        row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
+        norms = [torch.linalg.vector_norm(e[row, pos], dim=-1) for e in (old, situation.changes.errors[site])]
+        none = torch.full_like(row, -1)
+        parts.append(_part(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
+    if scores.tokens is not None:
+        old, new = situation.batch.clean_ids, situation.batch.patch_ids
+        row, pos = torch.nonzero(old != new, as_tuple=True)
+        none = torch.full_like(row, -1)
+        values = (old[row, pos], new[row, pos], scores.tokens[row, pos])
+        parts.append(_part(sites.index(TOKENS), "token", example[row], pos, none, *values))
+    return parts
+
+
+def _part(site: int, kind: str, *columns: Tensor) -> NodeColumns:
+    names = ("example", "position", "index", "clean", "patch", "effect")
+    part = {name: _numpy(column) for name, column in zip(names, columns, strict=True)}
+    count = len(part["effect"])
+    return {**part, "site": np.full(count, site), "kind": np.full(count, KINDS.index(kind))}
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    detached = values.detach().cpu()
+    return detached.double().numpy() if detached.is_floating_point() else detached.numpy()

@@ -1,0 +1,185 @@
+"""Contrast pairs: a clean prompt and a patch prompt of equal token length, with answer and foil.
+
+The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from attribution.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """One pair, as token ids. `roles` names each position (BOS included) where a task knows its meaning."""
+
+    clean_ids: tuple[int, ...]
+    patch_ids: tuple[int, ...]
+    answer_id: int
+    foil_id: int
+    roles: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.clean_ids)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs padded on the right to one length. Rows may repeat an example.
+
+    `last` is each row's last real position, where a metric reads the logits. `real` marks positions that are
+    no padding. `example` is the row's index in its PromptPairs.
+    """
+
+    clean_ids: Int[Tensor, "row pos"]
+    patch_ids: Int[Tensor, "row pos"]
+    last: Int[Tensor, " row"]
+    answer_id: Int[Tensor, " row"]
+    foil_id: Int[Tensor, " row"]
+    example: Int[Tensor, " row"]
+
+    @property
+    def real(self) -> Bool[Tensor, "row pos"]:
+        positions = torch.arange(self.clean_ids.shape[1], device=self.last.device)
+        return positions <= self.last[:, None]
+
+    def rows(self, index: Int[Tensor, " chosen"]) -> "PairBatch":
+        """The batch of the chosen rows, in that order; a row may be chosen often."""
+        return PairBatch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class PromptPairs:
+    """A checked, ordered set of pairs."""
+
+    pairs: tuple[PromptPair, ...]
+
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise ValueError("No prompt pairs: there is nothing to measure.")
+        for row, pair in enumerate(self.pairs):
+            _check(row, pair)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __iter__(self) -> Iterator[PromptPair]:
+        return iter(self.pairs)
+
+    def __getitem__(self, index: int) -> PromptPair:
+        return self.pairs[index]
+
+    def head(self, count: int | None) -> "PromptPairs":
+        """The first `count` pairs; all for None."""
+        return self if count is None else PromptPairs(self.pairs[:count])
+
+    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
+        """Consecutive batches of at most `size` pairs, padded on the right."""
+        for start in range(0, len(self.pairs), size):
+            yield self._batch(range(start, min(start + size, len(self.pairs))), device)
+
+    def _batch(self, examples: range, device: torch.device | str) -> PairBatch:
+        chosen = [self.pairs[e] for e in examples]
+        width = max(map(len, chosen))
+
+        def padded(rows: Sequence[tuple[int, ...]]) -> Tensor:
+            return torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in rows], device=device)
+
+        def column(values: Sequence[int]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        return PairBatch(
+            clean_ids=padded([p.clean_ids for p in chosen]),
+            patch_ids=padded([p.patch_ids for p in chosen]),
+            last=column([len(p) - 1 for p in chosen]),
+            answer_id=column([p.answer_id for p in chosen]),
+            foil_id=column([p.foil_id for p in chosen]),
+            example=column(list(examples)),
+        )
+
+    def check_vocabulary(self, d_vocab: int) -> None:
+        """Every id must be one of the model's."""
+        for row, pair in enumerate(self.pairs):
+            ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id, pair.foil_id)
+            if not all(0 <= i < d_vocab for i in ids):
+                raise ValueError(
+                    f"Pair {row}: token id {next(i for i in ids if not 0 <= i < d_vocab)} is outside the "
+                    f"model's vocabulary of {d_vocab}. Were the ids made with another tokenizer?"
+                )
+
+    @classmethod
+    def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
+        """Read {"pairs": [{"clean", "patch", "answer", "wrong", ...}]}; ids, where given, win over text.
+
+        Optional keys: clean_ids, patch_ids (BOS included), answer_id, wrong_id, roles. Errors name the row.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: not valid JSON ({error}).") from error
+        if not isinstance(content, dict) or not isinstance(content.get("pairs"), list):
+            raise ValueError(f'{path}: expected {{"pairs": [...]}} at the top level.')
+        try:
+            pairs = cls(tuple(pair_from(row, entry, model) for row, entry in enumerate(content["pairs"])))
+            pairs.check_vocabulary(model.d_vocab)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return pairs
+
+
+def pair_from(row: int, entry: Mapping[str, Any], model: LanguageModel) -> PromptPair:
+    """One pair from a mapping with texts, ids or both; `row` names it in errors."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
+
+    def prompt(key: str) -> tuple[int, ...]:
+        if f"{key}_ids" in entry:
+            return tuple(map(int, entry[f"{key}_ids"]))
+        if key not in entry:
+            raise ValueError(f"Pair {row}: has neither {key!r} nor '{key}_ids'.")
+        ids = model.token_ids(entry[key])
+        _refuse_unknown(row, key, entry[key], ids, model)
+        return tuple(ids)
+
+    def word(key: str) -> int:
+        if f"{key}_id" in entry:
+            return int(entry[f"{key}_id"])
+        if key not in entry:
+            raise ValueError(f"Pair {row}: has neither {key!r} nor '{key}_id'.")
+        ids = model.token_ids(entry[key])[model.bos_id is not None :]
+        _refuse_unknown(row, key, entry[key], ids, model)
+        if len(ids) != 1:
+            raise ValueError(f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one.")
+        return ids[0]
+
+    roles = entry.get("roles")
+    return PromptPair(
+        prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
+    )
+
+
+def _refuse_unknown(row: int, key: str, text: str, ids: Sequence[int], model: LanguageModel) -> None:
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    if unknown is not None and unknown in ids and unknown != model.bos_id:
+        raise ValueError(f"Pair {row}: {key} {text!r} has a word the tokenizer does not know.")
+
+
+def _check(row: int, pair: PromptPair) -> None:
+    if not pair.clean_ids:
+        raise ValueError(f"Pair {row}: the clean prompt is empty.")
+    if len(pair.clean_ids) != len(pair.patch_ids):
+        raise ValueError(
+            f"Pair {row}: clean has {len(pair.clean_ids)} tokens and patch {len(pair.patch_ids)}; "
+            "positions can only be compared between prompts of equal length."
+        )
+    if pair.answer_id == pair.foil_id:
+        raise ValueError(f"Pair {row}: answer and wrong answer are the same token (id {pair.answer_id}).")
+    if pair.roles is not None and len(pair.roles) != len(pair.clean_ids):
+        raise ValueError(f"Pair {row}: {len(pair.roles)} roles for {len(pair.clean_ids)} tokens.")

@@ -1,0 +1,139 @@
+"""What one forward of a spliced model leaves behind: sparse features, errors, outputs, and what resuming needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.language_model import BlockCall
+from attribution.saes import Frame
+
+
+@dataclass(frozen=True)
+class SparseFeatures:
+    """The nonzero features of one site: value[n] stands at (row[n], pos[n], index[n]), sorted by those three."""
+
+    row: Int[Tensor, " active"]
+    pos: Int[Tensor, " active"]
+    index: Int[Tensor, " active"]
+    value: Float[Tensor, " active"]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, dense: Float[Tensor, "row pos d_sae"]) -> "SparseFeatures":
+        row, pos, index = torch.nonzero(dense, as_tuple=True)
+        rows, positions, d_sae = dense.shape
+        return cls(row, pos, index, dense[row, pos, index], (rows, positions, d_sae))
+
+    def dense(self) -> Float[Tensor, "row pos d_sae"]:
+        full = self.value.new_zeros(self.shape)
+        full[self.row, self.pos, self.index] = self.value
+        return full
+
+    def lookup(
+        self, row: Int[Tensor, " node"], pos: Int[Tensor, " node"], index: Int[Tensor, " node"]
+    ) -> Float[Tensor, " node"]:
+        """Values at the given places; 0 where a feature is inactive."""
+        _, positions, d_sae = self.shape
+        key, wanted = self.key(), (row * positions + pos) * d_sae + index
+        place = torch.searchsorted(key, wanted).clamp(max=max(len(key) - 1, 0))
+        if len(key) == 0:
+            return self.value.new_zeros(len(wanted))
+        return torch.where(key[place] == wanted, self.value[place], 0)
+
+    def block(self, number: int, of: int) -> "SparseFeatures":
+        """Rows of one of `of` equal consecutive blocks, counted from 0 again."""
+        rows = self.shape[0] // of
+        inside = (self.row >= number * rows) & (self.row < (number + 1) * rows)
+        return SparseFeatures(
+            self.row[inside] - number * rows,
+            self.pos[inside],
+            self.index[inside],
+            self.value[inside],
+            (rows, *self.shape[1:]),
+        )
+
+    def key(self) -> Int[Tensor, " active"]:
+        """One integer for each (row, pos, index), increasing."""
+        _, positions, d_sae = self.shape
+        return (self.row * positions + self.pos) * d_sae + self.index
+
+
+@dataclass(frozen=True)
+class FeatureChange:
+    """Features of one site that differ between two runs of the same rows: old and new value of each."""
+
+    row: Int[Tensor, " changed"]
+    pos: Int[Tensor, " changed"]
+    index: Int[Tensor, " changed"]
+    old: Float[Tensor, " changed"]
+    new: Float[Tensor, " changed"]
+
+    @classmethod
+    def between(cls, old: SparseFeatures, new: SparseFeatures) -> "FeatureChange":
+        _, positions, d_sae = old.shape
+        keys, place = torch.unique(torch.cat([old.key(), new.key()]), return_inverse=True)
+        values = old.value.new_zeros(2, len(keys))
+        values[0, place[: len(old.value)]] = old.value
+        values[1, place[len(old.value) :]] = new.value
+        differ = values[0] != values[1]
+        keys, values = keys[differ], values[:, differ]
+        return cls(
+            row=keys // (positions * d_sae),
+            pos=keys // d_sae % positions,
+            index=keys % d_sae,
+            old=values[0],
+            new=values[1],
+        )
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One site in one run.
+
+    `output` is y, what the splice wrote back; `error` is ε = x − D(E(x)) in `live` and `frozen` mode and None in
+    `zero` mode. `frame` is the normalisation of x, None where the SAE has none. Unspliced positions have no
+    features and error 0.
+    """
+
+    output: Float[Tensor, "row pos width"]
+    features: SparseFeatures
+    error: Float[Tensor, "row pos width"] | None
+    frame: Frame | None
+
+    def block(self, number: int, of: int) -> "SiteRecord":
+        """One of `of` equal consecutive blocks of rows."""
+        return SiteRecord(
+            self.output.chunk(of)[number],
+            self.features.block(number, of),
+            None if self.error is None else self.error.chunk(of)[number],
+            None if self.frame is None else Frame(*(v.chunk(of)[number] for v in (self.frame.scale, self.frame.mean))),
+        )
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run of a batch of prompts.
+
+    `entry` is the residual stream that enters block 0, where tokens act. `logits` are those at each row's last
+    position. `block_inputs` and `block_calls` let the run be resumed from any block.
+    """
+
+    ids: Int[Tensor, "row pos"]
+    last: Int[Tensor, " row"]
+    spliced: Bool[Tensor, "row pos"]
+    logits: Float[Tensor, "row vocab"]
+    entry: Float[Tensor, "row pos d_model"]
+    sites: Mapping[str, SiteRecord]
+    block_inputs: tuple[Float[Tensor, "row pos d_model"], ...]
+    block_calls: tuple[BlockCall, ...]
+
+    def block(self, number: int, of: int) -> "Recording":
+        """One of `of` equal consecutive blocks of rows; it cannot be resumed from."""
+        ids, last, spliced, logits, entry = (
+            v.chunk(of)[number] for v in (self.ids, self.last, self.spliced, self.logits, self.entry)
+        )
+        sites = {site: record.block(number, of) for site, record in self.sites.items()}
+        return Recording(ids, last, spliced, logits, entry, sites, (), ())

@@ -1,0 +1,54 @@
+"""What an SAE does to an activation before encoding, and undoes after decoding.
+
+    none                    x_n = x
+    layer_norm              x_n = (x - mean) / (std + 1e-5)       x_hat = std * r + mean
+    constant_norm_rescale   x_n = x * sqrt(d_in) / |x|            x_hat = r * |x| / sqrt(d_in)
+
+r is the decoder's output; std is the unbiased one (n - 1); the 1e-5 stands on the way in only. Both as in
+SAELens. "expected_average_only_in" has one constant for all activations: it is folded into the weights when
+the file is read, so it never reaches this file.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
+
+LAYER_NORM_EPSILON = 1e-5
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where an activation lay before normalisation: x = scale * x_n + mean (layer_norm: but for its 1e-5)."""
+
+    scale: Float[Tensor, "*batch 1"]
+    mean: Float[Tensor, "*batch 1"]
+
+
+def normalise(
+    x: Float[Tensor, "*batch d_in"], normalisation: Normalisation
+) -> tuple[Float[Tensor, "*batch d_in"], Frame | None]:
+    """The normalised activation and the frame to come back with; no frame where nothing is normalised.
+
+    An activation that is exactly zero has no direction: constant_norm_rescale leaves it zero, with scale 0.
+    """
+    if normalisation == "none":
+        return x, None
+    if normalisation == "layer_norm":
+        mean = x.mean(dim=-1, keepdim=True)
+        centred = x - mean
+        std = centred.std(dim=-1, keepdim=True)
+        return centred / (std + LAYER_NORM_EPSILON), Frame(scale=std, mean=mean)
+    norm = x.norm(dim=-1, keepdim=True)
+    coefficient = x.shape[-1] ** 0.5 / torch.where(norm > 0, norm, 1.0)
+    scale = torch.where(norm > 0, 1.0 / coefficient, 0.0)
+    return x * coefficient, Frame(scale=scale, mean=torch.zeros_like(scale))
+
+
+def restore(r: Float[Tensor, "*batch d_in"], frame: Frame) -> Float[Tensor, "*batch d_in"]:
+    """The way back: scale * r + mean."""
+    return r * frame.scale + frame.mean

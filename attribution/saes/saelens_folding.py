@@ -1,0 +1,53 @@
+"""Folds what SAELens keeps beside the weights into them, so that encode and decode need nothing else.
+
+    scaling factor s       W_enc *= s;   W_dec, b_dec /= s             x was trained on as s * x
+    decoder norms n        W_enc, b_enc *= n;   W_dec /= n             TopK, BatchTopK: f is in units of z * n
+    log_threshold          threshold = exp(log_threshold)              older JumpReLU
+    threshold < 0          threshold = 0                               same features, since v = relu(z)
+
+Exact up to rounding: features and reconstruction equal SAELens' own. Dividing W_dec by s divides n by s,
+and with it a BatchTopK threshold, which is in units of z * n.
+"""
+
+import torch
+from torch import Tensor
+
+
+def fold_scaling_factor(
+    tensors: dict[str, Tensor], factor: float, *, threshold_follows: bool
+) -> dict[str, Tensor]:
+    """The SAE on raw activations, from the one trained on activations times `factor`."""
+    folded = tensors | {
+        "W_enc": tensors["W_enc"] * factor,
+        "W_dec": tensors["W_dec"] / factor,
+        "b_dec": tensors["b_dec"] / factor,
+    }
+    if threshold_follows:
+        folded["threshold"] = tensors["threshold"] / factor
+    return folded
+
+
+def fold_decoder_norms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Features in units of unit-norm decoder rows. A row of zeros stays: its feature is always 0."""
+    norms = tensors["W_dec"].norm(dim=-1)
+    return tensors | {
+        "W_enc": tensors["W_enc"] * norms,
+        "b_enc": tensors["b_enc"] * norms,
+        "W_dec": tensors["W_dec"] / torch.where(norms > 0, norms, 1.0)[:, None],
+    }
+
+
+def fold_threshold(tensors: dict[str, Tensor], d_sae: int) -> dict[str, Tensor]:
+    """One non-negative threshold per feature, from a logarithm, a global scalar or a vector.
+
+    SAELens' JumpReLU trainer clamps thresholds at 0 before each step: the last one can leave them below.
+    """
+    folded = dict(tensors)
+    if "log_threshold" in folded:
+        folded["threshold"] = folded.pop("log_threshold").exp()
+    if "topk_threshold" in folded:
+        folded["threshold"] = folded.pop("topk_threshold")
+    if "threshold" in folded:
+        threshold = folded["threshold"].clamp(min=0.0)
+        folded["threshold"] = threshold.repeat(d_sae) if threshold.ndim == 0 else threshold
+    return folded

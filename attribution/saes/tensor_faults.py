@@ -1,0 +1,35 @@
+"""What can be wrong with one tensor of an SAE, as the end of a sentence; None when nothing is."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def shape_fault(name: str, tensor: Tensor, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str | None:
+    """The tensor's shape against its axes, given in words."""
+    expected = tuple(sizes[axis] for axis in axes)
+    if tuple(tensor.shape) == expected:
+        return None
+    return f"{name} has shape {tuple(tensor.shape)}; expected ({', '.join(axes)}) = {expected}"
+
+
+def number_fault(name: str, tensor: Tensor) -> str | None:
+    """Entries that are not finite floating-point numbers."""
+    if not tensor.is_floating_point():
+        return f"{name} has dtype {tensor.dtype}; expected floating-point numbers"
+    broken = ~torch.isfinite(tensor)
+    if not broken.any():
+        return None
+    first = tuple(broken.nonzero()[0].tolist())
+    return (
+        f"{name} has {int(broken.sum())} entries that are NaN or infinite, the first at {first}; "
+        "expected finite numbers"
+    )
+
+
+def negative_fault(name: str, tensor: Tensor) -> str | None:
+    """Entries below zero."""
+    if not (tensor < 0).any():
+        return None
+    return f"{name} has negative entries, the least {tensor.min().item():.6g}; expected every entry >= 0"

@@ -1,0 +1,60 @@
+"""From gradients at the sites' outputs to scores of nodes: effect(u) = (p_u − c_u) · <what u writes, gradient>."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor
+
+from attribution.measurement import Scores, Situation
+from attribution.recording import FeatureChange
+from attribution.saes import Frame
+from attribution.splice import TOKENS
+
+
+def score_features(
+    situation: Situation,
+    site: str,
+    change: FeatureChange,
+    gradient: Float[Tensor, "row pos width"],
+    frame: Frame | None = None,
+) -> Float[Tensor, " changed"]:
+    """(new − old) · decoder direction · gradient at the feature's row and position.
+
+    `frame` is the normalisation of the run that the gradient belongs to, by default the clean run's.
+    """
+    directions = situation.feature_directions(site, change, frame)
+    slopes = einsum(
+        directions, gradient[change.row, change.pos].to(directions.dtype), "changed width, changed width -> changed"
+    )
+    return (change.new - change.old) * slopes
+
+
+def dot(
+    difference: Float[Tensor, "row pos width"], gradient: Float[Tensor, "row pos width"]
+) -> Float[Tensor, "row pos"]:
+    """Inner product at every row and position."""
+    return einsum(difference, gradient.to(difference.dtype), "row pos width, row pos width -> row pos")
+
+
+def scores_from_gradients(
+    situation: Situation, gradients: Mapping[str, Float[Tensor, "row pos width"]]
+) -> Scores:
+    """Scores of all nodes from one (mean) gradient at every site's output and at `TOKENS`."""
+    changes = situation.changes
+    errors = {s: situation.error_change(s) for s in situation.spliced.sites}
+    scores = Scores(
+        features={s: (c, score_features(situation, s, c, gradients[s])) for s, c in changes.features.items()},
+        errors={s: dot(difference, gradients[s]) for s, difference in errors.items() if difference is not None},
+        tokens=token_scores(situation, gradients[TOKENS]),
+    )
+    return replace(scores, residual=situation.total_effect - scores.sum_of_sources(situation))
+
+
+def token_scores(
+    situation: Situation, gradient: Float[Tensor, "row pos d_model"]
+) -> Float[Tensor, "row pos"] | None:
+    """Token effects from the gradient at block 0's input; None where tokens are not patched."""
+    entry = situation.changes.entry
+    return None if entry is None else dot(entry - situation.clean.entry.detach(), gradient)

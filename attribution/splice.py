@@ -1,0 +1,367 @@
+"""Splice sparse autoencoders into a language model: the only file that installs hooks.
+
+At a site with activation x the splice writes back y = D(f) + e, with f = E(x):
+
+    live     e = x − D(f), recomputed in this very run: y = x until something intervenes
+    frozen   e = x − D(f) of the clean run
+    zero     e = 0
+    path     (1−α) e_clean + α e_patch, used by path methods
+
+Positions that are padding, and BOS unless asked for, are left alone: y = x there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, Literal, final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from attribution.language_model import ENTRY, BlockCall, LanguageModel, layer_of
+from attribution.recording import Recording, SiteRecord, SparseFeatures
+from attribution.saes import SAE
+from attribution.soundness import check_soundness
+
+ErrorMode = Literal["live", "frozen", "zero", "path"]
+SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
+
+TOKENS: Final = "hook_embed"
+"""Where token nodes act: what the token embeddings put into the residual stream at block 0."""
+
+
+@contextmanager
+def hooked(
+    model: LanguageModel,
+    functions: Mapping[str, SiteFunction],
+    *,
+    enter: SiteFunction | None = None,
+    blocks: list[tuple[Tensor, BlockCall]] | None = None,
+) -> Iterator[None]:
+    """Inside, each site's activation is replaced by its function's value; afterwards nothing is left behind.
+
+    Functions see activations flattened to [row, pos, width]. `enter` acts on the residual stream into block 0,
+    before a splice there. `blocks` collects what every block is called with.
+    """
+    handles: list[Any] = []
+    try:
+        if enter is not None:
+            handles.append(_on_output(model.hook_point(ENTRY), enter))
+        for site, function in functions.items():
+            handles.append(_on_output(model.hook_point(site), function))
+        if blocks is not None:
+            for block in model.module.blocks:
+                handles.append(block.register_forward_pre_hook(_block_recorder(blocks), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _on_output(point: nn.Module, function: SiteFunction) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        if output.ndim == 3:
+            return function(output)
+        return function(output.flatten(2)).reshape(output.shape)
+
+    return point.register_forward_hook(hook)
+
+
+def _block_recorder(blocks: list[tuple[Tensor, BlockCall]]) -> Callable[..., None]:
+    def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if arguments:
+            blocks.append((arguments[0], BlockCall(arguments[1:], keywords)))
+        else:
+            rest = {k: v for k, v in keywords.items() if k != "hidden_states"}
+            blocks.append((keywords["hidden_states"], BlockCall((), rest)))
+
+    return hook
+
+
+@final
+class SplicedModel:
+    """A language model with one SAE at each of some sites. The model itself is untouched between runs.
+
+    Args:
+        model: the language model.
+        saes: SAEs, each at its own `site`; or a mapping from site to SAE.
+        splice_bos: splice the BOS position too. SAEs are commonly not trained on it, so the default leaves it.
+        dtype: what the SAEs compute in, whatever the model's own.
+
+    Raises:
+        LookupError: a site the model does not have (near matches are listed).
+        ValueError: two SAEs on one site, an SAE that does not fit, or a site where a write does not do what its
+            gradient says (see `soundness.py`).
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        saes: Mapping[str, SAE] | Iterable[SAE],
+        *,
+        splice_bos: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        named = list(saes.items()) if isinstance(saes, Mapping) else [(sae.site, sae) for sae in saes]
+        if not named:
+            raise ValueError("No SAEs given: there is nothing to splice in.")
+        self.model = model
+        self.splice_bos = splice_bos
+        found: dict[str, SAE] = {}
+        for name, sae in named:
+            site = model.resolve(name)
+            layer_of(site)
+            model.refuse_unsound(site)
+            if site in found:
+                raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
+            found[site] = sae.to(device=model.device, dtype=dtype)
+        widths = self._probe_widths(found)
+        for site, width in widths.items():
+            if width != found[site].d_in:
+                raise ValueError(
+                    f"The SAE for {site!r} has d_in = {found[site].d_in}, but the activation there is {width} wide."
+                )
+        self.saes: dict[str, SAE] = {site: found[site] for site in widths}
+        with model.frozen():
+            check_soundness(self.sites, ENTRY, self._probe_ids(), self._logits_with)
+            self.can_resume: bool = self._resuming_equals_the_whole_run()
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Spliced sites in the order the forward pass reaches them."""
+        return tuple(self.saes)
+
+    def site(self, name: str) -> str:
+        """The canonical name of a spliced site; one where no SAE is spliced in is an error."""
+        try:
+            canonical = self.model.resolve(name)
+        except LookupError as error:
+            raise LookupError(f"{error} Spliced sites: {', '.join(self.sites)}.") from error
+        if canonical not in self.saes:
+            raise LookupError(f"No SAE is spliced in at {name!r}. Spliced sites: {', '.join(self.sites)}.")
+        return canonical
+
+    def spliced_positions(
+        self, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]
+    ) -> Bool[Tensor, "row pos"]:
+        """True where the SAEs are in the computation: no padding, and no opening BOS unless asked for."""
+        spliced = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
+        if not self.splice_bos and self.model.bos_id is not None:
+            spliced[:, 0] &= ids[:, 0] != self.model.bos_id
+        return spliced
+
+    def record(
+        self,
+        ids: Int[Tensor, "row pos"],
+        last: Int[Tensor, " row"],
+        error_mode: ErrorMode = "live",
+        *,
+        with_gradients: bool = False,
+        entry: Float[Tensor, "row pos d_model"] | None = None,
+        errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
+    ) -> Recording:
+        """One forward without interventions, remembering every site. `last` is each row's last real position.
+
+        In `frozen` mode the run is its own clean run: logits are the bare model's, and gradients meet the
+        encoders. With gradients, the recorded `entry` and outputs can be differentiated with respect to.
+        Path methods give the residual stream into block 0 (`entry`) and, in `path` mode, the `errors`.
+        """
+        if (error_mode == "path") != (errors is not None):
+            raise ValueError("Errors are given in `path` mode and in no other.")
+        spliced = self.spliced_positions(ids, last)
+        sites: dict[str, SiteRecord] = {}
+        entered: list[Tensor] = []
+        blocks: list[tuple[Tensor, BlockCall]] = []
+
+        def enter(x: Tensor) -> Tensor:
+            start = x if entry is None else entry
+            entered.append(_differentiable(start) if with_gradients else start)
+            return entered[0]
+
+        def recorder(site: str) -> SiteFunction:
+            def function(x: Tensor) -> Tensor:
+                given = None if errors is None else errors[site]
+                sites[site] = self._site_record(site, x, spliced, error_mode, given, with_gradients)
+                return sites[site].output
+
+            return function
+
+        functions = {site: recorder(site) for site in self.sites}
+        with torch.set_grad_enabled(with_gradients), self.model.frozen():
+            logits = self._logits_with(ids, functions, enter=enter, blocks=blocks)
+        return Recording(
+            ids=ids,
+            last=last,
+            spliced=spliced,
+            logits=at_last(logits, last)[:, 0],
+            entry=entered[0],
+            sites=sites,
+            block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
+            block_calls=tuple(call for _, call in blocks),
+        )
+
+    def _site_record(
+        self,
+        site: str,
+        x: Tensor,
+        spliced: Tensor,
+        error_mode: ErrorMode,
+        given_error: Tensor | None,
+        with_gradients: bool,
+    ) -> SiteRecord:
+        sae = self.saes[site]
+        with torch.set_grad_enabled(with_gradients and error_mode != "live"):
+            encoding = sae.encode(x)
+            features = torch.where(spliced[..., None], encoding.features, 0)
+            reconstruction = sae.decode(features, encoding.frame)
+            error = given_error
+            if error is None and error_mode != "zero":
+                error = torch.where(spliced[..., None], x.to(reconstruction.dtype) - reconstruction, 0).detach()
+        if error_mode == "live":
+            output = x
+        else:
+            written = reconstruction if error is None else reconstruction + error
+            output = torch.where(spliced[..., None], written.to(x.dtype), x)
+        return SiteRecord(
+            output=_differentiable(output) if with_gradients else output,
+            features=SparseFeatures.of(features.detach()),
+            error=error,
+            frame=encoding.frame,
+        )
+
+    def resume(
+        self,
+        recording: Recording,
+        rows: Int[Tensor, " run"],
+        site: str,
+        output: Float[Tensor, "run pos width"],
+        error_mode: ErrorMode = "live",
+    ) -> Float[Tensor, "run vocab"]:
+        """Logits at the last position when `output` is written at a site of runs already recorded.
+
+        Run n continues row `rows[n]` of the recording. Only blocks from the written site on are executed.
+        Later sites are spliced in the given mode, `frozen` with the recorded run's errors. `site` may be
+        `TOKENS`: `output` is then the residual stream into block 0.
+        """
+        functions: dict[str, SiteFunction] = {}
+        if error_mode != "live":
+            here = -1 if site == TOKENS else self.sites.index(site)
+            functions |= {s: _constant(recording.sites[s].output[rows]) for s in self.sites[: max(here, 0)]}
+            functions |= {s: self._splicer(s, recording, rows, error_mode) for s in self.sites[here + 1 :]}
+        enter = _constant(output) if site == TOKENS else None
+        if site != TOKENS:
+            functions[site] = _constant(output)
+        last = recording.last[rows]
+        with self.model.frozen():
+            if not self.can_resume:
+                return at_last(self._logits_with(recording.ids[rows], functions, enter=enter), last)[:, 0]
+            block, hidden = self._restart(recording, rows, site, output)
+            calls = [call.for_rows(rows) for call in recording.block_calls[block:]]
+            with hooked(self.model, functions, enter=enter):
+                hidden = self.model.run_blocks(hidden, block, calls)
+            return self.model.head(at_last(hidden, last))[:, 0]
+
+    def _restart(
+        self, recording: Recording, rows: Tensor, site: str, output: Tensor
+    ) -> tuple[int, Float[Tensor, "run pos d_model"]]:
+        """The first block to execute and its input. Inside a block, that block runs again from its own input."""
+        if site == TOKENS:
+            return 0, output
+        layer = layer_of(site)
+        if site.endswith("hook_resid_post"):
+            return layer + 1, output
+        if site.endswith("hook_resid_pre"):
+            return layer, output
+        return layer, recording.block_inputs[layer][rows]
+
+    def _splicer(self, site: str, recording: Recording, rows: Tensor, error_mode: ErrorMode) -> SiteFunction:
+        sae, record, spliced = self.saes[site], recording.sites[site], recording.spliced[rows][..., None]
+
+        def function(x: Tensor) -> Tensor:
+            encoding = sae.encode(x)
+            written = sae.decode(encoding.features, encoding.frame)
+            if error_mode == "frozen":
+                assert record.error is not None
+                written = written + record.error[rows]
+            return torch.where(spliced, written.to(x.dtype), x)
+
+        return function
+
+    def logits_with_outputs(
+        self, ids: Int[Tensor, "row pos"], outputs: Mapping[str, Float[Tensor, "row pos width"]]
+    ) -> Float[Tensor, "row pos vocab"]:
+        """One forward in which the given sites write the given outputs, whatever reaches them."""
+        with self.model.frozen():
+            return self._logits_with(ids, {self.site(s): _constant(y) for s, y in outputs.items()})
+
+    def _logits_with(
+        self,
+        ids: Tensor,
+        functions: Mapping[str, SiteFunction],
+        *,
+        enter: SiteFunction | None = None,
+        blocks: list[tuple[Tensor, BlockCall]] | None = None,
+    ) -> Tensor:
+        with hooked(self.model, functions, enter=enter, blocks=blocks):
+            return self.model.logits(ids)
+
+    # --- probes at load -------------------------------------------------------------------------------------
+
+    def _probe_ids(self) -> Int[Tensor, "row pos"]:
+        ids = torch.arange(3, 8, device=self.model.device)[None] % self.model.d_vocab
+        if self.model.bos_id is not None:
+            ids[:, 0] = self.model.bos_id
+        return ids
+
+    def _probe_widths(self, sites: Iterable[str]) -> dict[str, int]:
+        """The width of each site's activation, in the order the forward pass reaches the sites."""
+        reached: list[tuple[str, tuple[int, ...]]] = []
+
+        def recorder(site: str) -> SiteFunction:
+            def function(x: Tensor) -> Tensor:
+                reached.append((site, tuple(x.shape)))
+                return x
+
+            return function
+
+        ids = self._probe_ids()
+        with torch.no_grad():
+            self._logits_with(ids, {site: recorder(site) for site in sites})
+        for site in sites:
+            shapes = [shape for name, shape in reached if name == site]
+            if len(shapes) != 1:
+                raise ValueError(
+                    f"The hook {site!r} fires {len(shapes)} times in a forward pass; it must fire once. Some hooks "
+                    "need a flag of the model, such as set_use_attn_result(True)."
+                )
+            if shapes[0][:2] != tuple(ids.shape):
+                raise ValueError(f"The activation at {site!r} is not laid out as [batch, position, ...].")
+        return {site: shape[2] for site, shape in reached}
+
+    def _resuming_equals_the_whole_run(self) -> bool:
+        ids = self._probe_ids()
+        last = torch.tensor([ids.shape[1] - 1], device=ids.device)
+        self.can_resume = True
+        with torch.no_grad():
+            recording = self.record(ids, last)
+            try:
+                resumed = self.resume(recording, last * 0, TOKENS, recording.entry)
+            except (TypeError, AttributeError, RuntimeError):
+                return False
+        scale = recording.logits.abs().max()
+        return bool((resumed - recording.logits).abs().max() <= 1e-4 * scale)
+
+
+def at_last(
+    values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]
+) -> Float[Tensor, "row 1 column"]:
+    """Each row's values at its last real position."""
+    return values[torch.arange(len(last), device=last.device), last][:, None]
+
+
+def _constant(output: Tensor) -> SiteFunction:
+    return lambda _: output
+
+
+def _differentiable(x: Tensor) -> Tensor:
+    return x if x.requires_grad else x.detach().requires_grad_()

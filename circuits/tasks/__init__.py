@@ -1,0 +1,1 @@
+"""Tasks: prompt pairs from templates, with held-out and out-of-distribution splits."""

@@ -1,0 +1,82 @@
+"""Closing: brackets and quotation marks close with the mark that fits the one still open.
+
+Key word: an opening mark. Four kinds, any kind in any context; most pairs contain a second couple of marks, nested
+inside, around, or closed before, so the mark seen last is often not the one to close.
+"""
+
+from itertools import permutations
+from random import Random
+
+from circuits.embedded.grammar import prepositional_phrase, simple_clause
+from circuits.embedded.lexicon import HELD_OUT_NESTINGS, MARKS, NAMES, SPEAKING, Topic
+from circuits.tasks.text_pair import TextPair, make_pair
+
+TRAIN: dict[str, str] = {
+    "nested_closed": "<context> <open> <clause> <inner_open> <inner> <inner_close> <rest>",
+    "plain": "<context> <open> <clause>",
+    "nested_open": "<context> <outer_open> <earlier> <open> <clause>",
+    "earlier": "<earlier_open> <earlier> <earlier_close> <context> <open> <clause>",
+}
+"""Template name to template. <open> is the mark to be closed; "inner" and "outer" are seen from the outer couple."""
+
+TRAIN_WEIGHTS = (6, 2, 2, 2)
+HELD_OUT_TEMPLATES = ("nested_closed", "nested_open")
+"""Templates in which a held-out nesting can be put."""
+
+OUT_OF_DISTRIBUTION: dict[str, str] = {
+    "nested_twice": (
+        "<context> <open> <clause> <inner_open> <inner> <inner_close> <rest> "
+        "<second_inner_open> <second_inner> <second_inner_close> <second_rest>"
+    ),
+    "nested_long": (
+        "<context> <open> <clause> and <second_clause> <inner_open> <inner> and=and_inner <second_inner> <inner_close> <rest>"
+    ),
+}
+"""Structures that never occur in the training text: two couples nested in one, or two clauses in each."""
+
+
+def _marks(template: str, held_out: bool) -> list[tuple[str, str, str]]:
+    """(key, other key, second mark): all choices that the template and the split allow."""
+    key_inside, nested = (
+        "<outer_open>" in template,
+        "<earlier_open>" not in template and template.count("open>") > 1,
+    )
+    chosen: list[tuple[str, str, str]] = []
+    for key, other, second in permutations(MARKS, 3):
+        couples = [(second, mark) if key_inside else (mark, second) for mark in (key, other)]
+        if not nested or all((couple in HELD_OUT_NESTINGS) == held_out for couple in couples):
+            chosen.append((key, other, second))
+    return chosen
+
+
+_CHOICES = {
+    (template, held_out): _marks(template, held_out)
+    for template in (*TRAIN.values(), *OUT_OF_DISTRIBUTION.values())
+    for held_out in (False, True)
+}
+
+
+def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:
+    """A pair that differs in the mark to be closed; held-out pairs nest marks as the training text never does."""
+    key, other, second = rng.choice(_CHOICES[template, held_out])
+    words = {
+        "context": f"{rng.choice(NAMES)} {rng.choice(SPEAKING)}"
+        if rng.random() < 0.6
+        else simple_clause(rng, topic),
+        "open": key,
+        "clause": simple_clause(rng, topic),
+        "second_clause": simple_clause(rng, topic),
+        "inner_open": second,
+        "second_inner_open": second,
+        "outer_open": second,
+        "earlier_open": second,
+        "inner": simple_clause(rng, topic),
+        "second_inner": simple_clause(rng, topic),
+        "inner_close": MARKS[second],
+        "second_inner_close": MARKS[second],
+        "earlier_close": MARKS[second],
+        "earlier": simple_clause(rng, topic),
+        "second_rest": prepositional_phrase(rng, topic),
+        "rest": prepositional_phrase(rng, topic),
+    }
+    return make_pair(name, template, words, {"open": other}, MARKS[key], MARKS[other])

@@ -1,0 +1,110 @@
+"""Gendered pronouns: "she" or "he" refers to the subject, not to the person mentioned last.
+
+Key word: the subject. A name or kin noun decides the pronoun; a profession only makes it likely (a stereotype), and a
+name beside a profession overrides it. Distractors have an independent gender.
+"""
+
+from random import Random
+
+from circuits.embedded.lexicon import (
+    FEMALE_KIN,
+    FEMALE_NAMES,
+    FEMALE_SHARE,
+    HELD_OUT_NAMES,
+    HELD_OUT_PEOPLE,
+    MALE_KIN,
+    MALE_NAMES,
+    OPENERS,
+    PERSONAL_ADJECTIVES,
+    PREPOSITIONS,
+    REPORTING,
+    TRANSITIVE,
+    TRANSITIVE_PAST,
+    Topic,
+    pronoun,
+)
+from circuits.tasks.text_pair import TextPair, make_pair
+
+
+TRAIN: dict[str, str] = {
+    "profession_nearby": "the=the_subject <profession> <preposition> the=the_distractor <distractor> <report> that",
+    "name_met": "<name> <past_verb> <distractor_name> at the=the_place <place> because",
+    "name_overrides": "the=the_profession <spurious> ,=comma_1 <name> ,=comma_2 <report> that",
+    "name_next_sentence": "<name> <past_verb> the=the_distractor <distractor> .=stop <opener>",
+    "kin_of": "the=the_subject <kin> of <distractor_name> was <adjective> because",
+    "profession": "the=the_subject <profession> <report> that",
+}
+"""Template name to template. The key slot is the one of <name>, <kin>, <profession>; its role is "subject"."""
+
+TRAIN_WEIGHTS = (3, 3, 3, 2, 2, 1)
+
+OUT_OF_DISTRIBUTION: dict[str, str] = {
+    "profession_relative": "the=the_subject <profession> that=that_relative <distractor_name> <verb> <report> that",
+    "profession_two_nearby": (
+        "the=the_subject <profession> <preposition> the=the_distractor <distractor> and the=the_distractor_2 "
+        "<distractor_2> <report> that"
+    ),
+    "name_met_late": (
+        "<name> <past_verb> <distractor_name> at the=the_place <place> and then <past_verb_2> "
+        "the=the_distractor <distractor> because"
+    ),
+}
+"""Structures that never occur in the training text."""
+
+HELD_OUT_TEMPLATES = tuple(name for name, template in TRAIN.items() if "<kin>" not in template)
+"""Kin nouns are few and none is held out."""
+
+KEY_SLOTS = ("name", "kin", "profession")
+
+
+def _names(held_out: bool, female: bool) -> tuple[str, ...]:
+    return tuple(n for n in (FEMALE_NAMES if female else MALE_NAMES) if (n in HELD_OUT_NAMES) == held_out)
+
+
+def _stereotyped(held_out: bool, female: bool) -> tuple[str, ...]:
+    wanted = max(FEMALE_SHARE.values()) if female else min(FEMALE_SHARE.values())
+    return tuple(p for p, s in FEMALE_SHARE.items() if s == wanted and (p in HELD_OUT_PEOPLE) == held_out)
+
+
+_KEYS: dict[tuple[str, bool, bool], tuple[str, ...]] = {
+    (slot, held_out, female): words
+    for held_out in (False, True)
+    for female in (False, True)
+    for slot, words in (
+        ("name", _names(held_out, female)),
+        ("profession", _stereotyped(held_out, female)),
+        ("kin", FEMALE_KIN if female else MALE_KIN),
+    )
+}
+_PEOPLE = tuple(FEMALE_SHARE)
+_ALL_NAMES = FEMALE_NAMES + MALE_NAMES
+
+
+def key_slot(template: str) -> str:
+    """The slot of the template that holds the subject: "name", "kin" or "profession"."""
+    return next(slot for slot in KEY_SLOTS if f"<{slot}>" in template)
+
+
+def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:
+    """A pair whose subjects, drawn independently, have different genders (for professions: stereotypes)."""
+    slot = key_slot(template)
+    female = rng.random() < 0.5
+    subject, other = (rng.choice(_KEYS[slot, held_out, gender]) for gender in (female, not female))
+    distractor, distractor_2, spurious = rng.sample([p for p in _PEOPLE if p not in (subject, other)], 3)
+    words = {
+        "subject": subject,
+        "spurious": spurious,
+        "distractor": distractor,
+        "distractor_2": distractor_2,
+        "distractor_name": rng.choice([n for n in _ALL_NAMES if n not in (subject, other)]),
+        "preposition": rng.choice(PREPOSITIONS),
+        "report": rng.choice(REPORTING),
+        "past_verb": rng.choice(TRANSITIVE_PAST),
+        "past_verb_2": rng.choice(TRANSITIVE_PAST),
+        "verb": rng.choice(TRANSITIVE)[0],
+        "place": rng.choice(topic.places),
+        "adjective": rng.choice(PERSONAL_ADJECTIVES),
+        "opener": rng.choice(OPENERS),
+    }
+    keyed = template.replace(f"<{slot}>", "<subject>")
+    return make_pair(name, keyed, words, {"subject": other}, pronoun(female), pronoun(not female))

@@ -1,0 +1,53 @@
+"""text_pairs: the one way to the task pairs, by task and split.
+
+train               templates and words as in the training text of the embedded model
+held_out            the same templates with key words that never stood there in training
+out_of_distribution structures that never occurred in training, with training words
+"""
+
+from random import Random
+from types import ModuleType
+
+from circuits.embedded.grammar import draw_topic
+from circuits.tasks import agreement, closing, indirect_object, pronoun
+from circuits.tasks.text_pair import TextPair
+
+_MODULES: dict[str, ModuleType] = {
+    "agreement": agreement,
+    "pronoun": pronoun,
+    "indirect_object": indirect_object,
+    "closing": closing,
+}
+TASKS = tuple(_MODULES)
+SPLITS = ("train", "held_out", "out_of_distribution")
+
+
+def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, ...]:
+    """`count` distinct pairs, the same for the same seed; the first one has the task's primary template."""
+    if task not in TASKS:
+        raise ValueError(f"No task {task!r}. Tasks: {', '.join(TASKS)}")
+    if split not in SPLITS:
+        raise ValueError(f"No split {split!r}. Splits: {', '.join(SPLITS)}")
+    if count < 0:
+        raise ValueError(f"count must not be negative, got {count}")
+    rng = Random(f"{task} {split} {seed}")
+    pairs: dict[tuple[str, str], TextPair] = {}
+    while len(pairs) < count:
+        pair = draw_pair(rng, task, split, first=not pairs)
+        pairs.setdefault((pair.clean, pair.patch), pair)
+    return tuple(pairs.values())
+
+
+def draw_pair(rng: Random, task: str, split: str, first: bool = False) -> TextPair:
+    """One random pair; `first` takes the first template of the split."""
+    module = _MODULES[task]
+    held_out = split == "held_out"
+    if split == "out_of_distribution":
+        templates: dict[str, str] = module.OUT_OF_DISTRIBUTION
+        weights = [1] * len(templates)
+    else:
+        weighted = zip(module.TRAIN, module.TRAIN_WEIGHTS, strict=True)
+        kept = {n: w for n, w in weighted if not held_out or n in module.HELD_OUT_TEMPLATES}
+        templates, weights = {n: module.TRAIN[n] for n in kept}, list(kept.values())
+    name = next(iter(templates)) if first else rng.choices(list(templates), weights)[0]
+    return module.draw(rng, draw_topic(rng), name, templates[name], held_out)
