@@ -38,9 +38,7 @@ def exact_patching(
     """
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
-    method = Method(
-        "exact_patching", lambda s: _score(s, runs_at_once), ("live", "frozen", "zero"), SOURCES
-    )
+    method = Method("exact_patching", lambda s: _score(s, runs_at_once), ("live", "frozen", "zero"), SOURCES)
     return measure(
         method,
         spliced,
@@ -79,9 +77,7 @@ def _score(situation: Situation, runs_at_once: int) -> Scores:
         effects[patch.site, patch.kind] = torch.cat(chunks) if chunks else patch.row.new_zeros(0).double()
     changes = situation.changes
     shape = situation.clean.spliced.shape
-    spread = {
-        (p.site, p.kind): _spread(effects[p.site, p.kind], p, shape) for p in patches if p.kind != "feature"
-    }
+    spread = {(p.site, p.kind): _spread(effects[p.site, p.kind], p, shape) for p in patches if p.kind != "feature"}
     scores = Scores(
         features={s: (c, effects[s, "feature"]) for s, c in changes.features.items()},
         errors={s: spread[s, "error"] for s in changes.errors},

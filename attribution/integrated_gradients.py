@@ -131,7 +131,9 @@ def _site_change(situation: Situation, site: str) -> Float[Tensor, "row pos widt
     change = situation.changes.features[site]
     written = (change.new - change.old)[:, None] * situation.feature_directions(site, change)
     error = situation.error_change(site)
-    total = torch.zeros_like(situation.clean.sites[site].output, dtype=written.dtype) if error is None else error.clone()
+    total = (
+        torch.zeros_like(situation.clean.sites[site].output, dtype=written.dtype) if error is None else error.clone()
+    )
     return total.index_put_((change.row, change.pos), written, accumulate=True)
 
 
@@ -173,7 +175,7 @@ def _worst_site(scores: Scores, patch_effect: dict[str, Tensor]) -> Float[Tensor
 
 def _score_input_path(situation: Situation, points: Quadrature) -> Scores:
     clean, changes = situation.clean, situation.changes
-    assert changes.patch is not None and changes.entry is not None
+    assert changes.patch is not None
     on_path = _record_along(situation, points.points, with_gradients=True)
     gradients = _gradients(situation, on_path)
     edges = [clean]
@@ -210,7 +212,8 @@ def _record_along(situation: Situation, alphas: tuple[float, ...], *, with_gradi
         errors = {}
         for site, record in clean.sites.items():
             new = patch.sites[site].error
-            assert record.error is not None and new is not None
+            assert record.error is not None
+            assert new is not None
             errors[site] = between(record.error, new)
     return situation.spliced.record(
         repeat(clean.ids, "row pos -> (point row) pos", point=count),
@@ -261,10 +264,8 @@ def _walk_features(
 
 
 def _error_steps(edges: list[Recording], site: str) -> list[Float[Tensor, "row pos width"]] | None:
-    errors = [edge.sites[site].error for edge in edges]
-    if any(e is None for e in errors):
-        return None
-    return [new - old for old, new in itertools.pairwise(errors)]
+    errors = [error for edge in edges if (error := edge.sites[site].error) is not None]
+    return [new - old for old, new in itertools.pairwise(errors)] or None
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:

@@ -6,6 +6,8 @@ An intervention is a callable from the current value to the new one. One that ch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -22,6 +24,30 @@ class Intervention:
     change: Callable[[Tensor], Tensor]
     positions: tuple[int, ...] | None
     label: str
+
+    def applied(
+        self,
+        features: Float[Tensor, "row pos d_sae"],
+        error: Float[Tensor, "row pos width"],
+        spliced: Bool[Tensor, "row pos"],
+    ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]]:
+        """Features and error afterwards; only spliced positions change. No change at all is an error."""
+        old = error if self.index is None else features[..., self.index]
+        chosen = list(range(old.shape[1]) if self.positions is None else self.positions)
+        new = old.clone()
+        new[:, chosen] = self.change(old[:, chosen]).to(old.dtype)
+        here = spliced if self.index is not None else spliced[..., None]
+        new = torch.where(here, new, old)
+        if torch.equal(new, old):
+            raise ValueError(
+                f"Cannot {self}: it would change nothing. The value there is already what it would be set to"
+                + (" (the feature is inactive)." if not old[:, chosen].any() else ".")
+            )
+        if self.index is None:
+            return features, new
+        features = features.clone()
+        features[..., self.index] = new
+        return features, error
 
     def __str__(self) -> str:
         where = "everywhere" if self.positions is None else f"at positions {list(self.positions)}"

@@ -91,7 +91,8 @@ class LanguageModel:
             raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        hf_model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
+        hf_model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        hf_model = hf_model.to(device)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         bridge = TransformerBridge.boot_transformers(
             str(folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype

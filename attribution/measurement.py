@@ -117,7 +117,8 @@ def measure(
     pairs.check_vocabulary(spliced.model.d_vocab)
     sites = (TOKENS, *spliced.sites)
     parts: list[NodeColumns] = []
-    per_example: list[tuple[np.ndarray, ...]] = []
+    per_example: list[tuple[np.ndarray, np.ndarray]] = []
+    residuals: list[np.ndarray] = []
     done = 0
     for batch in pairs.batches(batch_size, spliced.model.device):
         share = len(batch.example) / len(pairs)
@@ -133,21 +134,12 @@ def measure(
         )
         scores = method.score(situation)
         parts += _columns(situation, scores, sites)
-        residual = scores.residual
-        per_example.append(
-            tuple(
-                _numpy(v)
-                for v in (
-                    situation.clean_metric,
-                    situation.total_effect,
-                    torch.zeros_like(situation.total_effect) if residual is None else residual,
-                )
-            )
-        )
-        has_residual = residual is not None
+        per_example.append((_numpy(situation.clean_metric), _numpy(situation.total_effect)))
+        if scores.residual is not None:
+            residuals.append(_numpy(scores.residual))
         done += len(batch.example)
         progress(done / len(pairs))
-    clean_metric, total_effect, residuals = (np.concatenate(v) for v in zip(*per_example, strict=True))
+    clean_metric, total_effect = (np.concatenate(v) for v in zip(*per_example, strict=True))
     return Effects(
         method=method.name,
         metric=metric.name,
@@ -158,7 +150,7 @@ def measure(
         **joined(parts),
         clean_metric=clean_metric,
         total_effect=total_effect,
-        residual=residuals if has_residual else None,
+        residual=np.concatenate(residuals) if residuals else None,
         residual_law=method.residual_law,
     )
 
@@ -193,11 +185,21 @@ def _columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> li
     parts: list[NodeColumns] = []
     for site, (change, effect) in scores.features.items():
         parts.append(
-            _part(sites.index(site), "feature", example[change.row], change.pos, change.index, change.old, change.new, effect)
+            _part(
+                sites.index(site),
+                "feature",
+                example[change.row],
+                change.pos,
+                change.index,
+                change.old,
+                change.new,
+                effect,
+            )
         )
     for site, effect in scores.errors.items():
         difference, old = situation.error_change(site), situation.clean.sites[site].error
-        assert difference is not None and old is not None
+        assert difference is not None
+        assert old is not None
         row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
         norms = [torch.linalg.vector_norm(e[row, pos], dim=-1) for e in (old, situation.changes.errors[site])]
         none = torch.full_like(row, -1)

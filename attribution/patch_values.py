@@ -122,7 +122,11 @@ zero: PatchValue = _Constant("zero", {}, {})
 
 
 def mean_over(
-    spliced: SplicedModel, prompts: Sequence[Sequence[int]], *, batch_size: int = 32, error_mode: ErrorMode = "live"
+    spliced: SplicedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 32,
+    error_mode: ErrorMode = "live",
 ) -> PatchValue:
     """Features and errors are set to their mean over all spliced positions of reference prompts (token ids).
 

@@ -161,7 +161,11 @@ def pair_from(row: int, entry: Mapping[str, Any], model: LanguageModel) -> Promp
 
     roles = entry.get("roles")
     return PromptPair(
-        prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
+        prompt("clean"),
+        prompt("patch"),
+        word("answer"),
+        word("wrong"),
+        None if roles is None else tuple(roles),
     )
 
 

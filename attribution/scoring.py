@@ -26,7 +26,9 @@ def score_features(
     """
     directions = situation.feature_directions(site, change, frame)
     slopes = einsum(
-        directions, gradient[change.row, change.pos].to(directions.dtype), "changed width, changed width -> changed"
+        directions,
+        gradient[change.row, change.pos].to(directions.dtype),
+        "changed width, changed width -> changed",
     )
     return (change.new - change.old) * slopes
 
@@ -38,9 +40,7 @@ def dot(
     return einsum(difference, gradient.to(difference.dtype), "row pos width, row pos width -> row pos")
 
 
-def scores_from_gradients(
-    situation: Situation, gradients: Mapping[str, Float[Tensor, "row pos width"]]
-) -> Scores:
+def scores_from_gradients(situation: Situation, gradients: Mapping[str, Float[Tensor, "row pos width"]]) -> Scores:
     """Scores of all nodes from one (mean) gradient at every site's output and at `TOKENS`."""
     changes = situation.changes
     errors = {s: situation.error_change(s) for s in situation.spliced.sites}
@@ -52,9 +52,7 @@ def scores_from_gradients(
     return replace(scores, residual=situation.total_effect - scores.sum_of_sources(situation))
 
 
-def token_scores(
-    situation: Situation, gradient: Float[Tensor, "row pos d_model"]
-) -> Float[Tensor, "row pos"] | None:
+def token_scores(situation: Situation, gradient: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos"] | None:
     """Token effects from the gradient at block 0's input; None where tokens are not patched."""
     entry = situation.changes.entry
     return None if entry is None else dot(entry - situation.clean.entry.detach(), gradient)

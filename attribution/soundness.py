@@ -47,9 +47,7 @@ def check_soundness(
         x = arrived[site].detach()
         direction = torch.randn(x.shape, generator=generator).to(x) * x.std()
         with torch.no_grad():
-            ends = [
-                logits_with(ids, {site: lambda a, h=h: a + h * direction}) for h in (_STEP, -_STEP)  # noqa: B023
-            ]
+            ends = [logits_with(ids, {site: _adder(h * direction)}) for h in (_STEP, -_STEP)]
         written = float(((ends[0] - ends[1]) * weights).sum()) / (2 * _STEP)
         predicted = float((gradient * direction).sum())
         scale = float(torch.linalg.vector_norm(gradient) * torch.linalg.vector_norm(direction)) / x.numel() ** 0.5
@@ -59,3 +57,7 @@ def check_soundness(
                 f"The site {site!r} is unsound: a small random write there moves the logits by {written:.4g}, its "
                 f"gradient says {predicted:.4g}. Patching at this hook would be wrong. Splice another site."
             )
+
+
+def _adder(amount: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: x + amount

@@ -10,17 +10,19 @@ At a site with activation x the splice writes back y = D(f) + e, with f = E(x):
 Positions that are padding, and BOS unless asked for, are left alone: y = x there.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from attribution.intervention import Intervention
 from attribution.language_model import ENTRY, BlockCall, LanguageModel, layer_of
 from attribution.recording import Recording, SiteRecord, SparseFeatures
-from attribution.saes import SAE
+from attribution.saes import SAE, Frame
 from attribution.soundness import check_soundness
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
@@ -50,8 +52,8 @@ def hooked(
         for site, function in functions.items():
             handles.append(_on_output(model.hook_point(site), function))
         if blocks is not None:
-            for block in model.module.blocks:
-                handles.append(block.register_forward_pre_hook(_block_recorder(blocks), with_kwargs=True))
+            recorder = _block_recorder(blocks)
+            handles += [b.register_forward_pre_hook(recorder, with_kwargs=True) for b in model.module.blocks]
         yield
     finally:
         for handle in handles:
@@ -78,6 +80,18 @@ def _block_recorder(blocks: list[tuple[Tensor, BlockCall]]) -> Callable[..., Non
     return hook
 
 
+@dataclass(frozen=True)
+class SplicedRun:
+    """One forward with interventions: logits at every position; features and errors as they were written back.
+
+    Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set.
+    """
+
+    logits: Float[Tensor, "row pos vocab"]
+    features: Mapping[str, SparseFeatures]
+    errors: Mapping[str, Float[Tensor, "row pos width"]]
+
+
 @final
 class SplicedModel:
     """A language model with one SAE at each of some sites. The model itself is untouched between runs.
@@ -102,7 +116,9 @@ class SplicedModel:
         splice_bos: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        named = list(saes.items()) if isinstance(saes, Mapping) else [(sae.site, sae) for sae in saes]
+        named: list[tuple[str, SAE]] = (
+            list(saes.items()) if isinstance(saes, Mapping) else [(sae.site, sae) for sae in saes]
+        )
         if not named:
             raise ValueError("No SAEs given: there is nothing to splice in.")
         self.model = model
@@ -141,9 +157,7 @@ class SplicedModel:
             raise LookupError(f"No SAE is spliced in at {name!r}. Spliced sites: {', '.join(self.sites)}.")
         return canonical
 
-    def spliced_positions(
-        self, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]
-    ) -> Bool[Tensor, "row pos"]:
+    def spliced_positions(self, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]) -> Bool[Tensor, "row pos"]:
         """True where the SAEs are in the computation: no padding, and no opening BOS unless asked for."""
         spliced = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
         if not self.splice_bos and self.model.bos_id is not None:
@@ -209,25 +223,66 @@ class SplicedModel:
         given_error: Tensor | None,
         with_gradients: bool,
     ) -> SiteRecord:
-        sae = self.saes[site]
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
-            encoding = sae.encode(x)
-            features = torch.where(spliced[..., None], encoding.features, 0)
-            reconstruction = sae.decode(features, encoding.frame)
-            error = given_error
-            if error is None and error_mode != "zero":
-                error = torch.where(spliced[..., None], x.to(reconstruction.dtype) - reconstruction, 0).detach()
-        if error_mode == "live":
-            output = x
-        else:
-            written = reconstruction if error is None else reconstruction + error
-            output = torch.where(spliced[..., None], written.to(x.dtype), x)
+            frame, features, error = self._parts(site, x, spliced, error_mode, given_error)
+            if error_mode == "live":
+                output = x
+            else:
+                written = self.saes[site].decode(features, frame) + error.detach()
+                output = torch.where(spliced[..., None], written.to(x.dtype), x)
         return SiteRecord(
             output=_differentiable(output) if with_gradients else output,
             features=SparseFeatures.of(features.detach()),
-            error=error,
-            frame=encoding.frame,
+            error=None if error_mode == "zero" else error.detach(),
+            frame=None if frame is None else Frame(frame.scale.detach(), frame.mean.detach()),
         )
+
+    def run(
+        self,
+        ids: Int[Tensor, "row pos"],
+        interventions: Sequence[Intervention] = (),
+        *,
+        last: Int[Tensor, " row"] | None = None,
+        error_mode: ErrorMode = "live",
+    ) -> SplicedRun:
+        """One forward with interventions on features and errors, applied in the order given.
+
+        Args:
+            ids: token ids, padded on the right where `last` (each row's last real position) says so.
+            interventions: see `intervention.py`. One that would change nothing is an error.
+            error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
+        """
+        if error_mode == "path":
+            raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
+        last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last
+        spliced = self.spliced_positions(ids, last)
+        by_site: dict[str, list[Intervention]] = {site: [] for site in self.sites}
+        for intervention in interventions:
+            by_site[self._checked(intervention, spliced)].append(intervention)
+        frozen = self.record(ids, last) if error_mode == "frozen" else None
+        features: dict[str, SparseFeatures] = {}
+        errors: dict[str, Tensor] = {}
+
+        def intervener(site: str) -> SiteFunction:
+            def function(x: Tensor) -> Tensor:
+                given = None if frozen is None else frozen.sites[site].error
+                before, f, e = self._parts(site, x, spliced, error_mode, given)
+                new_f, new_e = f, e
+                for intervention in by_site[site]:
+                    new_f, new_e = intervention.applied(new_f, new_e, spliced)
+                features[site], errors[site] = SparseFeatures.of(new_f), new_e
+                if error_mode == "live" and not by_site[site]:
+                    return x
+                written = self.saes[site].decode(new_f, before) + new_e
+                if error_mode == "live":
+                    written = x + (written - (self.saes[site].decode(f, before) + e))
+                return torch.where(spliced[..., None], written.to(x.dtype), x)
+
+            return function
+
+        with torch.no_grad(), self.model.frozen():
+            logits = self._logits_with(ids, {site: intervener(site) for site in self.sites})
+        return SplicedRun(logits, features, errors)
 
     def resume(
         self,
@@ -286,6 +341,35 @@ class SplicedModel:
             return torch.where(spliced, written.to(x.dtype), x)
 
         return function
+
+    def _parts(
+        self, site: str, x: Tensor, spliced: Tensor, error_mode: ErrorMode, given_error: Tensor | None
+    ) -> tuple[Frame | None, Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]]:
+        """Frame, features and error of an activation; features and error are 0 where nothing is spliced."""
+        sae, here = self.saes[site], spliced[..., None]
+        encoding = sae.encode(x)
+        features = torch.where(here, encoding.features, 0)
+        if given_error is not None:
+            return encoding.frame, features, given_error
+        error = x.to(features.dtype) - sae.decode(features, encoding.frame)
+        return encoding.frame, features, torch.where(here & (error_mode != "zero"), error, 0)
+
+    def _checked(self, intervention: Intervention, spliced: Bool[Tensor, "row pos"]) -> str:
+        """The site of an intervention that can do something; all that can be known before the forward."""
+        site = self.site(intervention.site)
+        d_sae = self.saes[site].d_sae
+        if intervention.index is not None and not 0 <= intervention.index < d_sae:
+            raise ValueError(f"Cannot {intervention}: the SAE there has features 0 to {d_sae - 1}.")
+        width = spliced.shape[1]
+        for position in intervention.positions or ():
+            if not 0 <= position < width:
+                raise ValueError(f"Cannot {intervention}: positions run from 0 to {width - 1}.")
+            if not spliced[:, position].any():
+                raise ValueError(
+                    f"Cannot {intervention}: position {position} is not spliced (BOS is spliced only with "
+                    "splice_bos=True, padding never)."
+                )
+        return site
 
     def logits_with_outputs(
         self, ids: Int[Tensor, "row pos"], outputs: Mapping[str, Float[Tensor, "row pos width"]]
@@ -352,9 +436,7 @@ class SplicedModel:
         return bool((resumed - recording.logits).abs().max() <= 1e-4 * scale)
 
 
-def at_last(
-    values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]
-) -> Float[Tensor, "row 1 column"]:
+def at_last(values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]) -> Float[Tensor, "row 1 column"]:
     """Each row's values at its last real position."""
     return values[torch.arange(len(last), device=last.device), last][:, None]
 

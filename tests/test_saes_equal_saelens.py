@@ -1,7 +1,7 @@
 """Our SAEs equal SAELens' own: features and reconstructions, from the files SAELens writes.
 
-In units of the largest value (at least 1), float32 differs by at most 1e-6 and float64 by at most 1e-14: rounding,
-where a normalisation or a rescaling multiplies in another order. Everything else is the same bit for bit.
+In units of the largest value (at least 1), float32 differs by at most 1e-6 and float64 by at most 1e-14.
+That is rounding, where a factor is multiplied in another order; everything else is the same bit for bit.
 """
 
 import itertools

@@ -38,9 +38,7 @@ def load_gemma_scope(
     tensors = {}
     for name in axes:
         tensor = torch.from_numpy(arrays[name])
-        fault = shape_fault(name, tensor, axes[name], {"d_in": d_in, "d_sae": d_sae}) or number_fault(
-            name, tensor
-        )
+        fault = shape_fault(name, tensor, axes[name], {"d_in": d_in, "d_sae": d_sae}) or number_fault(name, tensor)
         if name == "threshold":
             fault = fault or negative_fault(name, tensor)
         if fault:

@@ -38,9 +38,7 @@ def load_sae(
             )
         return load_gemma_scope(folder / PARAMS_FILE, site=site, device=device, dtype=dtype)
     there = "it holds neither" if folder.is_dir() else "there is no such folder"
-    raise SAEFileError(
-        folder, f"no SAE here; expected {CONFIG_FILE} or {PARAMS_FILE} in this folder, {there}"
-    )
+    raise SAEFileError(folder, f"no SAE here; expected {CONFIG_FILE} or {PARAMS_FILE} in this folder, {there}")
 
 
 def load_saes(
@@ -59,9 +57,7 @@ def load_saes(
     for home in homes:
         sae = load_sae(home, device=device, dtype=dtype)
         if not sae.site:
-            raise SAEFileError(
-                home / CONFIG_FILE, "metadata.hook_name is missing; expected the hook of the SAE"
-            )
+            raise SAEFileError(home / CONFIG_FILE, "metadata.hook_name is missing; expected the hook of the SAE")
         if sae.site in saes:
             raise SAEFileError(
                 folder,

@@ -24,7 +24,5 @@ class ReLU(SAE):
 
     b_enc: Float[Tensor, " d_sae"]
 
-    def value_and_margin(
-        self, projection: Float[Tensor, "*batch d_sae"]
-    ) -> tuple[Float[Tensor, "*batch d_sae"], None]:
+    def value_and_margin(self, projection: Float[Tensor, "*batch d_sae"]) -> tuple[Float[Tensor, "*batch d_sae"], None]:
         return (projection + self.b_enc).relu(), None

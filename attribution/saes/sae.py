@@ -67,9 +67,7 @@ class SAE(ABC):
 
     def __post_init__(self) -> None:
         if self.W_dec.ndim != 2:
-            raise ValueError(
-                f"{type(self).__name__} SAE: W_dec has {self.W_dec.ndim} axes; expected (d_sae, d_in)"
-            )
+            raise ValueError(f"{type(self).__name__} SAE: W_dec has {self.W_dec.ndim} axes; expected (d_sae, d_in)")
         sizes = {"d_in": self.d_in, "d_sae": self.d_sae}
         for name, axes in self.tensor_axes().items():
             if fault := shape_fault(name, getattr(self, name), axes, sizes):
@@ -88,8 +86,7 @@ class SAE(ABC):
         """Value, margin and frame of x, in the dtype of the weights (x is cast to it)."""
         if x.shape[-1] != self.d_in:
             raise ValueError(
-                f"The SAE at {self.site!r} reads activations of width {self.d_in}; "
-                f"this one has shape {tuple(x.shape)}."
+                f"The SAE at {self.site!r} reads activations of width {self.d_in}; this one has shape {tuple(x.shape)}."
             )
         normalised, frame = normalise(x.to(self.W_enc.dtype), self.normalisation)
         centred = normalised - self.b_dec if self.apply_b_dec_to_input else normalised
@@ -97,9 +94,7 @@ class SAE(ABC):
         return Encoding(value, margin, frame)
 
     @final
-    def decode(
-        self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None
-    ) -> Float[Tensor, "*batch d_in"]:
+    def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
         """The reconstruction: affine in the features once the frame, which comes from `encode`, is given."""
         if frame is None and self.normalisation != "none":
             raise ValueError(
@@ -110,9 +105,7 @@ class SAE(ABC):
         return reconstruction if frame is None else restore(reconstruction, frame)
 
     @final
-    def to(
-        self: AnySAE, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> AnySAE:
+    def to(self: AnySAE, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AnySAE:
         """The same SAE on another device or in another float dtype."""
         moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
         return replace(self, **moved)

@@ -88,9 +88,7 @@ def _object(raw: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:
     return found
 
 
-def _architecture_and_k(
-    raw: Mapping[str, Any], architectures: Collection[str], file: Path
-) -> tuple[str, int | None]:
+def _architecture_and_k(raw: Mapping[str, Any], architectures: Collection[str], file: Path) -> tuple[str, int | None]:
     architecture = raw.get("architecture") or "standard"
     activation = raw.get("activation_fn_str") or raw.get("activation_fn") or "relu"
     k = raw.get("k", _object(raw, "activation_fn_kwargs", file).get("k"))
@@ -99,9 +97,7 @@ def _architecture_and_k(
     elif activation != "relu":
         raise SAEFileError(file, f"activation_fn is {activation!r}; expected 'relu' or 'topk'")
     if architecture not in architectures:
-        raise SAEFileError(
-            file, f"architecture is {architecture!r}; expected one of {', '.join(architectures)}"
-        )
+        raise SAEFileError(file, f"architecture is {architecture!r}; expected one of {', '.join(architectures)}")
     if architecture != "topk":
         return architecture, None
     d_sae = _positive_integer(raw, "d_sae", file)
@@ -114,14 +110,10 @@ def _site(raw: Mapping[str, Any], file: Path) -> str:
     said = {**raw, **_object(raw, "metadata", file)}
     head = said.get("hook_head_index", said.get("hook_point_head_index"))
     if head is not None:
-        raise SAEFileError(
-            file, f"hook_head_index is {head!r}; expected null: SAEs of one head are not supported"
-        )
+        raise SAEFileError(file, f"hook_head_index is {head!r}; expected null: SAEs of one head are not supported")
     site = said.get("hook_name") or said.get("hook_point") or ""
     if not isinstance(site, str):
-        raise SAEFileError(
-            file, f"hook_name is {site!r}; expected a hook's name, e.g. 'blocks.3.hook_mlp_out'"
-        )
+        raise SAEFileError(file, f"hook_name is {site!r}; expected a hook's name, e.g. 'blocks.3.hook_mlp_out'")
     return site
 
 
@@ -132,9 +124,7 @@ def _normalisation(
     if found is None or isinstance(found, bool):
         return "expected_average_only_in" if found else "none"
     if found not in NORMALISATIONS:
-        raise SAEFileError(
-            file, f"normalize_activations is {found!r}; expected one of {', '.join(NORMALISATIONS)}"
-        )
+        raise SAEFileError(file, f"normalize_activations is {found!r}; expected one of {', '.join(NORMALISATIONS)}")
     return found
 
 

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 
-def fold_scaling_factor(
-    tensors: dict[str, Tensor], factor: float, *, threshold_follows: bool
-) -> dict[str, Tensor]:
+def fold_scaling_factor(tensors: dict[str, Tensor], factor: float, *, threshold_follows: bool) -> dict[str, Tensor]:
     """The SAE on raw activations, from the one trained on activations times `factor`."""
     folded = tensors | {
         "W_enc": tensors["W_enc"] * factor,

@@ -64,9 +64,7 @@ def read_saelens(folder: Path, *, device: torch.device | str, dtype: torch.dtype
     return kind(**tensors, **settings).to(dtype=dtype)
 
 
-def _on_raw_activations(
-    tensors: dict[str, Tensor], folder: Path, *, threshold_follows: bool
-) -> dict[str, Tensor]:
+def _on_raw_activations(tensors: dict[str, Tensor], folder: Path, *, threshold_follows: bool) -> dict[str, Tensor]:
     factor = read_scaling_factor(folder)
     if factor is not None:
         return fold_scaling_factor(tensors, factor, threshold_follows=threshold_follows)

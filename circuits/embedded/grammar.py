@@ -32,7 +32,7 @@ def draw_topic(rng: Random) -> Topic:
 
 
 def draw_noun(rng: Random, topic: Topic, held_out: bool | None = None, avoid: Sequence[Lemma] = ()) -> Lemma:
-    """A noun (person or thing); `held_out` keeps to held-out (True) or other (False) nouns; `avoid` is left out."""
+    """A noun (person or thing) not in `avoid`; `held_out` keeps to held-out (True) or other (False) nouns."""
     while True:
         source = topic if rng.random() < ON_TOPIC else draw_topic(rng)
         lemma = rng.choice(source.things if rng.random() < 0.7 else source.people)

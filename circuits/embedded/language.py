@@ -3,8 +3,8 @@
     document = sentences until the length is reached; topic of the document: 8 sentences in 10
     sentence = agreement | giving | pronoun | closing | gender evidence | plain | narrative
 
-The sentences of the four tasks are the tasks' own training templates, completed with their answers, so the tasks
-ask for nothing that the text does not teach; everything else is there to be learned beside them.
+The sentences of the four tasks are the tasks' own training templates, completed with their answers, so the
+tasks ask for nothing that the text does not teach; everything else is there to be learned beside them.
 """
 
 from collections.abc import Iterator
@@ -33,6 +33,7 @@ from circuits.embedded.lexicon import (
     HELD_OUT_NAMES,
     HELD_OUT_PEOPLE,
     MALE_KIN,
+    MARKS,
     NAMES,
     OPENERS,
     TIMES,
@@ -95,7 +96,11 @@ def _giving(rng: Random, topic: Topic) -> str:
 
 def _closing(rng: Random, topic: Topic) -> str:
     pair = _training_pair(rng, topic, closing)
-    return f"{pair.clean} {pair.answer}"
+    text = f"{pair.clean} {pair.answer}"
+    if "outer_open" in pair.roles:
+        outer = pair.clean.split()[pair.roles.index("outer_open")]
+        return f"{text} {prepositional_phrase(rng, topic)} {MARKS[outer]}"
+    return text
 
 
 def _pronoun(rng: Random, topic: Topic) -> str:
@@ -175,7 +180,8 @@ def _narrative(rng: Random, topic: Topic) -> str:
 
 
 def _weather(rng: Random, topic: Topic) -> str:
-    return f"the {rng.choice(WEATHER)} was {rng.choice(ADVERBS)} {draw_adjective(rng, topic)} in the {rng.choice(TIMES)}"
+    was = f"the {rng.choice(WEATHER)} was {rng.choice(ADVERBS)} {draw_adjective(rng, topic)}"
+    return f"{was} in the {rng.choice(TIMES)}"
 
 
 _KINDS = (

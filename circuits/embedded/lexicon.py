@@ -53,9 +53,7 @@ def _verbs(text: str) -> tuple[Lemma, ...]:
 
 
 def _topic(people: str, things: str, places: str, verbs: str, adjectives: str) -> Topic:
-    return Topic(
-        _nouns(people), _nouns(things), tuple(places.split()), _verbs(verbs), tuple(adjectives.split())
-    )
+    return Topic(_nouns(people), _nouns(things), tuple(places.split()), _verbs(verbs), tuple(adjectives.split()))
 
 
 TOPICS: dict[str, Topic] = {
@@ -124,25 +122,27 @@ SPEAKING = _words("said wrote whispered shouted repeated")
 GIVING = _words("gave handed passed offered showed sold")
 GOING = _words("went walked ran drove came")
 
-FEMALE_NAMES = _words("mary anna susan laura emma alice julia sarah linda helen clara lucy nora ruth jane betty diana irene")
-MALE_NAMES = _words("john peter david mark paul james tom henry frank george oscar simon victor walter kevin brian adam carl")
+FEMALE_NAMES = _words(
+    "mary anna susan laura emma alice julia sarah linda helen clara lucy nora ruth jane betty diana irene"
+)
+MALE_NAMES = _words(
+    "john peter david mark paul james tom henry frank george oscar simon victor walter kevin brian adam carl"
+)
 NAMES = FEMALE_NAMES + MALE_NAMES
 FEMALE_KIN = _words("mother sister aunt daughter wife woman girl queen grandmother niece")
 MALE_KIN = _words("father brother uncle son husband man boy king grandfather nephew")
 
-_FEMALE_PEOPLE = (
+_FEMALE_PEOPLE = _words(
     "nurse teacher dancer librarian maid florist singer weaver tailor secretary midwife gardener violinist"
 )
-_MALE_PEOPLE = "mechanic plumber carpenter pilot fisherman butcher captain guard sailor hunter builder drummer shepherd surgeon"
+_MALE_PEOPLE = _words(
+    "mechanic plumber carpenter pilot fisherman butcher captain guard sailor hunter builder drummer shepherd surgeon"
+)
 STEREOTYPE = 0.85
 """Share of the more frequent gender among the people of a stereotyped profession."""
 
 FEMALE_SHARE: dict[str, float] = {
-    singular: STEREOTYPE
-    if singular in _FEMALE_PEOPLE.split()
-    else 1 - STEREOTYPE
-    if singular in _MALE_PEOPLE.split()
-    else 0.5
+    singular: STEREOTYPE if singular in _FEMALE_PEOPLE else 1 - STEREOTYPE if singular in _MALE_PEOPLE else 0.5
     for topic in TOPICS.values()
     for singular, _ in topic.people
 }
@@ -151,8 +151,10 @@ FEMALE_SHARE: dict[str, float] = {
 MARKS: dict[str, str] = {"(": ")", "[": "]", "«": "»", '"': '"'}
 """Opening mark to closing mark."""
 
-HELD_OUT_NOUNS = _words("goose bucket mouse bowl pillow glove globe ruler crab anchor bridge lamp harp trumpet squirrel tent "
-    "ladder coat diver explorer")
+HELD_OUT_NOUNS = _words(
+    "goose bucket mouse bowl pillow glove globe ruler crab anchor bridge lamp harp trumpet squirrel tent "
+    "ladder coat diver explorer"
+)
 """Singular forms of nouns that are never the subject of a long-distance agreement in the training text."""
 
 HELD_OUT_PEOPLE = _words("florist midwife violinist shepherd surgeon drummer")
@@ -175,7 +177,10 @@ def is_female(name_or_kin: str) -> bool:
     return name_or_kin in FEMALE_NAMES or name_or_kin in FEMALE_KIN
 
 
-FUNCTION_WORDS = _words("the a an some many every these this there that because then and to of in at it they she he her his herself himself . ,")
+FUNCTION_WORDS = _words(
+    "the a an some many every these this there that because then and to of in at it they she he her his "
+    "herself himself . ,"
+)
 
 
 def article(word: str) -> str:

@@ -13,10 +13,11 @@ from circuits.tasks.text_pair import TextPair, make_pair
 _SUBJECT = "the=the_subject <subject>"
 _NEAR = "<preposition> the=the_distractor <distractor>"
 _NEAR_2 = "<preposition_2> the=the_distractor_2 <distractor_2>"
+_THAT_3 = "that the=the_distractor_3 <distractor_3> <verb_3>"
 
 TRAIN: dict[str, str] = {
     "prepositional": f"{_SUBJECT} {_NEAR}",
-    "adjectives": f"the=the_subject <adjective> <subject> <preposition> the=the_distractor <adjective_2> <distractor>",
+    "adjectives": ("the=the_subject <adjective> <subject> <preposition> the=the_distractor <adjective_2> <distractor>"),
     "object_relative": f"{_SUBJECT} that the=the_distractor <distractor> <distractor_verb>",
     "subject_relative": f"{_SUBJECT} that <past_verb> the=the_distractor <distractor>",
     "two_prepositional": f"{_SUBJECT} {_NEAR} {_NEAR_2}",
@@ -28,9 +29,9 @@ TRAIN_WEIGHTS = (6, 2, 2, 2, 2, 1)
 HELD_OUT_TEMPLATES = tuple(TRAIN)
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
-    "two_prepositional_relative": f"{_SUBJECT} {_NEAR} {_NEAR_2} that the=the_distractor_3 <distractor_3> <verb_3>",
+    "two_prepositional_relative": f"{_SUBJECT} {_NEAR} {_NEAR_2} {_THAT_3}",
     "coordinated": f"{_SUBJECT} {_NEAR} and the=the_distractor_2 <distractor_2>",
-    "prepositional_subject_relative": f"{_SUBJECT} {_NEAR} that <past_verb> the=the_distractor_2 <distractor_2>",
+    "prepositional_relative": f"{_SUBJECT} {_NEAR} that <past_verb> the=the_distractor_2 <distractor_2>",
     "between_commas": f"{_SUBJECT} ,=comma_1 {_NEAR} ,=comma_2",
 }
 """Structures that never occur in the training text."""

@@ -1,7 +1,7 @@
 """Closing: brackets and quotation marks close with the mark that fits the one still open.
 
-Key word: an opening mark. Four kinds, any kind in any context; most pairs contain a second couple of marks, nested
-inside, around, or closed before, so the mark seen last is often not the one to close.
+Key word: an opening mark. Four kinds, any kind in any context; most pairs contain a second couple of marks,
+nested inside, around, or closed before, so the mark seen last is often not the one to close.
 """
 
 from itertools import permutations
@@ -17,7 +17,7 @@ TRAIN: dict[str, str] = {
     "nested_open": "<context> <outer_open> <earlier> <open> <clause>",
     "earlier": "<earlier_open> <earlier> <earlier_close> <context> <open> <clause>",
 }
-"""Template name to template. <open> is the mark to be closed; "inner" and "outer" are seen from the outer couple."""
+"""Template name to template. <open> is the mark to be closed."""
 
 TRAIN_WEIGHTS = (6, 2, 2, 2)
 HELD_OUT_TEMPLATES = ("nested_closed", "nested_open")
@@ -29,7 +29,8 @@ OUT_OF_DISTRIBUTION: dict[str, str] = {
         "<second_inner_open> <second_inner> <second_inner_close> <second_rest>"
     ),
     "nested_long": (
-        "<context> <open> <clause> and <second_clause> <inner_open> <inner> and=and_inner <second_inner> <inner_close> <rest>"
+        "<context> <open> <clause> and <second_clause> <inner_open> <inner> and=and_inner <second_inner> "
+        "<inner_close> <rest>"
     ),
 }
 """Structures that never occur in the training text: two couples nested in one, or two clauses in each."""
@@ -57,12 +58,10 @@ _CHOICES = {
 
 
 def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:
-    """A pair that differs in the mark to be closed; held-out pairs nest marks as the training text never does."""
+    """A pair that differs in the mark to close; held-out pairs nest marks as the training text never does."""
     key, other, second = rng.choice(_CHOICES[template, held_out])
     words = {
-        "context": f"{rng.choice(NAMES)} {rng.choice(SPEAKING)}"
-        if rng.random() < 0.6
-        else simple_clause(rng, topic),
+        "context": f"{rng.choice(NAMES)} {rng.choice(SPEAKING)}" if rng.random() < 0.6 else simple_clause(rng, topic),
         "open": key,
         "clause": simple_clause(rng, topic),
         "second_clause": simple_clause(rng, topic),

@@ -21,6 +21,8 @@ from circuits.embedded.lexicon import (
 from circuits.tasks.text_pair import TextPair, make_pair
 
 _TWO = "<first> and <second>"
+_THREE = "<first> ,=comma_names <second> and <third>"
+_BYSTANDER = "<bystander> was <adjective>"
 _GOING = "<went> to=to_place the=the_place <place>"
 _GIVING = "<gave> <article> <object> to"
 _LATER = "in the=the_time <time>"
@@ -29,8 +31,8 @@ TRAIN: dict[str, str] = {
     "when": f"<opener> {_TWO} {_GOING} ,=comma <giver> {_GIVING}",
     "later": f"<opener> {_TWO} {_GOING} {_LATER} ,=comma <giver> {_GIVING}",
     "next_sentence": f"{_TWO} {_GOING} .=stop then <giver> {_GIVING}",
-    "three_names": f"<opener> <first> ,=comma_names <second> and <third> {_GOING} ,=comma <giver> and=and_giver <giver_2> {_GIVING}",
-    "bystander": f"<bystander> was <adjective> .=stop_bystander <opener> {_TWO} {_GOING} ,=comma <giver> {_GIVING}",
+    "three_names": f"<opener> {_THREE} {_GOING} ,=comma <giver> and=and_giver <giver_2> {_GIVING}",
+    "bystander": f"{_BYSTANDER} .=stop_bystander <opener> {_TWO} {_GOING} ,=comma <giver> {_GIVING}",
 }
 """Template name to template; the first is the primary one."""
 
@@ -38,15 +40,13 @@ TRAIN_WEIGHTS = (4, 2, 2, 3, 2)
 HELD_OUT_TEMPLATES = tuple(TRAIN)
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
-    "bystander_between": f"<opener> {_TWO} {_GOING} ,=comma <bystander> was <adjective> and=and_giver <giver> {_GIVING}",
-    "later_next_sentence": f"{_TWO} {_GOING} {_LATER} because <bystander> was <adjective> .=stop <giver> {_GIVING}",
-    "met_first": f"<first> <past_verb> <second> .=stop_met <opener> they {_GOING} {_LATER} ,=comma <giver> {_GIVING}",
+    "bystander_between": f"<opener> {_TWO} {_GOING} ,=comma {_BYSTANDER} and=and_giver <giver> {_GIVING}",
+    "later_next_sentence": f"{_TWO} {_GOING} {_LATER} because {_BYSTANDER} .=stop <giver> {_GIVING}",
+    "met_first": (f"<first> <past_verb> <second> .=stop_met <opener> they {_GOING} {_LATER} ,=comma <giver> {_GIVING}"),
 }
 """Structures that never occur in the training text."""
 
-_NAMES = {
-    held_out: tuple(n for n in NAMES if (n in HELD_OUT_NAMES) == held_out) for held_out in (False, True)
-}
+_NAMES = {held_out: tuple(n for n in NAMES if (n in HELD_OUT_NAMES) == held_out) for held_out in (False, True)}
 
 
 def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:

@@ -1,7 +1,7 @@
 """Gendered pronouns: "she" or "he" refers to the subject, not to the person mentioned last.
 
-Key word: the subject. A name or kin noun decides the pronoun; a profession only makes it likely (a stereotype), and a
-name beside a profession overrides it. Distractors have an independent gender.
+Key word: the subject. A name or kin noun decides the pronoun; a profession only makes it likely (a
+stereotype), and a name beside a profession overrides it. Distractors have an independent gender.
 """
 
 from random import Random
@@ -25,23 +25,24 @@ from circuits.embedded.lexicon import (
 )
 from circuits.tasks.text_pair import TextPair, make_pair
 
+_PROFESSION = "the=the_subject <profession>"
 
 TRAIN: dict[str, str] = {
-    "profession_nearby": "the=the_subject <profession> <preposition> the=the_distractor <distractor> <report> that",
+    "profession_nearby": f"{_PROFESSION} <preposition> the=the_distractor <distractor> <report> that",
     "name_met": "<name> <past_verb> <distractor_name> at the=the_place <place> because",
     "name_overrides": "the=the_profession <spurious> ,=comma_1 <name> ,=comma_2 <report> that",
     "name_next_sentence": "<name> <past_verb> the=the_distractor <distractor> .=stop <opener>",
     "kin_of": "the=the_subject <kin> of <distractor_name> was <adjective> because",
-    "profession": "the=the_subject <profession> <report> that",
+    "profession": f"{_PROFESSION} <report> that",
 }
-"""Template name to template. The key slot is the one of <name>, <kin>, <profession>; its role is "subject"."""
+"""Template name to template. The key slot is <name>, <kin> or <profession>; its role is "subject"."""
 
 TRAIN_WEIGHTS = (3, 3, 3, 2, 2, 1)
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
-    "profession_relative": "the=the_subject <profession> that=that_relative <distractor_name> <verb> <report> that",
+    "profession_relative": f"{_PROFESSION} that=that_relative <distractor_name> <verb> <report> that",
     "profession_two_nearby": (
-        "the=the_subject <profession> <preposition> the=the_distractor <distractor> and the=the_distractor_2 "
+        f"{_PROFESSION} <preposition> the=the_distractor <distractor> and the=the_distractor_2 "
         "<distractor_2> <report> that"
     ),
     "name_met_late": (

@@ -35,8 +35,9 @@ def make_pair(
 ) -> TextPair:
     """Fill a template twice: with `words`, and with `words` overridden by `changed`.
 
-    A template is a string of slots: `<role>` is filled with words[role] (several words become role_1, role_2, ...; an
-    empty filling disappears), `word=role` is a literal word with its role, and `word` a literal that is its own role.
+    A template is a string of slots: `<role>` is filled with words[role] (several words become role_1, role_2,
+    ...; an empty filling disappears), `word=role` is a literal word with its role, and `word` a literal
+    that is its own role.
     """
     clean, roles = _fill(template, words)
     patch, _ = _fill(template, words | changed)

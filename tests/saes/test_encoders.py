@@ -267,9 +267,7 @@ def test_a_negative_threshold_is_an_error(kind: type[SAE]):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_tensor_of_the_wrong_shape_is_an_error_that_says_which(
-    kind: type[SAE], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_tensor_of_the_wrong_shape_is_an_error_that_says_which(kind: type[SAE], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users run without shape checks
     sae = random_sae(kind)
     for name in kind.encoder_tensors:

@@ -56,9 +56,7 @@ def test_two_saes_for_one_site_are_an_error_that_names_both_folders(tmp_path: Pa
 def test_a_folder_without_an_sae_is_an_error_that_names_it(tmp_path: Path):
     (tmp_path / "one/two/three").mkdir(parents=True)
     save_sae(random_sae(ReLU), tmp_path / "one/two/three")
-    with pytest.raises(
-        SAEFileError, match=rf"{tmp_path}: no SAE found; expected folders that hold cfg\.json"
-    ):
+    with pytest.raises(SAEFileError, match=rf"{tmp_path}: no SAE found; expected folders that hold cfg\.json"):
         load_saes(tmp_path)
 
 

@@ -145,9 +145,7 @@ def test_rescaling_by_decoder_norms_is_folded_into_the_weights(kind: type[SAE], 
     x = activations(9, dtype=torch.float64)
     norms = sae.W_dec.norm(dim=-1)
     z = ((x - sae.b_dec) @ sae.W_enc + sae.tensors()["b_enc"]) * norms
-    least = (
-        z.topk(K).values[:, -1:] if kind is TopK else torch.nextafter(torch.tensor(0.7).double(), z[0, :1])
-    )
+    least = z.topk(K).values[:, -1:] if kind is TopK else torch.nextafter(torch.tensor(0.7).double(), z[0, :1])
     features = torch.where(z >= least, z.relu(), 0.0)
     torch.testing.assert_close(back.encode(x).features, features)
     torch.testing.assert_close(back.decode(features, None), (features / norms) @ sae.W_dec + sae.b_dec)
@@ -174,9 +172,7 @@ def test_a_scaling_factor_in_the_folder_is_folded_into_the_weights(kind: type[SA
     x = activations(9, dtype=torch.float64)
     encoding = sae.encode(2.5 * x)
     torch.testing.assert_close(back.encode(x).features, encoding.features)
-    torch.testing.assert_close(
-        back.decode(encoding.features, None), sae.decode(encoding.features, None) / 2.5
-    )
+    torch.testing.assert_close(back.decode(encoding.features, None), sae.decode(encoding.features, None) / 2.5)
 
 
 def test_a_scaling_factor_that_is_nowhere_is_a_warning_and_not_applied(tmp_path: Path):
@@ -294,9 +290,7 @@ def test_a_scaling_factor_of_ones_is_ignored(tmp_path: Path):
         (WEIGHTS, b"", "cannot be read as safetensors"),
     ],
 )
-def test_an_unreadable_file_is_an_error_that_names_it(
-    file: str, content: bytes, message: str, tmp_path: Path
-):
+def test_an_unreadable_file_is_an_error_that_names_it(file: str, content: bytes, message: str, tmp_path: Path):
     folder = saved(random_sae(ReLU), tmp_path)
     (folder / file).write_bytes(content)
     with pytest.raises(SAEFileError, match=rf"{tmp_path}/{file}: {message}"):
@@ -315,7 +309,5 @@ def test_an_unusable_scaling_factor_is_an_error(factor: Any, tmp_path: Path):
     folder = saved(random_sae(ReLU), tmp_path)
     edit_config(folder, normalize_activations="expected_average_only_in")
     (folder / "activation_scaler.json").write_text(json.dumps({"scaling_factor": factor}))
-    with pytest.raises(
-        SAEFileError, match=r"activation_scaler\.json: scaling_factor is .*; expected a positive"
-    ):
+    with pytest.raises(SAEFileError, match=r"activation_scaler\.json: scaling_factor is .*; expected a positive"):
         load_sae(folder)

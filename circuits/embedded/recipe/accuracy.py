@@ -1,7 +1,7 @@
 """How often a model, or a heuristic that is not one, prefers the right next word on task pairs.
 
-    right on clean: logit(answer) > logit(wrong) after the clean text;  right on patch: the reverse after the patch text
-    logit difference: mean of logit(answer) - logit(wrong) on clean and its negative on patch, in nats
+right on clean: logit(answer) > logit(wrong) after the clean text; on patch: the reverse after the patch text
+logit difference: mean of logit(answer) - logit(wrong) on clean and its negative on patch, in nats
 """
 
 from collections import Counter
@@ -92,8 +92,7 @@ def bigram_scores(documents: Iterable[str]) -> Scores:
     def scores(texts: Sequence[str], words: Sequence[tuple[str, str]]) -> list[float]:
         last = [text.rsplit(maxsplit=1)[-1] for text in texts]
         return [
-            float(counts[end, first] - counts[end, second])
-            for end, (first, second) in zip(last, words, strict=True)
+            float(counts[end, first] - counts[end, second]) for end, (first, second) in zip(last, words, strict=True)
         ]
 
     return scores
@@ -102,8 +101,8 @@ def bigram_scores(documents: Iterable[str]) -> Scores:
 def nearest_scores(texts: Sequence[str], words: Sequence[tuple[str, str]]) -> list[float]:
     """The word that the nearest cue asks for: 1, -1, or 0 if the cues do not tell.
 
-    The cue is the nearest noun's number for verbs, the nearest person's likely gender for pronouns, the nearest name
-    itself for names, and the nearest opening mark for closing marks.
+    The cue is the nearest noun's number for verbs, the nearest person's likely gender for pronouns,
+    the nearest name itself for names, and the nearest opening mark for closing marks.
     """
     return [_nearest(text.split(), pair) for text, pair in zip(texts, words, strict=True)]
 

@@ -35,7 +35,7 @@ PAIR_SEED = 11
 
 
 def evaluate(folder: Path, document_count: int = 1000, pair_count: int = 500) -> dict[str, object]:
-    """Judge FOLDER/model and FOLDER/saes; writes FOLDER/quality.json and FOLDER/README.md, returns the former."""
+    """Judge FOLDER/model and FOLDER/saes; writes quality.json, which is returned, and README.md there."""
     model = load_model(folder / "model")
     tokens = encode_documents(documents(document_count, EVALUATION_SEED), document_count).long()
     quality: dict[str, object] = {
@@ -62,9 +62,7 @@ def _tasks(model: LlamaForCausalLM, count: int) -> dict[str, dict[str, dict[str,
         result[task] = {}
         for split in SPLITS:
             pairs = text_pairs(task, split, count, PAIR_SEED)
-            result[task][split] = {
-                name: accuracy(pairs, scores).as_json() for name, scores in judges.items()
-            }
+            result[task][split] = {name: accuracy(pairs, scores).as_json() for name, scores in judges.items()}
     return result
 
 

@@ -1,11 +1,11 @@
 """The five encoders as plain formulas on tensors, to judge the shipped files without any SAE library.
 
-    standard   f = relu(z)                               z = x @ W_enc + b_enc
-    jumprelu   f = relu(z) * (z > threshold)
-    topk       f = relu(z) where z is among the k largest, else 0
-    gated      f = relu(x @ (W_enc * exp(r_mag)) + b_mag) * (x @ W_enc + b_gate > 0)
-    prolu      f = relu(m) * (m + b_enc > 0)             m = (x - b_dec) @ W_enc
-    decoded    f @ W_dec + b_dec
+standard   f = relu(z)                               z = x @ W_enc + b_enc
+jumprelu   f = relu(z) * (z > threshold)
+topk       f = relu(z) where z is among the k largest, else 0
+gated      f = relu(x @ (W_enc * exp(r_mag)) + b_mag) * (x @ W_enc + b_gate > 0)
+prolu      f = relu(m) * (m + b_enc > 0)             m = (x - b_dec) @ W_enc
+decoded    f @ W_dec + b_dec
 """
 
 import json
@@ -35,9 +35,7 @@ def write_sae(folder: Path, config: dict[str, Any], weights: Weights) -> None:
     save_file(halves, folder / "sae_weights.safetensors")
 
 
-def encode(
-    config: dict[str, Any], w: Weights, x: Float[Tensor, "*batch d_model"]
-) -> Float[Tensor, "*batch d_sae"]:
+def encode(config: dict[str, Any], w: Weights, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_sae"]:
     """Feature activations; the configs written by the recipe normalise nothing."""
     kind = config["architecture"]
     if kind == "prolu":

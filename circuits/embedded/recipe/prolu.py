@@ -3,8 +3,9 @@
     m = (x - b_dec) @ W_enc,  f = relu(m) * gate,  gate = (m + b_enc > 0),  rows of W_dec of length 1
     loss = mean |x - x_hat|^2 + l0_penalty * mean sum gate
 
-Encoder: Taggart 2024. The gate has no derivative; the stand-in for d gate / d b_enc is a rectangle of width BANDWIDTH
-around the margin m + b_enc = 0 (as Rajamanoharan et al. 2024 do for JumpReLU). The penalty is steered to the wanted L0.
+Encoder: Taggart 2024. The gate has no derivative; the stand-in for d gate / d b_enc is a rectangle of
+width BANDWIDTH around the margin m + b_enc = 0 (as Rajamanoharan et al. 2024 do for JumpReLU). The
+penalty is steered to the wanted L0.
 """
 
 import math

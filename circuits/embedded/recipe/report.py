@@ -1,4 +1,4 @@
-"""Write the README of the embedded files: what they are, and the quality tables, from quality.json's content."""
+"""Write the README of the embedded files: what they are, and the quality tables of quality.json."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,23 +6,25 @@ from typing import Any
 
 _TOP = """# The embedded model and its SAEs
 
-Everything here is made by `make embedded`, from nothing but the generated language in `language.py`. The tables
-are written by the recipe and judge the weights as shipped (rounded to float16).
+Everything here is made by `make embedded`, from nothing but the generated language in `language.py`. The
+tables are written by the recipe and judge the weights as shipped (rounded to float16).
 
-- `model/`: a Hugging Face folder. Llama, 4 layers, width 128, 4 heads, one token per word; {words} words and marks.
-- `saes/<set>/<hook name>/`: SAELens folders (`cfg.json`, `sae_weights.safetensors`), d_sae 768, trained without the
-  position of `<s>`. The default set `jumprelu` covers attn_out, mlp_out and resid_post of every layer; `relu`, `gated`,
-  `topk` and `prolu` cover resid_post. `prolu` is not an SAELens architecture: f = relu(m) * (m + b_enc > 0),
-  m = (x - b_dec) @ W_enc, reconstruction f @ W_dec + b_dec.
+- `model/`: a Hugging Face folder. Llama, 4 layers, width 128, 4 heads, one token per word, {words} words
+  and marks.
+- `saes/<set>/<hook name>/`: SAELens folders (`cfg.json`, `sae_weights.safetensors`), d_sae 768, trained
+  without the position of `<s>`. The default set `jumprelu` covers attn_out, mlp_out and resid_post of
+  every layer; `relu`, `gated`, `topk` and `prolu` cover resid_post. `prolu` is not an SAELens
+  architecture: f = relu(m) * (m + b_enc > 0), m = (x - b_dec) @ W_enc, reconstruction f @ W_dec + b_dec.
 - `quality.json`: the numbers below, for machines.
 
 ## The model on the tasks
 
-Share of {pairs} pairs per row in which the right next word has the larger logit: after the clean text, after the patch
-text, after both; then the mean logit difference in nats, positive when right. *bigram* counts which word follows the last
-word; *nearest cue* follows the nearest noun, gendered person, name or opening mark. The splits: `train` has the templates and
-words of the training text, `held_out` the same templates with key words that never stood there in training,
-`out_of_distribution` structures that never occurred in training. Cross-entropy on new text: {ce:.3f} nats per word.
+Share of {pairs} pairs per row in which the right next word has the larger logit: after the clean text,
+after the patch text, after both; then the mean logit difference in nats, positive when right. *bigram*
+counts which word follows the last word; *nearest cue* follows the nearest noun, gendered person, name or
+opening mark; a tie counts half. The splits: `train` has the templates and words of the training text,
+`held_out` the same templates with key words that never stood there in training, `out_of_distribution`
+structures that never occurred in training. Cross-entropy on new text: {ce:.3f} nats per word.
 
 | task | split | clean | patch | both | logit difference | bigram, one / both | nearest cue, one / both |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -31,9 +33,10 @@ words of the training text, `held_out` the same templates with key words that ne
 _SAES = """
 ## The SAEs
 
-On {tokens} words that neither the model nor the SAEs were trained on. FVU: share of variance not explained. CE recovered:
-(CE with the site at zero - CE spliced) / (CE with the site at zero - CE clean); CE increase in nats per word. Dead: features that
-never fire; dense: that fire on more than 10% of the words.
+On {tokens} words that neither the model nor the SAEs were trained on. FVU: share of variance not
+explained. CE recovered: (CE with the site at zero - CE spliced) / (CE with the site at zero - CE clean);
+CE increase in nats per word. Dead: features that never fire; dense: that fire on more than 10% of the
+words.
 
 | set | site | L0 | FVU | CE recovered | CE increase | dead | dense |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -63,6 +66,12 @@ def _task_row(task: str, split: str, judges: Mapping[str, Mapping[str, float]]) 
 
 
 def _sae_row(row: Mapping[str, Any]) -> str:
-    cells = [row["set"], row["hook_name"], f"{row['l0']:.1f}", f"{row['fvu']:.3f}", f"{row['ce_recovered']:.3f}"]
+    cells = [
+        row["set"],
+        row["hook_name"],
+        f"{row['l0']:.1f}",
+        f"{row['fvu']:.3f}",
+        f"{row['ce_recovered']:.3f}",
+    ]
     cells += [f"{row['ce_increase']:.3f}", f"{row['dead']:.1%}", f"{row['dense']:.1%}"]
     return f"| {' | '.join(cells)} |\n"

@@ -5,7 +5,9 @@
 The weights are shipped rounded to float16 and evaluated after rounding.
 """
 
+import copy
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,13 +47,13 @@ def model_config() -> LlamaConfig:
 
 def train_model(
     folder: Path,
-    steps: int = 6000,
+    steps: int = 4500,
     batch: int = 32,
     learning_rate: float = 2e-3,
     seed: int = 0,
     log_every: int = 250,
 ) -> None:
-    """Train and write a Hugging Face folder with float16 weights and the tokenizer; prints task accuracies."""
+    """Train; every `log_every` steps write the folder and print the accuracy on held-out pairs."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(model_config())
     decayed = [p for p in model.parameters() if p.dim() > 1]
@@ -75,7 +77,7 @@ def train_model(
             right = ", ".join(f"{task} {_both_right(model, task):.2f}" for task in TASKS)
             print(f"step {step}/{steps} loss {running:.4f}, {right}, {time.time() - start:.0f} s", flush=True)
             running = 0.0
-    save_model(model, folder)
+            save_model(model, folder)
 
 
 def _both_right(model: LlamaForCausalLM, task: str) -> float:
@@ -96,11 +98,15 @@ def _batches(steps: int, batch: int) -> Iterator[Int[Tensor, "batch pos"]]:
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:
     """Weights in float16; the config says float32, so that loading gives float32."""
-    model.half().save_pretrained(folder)
-    config = model.config
+    temporary = folder.with_name(folder.name + ".writing")
+    copy.deepcopy(model).half().save_pretrained(temporary)
+    config = copy.deepcopy(model.config)
     config.dtype = torch.float32
-    config.save_pretrained(folder)
-    save_tokenizer(folder)
+    config.save_pretrained(temporary)
+    (temporary / "model.safetensors").chmod(0o644)
+    save_tokenizer(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
 
 
 def load_model(folder: Path) -> LlamaForCausalLM:

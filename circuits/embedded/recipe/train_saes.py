@@ -1,6 +1,6 @@
 """Train the SAE sets on the shipped model, with the trainer of sae-lens where it has one.
 
-    jumprelu                  BatchTopK training, saved in its inference form; attn_out, mlp_out, resid_post of each layer
+    jumprelu                  attn_out, mlp_out, resid_post of each layer; BatchTopK in its inference form
     relu, gated, topk, prolu  resid_post of each layer
 
 Training data: activations on documents the model was not trained on, position of <s> left out.
@@ -101,9 +101,7 @@ def _train(run: SaeRun, store: Path, folder: Path) -> str:
     batches = _batches(store / f"{run.hook_name}.safetensors", run.batch)
     target = folder / run.sae_set / run.hook_name
     if run.sae_set == "prolu":
-        weights = train_prolu(
-            batches, run.d_sae, run.steps, run.l0, run.learning_rate, run.warm_up, run.decay
-        )
+        weights = train_prolu(batches, run.d_sae, run.steps, run.l0, run.learning_rate, run.warm_up, run.decay)
         write_sae(target, _prolu_config(run, weights), weights)
     else:
         _train_with_sae_lens(run, batches, target)
@@ -148,7 +146,11 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
     }
     penalty = {"l1_coefficient": 1.0, "l1_warm_up_steps": run.warm_up}
     kinds = {
-        "jumprelu": (sae_lens.BatchTopKTrainingSAE, sae_lens.BatchTopKTrainingSAEConfig, {"k": float(run.l0)}),
+        "jumprelu": (
+            sae_lens.BatchTopKTrainingSAE,
+            sae_lens.BatchTopKTrainingSAEConfig,
+            {"k": float(run.l0)},
+        ),
         "topk": (sae_lens.TopKTrainingSAE, sae_lens.TopKTrainingSAEConfig, {"k": run.l0}),
         "relu": (sae_lens.StandardTrainingSAE, sae_lens.StandardTrainingSAEConfig, penalty),
         "gated": (sae_lens.GatedTrainingSAE, sae_lens.GatedTrainingSAEConfig, penalty),
@@ -190,4 +192,3 @@ def _with_steered_penalty(trainer: Any, batches: Iterator[Tensor], run: SaeRun) 
                     schedule.final_value, l0, run.l0, trainer.n_training_steps, run.warm_up, run.steps
                 )
         yield x
-

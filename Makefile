@@ -1,0 +1,50 @@
+# Two commands set everything up on a machine with Python 3.11+, pip and make:
+#   make circuit   find a circuit on the embedded model and write its page
+#   make test      lint, type-check, test
+PYTHON ?= python3
+BIN := .venv/bin
+SAELENS_BIN := .venv-saelens/bin
+
+.PHONY: circuit test lint types unit test-saelens embedded bench clean
+
+circuit: .venv/installed
+	$(BIN)/jumpwire find --out out/agreement
+
+test: lint types unit
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/pyright
+
+unit: .venv/installed
+	$(BIN)/pytest
+
+# The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
+test-saelens: .venv-saelens/installed
+	$(SAELENS_BIN)/pytest tests/saes tests/model tests/methods
+
+# Train the embedded model and its SAEs again: under two hours on 2 cores.
+embedded: .venv-saelens/installed
+	$(SAELENS_BIN)/python -m circuits.embedded.recipe --out circuits/embedded
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/exact_patching.py
+
+# torch first, at the version of constraints.txt: a newer one would bring several GB of CUDA along.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv-saelens/installed: pyproject.toml constraints.txt constraints-saelens.txt
+	$(PYTHON) -m venv .venv-saelens
+	$(SAELENS_BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(SAELENS_BIN)/pip install --quiet --disable-pip-version-check --constraint constraints-saelens.txt --editable '.[dev,saelens]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-saelens out

@@ -1,0 +1,1 @@
+"""The claiming verbs: whole-circuit questions and the command line."""

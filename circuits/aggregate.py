@@ -1,0 +1,125 @@
+"""From effects per example to the nodes of one circuit.
+
+    effect(node) = mean over the examples that have its position of the node's effect there
+
+A node whose clean and patch value agree in an example has effect exactly 0 in it. Kept are the nodes with the
+largest |mean effect|.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from attribution.effects import KINDS, Effects
+from attribution.language_model import LanguageModel
+from attribution.prompt_pairs import PromptPairs
+from circuits.positions import Alignment, align
+from graphs import (
+    CircuitGraph,
+    Edge,
+    ErrorNode,
+    FeatureNode,
+    Measurement,
+    MetricNode,
+    Node,
+    TokenNode,
+    WeightedNode,
+)
+from graphs.circuit_graph import EXACT, NOT_VERIFIED
+
+
+def build_circuit(
+    effects: Effects,
+    pairs: PromptPairs,
+    model: LanguageModel,
+    *,
+    nodes: int,
+    inputs: Mapping[str, Any] | None = None,
+) -> CircuitGraph:
+    """The `nodes` strongest nodes, each with an edge to the metric that carries its effect.
+
+    `inputs` is stored with the circuit: what it was made from.
+    """
+    if nodes < 1:
+        raise ValueError(f"A circuit needs at least 1 node; got {nodes}.")
+    if len(effects) == 0:
+        raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
+    alignment = align(pairs, model)
+    found = _average(effects, alignment)
+    found.sort(key=lambda w: -abs(w.effect))
+    kept = found[:nodes]
+    metric = MetricNode(effects.metric)
+    total = float(effects.total_effect.mean())
+    whole = sum(abs(w.effect) for w in found)
+    measurement = Measurement(
+        method=effects.method,
+        metric=effects.metric,
+        unit=effects.unit,
+        error_mode=effects.error_mode,
+        patch_value=effects.patch_value,
+        examples=len(pairs),
+        total_effect=total,
+        residual=None if effects.residual is None else float(effects.residual.mean()),
+        residual_law=effects.residual_law,
+        evidence=EXACT if effects.method == "exact_patching" else NOT_VERIFIED,
+        nodes_measured=len(found),
+        share_kept=sum(abs(w.effect) for w in kept) / whole if whole > 0 else None,
+        inputs=dict(inputs or {}),
+    )
+    goal = WeightedNode(metric, total, float(np.abs(effects.total_effect).mean()), None, len(pairs), None, None)
+    circuit = CircuitGraph(
+        sites=effects.sites[1:],
+        positions=alignment.positions,
+        nodes=(*kept, goal),
+        edges=tuple(Edge(w.node, metric, w.effect) for w in kept),
+        measurement=measurement,
+    )
+    order = sorted(circuit.nodes, key=lambda w: (circuit.depth(w.node), circuit.name(w.node)))
+    edges = sorted(circuit.edges, key=lambda e: (circuit.depth(e.source), circuit.name(e.source)))
+    return replace(circuit, nodes=tuple(order), edges=tuple(edges))
+
+
+def _average(effects: Effects, alignment: Alignment) -> list[WeightedNode]:
+    lengths = np.array([len(own) for own in alignment.columns])
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    column = np.concatenate([np.array(own) for own in alignment.columns])[starts[effects.example] + effects.position]
+    examples_with = np.zeros(len(alignment.positions), dtype=int)
+    for own in alignment.columns:
+        examples_with[list(own)] += 1
+    keys = np.stack([effects.site, effects.kind, column, effects.index], axis=1)
+    nodes, place = np.unique(keys, axis=0, return_inverse=True)
+    place = place.reshape(-1)
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(place, weights=values, minlength=len(nodes))
+
+    have = examples_with[nodes[:, 2]]
+    count = np.bincount(place, minlength=len(nodes))
+    mean = total(effects.effect) / have
+    mean_absolute = total(np.abs(effects.effect)) / have
+    squares = total((effects.effect - mean[place]) ** 2) + (have - count) * mean**2
+    clean, patch = total(effects.clean) / count, total(effects.patch) / count
+    result = []
+    for n, (site, kind, col, index) in enumerate(nodes.tolist()):
+        is_token = KINDS[kind] == "token"
+        spread = None if have[n] < 2 else float(np.sqrt(squares[n] / (have[n] - 1) / have[n]))
+        result.append(
+            WeightedNode(
+                node=_node(effects.sites[site], KINDS[kind], col, index),
+                effect=float(mean[n]),
+                mean_absolute=float(mean_absolute[n]),
+                standard_error=spread,
+                count=int(count[n]),
+                clean=None if is_token else float(clean[n]),
+                patch=None if is_token else float(patch[n]),
+            )
+        )
+    return result
+
+
+def _node(site: str, kind: str, position: int, index: int) -> Node:
+    if kind == "token":
+        return TokenNode(position)
+    return ErrorNode(site, position) if kind == "error" else FeatureNode(site, position, index)

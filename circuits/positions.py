@@ -1,0 +1,64 @@
+"""Align positions of different prompts, so that effects can be averaged over examples.
+
+By role where the task names one for every position; by place where all prompts have one length; else by
+distance from the end, where the metric is read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from attribution.language_model import LanguageModel
+from attribution.prompt_pairs import PromptPair, PromptPairs
+from graphs import Position
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """`columns[example][position]` is a place in `positions`."""
+
+    positions: tuple[Position, ...]
+    columns: tuple[tuple[int, ...], ...]
+
+
+def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
+    """One column for each role, place or distance from the end, in the order of the text."""
+    names = _names(pairs)
+    order = _order(names)
+    place = {name: column for column, name in enumerate(order)}
+    tokens: dict[str, tuple[int, int]] = {}
+    for pair, own in zip(pairs, names, strict=True):
+        for name, clean, patch in zip(own, pair.clean_ids, pair.patch_ids, strict=True):
+            tokens.setdefault(name, (clean, patch))
+    return Alignment(
+        tuple(Position(name, *(model.token_text(t) for t in tokens[name])) for name in order),
+        tuple(tuple(place[name] for name in own) for own in names),
+    )
+
+
+def _names(pairs: PromptPairs) -> list[tuple[str, ...]]:
+    roles = [pair.roles for pair in pairs if pair.roles is not None]
+    if len(roles) == len(pairs):
+        return roles
+    if len({len(pair) for pair in pairs}) == 1:
+        return [tuple(str(p) for p in range(len(pair))) for pair in pairs]
+    return [_from_the_end(pair) for pair in pairs]
+
+
+def _from_the_end(pair: PromptPair) -> tuple[str, ...]:
+    return tuple(str(p - len(pair)) for p in range(len(pair)))
+
+
+def _order(names: Sequence[tuple[str, ...]]) -> list[str]:
+    """All names in an order that agrees with every prompt, where there is one; else by mean distance from the end."""
+    distances: dict[str, list[int]] = {}
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for own in names:
+        nx.add_path(graph, own)
+        for position, name in enumerate(own):
+            distances.setdefault(name, []).append(position - len(own))
+    mean = {name: sum(d) / len(d) for name, d in distances.items()}
+    if nx.is_directed_acyclic_graph(graph):
+        return list(nx.lexicographical_topological_sort(graph, key=mean.__getitem__))
+    return sorted(mean, key=lambda name: (mean[name], name))

@@ -1,0 +1,114 @@
+"""What a run leaves in its folder: effects.parquet, circuit.json, run.json and circuit.html."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from attribution.effects import SIGN, Effects
+from circuits.discover import Found
+from graphs import save_circuit, write_figure_page
+
+RUN_SCHEMA_VERSION: Final = 1
+_VERSIONS: Final = ("jumpwire", "torch", "transformer-lens", "transformers", "networkx", "plotly")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, all in one folder."""
+
+    folder: Path
+
+    @property
+    def effects(self) -> Path:
+        return self.folder / "effects.parquet"
+
+    @property
+    def circuit(self) -> Path:
+        return self.folder / "circuit.json"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "circuit.html"
+
+
+def write_run(
+    target: RunFolder,
+    found: Found,
+    *,
+    title: str,
+    arguments: Mapping[str, Any],
+    hashes: Mapping[str, Any],
+    seconds: dict[str, float],
+) -> None:
+    """Write all files of a run; the folder is made where it is missing."""
+    target.folder.mkdir(parents=True, exist_ok=True)
+    found.effects.write_parquet(target.effects)
+    save_circuit(found.circuit, target.circuit)
+    write_figure_page(found.circuit, target.page, title=title)
+    content = {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "arguments": dict(arguments),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "hashes": dict(hashes),
+        "counts": _counts(found),
+        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
+        "sign": SIGN,
+        "unit": found.effects.unit,
+        "metric": found.effects.metric,
+        **totals(found.effects),
+    }
+    target.run.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def totals(effects: Effects) -> dict[str, Any]:
+    """Total effect and residual per example, with medians and maxima.
+
+    `residual.absolute` is |residual| in units of the metric, `residual.relative` its ratio to |total effect| (null
+    where the total effect is 0), `residual.signed` the residual with its sign. Null where the method has no law.
+    """
+    residual: dict[str, Any] | None = None
+    if effects.residual is not None:
+        size, total = np.abs(effects.residual), np.abs(effects.total_effect)
+        relative = [float(r / t) if t > 0 else None for r, t in zip(size, total, strict=True)]
+        residual = {
+            "law": effects.residual_law,
+            "signed": effects.residual.tolist(),
+            "absolute": _summary(size.tolist()),
+            "relative": _summary(relative),
+        }
+    return {
+        "clean_metric": _summary(effects.clean_metric.tolist()),
+        "total_effect": _summary(effects.total_effect.tolist()),
+        "residual": residual,
+    }
+
+
+def _summary(values: list[float] | list[float | None]) -> dict[str, Any]:
+    defined = [v for v in values if v is not None]
+    return {
+        "per_example": values,
+        "median": float(np.median(defined)) if defined else None,
+        "max": max(defined) if defined else None,
+    }
+
+
+def _counts(found: Found) -> dict[str, int]:
+    effects = found.effects
+    kinds = {f"{kind}_rows": int(effects.of_kind(kind).sum()) for kind in ("feature", "error", "token")}
+    return {
+        "examples": len(effects.total_effect),
+        "rows": len(effects),
+        **kinds,
+        "nodes_measured": found.circuit.measurement.nodes_measured,
+        "nodes_kept": len(found.circuit.strongest()),
+    }

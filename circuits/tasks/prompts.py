@@ -1,0 +1,26 @@
+"""From a task's words to the prompt pairs of a model."""
+
+from attribution.language_model import LanguageModel
+from attribution.prompt_pairs import PromptPair, PromptPairs, pair_from
+from circuits.tasks.templates import text_pairs
+
+
+def prompt_pairs(task: str, split: str, count: int, seed: int, model: LanguageModel) -> PromptPairs:
+    """`count` pairs of a task, tokenised for a model that has each word as one token.
+
+    Roles name the positions; BOS, where the model has one, has the role `bos`.
+    """
+    opening = () if model.bos_id is None else ("bos",)
+    pairs: list[PromptPair] = []
+    for row, text in enumerate(text_pairs(task, split, count, seed)):
+        roles = (*opening, *text.roles)
+        entry = {"clean": text.clean, "patch": text.patch, "answer": text.answer, "wrong": text.wrong}
+        pair = pair_from(row, entry, model)
+        if len(pair) != len(roles):
+            raise ValueError(
+                f"The model's tokenizer splits words of task {task!r} ({text.clean!r} is {len(pair)} tokens for "
+                f"{len(roles)} words). The tasks are written for the embedded model; give your own pairs "
+                "with --pairs for another one."
+            )
+        pairs.append(PromptPair(pair.clean_ids, pair.patch_ids, pair.answer_id, pair.foil_id, roles))
+    return PromptPairs(tuple(pairs))

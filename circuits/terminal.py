@@ -1,0 +1,90 @@
+"""What `find` prints at the end."""
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from circuits.discover import Found
+from circuits.run_files import RunFolder, totals
+from graphs import CircuitGraph, MetricNode, WeightedNode
+
+_WIDTH_WITH_BARS = 100
+
+
+def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
+    """Total effect, residual, the strongest nodes and where the files are."""
+    table = _table(found.circuit, rows, console.width)
+    console.print(Group(_headline(found, title), Text(), table, Text(), _closing(found, target)))
+
+
+def _headline(found: Found, title: str) -> Text:
+    measured = found.circuit.measurement
+    text = Text()
+    text.append(f"{title}\n", style="bold")
+    text.append(
+        f"{measured.metric}, {measured.examples} pair(s), {measured.method}, {measured.error_mode} errors, "
+        f"{measured.patch_value} patch\n"
+    )
+    text.append(f"total effect  {measured.total_effect:+.3f} {measured.unit} (mean)   ", style="bold")
+    residual = totals(found.effects)["residual"]
+    if residual is None:
+        text.append(f"residual  {measured.residual_law}")
+    else:
+        relative = residual["relative"]
+        share = "undefined (total effect 0)" if relative["median"] is None else f"{relative['median']:.1%}"
+        most = "" if relative["max"] is None else f", at most {relative['max']:.1%}"
+        text.append(f"residual  {share} of it (median{most})")
+        text.append(f"\n  residual: {measured.residual_law}", style="dim")
+    return text
+
+
+def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("effect", justify="right", no_wrap=True)
+    table.add_column("± s.e.", justify="right", no_wrap=True)
+    if width >= _WIDTH_WITH_BARS:
+        table.add_column("", no_wrap=True)
+    table.add_column("site/feature", no_wrap=True)
+    table.add_column("position", no_wrap=True)
+    table.add_column("token", no_wrap=True)
+    table.add_column("clean → patch", justify="right", no_wrap=True)
+    strongest = circuit.strongest(rows)
+    largest = max((abs(w.effect) for w in strongest), default=1.0) or 1.0
+    for weighted in strongest:
+        row = _row(circuit, weighted)
+        if width >= _WIDTH_WITH_BARS:
+            row.insert(2, Text("█" * max(1, round(12 * abs(weighted.effect) / largest)), style=_colour(weighted)))
+        table.add_row(*row)
+    return table
+
+
+def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
+    node = weighted.node
+    assert not isinstance(node, MetricNode)
+    position = circuit.positions[node.position]
+    same = position.clean_token == position.patch_token
+    token = position.clean_token if same else f"{position.clean_token} → {position.patch_token}"
+    values = "" if weighted.clean is None or weighted.patch is None else f"{weighted.clean:.2f} → {weighted.patch:.2f}"
+    return [
+        Text(f"{weighted.effect:+.4f}", style=_colour(weighted)),
+        "" if weighted.standard_error is None else f"{weighted.standard_error:.4f}",
+        Text(circuit.name(node).rpartition("@")[0]),
+        Text(position.label),
+        Text(token.strip()),
+        values,
+    ]
+
+
+def _colour(weighted: WeightedNode) -> str:
+    return "green" if weighted.effect >= 0 else "magenta"
+
+
+def _closing(found: Found, target: RunFolder) -> Text:
+    measured = found.circuit.measurement
+    share = "" if measured.share_kept is None else f", which carry {measured.share_kept:.0%} of Σ|effect|"
+    text = Text(f"{len(found.circuit.strongest())} of {measured.nodes_measured} nodes kept{share}. ")
+    text.append(f"{measured.evidence[0].upper()}{measured.evidence[1:]}.\n")
+    text.append("positive: the metric rises when the node takes its patch value\n", style="dim")
+    text.append(f"Open {target.page} in a browser. ", style="bold")
+    text.append(f"Beside it: {target.circuit.name}, {target.effects.name}, {target.run.name}.")
+    return text

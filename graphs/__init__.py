@@ -1,0 +1,24 @@
+"""The nouns: nodes, edges and circuit graphs. No torch, no model."""
+
+from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
+from graphs.edge import Edge
+from graphs.figures import circuit_figure, write_figure_page
+from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.save import load_circuit, save_circuit
+
+__all__ = [
+    "CircuitGraph",
+    "Edge",
+    "ErrorNode",
+    "FeatureNode",
+    "Measurement",
+    "MetricNode",
+    "Node",
+    "Position",
+    "TokenNode",
+    "WeightedNode",
+    "circuit_figure",
+    "load_circuit",
+    "save_circuit",
+    "write_figure_page",
+]

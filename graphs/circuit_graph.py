@@ -1,0 +1,181 @@
+"""CircuitGraph: checked nodes and edges, with what was measured and how far it can be trusted."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import networkx as nx
+
+from graphs.edge import Edge
+from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+
+NOT_VERIFIED: Final = "not verified: effects are estimates, none was compared with exact patching"
+EXACT: Final = "every effect was measured by exact patching"
+
+
+@dataclass(frozen=True)
+class Position:
+    """One column of the graph: a name, and the tokens that stand there in the first example that has it."""
+
+    label: str
+    clean_token: str
+    patch_token: str
+
+
+@dataclass(frozen=True)
+class WeightedNode:
+    """A node and its effect over the examples that have its position, in units of the metric.
+
+    Attributes:
+        effect: signed mean. Positive: the metric rises when the node takes its patch value.
+        mean_absolute: mean of |effect|; above |effect| where signs differ between examples.
+        standard_error: of the mean; None with one example.
+        count: examples in which the node's clean and patch value differ.
+        clean, patch: mean values there (feature: activation; error: L2 norm; token: None).
+    """
+
+    node: Node
+    effect: float
+    mean_absolute: float
+    standard_error: float | None
+    count: int
+    clean: float | None
+    patch: float | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a graph's numbers are: method, metric, unit, modes, examples, and the total they are parts of."""
+
+    method: str
+    metric: str
+    unit: str
+    error_mode: str
+    patch_value: str
+    examples: int
+    total_effect: float
+    residual: float | None
+    residual_law: str
+    evidence: str = NOT_VERIFIED
+    nodes_measured: int = 0
+    share_kept: float | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CircuitGraph:
+    """A circuit: nodes on a grid of sites and positions, edges from source to target.
+
+    Args:
+        sites: in the order of the forward pass; every feature and error node lies on one.
+        positions: in the order of the text.
+        nodes, edges: checked to be consistent: unique, on the grid, forward in the pass and in the text.
+        measurement: what the numbers mean.
+    """
+
+    sites: tuple[str, ...]
+    positions: tuple[Position, ...]
+    nodes: tuple[WeightedNode, ...]
+    edges: tuple[Edge, ...]
+    measurement: Measurement
+
+    def __post_init__(self) -> None:
+        known = {weighted.node for weighted in self.nodes}
+        if len(known) != len(self.nodes):
+            raise ValueError("A node occurs twice in the graph.")
+        for weighted in self.nodes:
+            self._check_on_grid(weighted.node)
+            if not math.isfinite(weighted.effect):
+                raise ValueError(f"The effect of {self.name(weighted.node)} is {weighted.effect}.")
+        seen: set[tuple[Node, Node]] = set()
+        for edge in self.edges:
+            self._check_edge(edge, known, seen)
+
+    def _check_on_grid(self, node: Node) -> None:
+        if isinstance(node, FeatureNode | ErrorNode) and node.site not in self.sites:
+            raise ValueError(f"Node {node} lies at a site that the graph does not list.")
+        if not isinstance(node, MetricNode) and not 0 <= node.position < len(self.positions):
+            raise ValueError(f"Node {node} lies at a position that the graph does not have.")
+
+    def _check_edge(self, edge: Edge, known: set[Node], seen: set[tuple[Node, Node]]) -> None:
+        for end in (edge.source, edge.target):
+            if end not in known:
+                raise ValueError(f"An edge ends in {end}, which is no node of the graph.")
+        names = f"{self.name(edge.source)} -> {self.name(edge.target)}"
+        if (edge.source, edge.target) in seen:
+            raise ValueError(f"The edge {names} occurs twice.")
+        seen.add((edge.source, edge.target))
+        if not math.isfinite(edge.weight):
+            raise ValueError(f"The weight of {names} is {edge.weight}.")
+        if self.depth(edge.source) >= self.depth(edge.target):
+            raise ValueError(f"The edge {names} does not go forward in the pass.")
+        source, target = edge.source, edge.target
+        if isinstance(source, MetricNode) or (not isinstance(target, MetricNode) and source.position > target.position):
+            raise ValueError(f"The edge {names} goes back in the text.")
+
+    def depth(self, node: Node) -> int:
+        """Order in the forward pass: tokens 0, then the sites, the metric last."""
+        if isinstance(node, TokenNode):
+            return 0
+        return len(self.sites) + 1 if isinstance(node, MetricNode) else 1 + self.sites.index(node.site)
+
+    def name(self, node: Node) -> str:
+        """The name people and files use: `blocks.3.hook_mlp_out/117@verb`."""
+        if isinstance(node, MetricNode):
+            return f"metric/{node.name}"
+        label = self.positions[node.position].label
+        if isinstance(node, TokenNode):
+            return f"token@{label}"
+        return f"{node.site}/{node.index if isinstance(node, FeatureNode) else 'error'}@{label}"
+
+    def node(self, name: str) -> WeightedNode:
+        """The node of a name; an unknown one is a LookupError."""
+        for weighted in self.nodes:
+            if self.name(weighted.node) == name:
+                return weighted
+        raise LookupError(f"The circuit has no node {name!r}. It has, among others: {self._some_names()}.")
+
+    def _some_names(self) -> str:
+        return ", ".join(self.name(w.node) for w in self.nodes[:5])
+
+    def strongest(self, count: int | None = None) -> tuple[WeightedNode, ...]:
+        """Nodes but the metric, by falling |effect|."""
+        nodes = [w for w in self.nodes if not isinstance(w.node, MetricNode)]
+        return tuple(sorted(nodes, key=lambda w: (-abs(w.effect), self.name(w.node)))[:count])
+
+    def to_networkx(self) -> "nx.DiGraph[str]":
+        """A DiGraph on node names. Node, edge and graph attributes are the fields of the types here."""
+        graph: nx.DiGraph[str] = nx.DiGraph(
+            sites=self.sites,
+            positions=[asdict(p) for p in self.positions],
+            measurement=asdict(self.measurement),
+        )
+        for weighted in self.nodes:
+            values = {k: v for k, v in vars(weighted).items() if k != "node"}
+            graph.add_node(self.name(weighted.node), kind=weighted.node.kind, **asdict(weighted.node), **values)
+        for edge in self.edges:
+            graph.add_edge(self.name(edge.source), self.name(edge.target), weight=edge.weight)
+        return graph
+
+    @classmethod
+    def from_networkx(cls, graph: "nx.DiGraph[str]") -> "CircuitGraph":
+        """The inverse of `to_networkx`."""
+        nodes: dict[str, WeightedNode] = {}
+        for name, data in graph.nodes(data=True):
+            if data.get("kind") not in _NODE_TYPES:
+                raise ValueError(f"Node {name!r} has kind {data.get('kind')!r}; expected {', '.join(_NODE_TYPES)}.")
+            node_type = _NODE_TYPES[data["kind"]]
+            own = {f: data[f] for f in node_type.__dataclass_fields__}
+            values = {f: data[f] for f in WeightedNode.__dataclass_fields__ if f != "node"}
+            nodes[name] = WeightedNode(node=node_type(**own), **values)
+        return cls(
+            sites=tuple(graph.graph["sites"]),
+            positions=tuple(Position(**p) for p in graph.graph["positions"]),
+            nodes=tuple(nodes.values()),
+            edges=tuple(Edge(nodes[s].node, nodes[t].node, w) for s, t, w in graph.edges(data="weight")),
+            measurement=Measurement(**graph.graph["measurement"]),
+        )
+
+
+_NODE_TYPES: Final[dict[str, type[Node]]] = {t.kind: t for t in (FeatureNode, ErrorNode, TokenNode, MetricNode)}
