@@ -65,7 +65,8 @@ class LanguageModel:
                 f"{type(model).__name__} is not a TransformerLens model: it has no {', '.join(missing)}. "
                 "Give a HookedTransformer or a TransformerBridge, or call LanguageModel.load(name_or_folder)."
             )
-        self.module: Any = model.eval()
+        self.module: Any = model
+        self._is_frozen = False
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         self.name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
         self._names_of_hook: dict[int, list[str]] = {}
@@ -162,7 +163,11 @@ class LanguageModel:
             )
 
     def logits(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocab"]:
-        """One plain forward. Right padding needs no mask: attention is causal."""
+        """One plain forward, in evaluation mode. Right padding needs no mask: attention is causal."""
+        with self.frozen():
+            return self._forward(ids)
+
+    def _forward(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocab"]:
         if self.is_bridge:
             return self.module(ids, use_cache=False)
         # HookedTransformer guesses a mask from the padding token when its tokenizer pads on the left.
@@ -190,16 +195,25 @@ class LanguageModel:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Parameters need no gradient inside, and are given back as they were."""
-        parameters = list(self.module.parameters())
-        before = [p.requires_grad for p in parameters]
+        """Inside, parameters need no gradient and dropout is off; afterwards both are as they were."""
+        if self._is_frozen:
+            yield
+            return
+        trained = [p for p in self.module.parameters() if p.requires_grad]
+        training = [m for m in self.module.modules() if m.training]
+        self._is_frozen = True
         try:
-            for p in parameters:
+            for p in trained:
                 p.requires_grad_(False)
+            for m in training:
+                m.training = False
             yield
         finally:
-            for p, needed in zip(parameters, before, strict=True):
-                p.requires_grad_(needed)
+            self._is_frozen = False
+            for p in trained:
+                p.requires_grad_(True)
+            for m in training:
+                m.training = True
 
     def token_ids(self, text: str) -> list[int]:
         """Token ids of a prompt, opened by BOS where the model has one."""

@@ -120,25 +120,26 @@ def measure(
     per_example: list[tuple[np.ndarray, np.ndarray]] = []
     residuals: list[np.ndarray] = []
     done = 0
-    for batch in pairs.batches(batch_size, spliced.model.device):
-        share = len(batch.example) / len(pairs)
-        start = done / len(pairs)
-        situation = _prepare(
-            method,
-            spliced,
-            batch,
-            metric,
-            error_mode,
-            patch_value,
-            lambda within, start=start, share=share: progress(start + within * share),
-        )
-        scores = method.score(situation)
-        parts += _columns(situation, scores, sites)
-        per_example.append((_numpy(situation.clean_metric), _numpy(situation.total_effect)))
-        if scores.residual is not None:
-            residuals.append(_numpy(scores.residual))
-        done += len(batch.example)
-        progress(done / len(pairs))
+    with spliced.model.frozen():
+        for batch in pairs.batches(batch_size, spliced.model.device):
+            share = len(batch.example) / len(pairs)
+            start = done / len(pairs)
+            situation = _prepare(
+                method,
+                spliced,
+                batch,
+                metric,
+                error_mode,
+                patch_value,
+                lambda within, start=start, share=share: progress(start + within * share),
+            )
+            scores = method.score(situation)
+            parts += _columns(situation, scores, sites)
+            per_example.append((_numpy(situation.clean_metric), _numpy(situation.total_effect)))
+            if scores.residual is not None:
+                residuals.append(_numpy(scores.residual))
+            done += len(batch.example)
+            progress(done / len(pairs))
     clean_metric, total_effect = (np.concatenate(v) for v in zip(*per_example, strict=True))
     return Effects(
         method=method.name,

@@ -6,7 +6,7 @@ E(u) = m(do(u = patch value)) − m(clean).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -34,6 +34,7 @@ class Changes:
     patch: Recording | None = None
 
 
+@runtime_checkable
 class PatchValue(Protocol):
     """Gives every node of a batch of clean runs its patch value."""
 

@@ -83,9 +83,11 @@ class PromptPairs:
     def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
         """Consecutive batches of at most `size` pairs, padded on the right."""
         for start in range(0, len(self.pairs), size):
-            yield self._batch(range(start, min(start + size, len(self.pairs))), device)
+            yield self.batch(range(start, min(start + size, len(self.pairs))), device)
 
-    def _batch(self, examples: range, device: torch.device | str) -> PairBatch:
+    def batch(self, examples: Sequence[int] | None = None, device: torch.device | str = "cpu") -> PairBatch:
+        """Some pairs, or all, as one batch padded on the right."""
+        examples = range(len(self.pairs)) if examples is None else examples
         chosen = [self.pairs[e] for e in examples]
         width = max(map(len, chosen))
 

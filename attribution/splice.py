@@ -10,10 +10,11 @@ At a site with activation x the splice writes back y = D(f) + e, with f = E(x):
 Positions that are padding, and BOS unless asked for, are left alone: y = x there.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -116,9 +117,7 @@ class SplicedModel:
         splice_bos: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        named: list[tuple[str, SAE]] = (
-            list(saes.items()) if isinstance(saes, Mapping) else [(sae.site, sae) for sae in saes]
-        )
+        named = _named(saes)
         if not named:
             raise ValueError("No SAEs given: there is nothing to splice in.")
         self.model = model
@@ -131,7 +130,8 @@ class SplicedModel:
             if site in found:
                 raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
             found[site] = sae.to(device=model.device, dtype=dtype)
-        widths = self._probe_widths(found)
+        with model.frozen():
+            widths = self._probe_widths(found)
         for site, width in widths.items():
             if width != found[site].d_in:
                 raise ValueError(
@@ -141,6 +141,12 @@ class SplicedModel:
         with model.frozen():
             check_soundness(self.sites, ENTRY, self._probe_ids(), self._logits_with)
             self.can_resume: bool = self._resuming_equals_the_whole_run()
+        if not self.can_resume:
+            warnings.warn(
+                f"{model.name} cannot be run from a layer: every patched run starts at the tokens. "
+                "The numbers are the same; exact patching takes longer.",
+                stacklevel=2,
+            )
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -439,6 +445,12 @@ class SplicedModel:
 def at_last(values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]) -> Float[Tensor, "row 1 column"]:
     """Each row's values at its last real position."""
     return values[torch.arange(len(last), device=last.device), last][:, None]
+
+
+def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:
+    if isinstance(saes, Mapping):
+        return list(cast(Mapping[str, SAE], saes).items())
+    return [(sae.site, sae) for sae in saes]
 
 
 def _constant(output: Tensor) -> SiteFunction:

@@ -113,7 +113,7 @@ def _find(console: Console, arguments: dict[str, Any]) -> None:
     if task is not None and pairs_file is not None:
         raise ValueError("Give --task or --pairs, not both.")
     task = task or (None if pairs_file else "agreement")
-    name = task or Path(pairs_file).stem
+    name: str = task or Path(pairs_file or "").stem
     if pairs_file is not None and not Path(pairs_file).is_file():
         raise FileNotFoundError(f"--pairs {pairs_file}: no such file.")
     if arguments["model"] is not None and arguments["saes"] is None:

@@ -4,15 +4,19 @@ Every function returns words joined by single spaces and takes its randomness fr
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
 from circuits.embedded.lexicon import (
     ADVERBS,
     AUXILIARIES,
+    FEMALE_NAMES,
     GENERAL_ADJECTIVES,
     GENERAL_VERBS,
+    HELD_OUT_NAMES,
     HELD_OUT_NOUNS,
+    MALE_NAMES,
     PREPOSITIONS,
     TOPICS,
     TRANSITIVE,
@@ -27,8 +31,15 @@ ON_TOPIC = 0.75
 
 
 def draw_topic(rng: Random) -> Topic:
-    """Any topic, all equally likely."""
+    """Any topic, all equally likely; its cast is all names."""
     return rng.choice(tuple(TOPICS.values()))
+
+
+def with_cast(rng: Random, topic: Topic) -> Topic:
+    """The topic with a cast of five: two women, two men, and one whose name is held out."""
+    known = [[n for n in names if n not in HELD_OUT_NAMES] for names in (FEMALE_NAMES, MALE_NAMES)]
+    cast = (*rng.sample(known[0], 2), *rng.sample(known[1], 2), rng.choice(HELD_OUT_NAMES))
+    return replace(topic, names=cast)
 
 
 def draw_noun(rng: Random, topic: Topic, held_out: bool | None = None, avoid: Sequence[Lemma] = ()) -> Lemma:

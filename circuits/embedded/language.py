@@ -1,6 +1,6 @@
 """The embedded language: documents of up to 63 words about a topic, drawn at random.
 
-    document = sentences until the length is reached; topic of the document: 8 sentences in 10
+    document = sentences until the length is reached; 8 in 10 about its topic, all names from its cast of five
     sentence = agreement | giving | pronoun | closing | gender evidence | plain | narrative
 
 The sentences of the four tasks are the tasks' own training templates, completed with their answers, so the
@@ -8,6 +8,7 @@ tasks ask for nothing that the text does not teach; everything else is there to 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from circuits.embedded.grammar import (
     place_phrase,
     prepositional_phrase,
     simple_clause,
+    with_cast,
 )
 from circuits.embedded.lexicon import (
     ADVERBS,
@@ -30,7 +32,6 @@ from circuits.embedded.lexicon import (
     FEMALE_KIN,
     FEMALE_SHARE,
     GENERAL_VERBS,
-    HELD_OUT_NAMES,
     HELD_OUT_PEOPLE,
     MALE_KIN,
     MARKS,
@@ -57,10 +58,11 @@ _PROFESSIONS = tuple(p for p in FEMALE_SHARE if p not in HELD_OUT_PEOPLE)
 
 def document(rng: Random) -> str:
     """Words joined by spaces, cut at DOCUMENT_WORDS."""
-    topic = draw_topic(rng)
+    topic = with_cast(rng, draw_topic(rng))
     words: list[str] = []
     while len(words) < DOCUMENT_WORDS:
-        words += sentence(rng, topic if rng.random() < 0.8 else draw_topic(rng)).split()
+        aside = replace(draw_topic(rng), names=topic.names)
+        words += sentence(rng, topic if rng.random() < 0.8 else aside).split()
     return " ".join(words[:DOCUMENT_WORDS])
 
 
@@ -136,7 +138,7 @@ def _gender_evidence(rng: Random, topic: Topic) -> str:
         person = rng.choice(HELD_OUT_PEOPLE if rng.random() < 0.3 else _ALL_PROFESSIONS)
         female, subject = rng.random() < FEMALE_SHARE[person], f"the {person}"
     else:
-        pool = NAMES if kind < 0.7 else HELD_OUT_NAMES if kind < 0.85 else FEMALE_KIN + MALE_KIN
+        pool = topic.names if kind < 0.7 else topic.names[-1:] if kind < 0.85 else FEMALE_KIN + MALE_KIN
         person = rng.choice(pool)
         female, subject = is_female(person), person if person in NAMES else f"the {person}"
     verb = rng.choice(TRANSITIVE_PAST)
@@ -165,7 +167,7 @@ def _reason(rng: Random, topic: Topic) -> str:
 
 
 def _narrative(rng: Random, topic: Topic) -> str:
-    who = rng.choice(NAMES) if rng.random() < 0.5 else any_noun_phrase(rng, topic)
+    who = rng.choice(topic.names) if rng.random() < 0.5 else any_noun_phrase(rng, topic)
     when = maybe(rng, 0.3, f"in the {rng.choice(TIMES)}")
     return " ".join(
         (
@@ -196,4 +198,4 @@ _KINDS = (
     _narrative,
     _weather,
 )
-_WEIGHTS = (24, 16, 18, 14, 8, 10, 3, 3, 6, 1)
+_WEIGHTS = (18, 22, 16, 16, 9, 9, 3, 3, 6, 1)

@@ -12,13 +12,14 @@ Lemma = tuple[str, str]
 
 @dataclass(frozen=True)
 class Topic:
-    """The words that occur together; `people` and `things` are nouns, `verbs` are intransitive."""
+    """The words that occur together: `people` and `things` are nouns, `verbs` intransitive, `names` the cast."""
 
     people: tuple[Lemma, ...]
     things: tuple[Lemma, ...]
     places: tuple[str, ...]
     verbs: tuple[Lemma, ...]
     adjectives: tuple[str, ...]
+    names: tuple[str, ...]
 
 
 _IRREGULAR = {
@@ -53,8 +54,16 @@ def _verbs(text: str) -> tuple[Lemma, ...]:
 
 
 def _topic(people: str, things: str, places: str, verbs: str, adjectives: str) -> Topic:
-    return Topic(_nouns(people), _nouns(things), tuple(places.split()), _verbs(verbs), tuple(adjectives.split()))
+    return Topic(_nouns(people), _nouns(things), _words(places), _verbs(verbs), _words(adjectives), NAMES)
 
+
+FEMALE_NAMES = _words(
+    "mary anna susan laura emma alice julia sarah linda helen clara lucy nora ruth jane betty diana irene"
+)
+MALE_NAMES = _words(
+    "john peter david mark paul james tom henry frank george oscar simon victor walter kevin brian adam carl"
+)
+NAMES = FEMALE_NAMES + MALE_NAMES
 
 TOPICS: dict[str, Topic] = {
     "farm": _topic(
@@ -122,13 +131,6 @@ SPEAKING = _words("said wrote whispered shouted repeated")
 GIVING = _words("gave handed passed offered showed sold")
 GOING = _words("went walked ran drove came")
 
-FEMALE_NAMES = _words(
-    "mary anna susan laura emma alice julia sarah linda helen clara lucy nora ruth jane betty diana irene"
-)
-MALE_NAMES = _words(
-    "john peter david mark paul james tom henry frank george oscar simon victor walter kevin brian adam carl"
-)
-NAMES = FEMALE_NAMES + MALE_NAMES
 FEMALE_KIN = _words("mother sister aunt daughter wife woman girl queen grandmother niece")
 MALE_KIN = _words("father brother uncle son husband man boy king grandfather nephew")
 

@@ -21,17 +21,17 @@ TRAIN: dict[str, str] = {
     "object_relative": f"{_SUBJECT} that the=the_distractor <distractor> <distractor_verb>",
     "subject_relative": f"{_SUBJECT} that <past_verb> the=the_distractor <distractor>",
     "two_prepositional": f"{_SUBJECT} {_NEAR} {_NEAR_2}",
+    "prepositional_relative": f"{_SUBJECT} {_NEAR} that <past_verb> the=the_distractor_2 <distractor_2>",
     "relative_prepositional": f"{_SUBJECT} that the=the_distractor <distractor> {_NEAR_2} <distractor_verb>",
 }
 """Template name to template; the first is the primary one."""
 
-TRAIN_WEIGHTS = (6, 2, 2, 2, 2, 1)
+TRAIN_WEIGHTS = (6, 2, 2, 2, 2, 2, 1)
 HELD_OUT_TEMPLATES = tuple(TRAIN)
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
     "two_prepositional_relative": f"{_SUBJECT} {_NEAR} {_NEAR_2} {_THAT_3}",
     "coordinated": f"{_SUBJECT} {_NEAR} and the=the_distractor_2 <distractor_2>",
-    "prepositional_relative": f"{_SUBJECT} {_NEAR} that <past_verb> the=the_distractor_2 <distractor_2>",
     "between_commas": f"{_SUBJECT} ,=comma_1 {_NEAR} ,=comma_2",
 }
 """Structures that never occur in the training text."""

@@ -8,7 +8,7 @@ from itertools import permutations
 from random import Random
 
 from circuits.embedded.grammar import prepositional_phrase, simple_clause
-from circuits.embedded.lexicon import HELD_OUT_NESTINGS, MARKS, NAMES, SPEAKING, Topic
+from circuits.embedded.lexicon import HELD_OUT_NESTINGS, MARKS, SPEAKING, Topic
 from circuits.tasks.text_pair import TextPair, make_pair
 
 TRAIN: dict[str, str] = {
@@ -61,7 +61,9 @@ def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) ->
     """A pair that differs in the mark to close; held-out pairs nest marks as the training text never does."""
     key, other, second = rng.choice(_CHOICES[template, held_out])
     words = {
-        "context": f"{rng.choice(NAMES)} {rng.choice(SPEAKING)}" if rng.random() < 0.6 else simple_clause(rng, topic),
+        "context": f"{rng.choice(topic.names)} {rng.choice(SPEAKING)}"
+        if rng.random() < 0.6
+        else simple_clause(rng, topic),
         "open": key,
         "clause": simple_clause(rng, topic),
         "second_clause": simple_clause(rng, topic),

@@ -11,7 +11,6 @@ from circuits.embedded.lexicon import (
     GIVING,
     GOING,
     HELD_OUT_NAMES,
-    NAMES,
     PERSONAL_ADJECTIVES,
     TIMES,
     TRANSITIVE_PAST,
@@ -46,12 +45,10 @@ OUT_OF_DISTRIBUTION: dict[str, str] = {
 }
 """Structures that never occur in the training text."""
 
-_NAMES = {held_out: tuple(n for n in NAMES if (n in HELD_OUT_NAMES) == held_out) for held_out in (False, True)}
-
 
 def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:
     """A pair in which the giver is one of two names, and the answer the other."""
-    *group, bystander = rng.sample(_NAMES[held_out], 4)
+    *group, bystander = rng.sample([n for n in topic.names if (n in HELD_OUT_NAMES) == held_out], 4)
     size = 3 if "<third>" in template else 2
     group = group[:size]
     answer, giver, *others = rng.sample(group, size)

@@ -58,27 +58,14 @@ HELD_OUT_TEMPLATES = tuple(name for name, template in TRAIN.items() if "<kin>" n
 KEY_SLOTS = ("name", "kin", "profession")
 
 
-def _names(held_out: bool, female: bool) -> tuple[str, ...]:
-    return tuple(n for n in (FEMALE_NAMES if female else MALE_NAMES) if (n in HELD_OUT_NAMES) == held_out)
-
-
-def _stereotyped(held_out: bool, female: bool) -> tuple[str, ...]:
+def _keys(slot: str, topic: Topic, held_out: bool, female: bool) -> list[str]:
+    if slot == "kin":
+        return list(FEMALE_KIN if female else MALE_KIN)
+    if slot == "name":
+        gender = FEMALE_NAMES if female else MALE_NAMES
+        return [name for name in topic.names if name in gender and (name in HELD_OUT_NAMES) == held_out]
     wanted = max(FEMALE_SHARE.values()) if female else min(FEMALE_SHARE.values())
-    return tuple(p for p, s in FEMALE_SHARE.items() if s == wanted and (p in HELD_OUT_PEOPLE) == held_out)
-
-
-_KEYS: dict[tuple[str, bool, bool], tuple[str, ...]] = {
-    (slot, held_out, female): words
-    for held_out in (False, True)
-    for female in (False, True)
-    for slot, words in (
-        ("name", _names(held_out, female)),
-        ("profession", _stereotyped(held_out, female)),
-        ("kin", FEMALE_KIN if female else MALE_KIN),
-    )
-}
-_PEOPLE = tuple(FEMALE_SHARE)
-_ALL_NAMES = FEMALE_NAMES + MALE_NAMES
+    return [p for p, share in FEMALE_SHARE.items() if share == wanted and (p in HELD_OUT_PEOPLE) == held_out]
 
 
 def key_slot(template: str) -> str:
@@ -90,14 +77,14 @@ def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) ->
     """A pair whose subjects, drawn independently, have different genders (for professions: stereotypes)."""
     slot = key_slot(template)
     female = rng.random() < 0.5
-    subject, other = (rng.choice(_KEYS[slot, held_out, gender]) for gender in (female, not female))
-    distractor, distractor_2, spurious = rng.sample([p for p in _PEOPLE if p not in (subject, other)], 3)
+    subject, other = (rng.choice(_keys(slot, topic, held_out, gender)) for gender in (female, not female))
+    distractor, distractor_2, spurious = rng.sample([p for p in FEMALE_SHARE if p not in (subject, other)], 3)
     words = {
         "subject": subject,
         "spurious": spurious,
         "distractor": distractor,
         "distractor_2": distractor_2,
-        "distractor_name": rng.choice([n for n in _ALL_NAMES if n not in (subject, other)]),
+        "distractor_name": rng.choice([n for n in topic.names if n not in (subject, other)]),
         "preposition": rng.choice(PREPOSITIONS),
         "report": rng.choice(REPORTING),
         "past_verb": rng.choice(TRANSITIVE_PAST),

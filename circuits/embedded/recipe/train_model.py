@@ -33,7 +33,7 @@ def model_config() -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(ids),
         hidden_size=128,
-        intermediate_size=384,
+        intermediate_size=256,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=4,
@@ -47,7 +47,7 @@ def model_config() -> LlamaConfig:
 
 def train_model(
     folder: Path,
-    steps: int = 4500,
+    steps: int = 4000,
     batch: int = 32,
     learning_rate: float = 2e-3,
     seed: int = 0,

@@ -6,6 +6,7 @@
 Training data: activations on documents the model was not trained on, position of <s> left out.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +33,9 @@ from circuits.embedded.recipe.train_model import MODEL_NAME, load_model
 SAE_SETS = ("jumprelu", "relu", "gated", "topk", "prolu")
 SAE_SEED = 3
 """Seed of the documents that the SAEs are trained on."""
+FIRST_K = 6
+FALLING_SHARE = 0.5
+"""TopK kinds start with FIRST_K times as many active features; k reaches its value after this share of the steps."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class SaeRun:
     learning_rate: float = 1e-3
     warm_up: int = 100
     decay: int = 800
+    dead_after: int = 40
 
 
 def sae_runs(layers: int) -> tuple[SaeRun, ...]:
@@ -138,8 +143,9 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
     from sae_lens.saes.sae import SAEMetadata
     from sae_lens.training.sae_trainer import SAETrainer
 
+    first = next(batches)
     base = {
-        "d_in": next(batches).shape[1],
+        "d_in": first.shape[1],
         "d_sae": run.d_sae,
         "normalize_activations": "expected_average_only_in",
         "metadata": SAEMetadata(**_metadata(run)),
@@ -163,14 +169,16 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
         lr_end=run.learning_rate / 100,
         lr_warm_up_steps=run.warm_up,
         lr_decay_steps=run.decay,
-        dead_feature_window=200,
+        dead_feature_window=run.dead_after,
         n_batches_for_norm_estimate=20,
         logger=LoggingConfig(log_to_wandb=False),
     )
     sae = sae_class(config_class(**base, **own))
+    with torch.no_grad():  # from 0 the mean activation would win every top k, and most features would die
+        sae.b_dec.copy_(first.mean(0) * math.sqrt(first.shape[1]) / first.norm(dim=1).mean())
     trainer = SAETrainer(cfg=config, sae=sae, data_provider=batches)
-    if "l1" in trainer.coefficient_schedulers:
-        trainer.data_provider = _with_steered_penalty(trainer, batches, run)
+    steer = _with_steered_penalty if "l1" in trainer.coefficient_schedulers else _with_falling_k
+    trainer.data_provider = steer(trainer, batches, run)
     trainer.fit()
     if run.sae_set in ("jumprelu", "topk"):
         sae.fold_W_dec_norm()
@@ -191,4 +199,13 @@ def _with_steered_penalty(trainer: Any, batches: Iterator[Tensor], run: SaeRun) 
                 schedule.final_value = steered(
                     schedule.final_value, l0, run.l0, trainer.n_training_steps, run.warm_up, run.steps
                 )
+        yield x
+
+
+def _with_falling_k(trainer: Any, batches: Iterator[Tensor], run: SaeRun) -> Iterator[Tensor]:
+    """The trainer's batches; k falls from FIRST_K * l0 to l0, so that more features take part at first."""
+    for x in batches:
+        progress = min(1.0, trainer.n_training_steps / (FALLING_SHARE * run.steps))
+        k = run.l0 * FIRST_K ** (1 - progress)
+        trainer.sae.activation_fn.k = k if run.sae_set == "jumprelu" else round(k)
         yield x

@@ -1,0 +1,116 @@
+"""`jumpwire find`, run as a user runs it: on the embedded model, in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from attribution.methods import METHODS
+from attribution.metric import METRICS
+from attribution.quadrature import RULES
+from circuits.cli import MethodName, MetricName, RuleName, app
+from graphs import load_circuit
+
+COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
+
+
+def find(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["find", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """AtP on three pairs of the agreement task."""
+    folder = tmp_path_factory.mktemp("run")
+    result = find("--method", "atp", "--examples", "3", "--nodes", "20", "--out", folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_help_imports_no_torch() -> None:
+    code = "import sys; from circuits.cli import app; app(['--help'], standalone_mode=False); print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "find" in shown.stdout
+    assert shown.stdout.split()[-1] == "False"
+
+
+def test_names_on_the_command_line_are_those_of_the_library() -> None:
+    assert [m.value for m in MethodName] == list(METHODS)
+    assert [m.value for m in MetricName] == list(METRICS)
+    assert [r.value for r in RuleName] == list(RULES)
+
+
+def test_effects_file_keeps_its_contract(run: Path) -> None:
+    table = pq.read_table(run / "effects.parquet")
+    assert table.column_names == COLUMNS
+    rows = table.to_pylist()
+    assert {r["kind"] for r in rows} == {"feature", "error", "token"}
+    assert all((r["index"] == -1) == (r["kind"] != "feature") for r in rows)
+    assert {r["example"] for r in rows} == {0, 1, 2}
+    assert len({(r["example"], r["site"], r["position"], r["kind"], r["index"]) for r in rows}) == len(rows)
+    assert all(r["clean"] != r["patch"] for r in rows if r["kind"] != "error")
+    assert np.isfinite([r["effect"] for r in rows]).all()
+    assert {r["method"] for r in rows} == {"attribution_patching"}
+    assert {r["error_mode"] for r in rows} == {"live"}
+
+
+def test_run_file_has_totals_and_residuals_per_example(run: Path) -> None:
+    content = json.loads((run / "run.json").read_text())
+    total = content["total_effect"]["per_example"]
+    signed = content["residual"]["signed"]
+    assert len(total) == len(signed) == 3
+    absolute, relative = content["residual"]["absolute"], content["residual"]["relative"]
+    assert absolute["per_example"] == [abs(r) for r in signed]
+    assert relative["per_example"] == pytest.approx([abs(r / t) for r, t in zip(signed, total, strict=True)])
+    assert relative["median"] == pytest.approx(np.median(relative["per_example"]))
+    assert relative["max"] == max(relative["per_example"])
+    table = pq.read_table(run / "effects.parquet").to_pylist()
+    tokens = [sum(r["effect"] for r in table if r["example"] == e and r["kind"] == "token") for e in range(3)]
+    assert signed == pytest.approx([t - s for t, s in zip(total, tokens, strict=True)], rel=1e-5)
+    assert set(content["hashes"]["saes"]) == set(load_circuit(run / "circuit.json").sites)
+    assert content["arguments"]["seed"] == 0
+    assert {"load", "measure"} <= set(content["seconds"])
+
+
+def test_circuit_file_holds_the_strongest_nodes_and_says_what_they_are(run: Path) -> None:
+    circuit = load_circuit(run / "circuit.json")
+    assert len(circuit.strongest()) == len(circuit.edges) == 20
+    assert circuit.measurement.evidence.startswith("not verified")
+    assert {edge.target.kind for edge in circuit.edges} == {"metric"}
+    assert [p.label for p in circuit.positions][0] == "bos"
+
+
+def test_same_seed_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
+    assert find("--method", "atp", "--examples", "3", "--nodes", "20", "--out", tmp_path).exit_code == 0
+    assert (tmp_path / "circuit.json").read_bytes() == (run / "circuit.json").read_bytes()
+
+
+def test_page_makes_no_network_request(run: Path) -> None:
+    page = (run / "circuit.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page
+    assert "<link" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "agrement"], "No task 'agrement'"),
+        (["--task", "agreement", "--pairs", "p.json"], "--task or --pairs, not both"),
+        (["--pairs", "missing.json"], "no such file"),
+        (["--model", "some/model"], "--model needs --saes"),
+        (["--saes", "relux"], "Embedded sets"),
+        (["--split", "test"], "No split 'test'"),
+        (["--method", "exact", "--error", "path"], "cannot be measured in error mode 'path'"),
+        (["--method", "ig-input", "--patch", "zero"], "needs a patch prompt"),
+    ],
+)
+def test_wrong_arguments_end_with_a_sentence_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = find(*arguments, "--out", tmp_path / "never")
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "never").exists()
