@@ -184,14 +184,15 @@ def _score_input_path(situation: Situation, points: Quadrature) -> Scores:
         edges += [inner.block(k, len(points.points) - 1) for k in range(len(points.points) - 1)]
     edges.append(changes.patch)
     situation.progress(0.9)
+    zeros = torch.zeros_like(clean.spliced, dtype=gradients[TOKENS].dtype)
     at_points = [on_path.block(k, len(points.points)) for k in range(len(points.points))]
     features = {
         site: _walk_features(situation, site, edges, at_points, gradients[site]) for site in situation.spliced.sites
     }
     errors = {
-        site: torch.stack([dot(step, g) for step, g in zip(steps, gradients[site], strict=True)]).sum(0)
+        site: sum((dot(step, g) for step, g in zip(steps, gradients[site], strict=True)), start=zeros)
         for site in situation.spliced.sites
-        if (steps := _error_steps(edges, site)) is not None
+        if (steps := _error_steps(situation, edges, site)) is not None
     }
     weights = _column(points.weights, gradients[TOKENS])
     scores = Scores(features, errors, token_scores(situation, (weights * gradients[TOKENS]).sum(0)))
@@ -248,7 +249,7 @@ def _walk_features(
 ) -> tuple[FeatureChange, Float[Tensor, " changed"]]:
     """Σ over steps of slope at the point times change over the step, for every feature that ever changes."""
     steps = [
-        FeatureChange.between(old.sites[site].features, new.sites[site].features)
+        FeatureChange.between(old.sites[site].features, new.sites[site].features, situation.batch.reached)
         for old, new in itertools.pairwise(edges)
     ]
     effects = [
@@ -263,9 +264,12 @@ def _walk_features(
     return FeatureChange(row, pos, index, old, new), effect
 
 
-def _error_steps(edges: list[Recording], site: str) -> list[Float[Tensor, "row pos width"]] | None:
+def _error_steps(
+    situation: Situation, edges: list[Recording], site: str
+) -> list[Float[Tensor, "row pos width"]] | None:
     errors = [error for edge in edges if (error := edge.sites[site].error) is not None]
-    return [new - old for old, new in itertools.pairwise(errors)] or None
+    reached = situation.batch.reached[..., None]
+    return [torch.where(reached, new - old, 0) for old, new in itertools.pairwise(errors)] or None
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:

@@ -200,7 +200,13 @@ class LanguageModel:
             yield
             return
         trained = [p for p in self.module.parameters() if p.requires_grad]
-        training = [m for m in self.module.modules() if m.training]
+        training = [
+            m
+            for root in (self.module, getattr(self.module, "original_model", None))
+            if root is not None
+            for m in root.modules()
+            if m.training
+        ]
         self._is_frozen = True
         try:
             for p in trained:

@@ -207,7 +207,7 @@ def _columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> li
         parts.append(_part(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
     if scores.tokens is not None:
         old, new = situation.batch.clean_ids, situation.batch.patch_ids
-        row, pos = torch.nonzero(old != new, as_tuple=True)
+        row, pos = torch.nonzero((old != new) & situation.batch.real, as_tuple=True)
         none = torch.full_like(row, -1)
         values = (old[row, pos], new[row, pos], scores.tokens[row, pos])
         parts.append(_part(sites.index(TOKENS), "token", example[row], pos, none, *values))

@@ -64,13 +64,19 @@ class _Counterfactual:
         error_mode: ErrorMode,
     ) -> Changes:
         patch = spliced.record(batch.patch_ids, batch.last, "zero" if error_mode == "zero" else "live")
-        errors = {s: r.error for s, r in patch.sites.items() if r.error is not None}
+        reached = batch.reached
+        errors = {
+            s: torch.where(reached[..., None], r.error, clean.sites[s].error)
+            for s, r in patch.sites.items()
+            if r.error is not None
+        }
         return Changes(
             features={
-                s: FeatureChange.between(clean.sites[s].features, patch.sites[s].features) for s in spliced.sites
+                s: FeatureChange.between(clean.sites[s].features, patch.sites[s].features, reached)
+                for s in spliced.sites
             },
             errors=errors,
-            entry=patch.entry,
+            entry=torch.where(reached[..., None], patch.entry, clean.entry),
             metric=metric(patch.logits, batch),
             patch=patch,
         )

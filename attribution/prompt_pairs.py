@@ -50,6 +50,11 @@ class PairBatch:
         positions = torch.arange(self.clean_ids.shape[1], device=self.last.device)
         return positions <= self.last[:, None]
 
+    @property
+    def reached(self) -> Bool[Tensor, "row pos"]:
+        """Positions that a difference of the prompts can reach: from the first differing token on, no padding."""
+        return ((self.clean_ids != self.patch_ids) & self.real).cumsum(1).bool() & self.real
+
     def rows(self, index: Int[Tensor, " chosen"]) -> "PairBatch":
         """The batch of the chosen rows, in that order; a row may be chosen often."""
         return PairBatch(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
@@ -136,45 +141,50 @@ class PromptPairs:
         return pairs
 
 
-def pair_from(row: int, entry: Mapping[str, Any], model: LanguageModel) -> PromptPair:
+def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     """One pair from a mapping with texts, ids or both; `row` names it in errors."""
     if not isinstance(entry, Mapping):
         raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
 
     def prompt(key: str) -> tuple[int, ...]:
         if f"{key}_ids" in entry:
-            return tuple(map(int, entry[f"{key}_ids"]))
-        if key not in entry:
-            raise ValueError(f"Pair {row}: has neither {key!r} nor '{key}_ids'.")
-        ids = model.token_ids(entry[key])
-        _refuse_unknown(row, key, entry[key], ids, model)
-        return tuple(ids)
+            return _ids(row, f"{key}_ids", entry[f"{key}_ids"])
+        return tuple(_tokens(row, key, entry, model))
 
     def word(key: str) -> int:
         if f"{key}_id" in entry:
-            return int(entry[f"{key}_id"])
-        if key not in entry:
-            raise ValueError(f"Pair {row}: has neither {key!r} nor '{key}_id'.")
-        ids = model.token_ids(entry[key])[model.bos_id is not None :]
-        _refuse_unknown(row, key, entry[key], ids, model)
+            return _ids(row, f"{key}_id", [entry[f"{key}_id"]])[0]
+        ids = _tokens(row, key, entry, model)[model.bos_id is not None :]
         if len(ids) != 1:
             raise ValueError(f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one.")
         return ids[0]
 
     roles = entry.get("roles")
+    if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
+        raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
     return PromptPair(
-        prompt("clean"),
-        prompt("patch"),
-        word("answer"),
-        word("wrong"),
-        None if roles is None else tuple(roles),
+        prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
     )
 
 
-def _refuse_unknown(row: int, key: str, text: str, ids: Sequence[int], model: LanguageModel) -> None:
+def _ids(row: int, key: str, values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
+        raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")
+    return tuple(values)
+
+
+def _tokens(row: int, key: str, entry: Mapping[str, Any], model: LanguageModel) -> list[int]:
+    if key not in entry:
+        ids_key = f"{key}_ids" if key in ("clean", "patch") else f"{key}_id"
+        raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
+    text = entry[key]
+    if not isinstance(text, str):
+        raise ValueError(f"Pair {row}: {key} must be text; found {text!r}.")
+    ids = model.token_ids(text)
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     if unknown is not None and unknown in ids and unknown != model.bos_id:
         raise ValueError(f"Pair {row}: {key} {text!r} has a word the tokenizer does not know.")
+    return ids
 
 
 def _check(row: int, pair: PromptPair) -> None:

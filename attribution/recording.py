@@ -72,13 +72,18 @@ class FeatureChange:
     new: Float[Tensor, " changed"]
 
     @classmethod
-    def between(cls, old: SparseFeatures, new: SparseFeatures) -> "FeatureChange":
+    def between(
+        cls, old: SparseFeatures, new: SparseFeatures, within: Bool[Tensor, "row pos"] | None = None
+    ) -> "FeatureChange":
+        """Features whose values differ; `within` keeps some positions, where others can differ by rounding only."""
         _, positions, d_sae = old.shape
         keys, place = torch.unique(torch.cat([old.key(), new.key()]), return_inverse=True)
         values = old.value.new_zeros(2, len(keys))
         values[0, place[: len(old.value)]] = old.value
         values[1, place[len(old.value) :]] = new.value
         differ = values[0] != values[1]
+        if within is not None:
+            differ &= within.flatten()[keys // d_sae]
         keys, values = keys[differ], values[:, differ]
         return cls(
             row=keys // (positions * d_sae),

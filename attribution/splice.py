@@ -234,7 +234,9 @@ class SplicedModel:
             if error_mode == "live":
                 output = x
             else:
-                written = self.saes[site].decode(features, frame) + error.detach()
+                written = self.saes[site].decode(features, frame)
+                if error_mode != "zero":
+                    written = _with_error(x, written, error.detach())
                 output = torch.where(spliced[..., None], written.to(x.dtype), x)
         return SiteRecord(
             output=_differentiable(output) if with_gradients else output,
@@ -279,9 +281,13 @@ class SplicedModel:
                 features[site], errors[site] = SparseFeatures.of(new_f), new_e
                 if error_mode == "live" and not by_site[site]:
                     return x
-                written = self.saes[site].decode(new_f, before) + new_e
+                written = self.saes[site].decode(new_f, before)
                 if error_mode == "live":
-                    written = x + (written - (self.saes[site].decode(f, before) + e))
+                    written = x + ((written + new_e) - (self.saes[site].decode(f, before) + e))
+                elif error_mode == "zero":
+                    written = written + new_e
+                else:
+                    written = _with_error(x, written, new_e)
                 return torch.where(spliced[..., None], written.to(x.dtype), x)
 
             return function
@@ -343,7 +349,7 @@ class SplicedModel:
             written = sae.decode(encoding.features, encoding.frame)
             if error_mode == "frozen":
                 assert record.error is not None
-                written = written + record.error[rows]
+                written = _with_error(x, written, record.error[rows])
             return torch.where(spliced, written.to(x.dtype), x)
 
         return function
@@ -451,6 +457,12 @@ def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:
     if isinstance(saes, Mapping):
         return list(cast(Mapping[str, SAE], saes).items())
     return [(sae.site, sae) for sae in saes]
+
+
+def _with_error(x: Tensor, decoded: Tensor, error: Tensor) -> Tensor:
+    """D(f) + e, written so that it is x to the last bit where e is x − D(f). Gradients flow through D(f) only."""
+    x = x.detach()
+    return x + (error - (x.to(decoded.dtype) - decoded))
 
 
 def _constant(output: Tensor) -> SiteFunction:

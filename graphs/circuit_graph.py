@@ -1,8 +1,8 @@
 """CircuitGraph: checked nodes and edges, with what was measured and how far it can be trusted."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import networkx as nx
@@ -81,6 +81,8 @@ class CircuitGraph:
     measurement: Measurement
 
     def __post_init__(self) -> None:
+        _check_unique("site", self.sites)
+        _check_unique("position", [p.label for p in self.positions])
         known = {weighted.node for weighted in self.nodes}
         if len(known) != len(self.nodes):
             raise ValueError("A node occurs twice in the graph.")
@@ -166,7 +168,7 @@ class CircuitGraph:
             if data.get("kind") not in _NODE_TYPES:
                 raise ValueError(f"Node {name!r} has kind {data.get('kind')!r}; expected {', '.join(_NODE_TYPES)}.")
             node_type = _NODE_TYPES[data["kind"]]
-            own = {f: data[f] for f in node_type.__dataclass_fields__}
+            own = {f.name: data[f.name] for f in fields(node_type)}
             values = {f: data[f] for f in WeightedNode.__dataclass_fields__ if f != "node"}
             nodes[name] = WeightedNode(node=node_type(**own), **values)
         return cls(
@@ -176,6 +178,12 @@ class CircuitGraph:
             edges=tuple(Edge(nodes[s].node, nodes[t].node, w) for s, t, w in graph.edges(data="weight")),
             measurement=Measurement(**graph.graph["measurement"]),
         )
+
+
+def _check_unique(what: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"The {what} {twice[0]!r} occurs twice in the graph; node names would collide.")
 
 
 _NODE_TYPES: Final[dict[str, type[Node]]] = {t.kind: t for t in (FeatureNode, ErrorNode, TokenNode, MetricNode)}

@@ -8,8 +8,11 @@ import pytest
 from circuits.embedded.grammar import draw_noun, draw_topic, noun_phrase
 from circuits.embedded.language import DOCUMENT_WORDS, documents
 from circuits.embedded.lexicon import (
+    AUXILIARIES,
+    CONJUNCTIONS,
     FEMALE_NAMES,
     FEMALE_SHARE,
+    GENERAL_VERBS,
     HELD_OUT_NAMES,
     HELD_OUT_NESTINGS,
     HELD_OUT_NOUNS,
@@ -26,6 +29,9 @@ CORPUS = tuple(documents(6000, seed=1))
 WORDS = [text.split() for text in CORPUS]
 SENTENCES = [s.split() for text in CORPUS for s in text.split(" . ")[:-1]]
 REPORTING_WORDS = set(REPORTING)
+AGREEING = {
+    form for verb in (*AUXILIARIES, *GENERAL_VERBS, *(v for t in TOPICS.values() for v in t.verbs)) for form in verb
+}
 NOUNS = {form: one for topic in TOPICS.values() for one, many in (*topic.people, *topic.things) for form in (one, many)}
 
 
@@ -57,20 +63,21 @@ def test_held_out_words_are_words_of_the_language_with_a_known_number_or_gender(
     assert 0 < sum(name in FEMALE_NAMES for name in HELD_OUT_NAMES) < len(HELD_OUT_NAMES)
 
 
-def test_held_out_nouns_occur_but_never_with_words_between_them_and_their_verb() -> None:
-    between = {*PREPOSITIONS, "that"}
+def test_held_out_nouns_occur_but_no_verb_agrees_with_them_over_another_noun() -> None:
     assert sum(NOUNS.get(word) in HELD_OUT_NOUNS for words in WORDS for word in words) > 1000
+    long_subjects = 0
     for sentence in SENTENCES:
-        if len(sentence) > 2 and sentence[0] == "the" and NOUNS.get(sentence[1]) in HELD_OUT_NOUNS:
-            assert sentence[2] not in between or REPORTING_WORDS & set(sentence)
+        starts_with_held_out = sentence[0] == "the" and NOUNS.get(sentence[1]) in HELD_OUT_NOUNS
+        if starts_with_held_out and sentence[2] in {*PREPOSITIONS, "that"} and not REPORTING_WORDS & set(sentence):
+            assert not AGREEING & set(sentence)
+            long_subjects += 1
+    assert long_subjects > 100
 
 
-def test_held_out_names_never_take_part_in_giving() -> None:
-    for words in WORDS:
-        for i, word in enumerate(words):
-            if word in HELD_OUT_NAMES and i > 0:
-                assert words[i - 1] not in ("and", "to", "when", "while", "after")
-                assert i + 1 == len(words) or words[i + 1] != "and"
+def test_held_out_names_take_part_in_one_giving_template_only() -> None:
+    for sentence in SENTENCES:
+        if sentence[0] in CONJUNCTIONS:
+            assert not set(HELD_OUT_NAMES) & set(sentence)
 
 
 def test_no_training_pronoun_refers_to_a_held_out_person_or_name() -> None:

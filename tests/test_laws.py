@@ -19,6 +19,7 @@ from attribution.metric import logit_difference
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.quadrature import gauss_legendre, midpoint
 from attribution.saes import JumpReLU, ReLU
+from attribution.splice import ErrorMode
 
 SITE_METHODS = (attribution_patching, integrated_gradients, exact_patching)
 ONE = PromptPairs((PAIRS[1],))
@@ -48,8 +49,8 @@ def largest(values: np.ndarray) -> float:
     return float(np.abs(values).max())
 
 
-@pytest.mark.parametrize("mode", ("live", "frozen", "zero"))
-def test_atp_ig_and_exact_agree_on_an_affine_model(affine: World, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["live", "frozen", "zero"])
+def test_atp_ig_and_exact_agree_on_an_affine_model(affine: World, mode: ErrorMode) -> None:
     exact = exact_patching(affine.spliced, PAIRS, logit_difference, error_mode=mode)
     assert largest(exact.effect) > 0.01
     for method in (attribution_patching, integrated_gradients):
@@ -62,12 +63,12 @@ def test_atp_ig_and_exact_agree_on_an_affine_model(affine: World, mode: str) -> 
         np.testing.assert_allclose(walked.effect, exact.effect, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("mode", ("live", "frozen", "zero"))
-def test_sources_sum_to_the_total_effect_on_an_affine_model(affine: World, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["live", "frozen", "zero"])
+def test_sources_sum_to_the_total_effect_on_an_affine_model(affine: World, mode: ErrorMode) -> None:
     for method in (attribution_patching, exact_patching):
         effects = method(affine.spliced, PAIRS, logit_difference, error_mode=mode)
         assert effects.residual is not None
-        assert largest(effects.total_effect) > 0.1
+        assert largest(effects.total_effect) > 0.01
         np.testing.assert_allclose(effects.residual, 0, atol=1e-9)
         sources = effects.of_kind("token")
         if mode == "frozen":
@@ -95,14 +96,14 @@ def test_atp_and_exact_disagree_where_gates_flip_downstream(gated: World) -> Non
     assert largest(atp - exact) > 0.02 * largest(exact)
 
 
-METHODS_AND_MODES: list[tuple[Callable[..., Effects], str]] = [
+METHODS_AND_MODES: list[tuple[Callable[..., Effects], ErrorMode]] = [
     *((method, mode) for method in (*SITE_METHODS, activation_difference) for mode in ("live", "frozen", "zero")),
     *((input_path_integrated_gradients, mode) for mode in ("path", "live", "zero")),
 ]
 
 
 @pytest.mark.parametrize(("method", "mode"), METHODS_AND_MODES)
-def test_equal_prompts_give_exactly_zero(llama_world: World, method: Callable[..., Effects], mode: str) -> None:
+def test_equal_prompts_give_exactly_zero(llama_world: World, method: Callable[..., Effects], mode: ErrorMode) -> None:
     ids = (BOS, 5, 9, 3, 8)
     same = PromptPairs((PromptPair(ids, ids, 4, 7), PromptPair(ids[:3], ids[:3], 4, 7)))
     effects = method(llama_world.spliced, same, logit_difference, error_mode=mode)
@@ -114,7 +115,7 @@ def test_equal_prompts_give_exactly_zero(llama_world: World, method: Callable[..
 
 @pytest.mark.parametrize(("method", "mode"), METHODS_AND_MODES)
 def test_nothing_before_the_first_differing_token_has_an_effect(
-    llama_world: World, method: Callable[..., Effects], mode: str
+    llama_world: World, method: Callable[..., Effects], mode: ErrorMode
 ) -> None:
     effects = method(llama_world.spliced, PAIRS, logit_difference, error_mode=mode)
     assert len(effects) > 100
@@ -123,7 +124,7 @@ def test_nothing_before_the_first_differing_token_has_an_effect(
         assert effects.position[effects.example == example].min() == first
 
 
-def effect_of_whole_site(world: World, pair: PromptPair, site: str, mode: str) -> float:
+def effect_of_whole_site(world: World, pair: PromptPair, site: str, mode: ErrorMode) -> float:
     """m(all nodes of the site at their patch values) − m(clean), by the twin's forward."""
     c, p = twins.ends(world, pair.clean_ids, pair.patch_ids, mode)
 
@@ -148,11 +149,11 @@ def sum_at(effects: Effects, site: str, example: int) -> float:
 
 
 def test_site_path_ig_sums_to_the_effect_of_patching_the_site(world: World) -> None:
-    effects = integrated_gradients(world.spliced, PAIRS, logit_difference, points=gauss_legendre(16))
+    effects = integrated_gradients(world.spliced, PAIRS, logit_difference, points=gauss_legendre(20))
     for example, pair in enumerate(PAIRS):
         for site in effects.sites:
             expected = effect_of_whole_site(world, pair, site, "live")
-            assert sum_at(effects, site, example) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+            assert sum_at(effects, site, example) == pytest.approx(expected, rel=5e-3, abs=5e-3)
 
 
 def test_site_path_ig_residual_is_that_of_the_worst_site(curved: World) -> None:
@@ -160,8 +161,7 @@ def test_site_path_ig_residual_is_that_of_the_worst_site(curved: World) -> None:
     assert effects.residual is not None
     for example, pair in enumerate(PAIRS):
         gaps = [
-            effect_of_whole_site(curved, pair, site, "live") - sum_at(effects, site, example)
-            for site in effects.sites
+            effect_of_whole_site(curved, pair, site, "live") - sum_at(effects, site, example) for site in effects.sites
         ]
         assert effects.residual[example] == pytest.approx(max(gaps, key=abs), rel=1e-6)
 
@@ -176,15 +176,16 @@ def test_midpoint_residual_falls_with_the_square_of_the_points(curved: World) ->
     for method, more in ((integrated_gradients, {}), (input_path_integrated_gradients, {"error_mode": "live"})):
         coarse, fine, finest = (residuals(method, curved, midpoint(q), **more) for q in (6, 12, 24))
         assert coarse > 1e-5
-        assert 3 < coarse / fine < 5
-        assert 3.5 < fine / finest < 4.5
+        assert coarse / fine == pytest.approx(4, rel=0.1)
+        assert fine / finest == pytest.approx(4, rel=0.03)
 
 
 def test_gauss_legendre_residual_falls_faster_than_any_power(curved: World) -> None:
     for method, more in ((integrated_gradients, {}), (input_path_integrated_gradients, {"error_mode": "live"})):
         by_points = [residuals(method, curved, gauss_legendre(q), **more) for q in (2, 4, 8, 16)]
-        assert by_points[3] < 1e-7
-        assert by_points[2] < 0.01 * residuals(method, curved, midpoint(8), **more)
+        assert by_points[1] < 0.1 * residuals(method, curved, midpoint(4), **more)
+        assert by_points[2] < 1e-2 * by_points[1]
+        assert by_points[3] < 1e-3 * by_points[2]
 
 
 def test_input_path_ig_is_complete_in_live_mode_whatever_gates_flip(gated: World) -> None:
@@ -199,8 +200,8 @@ def test_input_path_ig_is_complete_in_live_mode_whatever_gates_flip(gated: World
 
 def test_no_number_of_points_completes_the_path_across_a_jump(gated: World) -> None:
     """The control has the same open gates and slopes, and no jump: there points help."""
-    jumps = [residuals(input_path_integrated_gradients, gated, midpoint(q)) for q in (10, 100, 400)]
-    assert min(jumps) > 0.05
+    jumps = [residuals(input_path_integrated_gradients, gated, midpoint(q)) for q in (10, 80)]
+    assert min(jumps) > 0.3
     without: dict[str, Any] = {}
     for site, sae in gated.saes.items():
         assert isinstance(sae, JumpReLU)
@@ -208,9 +209,8 @@ def test_no_number_of_points_completes_the_path_across_a_jump(gated: World) -> N
             W_enc=sae.W_enc, W_dec=sae.W_dec, b_dec=sae.b_dec, b_enc=sae.b_enc - sae.threshold, site=site
         )
     control = replace(gated, saes=without)
-    smooth = [residuals(input_path_integrated_gradients, control, midpoint(q)) for q in (10, 100, 400)]
-    assert smooth[2] < 0.002
-    assert smooth[2] < 0.1 * jumps[2]
+    smooth = [residuals(input_path_integrated_gradients, control, midpoint(q)) for q in (10, 80)]
+    assert smooth[1] < 0.005
 
 
 def test_features_sum_to_the_total_at_a_site_all_paths_cross(affine: World) -> None:
@@ -225,9 +225,7 @@ def test_activation_difference_is_the_size_of_the_change(world: World) -> None:
     c, p = twins.ends(world, PAIRS[1].clean_ids, PAIRS[1].patch_ids, "live")
     features = effects.of_kind("feature")
     np.testing.assert_array_equal(effects.effect[features], np.abs(effects.patch - effects.clean)[features])
-    for site, kind, position, effect in zip(
-        effects.site, effects.kind, effects.position, effects.effect, strict=True
-    ):
+    for site, kind, position, effect in zip(effects.site, effects.kind, effects.position, effects.effect, strict=True):
         if kind == 1:
             gap = p.e[effects.sites[site]] - c.e[effects.sites[site]]
         elif kind == 2:
@@ -239,7 +237,11 @@ def test_activation_difference_is_the_size_of_the_change(world: World) -> None:
 
 
 def test_batching_changes_nothing(llama_world: World) -> None:
-    for method, more in ((exact_patching, {"runs_at_once": 7}), (input_path_integrated_gradients, {})):
+    methods: list[tuple[Callable[..., Effects], dict[str, Any]]] = [
+        (exact_patching, {"runs_at_once": 7}),
+        (input_path_integrated_gradients, {}),
+    ]
+    for method, more in methods:
         whole = method(llama_world.spliced, PAIRS, logit_difference)
         parts = method(llama_world.spliced, PAIRS, logit_difference, batch_size=1, **more)
         np.testing.assert_allclose(parts.effect, whole.effect, rtol=1e-9, atol=1e-12)
@@ -255,7 +257,7 @@ def test_progress_rises_to_one(llama_world: World) -> None:
 
 
 def test_a_mode_a_method_does_not_have_is_an_error(affine: World) -> None:
-    with pytest.raises(ValueError, match="cannot be measured in error mode 'path'. Choose one of: live, frozen, zero"):
+    with pytest.raises(ValueError, match=r"cannot be measured in error mode 'path'. Choose one of: live, frozen, zero"):
         attribution_patching(affine.spliced, PAIRS, logit_difference, error_mode="path")
     with pytest.raises(ValueError, match="cannot be measured in error mode 'frozen'"):
         input_path_integrated_gradients(affine.spliced, PAIRS, logit_difference, error_mode="frozen")

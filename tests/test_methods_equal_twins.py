@@ -19,11 +19,12 @@ from attribution.metric import kl_divergence, log_probability, logit_difference
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.quadrature import gauss_legendre
 from attribution.saes import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
+from attribution.splice import ErrorMode
 
 TWO = PromptPairs(PAIRS.pairs[1:])
 """Unequal lengths; one begins with BOS, one does not."""
 
-MODES = ("live", "frozen", "zero")
+MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
 MIDPOINT_3 = [(1 / 6, 1 / 3), (1 / 2, 1 / 3), (5 / 6, 1 / 3)]
 GAUSS_2 = [(0.5 - math.sqrt(1 / 12), 0.5), (0.5 + math.sqrt(1 / 12), 0.5)]
 
@@ -60,7 +61,7 @@ def assert_equal(effects: Effects, example: int, twin: twins.Dense) -> int:
     return count
 
 
-def assert_values(effects: Effects, example: int, clean: twins.Run, patch: twins.Run, mode: str) -> None:
+def assert_values(effects: Effects, example: int, clean: twins.Run, patch: twins.Run, mode: ErrorMode) -> None:
     """Nodes are those whose values differ, each once, with the clean and the patch value."""
     for (site, kind), d in twins.change(clean, patch).items():
         if kind == "token":
@@ -79,7 +80,7 @@ def assert_values(effects: Effects, example: int, clean: twins.Run, patch: twins
         assert int(rows.sum()) == int(differ.sum())
 
 
-def assert_twin_of_exact(world: World, pairs: PromptPairs, mode: str) -> None:
+def assert_twin_of_exact(world: World, pairs: PromptPairs, mode: ErrorMode) -> None:
     effects = exact_patching(world.spliced, pairs, logit_difference, error_mode=mode, runs_at_once=37)
     for example, pair in enumerate(pairs):
         twin = twins.exact_patching(world, pair.clean_ids, pair.patch_ids, difference(pair), mode)
@@ -87,7 +88,7 @@ def assert_twin_of_exact(world: World, pairs: PromptPairs, mode: str) -> None:
         assert_values(effects, example, *twins.ends(world, pair.clean_ids, pair.patch_ids, mode), mode)
 
 
-def assert_twin_of_atp(world: World, pairs: PromptPairs, mode: str) -> None:
+def assert_twin_of_atp(world: World, pairs: PromptPairs, mode: ErrorMode) -> None:
     effects = attribution_patching(world.spliced, pairs, logit_difference, error_mode=mode)
     for example, pair in enumerate(pairs):
         twin = twins.attribution_patching(world, pair.clean_ids, pair.patch_ids, difference(pair), mode)
@@ -95,14 +96,10 @@ def assert_twin_of_atp(world: World, pairs: PromptPairs, mode: str) -> None:
         assert_values(effects, example, *twins.ends(world, pair.clean_ids, pair.patch_ids, mode), mode)
 
 
-def assert_twin_of_site_ig(world: World, pairs: PromptPairs, mode: str) -> None:
+def assert_twin_of_site_ig(world: World, pairs: PromptPairs, mode: ErrorMode) -> None:
     rule: Sequence[tuple[float, float]] = MIDPOINT_3 if mode != "frozen" else GAUSS_2
-    points = replace(
-        gauss_legendre(2), points=tuple(a for a, _ in rule), weights=tuple(w for _, w in rule)
-    )
-    effects = integrated_gradients(
-        world.spliced, pairs, logit_difference, error_mode=mode, points=points
-    )
+    points = replace(gauss_legendre(2), points=tuple(a for a, _ in rule), weights=tuple(w for _, w in rule))
+    effects = integrated_gradients(world.spliced, pairs, logit_difference, error_mode=mode, points=points)
     for example, pair in enumerate(pairs):
         m = difference(pair)
         twin = twins.integrated_gradients(world, pair.clean_ids, pair.patch_ids, m, mode, rule)
@@ -110,19 +107,13 @@ def assert_twin_of_site_ig(world: World, pairs: PromptPairs, mode: str) -> None:
         assert_values(effects, example, *twins.ends(world, pair.clean_ids, pair.patch_ids, mode), mode)
 
 
-def assert_twin_of_input_ig(world: World, pairs: PromptPairs, mode: str) -> None:
+def assert_twin_of_input_ig(world: World, pairs: PromptPairs, mode: ErrorMode) -> None:
     rule: Sequence[tuple[float, float]] = MIDPOINT_3 if mode != "live" else GAUSS_2
-    points = replace(
-        gauss_legendre(2), points=tuple(a for a, _ in rule), weights=tuple(w for _, w in rule)
-    )
-    effects = input_path_integrated_gradients(
-        world.spliced, pairs, logit_difference, error_mode=mode, points=points
-    )
+    points = replace(gauss_legendre(2), points=tuple(a for a, _ in rule), weights=tuple(w for _, w in rule))
+    effects = input_path_integrated_gradients(world.spliced, pairs, logit_difference, error_mode=mode, points=points)
     for example, pair in enumerate(pairs):
         m = difference(pair)
-        twin, moved = twins.input_path_integrated_gradients(
-            world, pair.clean_ids, pair.patch_ids, m, mode, rule
-        )
+        twin, moved = twins.input_path_integrated_gradients(world, pair.clean_ids, pair.patch_ids, m, mode, rule)
         assert assert_equal(effects, example, twin) > 20
         for (site, kind), expected in moved.items():
             if kind == "feature":
@@ -134,22 +125,22 @@ def assert_twin_of_input_ig(world: World, pairs: PromptPairs, mode: str) -> None
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_attribution_patching_equals_its_twin(world: World, mode: str) -> None:
+def test_attribution_patching_equals_its_twin(world: World, mode: ErrorMode) -> None:
     assert_twin_of_atp(world, TWO, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_exact_patching_equals_one_run_per_node(world: World, mode: str) -> None:
+def test_exact_patching_equals_one_run_per_node(world: World, mode: ErrorMode) -> None:
     assert_twin_of_exact(world, TWO, mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_site_path_ig_equals_its_twin(world: World, mode: str) -> None:
+def test_site_path_ig_equals_its_twin(world: World, mode: ErrorMode) -> None:
     assert_twin_of_site_ig(world, TWO, mode)
 
 
-@pytest.mark.parametrize("mode", ("path", "live", "zero"))
-def test_input_path_ig_equals_its_twin(world: World, mode: str) -> None:
+@pytest.mark.parametrize("mode", ["path", "live", "zero"])
+def test_input_path_ig_equals_its_twin(world: World, mode: ErrorMode) -> None:
     assert_twin_of_input_ig(world, TWO, mode)
 
 
@@ -174,7 +165,7 @@ def every_kind(llama: LanguageModel) -> World:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_sae_kind_and_normalisation_equals_the_twins(every_kind: World, mode: str) -> None:
+def test_every_sae_kind_and_normalisation_equals_the_twins(every_kind: World, mode: ErrorMode) -> None:
     assert_twin_of_atp(every_kind, TWO, mode)
     assert_twin_of_site_ig(every_kind, TWO, mode)
     assert_twin_of_exact(every_kind, TWO, mode)
@@ -185,7 +176,7 @@ AT_THE_START = PromptPairs((PromptPair((BOS, 6, 2), (9, 6, 2), 3, 13), PromptPai
 """Where position 0 is spliced in spite of BOS, its nodes count."""
 
 
-@pytest.mark.parametrize("how", ("splice_bos", "model without BOS"))
+@pytest.mark.parametrize("how", ["splice_bos", "model without BOS"])
 def test_a_spliced_first_position_equals_the_twins(llama: LanguageModel, llama_world: World, how: str) -> None:
     if how == "splice_bos":
         world = replace(llama_world, splice_bos=True)
@@ -227,9 +218,7 @@ def test_other_metrics_reach_every_method(llama_world: World) -> None:
 
 
 def test_sites_at_the_residual_stream_into_a_block_equal_the_twins(llama: LanguageModel) -> None:
-    sites: dict[str, type[SAE]] = dict.fromkeys(
-        ("blocks.1.hook_resid_pre", "blocks.1.hook_attn_out"), JumpReLU
-    )
+    sites: dict[str, type[SAE]] = dict.fromkeys(("blocks.1.hook_resid_pre", "blocks.1.hook_attn_out"), JumpReLU)
     world = World(llama, saes_on(llama, sites))
     for mode in MODES:
         assert_twin_of_exact(world, TWO, mode)

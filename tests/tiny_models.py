@@ -106,7 +106,7 @@ def save_hugging_face_folder(folder: Path, kind: str, layers: int = 2, scale: fl
     AutoModelForCausalLM.from_config(config).double().save_pretrained(folder)
     words = ["<bos>", "<unk>", *(f"w{i}" for i in range(VOCABULARY - 2))]
     rule = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    rule.pre_tokenizer = Whitespace()  # type: ignore[assignment]
+    rule.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(
         tokenizer_object=rule, bos_token="<bos>", unk_token="<unk>", pad_token="<unk>", eos_token="<bos>"
     ).save_pretrained(folder)
@@ -121,7 +121,8 @@ def bridge(kind: str, layers: int = 2, scale: float = 0.3) -> LanguageModel:
 
 def hooked_transformer(layers: int = 2, scale: float = 0.3) -> LanguageModel:
     """A random HookedTransformer (transformer-lens 3)."""
-    assert HookedTransformer is not None and HookedTransformerConfig is not None
+    assert HookedTransformer is not None
+    assert HookedTransformerConfig is not None
     config = HookedTransformerConfig(
         n_layers=layers,
         d_model=WIDTH,
@@ -211,7 +212,7 @@ class PlainBlock(nn.Module):
         self.hook_resid_pre, self.hook_attn_out = HookPoint(), HookPoint()
         self.hook_mlp_out, self.hook_resid_post = HookPoint(), HookPoint()
         self.mix = nn.Parameter(torch.rand(8, 8).tril())
-        self.value, self.up, self.down = (nn.Parameter(0.4 * torch.randn(WIDTH, WIDTH)) for _ in range(3))
+        self.value, self.up, self.down = (nn.Parameter(0.2 * torch.randn(WIDTH, WIDTH)) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.hook_resid_pre(x)
@@ -244,6 +245,17 @@ class PlainModel(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.unembed(x)
+
+    def run_with_hooks(self, ids: Tensor, fwd_hooks: Sequence[tuple[str, Any]]) -> Tensor:
+        """As TransformerLens models have it."""
+        handles = [
+            self.hook_dict[name].register_forward_hook(lambda _m, _i, x, h=hook: h(x)) for name, hook in fwd_hooks
+        ]
+        try:
+            return self(ids)
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 PLAIN_SITES = tuple(f"blocks.{b}.hook_{s}" for b in (0, 1) for s in ("attn_out", "mlp_out", "resid_post"))

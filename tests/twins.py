@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from tiny_models import BOS, World
+from tiny_models import World
 from torch import Tensor
 
 TOKENS, ENTRY = "hook_embed", "blocks.0.hook_resid_pre"
@@ -44,7 +44,7 @@ def forward(
     """y = D(f) + e at every site, with f = E(x) and e as the error mode says, both edited on the way."""
     here = torch.ones(1, len(ids), 1, dtype=torch.bool)
     if world.model.bos_id is not None and not world.splice_bos:
-        here[0, 0] = ids[0] != BOS
+        here[0, 0] = ids[0] != world.model.bos_id
     run = Run(torch.empty(0))
 
     def enter(x: Tensor, hook: object = None) -> Tensor:
@@ -97,9 +97,7 @@ def slopes(
     df = {s: torch.zeros_like(f).requires_grad_() for s, f in at.f.items()}
     de = {s: torch.zeros_like(e).requires_grad_() for s, e in at.e.items()}
     dt = torch.zeros_like(entry).requires_grad_()
-    run = forward(
-        world, ids, mode, errors=errors, entry=entry + dt, edit=lambda s, f, e: (f + df[s], e + de[s])
-    )
+    run = forward(world, ids, mode, errors=errors, entry=entry + dt, edit=lambda s, f, e: (f + df[s], e + de[s]))
     leaves = [*df.values(), *de.values(), dt]
     found = list(torch.autograd.grad(m(run.logits).sum(), leaves))
     slope: Dense = {(s, "feature"): found.pop(0)[0] for s in df}
@@ -192,9 +190,7 @@ def input_path_integrated_gradients(
     return effect, moves
 
 
-def exact_patching(
-    world: World, clean: Sequence[int], patch: Sequence[int] | Run, m: OnLogits, mode: str
-) -> Dense:
+def exact_patching(world: World, clean: Sequence[int], patch: Sequence[int] | Run, m: OnLogits, mode: str) -> Dense:
     """One node at a time: row n of a batch of clean runs has node n, and nothing else, at its patch value."""
     c, p = ends(world, clean, patch, mode)
     with torch.no_grad():
