@@ -1,46 +1,9 @@
-"""Fixtures: one tiny model of every shape, each built once."""
+"""For all tests: no hub, and one thread, since threads only wait for each other on tiny tensors."""
 
 import os
 
-import pytest
 import torch
 
-torch.set_num_threads(1)  # tiny tensors: threads only cost
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-from tiny_models import (  # noqa: E402
-    BRIDGES,
-    HAS_HOOKED,
-    HOOKED,
-    JUMPRELU_SITES,
-    NO_HOOKED,
-    World,
-    saes_on,
-    tiny_model,
-)
-
-from attribution.language_model import LanguageModel  # noqa: E402
-
-
-@pytest.fixture(scope="session", params=[*BRIDGES, HOOKED])
-def model(request: pytest.FixtureRequest) -> LanguageModel:
-    """Every shape of model; HookedTransformer where transformer-lens has it."""
-    if request.param == HOOKED and not HAS_HOOKED:
-        pytest.skip(NO_HOOKED)
-    return tiny_model(request.param)
-
-
-@pytest.fixture(scope="session")
-def world(model: LanguageModel) -> World:
-    """A model with JumpReLU SAEs at attention, MLP and residual sites."""
-    return World(model, saes_on(model, JUMPRELU_SITES))
-
-
-@pytest.fixture(scope="session")
-def llama() -> LanguageModel:
-    return tiny_model("llama")
-
-
-@pytest.fixture(scope="session")
-def llama_world(llama: LanguageModel) -> World:
-    return World(llama, saes_on(llama, JUMPRELU_SITES))

@@ -33,7 +33,7 @@ def _handler(repository: str, folder: Path) -> type[BaseHTTPRequestHandler]:
         def do_HEAD(self) -> None:
             self._answer(with_body=False)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:
             """Keep test output clean."""
 
         def _answer(self, *, with_body: bool) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from local_hub import local_hub
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-from tests.hub.local_hub import local_hub
 
 LOAD = """
 import sys, torch

@@ -19,7 +19,7 @@ from attribution.prompt_pairs import PromptPairs
 from attribution.saes import load_sae
 from attribution.splice import ErrorMode, SplicedModel
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "real"
 SITES = ("blocks.1.hook_attn_out", "blocks.2.hook_mlp_out", "blocks.3.hook_resid_post")
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the real model lies outside the project")
 TASKS = ("sva_cross", "pronoun_tinystories")

@@ -30,7 +30,7 @@ TRAINED = [
     *itertools.product(("matryoshka_batchtopk",), NORMALISATIONS[:2]),
 ]
 BIT_FOR_BIT = ("standard", "jumprelu", "topk", "batchtopk")
-REAL = Path(__file__).resolve().parents[2] / "shared/real"
+REAL = Path(__file__).resolve().parents[3] / "shared/real"
 
 
 def settings_of(architecture: str) -> tuple[str, dict[str, Any]]:
