@@ -27,8 +27,14 @@ def activation_difference(
     progress: Progress = silent,
 ) -> Effects:
     """|p − c| of every node whose values differ; arguments as in `attribution_patching`."""
-    law = "none: activation differences do not add up to an effect"
-    method = Method("activation_difference", _score, ("live", "frozen", "zero"), law, unit="activation")
+    method = Method(
+        "activation_difference",
+        _score,
+        ("live", "frozen", "zero"),
+        residual_law="none: activation differences do not add up to an effect",
+        unit="activation",
+        sign="unsigned: how far the node moves, not what that does to the metric",
+    )
     return measure(
         method,
         spliced,

@@ -1,7 +1,8 @@
 """Effects: the sparse result that every method returns.
 
 One entry per example and node. Sign: positive means that the metric rises when the node takes its patch value.
-Unit: the metric's. Nothing is averaged: effects are per example and position.
+Unit: the metric's. (`activation_difference` has a unit and no sign of its own.) Nothing is averaged: effects are per
+example and position.
 """
 
 import json
@@ -28,14 +29,17 @@ class Effects:
         sites: names of the sites in the order of the forward pass; `site` holds places in it.
         kind: place in `KINDS`. `index` is the feature's, -1 for errors and tokens.
         clean, patch: the node's two values: activation of a feature, L2 norm of an error, id of a token.
-        effect: in units of the metric (for `activation_difference`, of the activation).
-        total_effect: m(everything at its patch value) − m(clean), per example.
-        residual: per example, what `residual_law` says; None where the method has no such law.
+        effect: in `unit`, with the meaning that `sign` states.
+        clean_metric, total_effect: m(clean), and m(everything at its patch value) − m(clean), per example, in
+            `metric_unit`.
+        residual: per example, what `residual_law` says, in `metric_unit`; None where the method has no such law.
     """
 
     method: str
     metric: str
     unit: str
+    metric_unit: str
+    sign: str
     error_mode: str
     patch_value: str
     sites: tuple[str, ...]
@@ -85,17 +89,11 @@ class Effects:
         }
         about: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
-            "method": self.method,
-            "metric": self.metric,
-            "unit": self.unit,
-            "sign": SIGN,
-            "error_mode": self.error_mode,
-            "patch_value": self.patch_value,
+            **{name: getattr(self, name) for name in _WORDS},
             "sites": self.sites,
             "clean_metric": self.clean_metric.tolist(),
             "total_effect": self.total_effect.tolist(),
             "residual": None if self.residual is None else self.residual.tolist(),
-            "residual_law": self.residual_law,
         }
         return pa.table(columns).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
 
@@ -120,7 +118,7 @@ class Effects:
 
         sites = tuple(about["sites"])
         return cls(
-            **{key: about[key] for key in ("method", "metric", "unit", "error_mode", "patch_value")},
+            **{name: about[name] for name in _WORDS},
             sites=sites,
             site=codes("site", sites),
             kind=codes("kind", KINDS),
@@ -128,12 +126,12 @@ class Effects:
             clean_metric=np.array(about["clean_metric"]),
             total_effect=np.array(about["total_effect"]),
             residual=None if about["residual"] is None else np.array(about["residual"]),
-            residual_law=about["residual_law"],
         )
 
 
 NodeColumns = dict[str, np.ndarray]
 _COLUMNS: Final = ("example", "site", "position", "kind", "index", "clean", "patch", "effect")
+_WORDS: Final = ("method", "metric", "unit", "metric_unit", "sign", "error_mode", "patch_value", "residual_law")
 _TYPES: Final = {
     "example": np.int32,
     "site": np.int16,

@@ -7,7 +7,8 @@ model allows it. In `live` mode nothing else is spliced into the run; in `frozen
 downstream are in it. Source: Vig et al. 2020; Meng et al. 2022.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +19,7 @@ from attribution.measurement import SOURCES, Method, Progress, Scores, Situation
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
+from attribution.recording import FeatureChange
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
 
@@ -53,13 +55,13 @@ def exact_patching(
 
 @dataclass(frozen=True)
 class _Patches:
-    """Patches at one site: run n adds `amount[n]` to the site's output at (row[n], pos[n])."""
+    """Patches at one site: run n adds `amount(n)` to the site's output at (row[n], pos[n])."""
 
     site: str
     kind: str
     row: Int[Tensor, " run"]
     pos: Int[Tensor, " run"]
-    amount: Float[Tensor, "run width"]
+    amount: Callable[[slice], Float[Tensor, "chosen width"]]
 
 
 def _score(situation: Situation, runs_at_once: int) -> Scores:
@@ -68,22 +70,19 @@ def _score(situation: Situation, runs_at_once: int) -> Scores:
     done = 0
     effects: dict[tuple[str, str], Tensor] = {}
     for patch in patches:
-        chunks = []
+        effect = situation.clean_metric.new_zeros(len(patch.row))
         for start in range(0, len(patch.row), runs_at_once):
             chosen = slice(start, start + runs_at_once)
-            chunks.append(_run(situation, patch, chosen))
-            done += len(chunks[-1])
+            effect[chosen] = _run(situation, patch, chosen)
+            done += len(effect[chosen])
             situation.progress(done / total)
-        effects[patch.site, patch.kind] = torch.cat(chunks) if chunks else patch.row.new_zeros(0).double()
+        effects[patch.site, patch.kind] = effect if patch.kind == "feature" else _spread(situation, patch, effect)
     changes = situation.changes
-    shape = situation.clean.spliced.shape
-    spread = {(p.site, p.kind): _spread(effects[p.site, p.kind], p, shape) for p in patches if p.kind != "feature"}
-    scores = Scores(
+    return Scores(
         features={s: (c, effects[s, "feature"]) for s, c in changes.features.items()},
-        errors={s: spread[s, "error"] for s in changes.errors},
-        tokens=spread.get((TOKENS, "token")),
+        errors={s: effects[s, "error"] for s in changes.errors},
+        tokens=effects.get((TOKENS, "token")),
     )
-    return replace(scores, residual=situation.total_effect - scores.sum_of_sources(situation))
 
 
 def _all_patches(situation: Situation) -> list[_Patches]:
@@ -91,29 +90,38 @@ def _all_patches(situation: Situation) -> list[_Patches]:
     if situation.changes.entry is not None:
         patches.append(_whole_vectors(TOKENS, "token", situation.changes.entry - situation.clean.entry))
     for site, change in situation.changes.features.items():
-        amount = (change.new - change.old)[:, None] * situation.feature_directions(site, change)
-        patches.append(_Patches(site, "feature", change.row, change.pos, amount))
+        patches.append(_Patches(site, "feature", change.row, change.pos, _feature_amount(situation, site, change)))
         error = situation.error_change(site)
         if error is not None:
             patches.append(_whole_vectors(site, "error", error))
     return patches
 
 
+def _feature_amount(situation: Situation, site: str, change: FeatureChange) -> Callable[[slice], Tensor]:
+    def amount(chosen: slice) -> Tensor:
+        part = FeatureChange(*(getattr(change, f.name)[chosen] for f in fields(change)))
+        return (part.new - part.old)[:, None] * situation.feature_directions(site, part)
+
+    return amount
+
+
 def _whole_vectors(site: str, kind: str, difference: Float[Tensor, "row pos width"]) -> _Patches:
     row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
-    return _Patches(site, kind, row, pos, difference[row, pos])
+    return _Patches(site, kind, row, pos, lambda chosen: difference[row[chosen], pos[chosen]])
 
 
-def _run(situation: Situation, patch: _Patches, chosen: slice) -> Float[Tensor, " run"]:
+def _run(situation: Situation, patch: _Patches, chosen: slice) -> Float[Tensor, " chosen"]:
     row, pos, clean = patch.row[chosen], patch.pos[chosen], situation.clean
     output = (clean.entry if patch.site == TOKENS else clean.sites[patch.site].output)[row]
-    output[torch.arange(len(row)), pos] += patch.amount[chosen].to(output.dtype)
+    place = torch.arange(len(row), device=row.device), pos
+    amount = patch.amount(chosen)
+    output[place] = (output[place].to(amount.dtype) + amount).to(output.dtype)
     with torch.no_grad():
         logits = situation.spliced.resume(clean, row, patch.site, output, situation.error_mode)
         return situation.metric(logits, situation.batch.rows(row)) - situation.clean_metric[row]
 
 
-def _spread(effect: Tensor, patch: _Patches, shape: torch.Size) -> Float[Tensor, "row pos"]:
-    spread = effect.new_zeros(shape)
+def _spread(situation: Situation, patch: _Patches, effect: Float[Tensor, " run"]) -> Float[Tensor, "row pos"]:
+    spread = effect.new_zeros(situation.clean.spliced.shape)
     spread[patch.row, patch.pos] = effect
     return spread

@@ -195,8 +195,7 @@ def _score_input_path(situation: Situation, points: Quadrature) -> Scores:
         if (steps := _error_steps(situation, edges, site)) is not None
     }
     weights = _column(points.weights, gradients[TOKENS])
-    scores = Scores(features, errors, token_scores(situation, (weights * gradients[TOKENS]).sum(0)))
-    return replace(scores, residual=situation.total_effect - scores.sum_of_sources(situation))
+    return Scores(features, errors, token_scores(situation, (weights * gradients[TOKENS]).sum(0)))
 
 
 def _record_along(situation: Situation, alphas: tuple[float, ...], *, with_gradients: bool) -> Recording:

@@ -26,6 +26,8 @@ _CLASSIC_NAME = re.compile(
     r"|attn\.hook_(q|k|v|z|pattern|result)|mlp\.hook_(pre|post))"
 )
 
+_TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
 
 @dataclass(frozen=True)
 class BlockCall:
@@ -69,10 +71,12 @@ class LanguageModel:
         self._is_frozen = False
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         self.name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
-        self._names_of_hook: dict[int, list[str]] = {}
+        names_of_hook: dict[nn.Module, list[str]] = {}
         for hook_name, hook in self.module.hook_dict.items():
-            names = self._names_of_hook.setdefault(id(hook), [])
+            names = names_of_hook.setdefault(hook, [])
             names += [n for n in (hook_name, getattr(hook, "name", None)) if n and n not in names]
+        self._canonical: dict[str, str] = {n: _canonical(names) for names in names_of_hook.values() for n in names}
+        self._hooks: dict[str, nn.Module] = {_canonical(names): hook for hook, names in names_of_hook.items()}
 
     @classmethod
     def load(
@@ -94,7 +98,8 @@ class LanguageModel:
 
         hf_model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
         hf_model = hf_model.to(device)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True) if has_tokenizer else None
         bridge = TransformerBridge.boot_transformers(
             str(folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype
         )
@@ -125,33 +130,33 @@ class LanguageModel:
         return next(self.module.parameters()).dtype
 
     @property
+    def n_context(self) -> int | None:
+        """The longest prompt the model was built for, where its configuration says."""
+        return getattr(self.module.cfg, "n_ctx", None)
+
+    @property
     def bos_id(self) -> int | None:
         """The token id that opens a sequence, or None where the model has none."""
-        return getattr(self.tokenizer, "bos_token_id", None)
+        if self.tokenizer is not None:
+            return getattr(self.tokenizer, "bos_token_id", None)
+        return getattr(getattr(getattr(self.module, "original_model", None), "config", None), "bos_token_id", None)
 
     def hook_names(self) -> list[str]:
         """Canonical names of every hook of the model, without aliases."""
-        return [_canonical(names) for names in self._names_of_hook.values()]
+        return list(self._hooks)
 
     def resolve(self, name: str) -> str:
         """The canonical name of a hook; an unknown one is a LookupError that lists the near matches."""
-        hook = self.module.hook_dict.get(name)
-        if hook is not None:
-            return _canonical(self._names_of_hook[id(hook)])
-        known = sorted({n for names in self._names_of_hook.values() for n in names})
+        if name in self._canonical:
+            return self._canonical[name]
+        known = sorted(self._canonical)
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
         hint = f"Near matches: {', '.join(near)}." if near else f"Some hooks: {', '.join(known[:8])}, ..."
         raise LookupError(f"The model has no site {name!r}. {hint}")
 
     def hook_point(self, site: str) -> nn.Module:
         """The module whose output is the activation at a site."""
-        return self.module.hook_dict[self._any_key(self.resolve(site))]
-
-    def _any_key(self, canonical: str) -> str:
-        for names in self._names_of_hook.values():
-            if canonical in names:
-                return next(n for n in names if n in self.module.hook_dict)
-        raise AssertionError(canonical)
+        return self._hooks[self.resolve(site)]
 
     def refuse_unsound(self, site: str) -> None:
         """A write at `hook_resid_mid` of a bridge reaches LN2 and the MLP but not the skip path: refuse it."""
@@ -226,7 +231,7 @@ class LanguageModel:
         if self.tokenizer is None:
             raise ValueError("The model has no tokenizer: give token ids (clean_ids, patch_ids) instead of text.")
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids if self.bos_id is None else [self.bos_id, *ids]
+        return ids if self.bos_id is None or ids[:1] == [self.bos_id] else [self.bos_id, *ids]
 
     def token_text(self, token_id: int) -> str:
         """One token as a person reads it."""
@@ -237,7 +242,7 @@ class LanguageModel:
         sha = hashlib.sha256()
         for name, tensor in sorted(self.module.state_dict().items()):
             sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attribution.effects import KINDS, Effects, NodeColumns, joined
+from attribution.effects import KINDS, SIGN, Effects, NodeColumns, joined
 from attribution.metric import Metric, OnLogits
 from attribution.patch_values import Changes, PatchValue
 from attribution.prompt_pairs import PairBatch, PromptPairs
@@ -65,27 +65,30 @@ class Scores:
     tokens: Float[Tensor, "row pos"] | None = None
     residual: Float[Tensor, " row"] | None = None
 
-    def sum_of_sources(self, situation: Situation) -> Float[Tensor, " row"]:
-        """Σ of the effects of source nodes, those that no other node determines: see `SOURCES`."""
-        total = torch.zeros_like(situation.total_effect)
-        if self.tokens is not None:
-            total = total + self.tokens.sum(-1)
-        if self.tokens is None or situation.error_mode in ("frozen", "path"):
-            for effect in self.errors.values():
-                total = total + effect.sum(-1)
+    def residual_of_sources(self, situation: Situation) -> Float[Tensor, " row"] | None:
+        """See `SOURCES`; None where tokens are not patched."""
         if self.tokens is None:
-            for change, effect in self.features.values():
-                total = total.index_add(0, change.row, effect.to(total.dtype))
-        return total
+            return None
+        sources = self.tokens.sum(-1)
+        if situation.error_mode in ("frozen", "path"):
+            for effect in self.errors.values():
+                sources = sources + effect.sum(-1)
+        return situation.total_effect - sources
 
 
 SOURCES = "total effect − Σ effects of the source nodes: tokens, in frozen and path mode also errors"
-"""Sources of a run: what no upstream node determines. With zero or mean patch values every node is one."""
+"""The source nodes of a run are those that no upstream node determines."""
+
+NO_LAW = "none: with zero or mean patch values nodes lie on each other's paths, and their effects overlap"
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is run by `measure`: its name, its scores for a batch, and what it needs."""
+    """How a method is run by `measure`: its name, its scores for a batch, and what it needs.
+
+    `residual_law` is `SOURCES`, or says what the residual in the scores is. `unit` and `sign` are those of effects
+    where they are not the metric's.
+    """
 
     name: str
     score: Callable[[Situation], Scores]
@@ -93,6 +96,7 @@ class Method:
     residual_law: str
     with_gradients: bool = False
     unit: str | None = None
+    sign: str = SIGN
 
 
 def measure(
@@ -114,7 +118,12 @@ def measure(
         )
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
-    pairs.check_vocabulary(spliced.model.d_vocab)
+    if method.with_gradients and metric.flat_at_clean:
+        raise ValueError(
+            f"The gradient of {metric.name} is zero at the clean run, so {method.name} would give 0 for every node. "
+            "Use exact patching or integrated gradients, or another metric."
+        )
+    pairs.check_fits(spliced.model)
     sites = (TOKENS, *spliced.sites)
     parts: list[NodeColumns] = []
     per_example: list[tuple[np.ndarray, np.ndarray]] = []
@@ -136,8 +145,11 @@ def measure(
             scores = method.score(situation)
             parts += _columns(situation, scores, sites)
             per_example.append((_numpy(situation.clean_metric), _numpy(situation.total_effect)))
-            if scores.residual is not None:
-                residuals.append(_numpy(scores.residual))
+            residual = scores.residual
+            if method.residual_law == SOURCES:
+                residual = scores.residual_of_sources(situation)
+            if residual is not None:
+                residuals.append(_numpy(residual))
             done += len(batch.example)
             progress(done / len(pairs))
     clean_metric, total_effect = (np.concatenate(v) for v in zip(*per_example, strict=True))
@@ -145,6 +157,8 @@ def measure(
         method=method.name,
         metric=metric.name,
         unit=method.unit or metric.unit,
+        metric_unit=metric.unit,
+        sign=method.sign,
         error_mode=error_mode,
         patch_value=patch_value.name,
         sites=sites,
@@ -152,7 +166,7 @@ def measure(
         clean_metric=clean_metric,
         total_effect=total_effect,
         residual=np.concatenate(residuals) if residuals else None,
-        residual_law=method.residual_law,
+        residual_law=method.residual_law if residuals or method.residual_law != SOURCES else NO_LAW,
     )
 
 

@@ -17,3 +17,6 @@ METHODS: Final[dict[str, Callable[..., Effects]]] = {
     "activation-difference": activation_difference,
 }
 """All share one signature: (spliced, pairs, metric, *, error_mode, patch_value, batch_size, progress)."""
+
+TAKES_POINTS: Final = ("ig", "ig-input")
+"""The methods that integrate along a path; they also take `points`, a quadrature."""

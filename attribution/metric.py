@@ -19,12 +19,16 @@ OnLogits = Callable[[Float[Tensor, "row vocab"], PairBatch], Float[Tensor, " row
 
 @dataclass(frozen=True)
 class Metric:
-    """A named metric. `of_clean` builds it anew for each batch from the clean run's logits, where it needs them."""
+    """A named metric. `of_clean` builds it anew for each batch from the clean run's logits, where it needs them.
+
+    `flat_at_clean` says that its gradient is zero at the clean run; methods that look only there refuse it.
+    """
 
     name: str
     unit: str
     of: OnLogits | None = None
     of_clean: Callable[[Float[Tensor, "row vocab"], PairBatch], OnLogits] | None = None
+    flat_at_clean: bool = False
 
     def __post_init__(self) -> None:
         if (self.of is None) == (self.of_clean is None):
@@ -67,7 +71,7 @@ logit_difference = Metric("logit_difference", "logits", of=_logit_difference)
 log_probability = Metric("log_probability", "nats", of=_log_probability)
 """log p(answer)."""
 
-kl_divergence = Metric("kl_divergence", "nats", of_clean=_kl_from_clean)
+kl_divergence = Metric("kl_divergence", "nats", of_clean=_kl_from_clean, flat_at_clean=True)
 """KL(clean run || this run) over the vocabulary: 0 on the clean run, and its gradient there is 0 too."""
 
 METRICS = {metric.name: metric for metric in (logit_difference, log_probability, kl_divergence)}

@@ -15,7 +15,7 @@ from torch import Tensor
 from attribution.metric import OnLogits
 from attribution.prompt_pairs import PairBatch
 from attribution.recording import FeatureChange, Recording, SparseFeatures
-from attribution.splice import ErrorMode, SplicedModel, at_last
+from attribution.splice import ErrorMode, SplicedModel, last_logits
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class _Counterfactual:
         patch = spliced.record(batch.patch_ids, batch.last, "zero" if error_mode == "zero" else "live")
         reached = batch.reached
         errors = {
-            s: torch.where(reached[..., None], r.error, clean.sites[s].error)
+            s: torch.where(reached[..., None], new, old)
             for s, r in patch.sites.items()
-            if r.error is not None
+            if (new := r.error) is not None and (old := clean.sites[s].error) is not None
         }
         return Changes(
             features={
@@ -121,7 +121,7 @@ class _Constant:
             outputs[site] = torch.where(here, written.to(output.dtype), output)
         with torch.no_grad():
             logits = spliced.logits_with_outputs(clean.ids, outputs)
-        return Changes(changes, errors, None, metric(at_last(logits, clean.last)[:, 0], batch))
+        return Changes(changes, errors, None, metric(last_logits(logits, clean.last), batch))
 
 
 zero: PatchValue = _Constant("zero", {}, {})

@@ -111,15 +111,18 @@ class PromptPairs:
             example=column(list(examples)),
         )
 
-    def check_vocabulary(self, d_vocab: int) -> None:
-        """Every id must be one of the model's."""
+    def check_fits(self, model: LanguageModel) -> None:
+        """Every id must be in the model's vocabulary, every prompt within its context."""
         for row, pair in enumerate(self.pairs):
             ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id, pair.foil_id)
-            if not all(0 <= i < d_vocab for i in ids):
+            outside = [i for i in ids if not 0 <= i < model.d_vocab]
+            if outside:
                 raise ValueError(
-                    f"Pair {row}: token id {next(i for i in ids if not 0 <= i < d_vocab)} is outside the "
-                    f"model's vocabulary of {d_vocab}. Were the ids made with another tokenizer?"
+                    f"Pair {row}: token id {outside[0]} is outside the model's vocabulary of {model.d_vocab}. "
+                    "Were the ids made with another tokenizer?"
                 )
+            if model.n_context is not None and len(pair) > model.n_context:
+                raise ValueError(f"Pair {row}: {len(pair)} tokens; the model's context holds {model.n_context}.")
 
     @classmethod
     def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
@@ -135,7 +138,7 @@ class PromptPairs:
             raise ValueError(f'{path}: expected {{"pairs": [...]}} at the top level.')
         try:
             pairs = cls(tuple(pair_from(row, entry, model) for row, entry in enumerate(content["pairs"])))
-            pairs.check_vocabulary(model.d_vocab)
+            pairs.check_fits(model)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return pairs
@@ -197,5 +200,10 @@ def _check(row: int, pair: PromptPair) -> None:
         )
     if pair.answer_id == pair.foil_id:
         raise ValueError(f"Pair {row}: answer and wrong answer are the same token (id {pair.answer_id}).")
-    if pair.roles is not None and len(pair.roles) != len(pair.clean_ids):
+    if pair.roles is None:
+        return
+    if len(pair.roles) != len(pair.clean_ids):
         raise ValueError(f"Pair {row}: {len(pair.roles)} roles for {len(pair.clean_ids)} tokens.")
+    twice = sorted({role for role in pair.roles if pair.roles.count(role) > 1})
+    if twice:
+        raise ValueError(f"Pair {row}: the role {twice[0]!r} occurs twice; each position needs a name of its own.")

@@ -1,7 +1,6 @@
 """From gradients at the sites' outputs to scores of nodes: effect(u) = (p_u − c_u) · <what u writes, gradient>."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from einops import einsum
 from jaxtyping import Float
@@ -44,12 +43,11 @@ def scores_from_gradients(situation: Situation, gradients: Mapping[str, Float[Te
     """Scores of all nodes from one (mean) gradient at every site's output and at `TOKENS`."""
     changes = situation.changes
     errors = {s: situation.error_change(s) for s in situation.spliced.sites}
-    scores = Scores(
+    return Scores(
         features={s: (c, score_features(situation, s, c, gradients[s])) for s, c in changes.features.items()},
         errors={s: dot(difference, gradients[s]) for s, difference in errors.items() if difference is not None},
         tokens=token_scores(situation, gradients[TOKENS]),
     )
-    return replace(scores, residual=situation.total_effect - scores.sum_of_sources(situation))
 
 
 def token_scores(situation: Situation, gradient: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos"] | None:

@@ -1,62 +1,120 @@
 """Does a write at a site do what the gradient there says? A check of hooks, not of methods.
 
-    d/dh logits(x + h r) · w   against   < d(logits · w)/dx , r >        for random r, w
+    the hook returns x + δ, δ = 0:      ∂(logits · w)/∂δ  must equal  ∂(logits · w)/∂x        for random w
 
-x is the activation as it arrives at the hook. Where a hook sits on a side branch, the gradient at x sees more
-paths than a write does (a bridge's `hook_resid_mid`: the write misses the skip path): then patching is wrong
-while gradients look right, and no later test would tell.
+x is the activation as it arrives at the hook. Where a hook sits on a side branch, the gradient at x sees more paths
+than a write does (a bridge's `hook_resid_mid`: the write misses the skip path): then patching is wrong while gradients
+look right, and no later test would tell. In float32 and float64 a small random write is made as well, and must move
+the logits by what the gradient predicts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-_STEP = 1e-2
-_TOLERANCE = {torch.float64: 1e-2, torch.float32: 5e-2}
-_TOLERANCE_LOW_PRECISION = 0.5
+_STEP: Final = 1e-2
+_TOLERANCE: Final = {torch.float64: 1e-2, torch.float32: 5e-2}
+_TOLERANCE_LOW_PRECISION: Final = 0.3
 
 
-def check_soundness(
-    sites: Sequence[str],
-    entry: str,
-    ids: Int[Tensor, "1 pos"],
-    logits_with: Callable[..., Tensor],
-) -> None:
-    """Raise ValueError for the first site whose writes and gradients disagree.
+@runtime_checkable
+class LogitsWith(Protocol):
+    """Runs the model with functions on the activations of sites; `enter` acts on the residual stream into block 0."""
 
-    `logits_with(ids, functions)` runs the model with functions on the activations of sites.
-    """
+    def __call__(
+        self,
+        ids: Tensor,
+        functions: Mapping[str, Callable[[Tensor], Tensor]],
+        *,
+        enter: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor: ...
+
+
+def activation_widths(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with: LogitsWith) -> dict[str, int]:
+    """The width of each site's activation, in the order the forward pass reaches the sites."""
+    reached: list[tuple[str, tuple[int, ...]]] = []
+
+    def recorder(site: str) -> Callable[[Tensor], Tensor]:
+        def function(x: Tensor) -> Tensor:
+            reached.append((site, tuple(x.shape)))
+            return x
+
+        return function
+
+    with torch.no_grad():
+        logits_with(ids, {site: recorder(site) for site in sites})
+    for site in sites:
+        shapes = [shape for name, shape in reached if name == site]
+        if len(shapes) != 1:
+            raise ValueError(
+                f"The hook {site!r} fires {len(shapes)} times in a forward pass; it must fire once. Some hooks "
+                "need a flag of the model, such as set_use_attn_result(True)."
+            )
+        if shapes[0][:2] != tuple(ids.shape):
+            raise ValueError(f"The activation at {site!r} is not laid out as [batch, position, ...].")
+    return {site: shape[2] for site, shape in reached}
+
+
+def check_soundness(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with: LogitsWith) -> None:
+    """Raise ValueError for the first site whose writes and gradients disagree."""
     generator = torch.Generator().manual_seed(0)
     arrived: dict[str, Tensor] = {}
+    written: dict[str, Tensor] = {}
 
-    def leaf(site: str) -> Callable[[Tensor], Tensor]:
+    def writer(site: str) -> Callable[[Tensor], Tensor]:
         def function(x: Tensor) -> Tensor:
             arrived[site] = x if x.requires_grad else x.detach().requires_grad_()
-            return arrived[site]
+            written[site] = torch.zeros_like(x, requires_grad=True)
+            return arrived[site] + written[site]
 
         return function
 
     with torch.enable_grad():
-        logits = logits_with(ids, {site: leaf(site) for site in sites}, enter=lambda x: leaf(entry)(x))
+        functions = {site: writer(site) for site in sites}
+        logits = logits_with(ids, functions, enter=lambda x: x.detach().requires_grad_())
         weights = torch.randn(logits.shape, generator=generator).to(logits)
-        projected = (logits * weights).sum()
-        gradients = torch.autograd.grad(projected, [arrived[site] for site in sites])
-    for site, gradient in zip(sites, gradients, strict=True):
-        x = arrived[site].detach()
-        direction = torch.randn(x.shape, generator=generator).to(x) * x.std()
-        with torch.no_grad():
-            ends = [logits_with(ids, {site: _adder(h * direction)}) for h in (_STEP, -_STEP)]
-        written = float(((ends[0] - ends[1]) * weights).sum()) / (2 * _STEP)
-        predicted = float((gradient * direction).sum())
-        scale = float(torch.linalg.vector_norm(gradient) * torch.linalg.vector_norm(direction)) / x.numel() ** 0.5
-        tolerance = _TOLERANCE.get(x.dtype, _TOLERANCE_LOW_PRECISION)
-        if abs(written - predicted) > tolerance * max(abs(written), abs(predicted), scale):
-            raise ValueError(
-                f"The site {site!r} is unsound: a small random write there moves the logits by {written:.4g}, its "
-                f"gradient says {predicted:.4g}. Patching at this hook would be wrong. Splice another site."
-            )
+        both = [tensors[site] for site in sites for tensors in (arrived, written)]
+        gradients = torch.autograd.grad((logits * weights).sum(), both, allow_unused=True, materialize_grads=True)
+    for site, at_arrival, of_write in zip(sites, gradients[::2], gradients[1::2], strict=True):
+        if not of_write.any():
+            raise ValueError(f"A write at the site {site!r} does not reach the logits. Splice another site.")
+        _compare(site, at_arrival, of_write)
+        if at_arrival.dtype in _TOLERANCE:
+            direction = torch.randn(at_arrival.shape, generator=generator).to(at_arrival) * arrived[site].std().detach()
+            _compare_with_a_write(site, direction, of_write, ids, weights, logits_with)
+
+
+def _compare(site: str, at_arrival: Float[Tensor, "1 pos width"], of_write: Float[Tensor, "1 pos width"]) -> None:
+    size = torch.linalg.vector_norm(at_arrival.float())
+    difference = torch.linalg.vector_norm(at_arrival.float() - of_write.float())
+    if difference > _TOLERANCE.get(at_arrival.dtype, _TOLERANCE_LOW_PRECISION) * size:
+        raise ValueError(
+            f"The site {site!r} is unsound: a write there misses paths that its gradient sees (they differ by "
+            f"{float(difference / size):.0%}). Patching at this hook would be wrong. Splice another site."
+        )
+
+
+def _compare_with_a_write(
+    site: str,
+    direction: Float[Tensor, "1 pos width"],
+    gradient: Float[Tensor, "1 pos width"],
+    ids: Tensor,
+    weights: Float[Tensor, "1 pos vocab"],
+    logits_with: LogitsWith,
+) -> None:
+    with torch.no_grad():
+        up, down = (logits_with(ids, {site: _adder(h * direction)}) for h in (_STEP, -_STEP))
+    moved = float(((up - down) * weights).sum()) / (2 * _STEP)
+    predicted = float((gradient * direction).sum())
+    scale = float(torch.linalg.vector_norm(gradient) * torch.linalg.vector_norm(direction)) / direction.numel() ** 0.5
+    if abs(moved - predicted) > _TOLERANCE[direction.dtype] * max(abs(moved), abs(predicted), scale):
+        raise ValueError(
+            f"The site {site!r} is unsound: a small random write there moves the logits by {moved:.4g}, its gradient "
+            f"says {predicted:.4g}. Patching at this hook would be wrong. Splice another site."
+        )
 
 
 def _adder(amount: Tensor) -> Callable[[Tensor], Tensor]:

@@ -24,7 +24,7 @@ from attribution.intervention import Intervention
 from attribution.language_model import ENTRY, BlockCall, LanguageModel, layer_of
 from attribution.recording import Recording, SiteRecord, SparseFeatures
 from attribution.saes import SAE, Frame
-from attribution.soundness import check_soundness
+from attribution.soundness import activation_widths, check_soundness
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
@@ -97,6 +97,9 @@ class SplicedRun:
 class SplicedModel:
     """A language model with one SAE at each of some sites. The model itself is untouched between runs.
 
+    SAEs that normalise their input decode relative to the normalisation of the same run (its frame). A patched
+    feature or error keeps the clean run's frame: what a changed frame itself does belongs to no node.
+
     Args:
         model: the language model.
         saes: SAEs, each at its own `site`; or a mapping from site to SAE.
@@ -124,22 +127,26 @@ class SplicedModel:
         self.splice_bos = splice_bos
         found: dict[str, SAE] = {}
         for name, sae in named:
-            site = model.resolve(name)
+            try:
+                site = model.resolve(name)
+            except LookupError as error:
+                raise LookupError(f"{error.args[0]} It is the site of an SAE{_from(sae)}.") from error
             layer_of(site)
             model.refuse_unsound(site)
             if site in found:
                 raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
             found[site] = sae.to(device=model.device, dtype=dtype)
         with model.frozen():
-            widths = self._probe_widths(found)
+            widths = activation_widths(tuple(found), self._probe_ids(), self._logits_with)
         for site, width in widths.items():
             if width != found[site].d_in:
                 raise ValueError(
-                    f"The SAE for {site!r} has d_in = {found[site].d_in}, but the activation there is {width} wide."
+                    f"The SAE for {site!r}{_from(found[site])} has d_in = {found[site].d_in}, but the activation "
+                    f"there is {width} wide."
                 )
         self.saes: dict[str, SAE] = {site: found[site] for site in widths}
         with model.frozen():
-            check_soundness(self.sites, ENTRY, self._probe_ids(), self._logits_with)
+            check_soundness(self.sites, self._probe_ids(), self._logits_with)
             self.can_resume: bool = self._resuming_equals_the_whole_run()
         if not self.can_resume:
             warnings.warn(
@@ -213,7 +220,7 @@ class SplicedModel:
             ids=ids,
             last=last,
             spliced=spliced,
-            logits=at_last(logits, last)[:, 0],
+            logits=last_logits(logits, last),
             entry=entered[0],
             sites=sites,
             block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
@@ -262,7 +269,8 @@ class SplicedModel:
         """
         if error_mode == "path":
             raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
-        last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last
+        ids = ids.to(self.model.device)
+        last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last.to(ids.device)
         spliced = self.spliced_positions(ids, last)
         by_site: dict[str, list[Intervention]] = {site: [] for site in self.sites}
         for intervention in interventions:
@@ -321,12 +329,12 @@ class SplicedModel:
         last = recording.last[rows]
         with self.model.frozen():
             if not self.can_resume:
-                return at_last(self._logits_with(recording.ids[rows], functions, enter=enter), last)[:, 0]
+                return last_logits(self._logits_with(recording.ids[rows], functions, enter=enter), last)
             block, hidden = self._restart(recording, rows, site, output)
             calls = [call.for_rows(rows) for call in recording.block_calls[block:]]
             with hooked(self.model, functions, enter=enter):
                 hidden = self.model.run_blocks(hidden, block, calls)
-            return self.model.head(at_last(hidden, last))[:, 0]
+            return last_logits(self.model.head(at_last(hidden, last)), torch.zeros_like(last))
 
     def _restart(
         self, recording: Recording, rows: Tensor, site: str, output: Tensor
@@ -409,31 +417,6 @@ class SplicedModel:
             ids[:, 0] = self.model.bos_id
         return ids
 
-    def _probe_widths(self, sites: Iterable[str]) -> dict[str, int]:
-        """The width of each site's activation, in the order the forward pass reaches the sites."""
-        reached: list[tuple[str, tuple[int, ...]]] = []
-
-        def recorder(site: str) -> SiteFunction:
-            def function(x: Tensor) -> Tensor:
-                reached.append((site, tuple(x.shape)))
-                return x
-
-            return function
-
-        ids = self._probe_ids()
-        with torch.no_grad():
-            self._logits_with(ids, {site: recorder(site) for site in sites})
-        for site in sites:
-            shapes = [shape for name, shape in reached if name == site]
-            if len(shapes) != 1:
-                raise ValueError(
-                    f"The hook {site!r} fires {len(shapes)} times in a forward pass; it must fire once. Some hooks "
-                    "need a flag of the model, such as set_use_attn_result(True)."
-                )
-            if shapes[0][:2] != tuple(ids.shape):
-                raise ValueError(f"The activation at {site!r} is not laid out as [batch, position, ...].")
-        return {site: shape[2] for site, shape in reached}
-
     def _resuming_equals_the_whole_run(self) -> bool:
         ids = self._probe_ids()
         last = torch.tensor([ids.shape[1] - 1], device=ids.device)
@@ -453,10 +436,20 @@ def at_last(values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]) 
     return values[torch.arange(len(last), device=last.device), last][:, None]
 
 
+def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+    """Logits at the last real position, in float32 at least: effects are small differences of them."""
+    chosen = at_last(logits, last)[:, 0]
+    return chosen.float() if chosen.dtype in (torch.float16, torch.bfloat16) else chosen
+
+
 def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:
     if isinstance(saes, Mapping):
         return list(cast(Mapping[str, SAE], saes).items())
     return [(sae.site, sae) for sae in saes]
+
+
+def _from(sae: SAE) -> str:
+    return f" from {sae.source}" if sae.source else ""
 
 
 def _with_error(x: Tensor, decoded: Tensor, error: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """From effects per example to the nodes of one circuit.
 
-    effect(node) = mean over the examples that have its position of the node's effect there
+    effect(node) = Σ over examples of the node's effect / number of examples
 
-A node whose clean and patch value agree in an example has effect exactly 0 in it. Kept are the nodes with the
-largest |mean effect|.
+A node has effect 0 in an example in which its clean and patch value agree, or that does not have its position; so
+mean effects add up as the effects of the examples do. Kept are the nodes with the largest |mean effect|.
 """
 
 from collections.abc import Mapping
@@ -60,8 +60,11 @@ def build_circuit(
         error_mode=effects.error_mode,
         patch_value=effects.patch_value,
         examples=len(pairs),
+        metric_unit=effects.metric_unit,
+        sign=effects.sign,
         total_effect=total,
-        residual=None if effects.residual is None else float(effects.residual.mean()),
+        residual_median=None if effects.residual is None else float(np.median(np.abs(effects.residual))),
+        residual_max=None if effects.residual is None else float(np.abs(effects.residual).max()),
         residual_law=effects.residual_law,
         evidence=EXACT if effects.method == "exact_patching" else NOT_VERIFIED,
         nodes_measured=len(found),
@@ -85,9 +88,6 @@ def _average(effects: Effects, alignment: Alignment) -> list[WeightedNode]:
     lengths = np.array([len(own) for own in alignment.columns])
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     column = np.concatenate([np.array(own) for own in alignment.columns])[starts[effects.example] + effects.position]
-    examples_with = np.zeros(len(alignment.positions), dtype=int)
-    for own in alignment.columns:
-        examples_with[list(own)] += 1
     keys = np.stack([effects.site, effects.kind, column, effects.index], axis=1)
     nodes, place = np.unique(keys, axis=0, return_inverse=True)
     place = place.reshape(-1)
@@ -95,22 +95,22 @@ def _average(effects: Effects, alignment: Alignment) -> list[WeightedNode]:
     def total(values: np.ndarray) -> np.ndarray:
         return np.bincount(place, weights=values, minlength=len(nodes))
 
-    have = examples_with[nodes[:, 2]]
+    examples = len(alignment.columns)
     count = np.bincount(place, minlength=len(nodes))
-    mean = total(effects.effect) / have
-    mean_absolute = total(np.abs(effects.effect)) / have
-    squares = total((effects.effect - mean[place]) ** 2) + (have - count) * mean**2
+    mean = total(effects.effect) / examples
+    mean_absolute = total(np.abs(effects.effect)) / examples
+    squares = total((effects.effect - mean[place]) ** 2) + (examples - count) * mean**2
+    spread = np.sqrt(squares / (examples - 1) / examples) if examples > 1 else None
     clean, patch = total(effects.clean) / count, total(effects.patch) / count
     result = []
     for n, (site, kind, col, index) in enumerate(nodes.tolist()):
         is_token = KINDS[kind] == "token"
-        spread = None if have[n] < 2 else float(np.sqrt(squares[n] / (have[n] - 1) / have[n]))
         result.append(
             WeightedNode(
                 node=_node(effects.sites[site], KINDS[kind], col, index),
                 effect=float(mean[n]),
                 mean_absolute=float(mean_absolute[n]),
-                standard_error=spread,
+                standard_error=None if spread is None else float(spread[n]),
                 count=int(count[n]),
                 clean=None if is_token else float(clean[n]),
                 patch=None if is_token else float(patch[n]),

@@ -1,23 +1,25 @@
 """The command line: `jumpwire find`. Heavy imports wait until a command runs, so that help is instant."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from attribution.language_model import LanguageModel
     from attribution.patch_values import PatchValue
     from attribution.prompt_pairs import PromptPairs
+    from attribution.quadrature import Quadrature
     from attribution.saes import SAE
     from attribution.splice import SplicedModel
+
+PATCHES = ("counterfactual", "zero", "mean")
 
 app = typer.Typer(
     add_completion=False,
@@ -32,64 +34,24 @@ def _main() -> None:
     """Attribution and circuit discovery over SAE features that can be trusted."""
 
 
-class MethodName(StrEnum):
-    """Names of the methods, as in `attribution.methods.METHODS`."""
-
-    exact = "exact"
-    atp = "atp"
-    ig = "ig"
-    ig_input = "ig-input"
-    activation_difference = "activation-difference"
-
-
-class ErrorModeName(StrEnum):
-    """How the splice treats the SAEs' errors."""
-
-    live = "live"
-    frozen = "frozen"
-    zero = "zero"
-    path = "path"
-
-
-class PatchName(StrEnum):
-    """What a node is set to."""
-
-    counterfactual = "counterfactual"
-    zero = "zero"
-    mean = "mean"
-
-
-class MetricName(StrEnum):
-    """Names of the metrics, as in `attribution.metric.METRICS`."""
-
-    logit_difference = "logit_difference"
-    log_probability = "log_probability"
-    kl_divergence = "kl_divergence"
-
-
-class RuleName(StrEnum):
-    """Quadrature rules, as in `attribution.quadrature.RULES`."""
-
-    midpoint = "midpoint"
-    gauss_legendre = "gauss_legendre"
-
-
 @app.command()
 def find(
-    task: Annotated[str | None, typer.Option(help="agreement, pronoun, indirect_object or closing.")] = None,
+    task: Annotated[str | None, typer.Option(help="agreement (default), pronoun, indirect_object or closing.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="JSON file with prompt pairs of your own.")] = None,
-    split: Annotated[str, typer.Option(help="train, held_out or out_of_distribution (tasks only).")] = "train",
-    examples: Annotated[
-        int | None, typer.Option(min=1, help="Pairs used. Default: 8 of a task, all of a file.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="train (default), held_out, out_of_distribution.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Pairs used. Default: 8 of a task, a whole file.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name or Hugging Face folder. Default: embedded.")] = None,
     saes: Annotated[str | None, typer.Option(help="Folder of SAELens folders, or an embedded set.")] = None,
-    method: Annotated[MethodName, typer.Option(help="How effects are measured.")] = MethodName.exact,
-    error: Annotated[ErrorModeName | None, typer.Option(help="SAE errors: live unless said; ig-input: path.")] = None,
-    patch: Annotated[PatchName, typer.Option(help="What nodes are set to.")] = PatchName.counterfactual,
-    metric: Annotated[MetricName, typer.Option(help="What effects are measured on.")] = MetricName.logit_difference,
-    points: Annotated[int, typer.Option(min=1, help="Points of the path (ig, ig-input).")] = 5,
-    rule: Annotated[RuleName, typer.Option(help="Quadrature of the path (ig, ig-input).")] = RuleName.midpoint,
+    method: Annotated[str, typer.Option(help="exact, atp, ig, ig-input or activation-difference.")] = "exact",
+    error: Annotated[
+        str | None, typer.Option(help="SAE errors: live, frozen, zero or path. Default: live; for ig-input path.")
+    ] = None,
+    patch: Annotated[str, typer.Option(help="What nodes are set to: counterfactual, zero or mean.")] = "counterfactual",
+    metric: Annotated[
+        str, typer.Option(help="logit_difference, log_probability or kl_divergence.")
+    ] = "logit_difference",
+    points: Annotated[int | None, typer.Option(min=1, help="Points of the path (ig, ig-input). Default: 5.")] = None,
+    rule: Annotated[str | None, typer.Option(help="midpoint (default) or gauss_legendre (ig, ig-input).")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes the circuit keeps.")] = 50,
     splice_bos: Annotated[bool, typer.Option("--splice-bos", help="Splice the BOS position too.")] = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
@@ -97,10 +59,9 @@ def find(
     seed: Annotated[int, typer.Option(help="Seed of the task's prompts.")] = 0,
 ) -> None:
     """Find a circuit: the effect of every feature, error and token on a task, and the strongest of them."""
-    arguments = {name: str(v) if isinstance(v, Path | StrEnum) else v for name, v in locals().items()}
-    console = Console()
-    with _errors_for_people(console):
-        _find(console, arguments)
+    arguments = {name: str(v) if isinstance(v, Path) else v for name, v in locals().items()}
+    with _errors_for_people():
+        _find(Console(), arguments)
 
 
 def main() -> None:
@@ -119,22 +80,29 @@ def _find(console: Console, arguments: dict[str, Any]) -> None:
     if arguments["model"] is not None and arguments["saes"] is None:
         raise ValueError("--model needs --saes: SAEs trained on that model.")
 
+    if pairs_file is not None and arguments["split"] is not None:
+        raise ValueError("--split belongs to --task; a file of pairs has no splits.")
     seconds: dict[str, float] = {}
     with console.status("loading"), _timed(seconds, "import"):
+        from attribution.methods import METHODS
         from attribution.metric import METRICS
-        from attribution.quadrature import RULES
         from attribution.splice import SplicedModel
         from circuits.discover import discover
         from circuits.run_files import RunFolder, write_run
         from circuits.terminal import print_found
 
         _quiet_libraries()
+        points = _points(arguments)
+        for option, known in (("method", METHODS), ("metric", METRICS), ("patch", PATCHES)):
+            if arguments[option] not in known:
+                raise ValueError(f"No {option} {arguments[option]!r}. Choose one of: {', '.join(known)}.")
+        target = RunFolder(Path(arguments["out"] or Path("out") / name))
+        target.make()
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
         language_model, found_saes = _load(arguments["model"], arguments["saes"])
         prompts = _prompts(language_model, task, pairs_file, arguments)
         spliced = SplicedModel(language_model, found_saes, splice_bos=arguments["splice_bos"])
         hashes = _hashes(spliced)
-    is_path_method = arguments["method"] in ("ig", "ig-input")
     with (
         _bar(console, f"{arguments['method']} on {len(prompts)} pair(s)") as told,
         _timed(seconds, "measure"),
@@ -146,12 +114,11 @@ def _find(console: Console, arguments: dict[str, Any]) -> None:
             method=arguments["method"],
             error_mode=arguments["error"],
             patch_value=_patch_value(arguments["patch"], spliced, prompts, arguments["error"]),
-            points=RULES[arguments["rule"]](arguments["points"]) if is_path_method else None,
+            points=points,
             nodes=arguments["nodes"],
             progress=told,
             inputs={"task": name, "model": language_model.name, "seed": arguments["seed"], "hashes": hashes},
         )
-    target = RunFolder(Path(arguments["out"] or Path("out") / name))
     title = f"{name} on {language_model.name}"
     write_run(target, found, title=title, arguments=arguments, hashes=hashes, seconds=seconds)
     print_found(console, found, target, title=title, rows=arguments["rows"])
@@ -162,10 +129,10 @@ def _load(model: str | None, saes: str | None) -> "tuple[LanguageModel, dict[str
     from attribution.saes import load_saes
     from circuits.embedded.load import DEFAULT_SAES, embedded_model, embedded_saes, sae_sets
 
-    if saes is not None and Path(saes).is_dir():
-        found = load_saes(Path(saes))
-    elif model is None and (saes is None or saes in sae_sets()):
+    if model is None and (saes is None or saes in sae_sets()):
         found = embedded_saes(saes or DEFAULT_SAES)
+    elif saes is not None and Path(saes).is_dir():
+        found = load_saes(Path(saes))
     else:
         sets = f" Embedded sets: {', '.join(sae_sets())}." if model is None else ""
         raise FileNotFoundError(f"--saes {saes}: no such folder.{sets}")
@@ -181,7 +148,7 @@ def _prompts(
     if pairs_file is not None:
         return PromptPairs.from_json(pairs_file, model).head(arguments["examples"])
     assert task is not None
-    return prompt_pairs(task, arguments["split"], arguments["examples"] or 8, arguments["seed"], model)
+    return prompt_pairs(task, arguments["split"] or "train", arguments["examples"] or 8, arguments["seed"], model)
 
 
 def _patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", error_mode: str | None) -> "PatchValue":
@@ -191,6 +158,19 @@ def _patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", err
         both = [ids for pair in prompts for ids in (pair.clean_ids, pair.patch_ids)]
         return mean_over(spliced, both, error_mode="zero" if error_mode == "zero" else "live")
     return zero if name == "zero" else counterfactual
+
+
+def _points(arguments: dict[str, Any]) -> "Quadrature | None":
+    """The quadrature asked for; None where neither points nor rule is given."""
+    from attribution.quadrature import RULES
+
+    count, rule = arguments["points"], arguments["rule"]
+    if count is None and rule is None:
+        return None
+    rule = rule or "midpoint"
+    if rule not in RULES:
+        raise ValueError(f"No rule {rule!r}. Choose one of: {', '.join(RULES)}.")
+    return RULES[rule](5 if count is None else count)
 
 
 def _hashes(spliced: "SplicedModel") -> dict[str, Any]:
@@ -228,14 +208,15 @@ def _bar(console: Console, label: str) -> Iterator[Any]:
 
 
 @contextmanager
-def _errors_for_people(console: Console) -> Iterator[None]:
-    """Wrong input ends with one sentence and exit code 2; an interrupt with 130."""
+def _errors_for_people() -> Iterator[None]:
+    """Wrong input ends with one sentence and exit code 2, an interrupt with 130; a bug keeps its traceback."""
     try:
         yield
-    except (ValueError, LookupError, FileNotFoundError) as error:
-        console.file = sys.stderr
-        console.print(f"[bold red]error[/]: {error.args[0] if error.args else error}", highlight=False, markup=True)
+    except (KeyError, IndexError):
+        raise
+    except (ValueError, LookupError, OSError) as error:
+        Console(stderr=True).print(Text.assemble(("error ", "bold red"), str(error)))
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
-        console.print("Interrupted. No file was written.")
+        Console(stderr=True).print("Interrupted. Nothing was measured to the end; files of earlier runs are untouched.")
         raise typer.Exit(130) from None

@@ -12,7 +12,7 @@ from typing import Any
 
 from attribution.effects import Effects
 from attribution.measurement import Progress, silent
-from attribution.methods import METHODS
+from attribution.methods import METHODS, TAKES_POINTS
 from attribution.metric import Metric, logit_difference
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
@@ -65,8 +65,8 @@ def discover(
     if error_mode is not None:
         options["error_mode"] = error_mode
     if points is not None:
-        if not method.startswith("ig"):
-            raise ValueError(f"Method {method!r} has no path; --points and --rule belong to ig and ig-input.")
+        if method not in TAKES_POINTS:
+            raise ValueError(f"Method {method!r} has no path; points and rule belong to {' and '.join(TAKES_POINTS)}.")
         options["points"] = points
     effects = METHODS[method](spliced, pairs, metric, **options)
     return Found(effects, build_circuit(effects, pairs, spliced.model, nodes=nodes, inputs=inputs))

@@ -2,7 +2,9 @@
 
 import json
 import platform
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from attribution.effects import SIGN, Effects
+from attribution.effects import Effects
 from circuits.discover import Found
 from graphs import save_circuit, write_figure_page
 
 RUN_SCHEMA_VERSION: Final = 1
+_MEASURED: Final = ("method", "error_mode", "patch_value", "metric", "metric_unit", "unit", "sign")
 _VERSIONS: Final = ("jumpwire", "torch", "transformer-lens", "transformers", "networkx", "plotly")
 
 
@@ -23,6 +26,13 @@ class RunFolder:
     """The files of one run, all in one folder."""
 
     folder: Path
+
+    def make(self) -> None:
+        """Make the folder and try to write there, so that a run does not find out at its end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _replacing(self.folder / "writable") as path:
+            path.touch()
+        (self.folder / "writable").unlink()
 
     @property
     def effects(self) -> Path:
@@ -48,13 +58,18 @@ def write_run(
     title: str,
     arguments: Mapping[str, Any],
     hashes: Mapping[str, Any],
-    seconds: dict[str, float],
+    seconds: Mapping[str, float],
 ) -> None:
-    """Write all files of a run; the folder is made where it is missing."""
-    target.folder.mkdir(parents=True, exist_ok=True)
-    found.effects.write_parquet(target.effects)
-    save_circuit(found.circuit, target.circuit)
-    write_figure_page(found.circuit, target.page, title=title)
+    """Write all files of a run into its folder, which exists; run.json last."""
+    start = time.perf_counter()
+    with _replacing(target.effects) as path:
+        found.effects.write_parquet(path)
+    with _replacing(target.circuit) as path:
+        save_circuit(found.circuit, path)
+    with _replacing(target.page) as path:
+        write_figure_page(found.circuit, path, title=title)
+    seconds = {**seconds, "write": time.perf_counter() - start}
+    effects = found.effects
     content = {
         "schema_version": RUN_SCHEMA_VERSION,
         "arguments": dict(arguments),
@@ -62,18 +77,28 @@ def write_run(
         "hashes": dict(hashes),
         "counts": _counts(found),
         "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
-        "sign": SIGN,
-        "unit": found.effects.unit,
-        "metric": found.effects.metric,
-        **totals(found.effects),
+        **{name: getattr(effects, name) for name in _MEASURED},
+        **totals(effects),
     }
-    target.run.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with _replacing(target.run) as path:
+        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; it takes the place of `path` when the writing is done, and not before."""
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def totals(effects: Effects) -> dict[str, Any]:
     """Total effect and residual per example, with medians and maxima.
 
-    `residual.absolute` is |residual| in units of the metric, `residual.relative` its ratio to |total effect| (null
+    `residual.absolute` is |residual| in `metric_unit`, `residual.relative` its ratio to |total effect| (null
     where the total effect is 0), `residual.signed` the residual with its sign. Null where the method has no law.
     """
     residual: dict[str, Any] | None = None

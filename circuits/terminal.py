@@ -25,7 +25,7 @@ def _headline(found: Found, title: str) -> Text:
         f"{measured.metric}, {measured.examples} pair(s), {measured.method}, {measured.error_mode} errors, "
         f"{measured.patch_value} patch\n"
     )
-    text.append(f"total effect  {measured.total_effect:+.3f} {measured.unit} (mean)   ", style="bold")
+    text.append(f"total effect  {measured.total_effect:+.3f} {measured.metric_unit} (mean)   ", style="bold")
     residual = totals(found.effects)["residual"]
     if residual is None:
         text.append(f"residual  {measured.residual_law}")
@@ -84,7 +84,7 @@ def _closing(found: Found, target: RunFolder) -> Text:
     share = "" if measured.share_kept is None else f", which carry {measured.share_kept:.0%} of Σ|effect|"
     text = Text(f"{len(found.circuit.strongest())} of {measured.nodes_measured} nodes kept{share}. ")
     text.append(f"{measured.evidence[0].upper()}{measured.evidence[1:]}.\n")
-    text.append("positive: the metric rises when the node takes its patch value\n", style="dim")
+    text.append(f"effect: in {measured.unit}; {measured.sign}\n", style="dim")
     text.append(f"Open {target.page} in a browser. ", style="bold")
     text.append(f"Beside it: {target.circuit.name}, {target.effects.name}, {target.run.name}.")
     return text

@@ -25,10 +25,10 @@ class Position:
 
 @dataclass(frozen=True)
 class WeightedNode:
-    """A node and its effect over the examples that have its position, in units of the metric.
+    """A node and its effect over all examples, in the unit and with the sign that the graph's measurement states.
 
     Attributes:
-        effect: signed mean. Positive: the metric rises when the node takes its patch value.
+        effect: signed mean over all examples; 0 counts where the node does not change.
         mean_absolute: mean of |effect|; above |effect| where signs differ between examples.
         standard_error: of the mean; None with one example.
         count: examples in which the node's clean and patch value differ.
@@ -46,16 +46,23 @@ class WeightedNode:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a graph's numbers are: method, metric, unit, modes, examples, and the total they are parts of."""
+    """What a graph's numbers are: method, metric, modes, examples, and the total they are parts of.
+
+    `unit` and `sign` are those of node effects and edge weights, `metric_unit` that of the total effect (a mean) and
+    of the residual (median and maximum of its absolute value over examples, see `residual_law`).
+    """
 
     method: str
     metric: str
     unit: str
+    metric_unit: str
+    sign: str
     error_mode: str
     patch_value: str
     examples: int
     total_effect: float
-    residual: float | None
+    residual_median: float | None
+    residual_max: float | None
     residual_law: str
     evidence: str = NOT_VERIFIED
     nodes_measured: int = 0

@@ -87,7 +87,8 @@ def _marks(
 
 
 def _hover(circuit: CircuitGraph, weighted: WeightedNode) -> str:
-    node, unit = weighted.node, circuit.measurement.unit
+    node = weighted.node
+    unit = circuit.measurement.metric_unit if isinstance(node, MetricNode) else circuit.measurement.unit
     lines = [f"<b>{escape(circuit.name(node))}</b>"]
     if not isinstance(node, MetricNode):
         position = circuit.positions[node.position]
@@ -108,10 +109,10 @@ def _frame(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout) -> None
             figure.add_hrect(y0=bottom, y1=top, fillcolor="#f4f4f0", line_width=0, layer="below")
     names = ["tokens", *map(_short, circuit.sites), "metric"]
     title = (
-        f"{escape(measured.metric)}: total effect {measured.total_effect:+.3f} {escape(measured.unit)} "
+        f"{escape(measured.metric)}: total effect {measured.total_effect:+.3f} {escape(measured.metric_unit)} "
         f"<span style='font-size:13px'>· mean of {measured.examples} pair(s) · {escape(measured.method)}, "
         f"{escape(measured.error_mode)} errors, {escape(measured.patch_value)} patch"
-        f"<br>{escape(measured.evidence)}</span>"
+        f"<br>{escape(measured.evidence)}{_left_out(circuit)}</span>"
     )
     figure.update_layout(
         template="plotly_white",
@@ -142,6 +143,11 @@ def _frame(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout) -> None
         showgrid=False,
         zeroline=False,
     )
+
+
+def _left_out(circuit: CircuitGraph) -> str:
+    count = len(circuit.strongest())
+    return f" · the strongest {_STRONGEST_DRAWN} of {count} nodes are drawn" if count > _STRONGEST_DRAWN else ""
 
 
 def _tick(label: str, clean: str, patch: str) -> str:

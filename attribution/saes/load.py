@@ -7,6 +7,7 @@ Nothing on disk is executed: JSON, safetensors and plain numpy arrays only.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,13 +31,14 @@ def load_sae(
     """The SAE in `folder`, its weights cast to `dtype`. A `site` given here wins over the one in cfg.json."""
     folder = Path(folder)
     if (folder / CONFIG_FILE).exists():
-        return read_saelens(folder, device=device, dtype=dtype, site=site)
+        return replace(read_saelens(folder, device=device, dtype=dtype, site=site), source=str(folder / CONFIG_FILE))
     if (folder / PARAMS_FILE).exists():
         if site is None:
             raise SAEFileError(
                 folder / PARAMS_FILE, "does not name its hook; pass site=, e.g. 'blocks.3.hook_resid_post'"
             )
-        return load_gemma_scope(folder / PARAMS_FILE, site=site, device=device, dtype=dtype)
+        loaded = load_gemma_scope(folder / PARAMS_FILE, site=site, device=device, dtype=dtype)
+        return replace(loaded, source=str(folder / PARAMS_FILE))
     there = "it holds neither" if folder.is_dir() else "there is no such folder"
     raise SAEFileError(folder, f"no SAE here; expected {CONFIG_FILE} or {PARAMS_FILE} in this folder, {there}")
 

@@ -46,7 +46,7 @@ class SAE(ABC):
     """Base of the encoder kinds: a kind names its encoder tensors and says what value and margin are.
 
     site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes
-    the heads flattened.
+    the heads flattened. source: the file it was read from, "" where there is none; named in errors.
     """
 
     kind: ClassVar[str]
@@ -56,6 +56,7 @@ class SAE(ABC):
     W_dec: Float[Tensor, "d_sae d_in"]
     b_dec: Float[Tensor, " d_in"]
     site: str = ""
+    source: str = ""
     apply_b_dec_to_input: bool = False
     normalisation: Normalisation = "none"
 
@@ -123,10 +124,11 @@ class SAE(ABC):
 
     @final
     def digest(self) -> str:
-        """sha256 over the kind, every setting and every tensor (name, dtype, shape, bytes); not the site."""
+        """sha256 over the kind, every setting and every tensor (name, dtype, shape, bytes); not site or source."""
         tensors = self.tensors()
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
-        settings.pop("site")
+        for where in ("site", "source"):
+            settings.pop(where)
         sha = hashlib.sha256(repr((self.kind, sorted(settings.items()))).encode())
         for name, tensor in sorted(tensors.items()):
             sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())

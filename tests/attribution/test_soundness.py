@@ -19,7 +19,7 @@ def test_resid_mid_on_a_bridge_is_refused_with_the_site_to_use_instead(llama: La
 
 def test_the_probe_catches_resid_mid_on_a_bridge(llama: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LanguageModel, "refuse_unsound", lambda *_: None)
-    with pytest.raises(ValueError, match=f"'{MIDDLE}' is unsound: a small random write there moves the logits by"):
+    with pytest.raises(ValueError, match=f"'{MIDDLE}' is unsound: a write there misses paths that its gradient sees"):
         SplicedModel(llama, [SAE], dtype=torch.float64)
 
 

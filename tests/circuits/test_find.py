@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from attribution.methods import METHODS
 from attribution.metric import METRICS
 from attribution.quadrature import RULES
-from circuits.cli import MethodName, MetricName, RuleName, app
+from circuits.cli import PATCHES, app
+from circuits.tasks.templates import SPLITS, TASKS
 from graphs import load_circuit
 
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
@@ -39,10 +40,10 @@ def test_help_imports_no_torch() -> None:
     assert shown.stdout.split()[-1] == "False"
 
 
-def test_names_on_the_command_line_are_those_of_the_library() -> None:
-    assert [m.value for m in MethodName] == list(METHODS)
-    assert [m.value for m in MetricName] == list(METRICS)
-    assert [r.value for r in RuleName] == list(RULES)
+def test_help_names_everything_there_is_to_choose() -> None:
+    shown = " ".join(find("--help").output.replace("│", " ").split())
+    for name in (*METHODS, *METRICS, *RULES, *TASKS, *SPLITS, *PATCHES, "live", "frozen", "zero", "path"):
+        assert name in shown
 
 
 def test_effects_file_keeps_its_contract(run: Path) -> None:
@@ -74,7 +75,8 @@ def test_run_file_has_totals_and_residuals_per_example(run: Path) -> None:
     assert signed == pytest.approx([t - s for t, s in zip(total, tokens, strict=True)], rel=1e-5)
     assert set(content["hashes"]["saes"]) == set(load_circuit(run / "circuit.json").sites)
     assert content["arguments"]["seed"] == 0
-    assert {"load", "measure"} <= set(content["seconds"])
+    assert content["error_mode"] == "live"
+    assert {"load", "measure", "write"} <= set(content["seconds"])
 
 
 def test_circuit_file_holds_the_strongest_nodes_and_says_what_they_are(run: Path) -> None:
@@ -107,10 +109,22 @@ def test_page_makes_no_network_request(run: Path) -> None:
         (["--split", "test"], "No split 'test'"),
         (["--method", "exact", "--error", "path"], "cannot be measured in error mode 'path'"),
         (["--method", "ig-input", "--patch", "zero"], "needs a patch prompt"),
+        (["--method", "igg"], "No method 'igg'. Choose one of: exact, atp"),
+        (["--metric", "loss"], "No metric 'loss'"),
+        (["--method", "ig", "--rule", "left"], "No rule 'left'. Choose one of: midpoint"),
+        (["--method", "atp", "--points", "9"], "has no path"),
+        (["--method", "atp", "--metric", "kl_divergence"], "zero at the clean run"),
     ],
 )
 def test_wrong_arguments_end_with_a_sentence_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
     result = find(*arguments, "--out", tmp_path / "never")
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
-    assert not (tmp_path / "never").exists()
+    assert list(tmp_path.glob("never/*")) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = find("--out", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "file" in result.output

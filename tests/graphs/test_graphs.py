@@ -24,14 +24,17 @@ def weighted(node: Node, effect: float = 0.1) -> WeightedNode:
 
 
 MEASUREMENT = Measurement(
-    "attribution_patching",
-    "logit_difference",
-    "logits",
-    "live",
-    "counterfactual",
+    method="attribution_patching",
+    metric="logit_difference",
+    unit="logits",
+    metric_unit="logits",
+    sign="positive: the metric rises",
+    error_mode="live",
+    patch_value="counterfactual",
     examples=2,
     total_effect=-1.7,
-    residual=None,
+    residual_median=None,
+    residual_max=None,
     residual_law="none",
     inputs={"seed": 0, "words": ["β", "ε"]},
 )
