@@ -49,12 +49,13 @@ class Plain:
         if kind == "token":
             return ENTRY, (self.patch_cache[ENTRY] - self.clean_cache[ENTRY])[0, position]
         sae = self.saes[site]
-        x, x_patch = self.clean_cache[site][0, position], self.patch_cache[site][0, position]
+        # Whole activations are encoded, as ours are: a gate at its threshold opens or closes by a rounding error.
+        x, x_patch = self.clean_cache[site], self.patch_cache[site]
         f, f_patch = sae.encode(x), sae.encode(x_patch)
         if kind == "feature":
-            return site, (f_patch.features - f.features)[index] * sae.W_dec[index]
+            return site, (f_patch.features - f.features)[0, position, index] * sae.W_dec[index]
         reconstruction, patched = sae.decode(f.features, f.frame), sae.decode(f_patch.features, f_patch.frame)
-        return site, (x_patch - patched) - (x - reconstruction)
+        return site, ((x_patch - patched) - (x - reconstruction))[0, position]
 
     def effect(self, hook: str, added: torch.Tensor, position: int) -> float:
         """One forward."""

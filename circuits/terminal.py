@@ -40,21 +40,24 @@ def _headline(found: Found, title: str) -> Text:
 
 def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
-    table.add_column("effect", justify="right", no_wrap=True)
-    table.add_column("± s.e.", justify="right", no_wrap=True)
-    if width >= _WIDTH_WITH_BARS:
+    table.add_column("effect", justify="right", no_wrap=True, min_width=8)
+    table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
+    wide = width >= _WIDTH_WITH_BARS
+    if wide:
         table.add_column("", no_wrap=True)
-    table.add_column("site/feature", no_wrap=True)
-    table.add_column("position", no_wrap=True)
+    names = [circuit.name(w.node).rpartition("@")[0] for w in circuit.strongest(rows)]
+    table.add_column("site/feature", no_wrap=True, min_width=max(map(len, names), default=0))
+    table.add_column("position", no_wrap=True, min_width=8)
     table.add_column("token", no_wrap=True)
-    table.add_column("clean → patch", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("clean → patch", justify="right", no_wrap=True)
     strongest = circuit.strongest(rows)
     largest = max((abs(w.effect) for w in strongest), default=1.0) or 1.0
     for weighted in strongest:
         row = _row(circuit, weighted)
-        if width >= _WIDTH_WITH_BARS:
+        if wide:
             row.insert(2, Text("█" * max(1, round(12 * abs(weighted.effect) / largest)), style=_colour(weighted)))
-        table.add_row(*row)
+        table.add_row(*(row if wide else row[:-1]))
     return table
 
 

@@ -36,9 +36,10 @@ def draw_topic(rng: Random) -> Topic:
 
 
 def with_cast(rng: Random, topic: Topic) -> Topic:
-    """The topic with a cast of five: two women, two men, and one whose name is held out."""
-    known = [[n for n in names if n not in HELD_OUT_NAMES] for names in (FEMALE_NAMES, MALE_NAMES)]
-    cast = (*rng.sample(known[0], 2), *rng.sample(known[1], 2), rng.choice(HELD_OUT_NAMES))
+    """The topic with a cast of six: two women and two men, and one of each whose names are held out."""
+    women, men = ([n for n in names if n not in HELD_OUT_NAMES] for names in (FEMALE_NAMES, MALE_NAMES))
+    held_out = [[n for n in names if n in HELD_OUT_NAMES] for names in (FEMALE_NAMES, MALE_NAMES)]
+    cast = (*rng.sample(women, 2), *rng.sample(men, 2), *(rng.choice(names) for names in held_out))
     return replace(topic, names=cast)
 
 

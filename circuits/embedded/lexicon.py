@@ -157,13 +157,13 @@ HELD_OUT_NOUNS = _words(
     "goose bucket mouse bowl pillow glove globe ruler crab anchor bridge lamp harp trumpet squirrel tent "
     "ladder coat diver explorer"
 )
-"""Singular forms of nouns that are never the subject of a long-distance agreement in the training text."""
+"""Singular forms of nouns that no verb agrees with over another noun in the training text."""
 
 HELD_OUT_PEOPLE = _words("florist midwife violinist shepherd surgeon drummer")
 """Stereotyped professions that no training pronoun refers to; their gender shows in reflexives only."""
 
 HELD_OUT_NAMES = _words("irene diana betty jane adam carl brian kevin")
-"""Names that never take part in a giving sentence and that no training pronoun refers to."""
+"""Names that give and receive in one template only, and that no training pronoun refers to."""
 
 HELD_OUT_NESTINGS = tuple((outer, inner) for outer in ("(", '"') for inner in ("[", "«"))
 """(outer, inner) opening marks that never nest in the training text."""

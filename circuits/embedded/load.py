@@ -14,7 +14,9 @@ DEFAULT_SAES: Final = "jumprelu"
 
 def embedded_model() -> LanguageModel:
     """The embedded transformer with its tokenizer."""
-    return LanguageModel.load(MODEL_FOLDER)
+    model = LanguageModel.load(MODEL_FOLDER)
+    model.name = "embedded"
+    return model
 
 
 def embedded_saes(name: str = DEFAULT_SAES) -> dict[str, SAE]:

@@ -31,6 +31,10 @@ HELD_OUT_TEMPLATES = tuple(TRAIN)
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
     "two_prepositional_relative": f"{_SUBJECT} {_NEAR} {_NEAR_2} {_THAT_3}",
+    "relative_then_prepositional": f"{_SUBJECT} that <past_verb> the=the_distractor <distractor> {_NEAR_2}",
+    "adjective_relative": (
+        "the=the_subject <adjective> <subject> that the=the_distractor <adjective_2> <distractor> <distractor_verb>"
+    ),
     "coordinated": f"{_SUBJECT} {_NEAR} and the=the_distractor_2 <distractor_2>",
     "between_commas": f"{_SUBJECT} ,=comma_1 {_NEAR} ,=comma_2",
 }

@@ -24,26 +24,29 @@ HELD_OUT_TEMPLATES = ("nested_closed", "nested_open")
 """Templates in which a held-out nesting can be put."""
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
+    "two_clauses": "<context> <open> <clause> and <second_clause>",
+    "earlier_nested": (
+        "<earlier_open> <earlier> <earlier_close> <context> <open> <clause> <inner_open> <inner> <inner_close> <rest>"
+    ),
+    "nested_two_clauses": (
+        "<context> <open> <clause> <inner_open> <inner> and=and_inner <second_inner> <inner_close> <rest>"
+    ),
     "nested_twice": (
         "<context> <open> <clause> <inner_open> <inner> <inner_close> <rest> "
         "<second_inner_open> <second_inner> <second_inner_close> <second_rest>"
     ),
-    "nested_long": (
-        "<context> <open> <clause> and <second_clause> <inner_open> <inner> and=and_inner <second_inner> "
-        "<inner_close> <rest>"
-    ),
 }
-"""Structures that never occur in the training text: two couples nested in one, or two clauses in each."""
+"""Structures that never occur in the training text."""
 
 
 def _marks(template: str, held_out: bool) -> list[tuple[str, str, str]]:
     """(key, other key, second mark): all choices that the template and the split allow."""
-    key_inside, nested = (
-        "<outer_open>" in template,
-        "<earlier_open>" not in template and template.count("open>") > 1,
-    )
+    key_inside = "<outer_open>" in template
+    nested = key_inside or "<inner_open>" in template
     chosen: list[tuple[str, str, str]] = []
     for key, other, second in permutations(MARKS, 3):
+        if template == TRAIN["plain"] and '"' in (key, other):
+            continue  # the same mark could open an inner quotation there
         couples = [(second, mark) if key_inside else (mark, second) for mark in (key, other)]
         if not nested or all((couple in HELD_OUT_NESTINGS) == held_out for couple in couples):
             chosen.append((key, other, second))

@@ -34,7 +34,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_help_imports_no_torch() -> None:
-    code = "import sys; from circuits.cli import app; app(['--help'], standalone_mode=False); print('torch' in sys.modules)"
+    code = (
+        "import sys; from circuits.cli import app; app(['--help'], standalone_mode=False);"
+        "print('torch' in sys.modules)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "find" in shown.stdout
     assert shown.stdout.split()[-1] == "False"
@@ -84,7 +87,7 @@ def test_circuit_file_holds_the_strongest_nodes_and_says_what_they_are(run: Path
     assert len(circuit.strongest()) == len(circuit.edges) == 20
     assert circuit.measurement.evidence.startswith("not verified")
     assert {edge.target.kind for edge in circuit.edges} == {"metric"}
-    assert [p.label for p in circuit.positions][0] == "bos"
+    assert circuit.positions[0].label == "bos"
 
 
 def test_same_seed_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:

@@ -109,9 +109,11 @@ def nearest_scores(texts: Sequence[str], words: Sequence[tuple[str, str]]) -> li
 
 def _nearest(text: list[str], words: tuple[str, str]) -> float:
     for word in reversed(text):
-        for sign, wanted in ((1.0, words[0]), (-1.0, words[1])):
-            if wanted in _CUES.get(word, ()) or (wanted in NAMES and word == wanted):
-                return sign
+        asked = frozenset({word}) if words[0] in NAMES else _CUES.get(word, frozenset())
+        if words[0] in asked or words[1] in asked:
+            return 1.0 if words[0] in asked else -1.0
+        if word in MARKS and words[0] in MARKS.values():
+            return 0.0
     return 0.0
 
 

@@ -52,6 +52,7 @@ def evaluate(folder: Path, document_count: int = 1000, pair_count: int = 500) ->
 
 
 def _tasks(model: LlamaForCausalLM, count: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """By task, split and judge; "templates" holds the model's share of pairs that are right on both texts."""
     judges = {
         "model": model_scores(model),
         "bigram": bigram_scores(documents(4000, EVALUATION_SEED)),
@@ -62,7 +63,12 @@ def _tasks(model: LlamaForCausalLM, count: int) -> dict[str, dict[str, dict[str,
         result[task] = {}
         for split in SPLITS:
             pairs = text_pairs(task, split, count, PAIR_SEED)
-            result[task][split] = {name: accuracy(pairs, scores).as_json() for name, scores in judges.items()}
+            row = {name: accuracy(pairs, scores).as_json() for name, scores in judges.items()}
+            row["templates"] = {
+                template: accuracy([p for p in pairs if p.template == template], judges["model"]).as_json()["both"]
+                for template in sorted({p.template for p in pairs})
+            }
+            result[task][split] = row
     return result
 
 
@@ -108,7 +114,7 @@ def _judge(
         "dead": float((active == 0).float().mean()),
         "dense": float((share > 0.1).float().mean()),
     }
-    return {key: round(value, 4) for key, value in row.items()}
+    return {"d_sae": config["d_sae"]} | {key: round(value, 4) for key, value in row.items()}
 
 
 def _reconstruct(config: dict[str, object], weights: Weights) -> Callable[[Tensor], Tensor]:

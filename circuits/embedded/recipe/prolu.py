@@ -29,7 +29,7 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, m: Tensor, bias: Tensor) -> Tensor:
         margin = m + bias
-        ctx.save_for_backward((m > 0) & (margin.abs() < BANDWIDTH / 2))  # type: ignore[attr-defined]
+        ctx.save_for_backward((m > 0) & (margin.abs() < BANDWIDTH / 2))
         return ((m > 0) & (margin > 0)).to(m.dtype)
 
     @staticmethod
@@ -67,7 +67,7 @@ def train_prolu(
     for step in range(steps):
         x = next(batches) * scale
         m = (x - weights["b_dec"]) @ weights["W_enc"]
-        gate: Tensor = _Gate.apply(m, weights["b_enc"])  # type: ignore[assignment]
+        gate: Tensor = _Gate.apply(m, weights["b_enc"])
         x_hat = (m.relu() * gate) @ weights["W_dec"] + weights["b_dec"]
         l0_now = gate.sum(1).mean()
         loss = (x - x_hat).square().sum(1).mean() + penalty * min(1.0, (step + 1) / warm_up) * l0_now
@@ -77,6 +77,6 @@ def train_prolu(
         schedule.step()
         with torch.no_grad():
             weights["W_dec"] /= weights["W_dec"].norm(dim=1, keepdim=True)
-        penalty = steered(penalty, float(l0_now), l0, step, warm_up, steps)
+        penalty = steered(penalty, float(l0_now.detach()), l0, step, warm_up, steps)
     in_units = {"W_enc": 1.0, "b_enc": 1 / scale, "W_dec": 1.0, "b_dec": 1 / scale}
     return {name: weights[name].detach() * factor for name, factor in in_units.items()}

@@ -11,11 +11,16 @@ tables are written by the recipe and judge the weights as shipped (rounded to fl
 
 - `model/`: a Hugging Face folder. Llama, 4 layers, width 128, 4 heads, one token per word, {words} words
   and marks.
-- `saes/<set>/<hook name>/`: SAELens folders (`cfg.json`, `sae_weights.safetensors`), d_sae 768, trained
-  without the position of `<s>`. The default set `jumprelu` covers attn_out, mlp_out and resid_post of
-  every layer; `relu`, `gated`, `topk` and `prolu` cover resid_post. `prolu` is not an SAELens
-  architecture: f = relu(m) * (m + b_enc > 0), m = (x - b_dec) @ W_enc, reconstruction f @ W_dec + b_dec.
+- `saes/<set>/<hook name>/`: SAELens folders (`cfg.json`, `sae_weights.safetensors`), trained without the
+  position of `<s>` on 768 features; features that fire on fewer than 1 in 100,000 training words were then
+  taken out, since a site of few dimensions needs fewer. The default set `jumprelu` covers attn_out, mlp_out
+  and resid_post of every layer; `relu`, `gated`, `topk` and `prolu` cover resid_post. `prolu` is not an
+  SAELens architecture: f = relu(m) * (m + b_enc > 0), m = (x - b_dec) @ W_enc, reconstruction
+  f @ W_dec + b_dec.
 - `quality.json`: the numbers below, for machines.
+
+The shipped model was trained in three legs (4,000, 1,000 and 1,600 steps, `--start`), between which the rules for
+held-out words were settled; the recipe trains 6,000 steps in one go.
 
 ## The model on the tasks
 
@@ -30,6 +35,13 @@ structures that never occurred in training. Cross-entropy on new text: {ce:.3f} 
 | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
+_TEMPLATES = """
+By template, share right on both texts:
+
+| task | split | templates |
+| --- | --- | --- |
+"""
+
 _SAES = """
 ## The SAEs
 
@@ -38,8 +50,8 @@ explained. CE recovered: (CE with the site at zero - CE spliced) / (CE with the 
 CE increase in nats per word. Dead: features that never fire; dense: that fire on more than 10% of the
 words.
 
-| set | site | L0 | FVU | CE recovered | CE increase | dead | dense |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| set | site | features | L0 | FVU | CE recovered | CE increase | dead | dense |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -49,6 +61,11 @@ def write_readme(path: Path, quality: Mapping[str, Any], words: int) -> None:
     for task, splits in quality["tasks"].items():
         for split, judges in splits.items():
             text += _task_row(task, split, judges)
+    text += _TEMPLATES
+    for task, splits in quality["tasks"].items():
+        for split, judges in splits.items():
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in judges["templates"].items())
+            text += f"| {task} | {split} | {shares} |\n"
     text += _SAES.format(tokens=f"{quality['held_out_words']:,}")
     for row in quality["saes"]:
         text += _sae_row(row)
@@ -69,6 +86,7 @@ def _sae_row(row: Mapping[str, Any]) -> str:
     cells = [
         row["set"],
         row["hook_name"],
+        str(row["d_sae"]),
         f"{row['l0']:.1f}",
         f"{row['fvu']:.3f}",
         f"{row['ce_recovered']:.3f}",

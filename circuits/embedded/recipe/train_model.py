@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from circuits.embedded.language import documents
 from circuits.embedded.recipe.accuracy import accuracy, model_scores
@@ -47,15 +47,19 @@ def model_config() -> LlamaConfig:
 
 def train_model(
     folder: Path,
-    steps: int = 4000,
+    steps: int = 6000,
     batch: int = 32,
     learning_rate: float = 2e-3,
     seed: int = 0,
+    start: Path | None = None,
     log_every: int = 250,
 ) -> None:
-    """Train; every `log_every` steps write the folder and print the accuracy on held-out pairs."""
+    """Train; every `log_every` steps write the folder and print the accuracy on held-out pairs.
+
+    `start` is a model folder to continue from, instead of random weights.
+    """
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(model_config())
+    model = load_model(start).train() if start else LlamaForCausalLM(model_config())
     decayed = [p for p in model.parameters() if p.dim() > 1]
     other = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
@@ -64,7 +68,7 @@ def train_model(
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, steps))
-    start, running = time.time(), 0.0
+    began, running = time.time(), 0.0
     for step, tokens in enumerate(_batches(steps, batch), start=1):
         loss = model(input_ids=tokens, labels=tokens).loss
         optimizer.zero_grad(set_to_none=True)
@@ -75,7 +79,7 @@ def train_model(
         running += loss.item() / log_every
         if step % log_every == 0:
             right = ", ".join(f"{task} {_both_right(model, task):.2f}" for task in TASKS)
-            print(f"step {step}/{steps} loss {running:.4f}, {right}, {time.time() - start:.0f} s", flush=True)
+            print(f"step {step}/{steps} loss {running:.4f}, {right}, {time.time() - began:.0f} s", flush=True)
             running = 0.0
             save_model(model, folder)
 
@@ -111,4 +115,4 @@ def save_model(model: LlamaForCausalLM, folder: Path) -> None:
 
 def load_model(folder: Path) -> LlamaForCausalLM:
     """The shipped weights in float32, in evaluation mode."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()

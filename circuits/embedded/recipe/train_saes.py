@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from circuits.embedded.language import documents
-from circuits.embedded.recipe.plain_sae import read_sae, write_sae
+from circuits.embedded.recipe.plain_sae import Weights, encode, read_sae, write_sae
 from circuits.embedded.recipe.prolu import train_prolu
 from circuits.embedded.recipe.sites import hook_names, read
 from circuits.embedded.recipe.sparsity import steered
@@ -33,9 +33,10 @@ from circuits.embedded.recipe.train_model import MODEL_NAME, load_model
 SAE_SETS = ("jumprelu", "relu", "gated", "topk", "prolu")
 SAE_SEED = 3
 """Seed of the documents that the SAEs are trained on."""
-FIRST_K = 6
-FALLING_SHARE = 0.5
-"""TopK kinds start with FIRST_K times as many active features; k reaches its value after this share of the steps."""
+FIRST_LENGTH = 0.1
+"""Length of the decoder rows at the start; the activations are scaled to a mean length of sqrt(d_model)."""
+RARE = 1e-5
+"""Features that fire on a smaller share of the training words are taken out after training."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +46,35 @@ class SaeRun:
     sae_set: str
     hook_name: str
     d_sae: int = 768
-    l0: int = 20
-    steps: int = 2500
-    batch: int = 1024
+    l0: int = 18
+    steps: int = 1000
+    batch: int = 512
     learning_rate: float = 1e-3
     warm_up: int = 100
-    decay: int = 800
-    dead_after: int = 40
+    decay: int = 400
+    dead_after: int = 100
 
 
 def sae_runs(layers: int) -> tuple[SaeRun, ...]:
-    """All SAEs that ship, the default set first."""
+    """All SAEs that ship, the default set first; a penalty needs more steps than a top k."""
     everywhere = [SaeRun("jumprelu", name) for name in hook_names(layers)]
     residual = hook_names(layers, ("hook_resid_post",))
-    return (*everywhere, *(SaeRun(kind, name) for kind in SAE_SETS[1:] for name in residual))
+    top_k = [SaeRun("topk", name) for name in residual]
+    penalised = [SaeRun(kind, name, l0=20, steps=1500) for kind in ("relu", "gated", "prolu") for name in residual]
+    # Shrinkage costs most right below the unembedding: there the ReLU SAE needs more features and more steps.
+    penalised[layers - 1] = replace(penalised[layers - 1], l0=30, steps=5000, decay=1500)
+    return (*everywhere, *top_k, *penalised)
 
 
 def train_saes(
-    model_folder: Path, folder: Path, runs: tuple[SaeRun, ...], count: int = 14000, workers: int = 2
+    model_folder: Path, folder: Path, runs: tuple[SaeRun, ...], count: int = 12000, workers: int = 2
 ) -> None:
-    """Collect the activations of `count` documents once, then train the runs, `workers` at a time."""
+    """Collect the activations of `count` documents once, then train the runs, `workers` at a time.
+
+    A run whose folder exists is left as it is, so an interrupted training goes on where it stopped.
+    """
     start = time.time()
+    runs = tuple(run for run in runs if not (folder / run.sae_set / run.hook_name).exists())
     with tempfile.TemporaryDirectory() as temporary:
         store = Path(temporary)
         _collect(model_folder, store, sorted({run.hook_name for run in runs}), count)
@@ -88,10 +97,8 @@ def _collect(model_folder: Path, store: Path, names: list[str], count: int, batc
         save_file({"x": torch.cat(parts.pop(name))}, store / f"{name}.safetensors")
 
 
-def _batches(path: Path, batch: int) -> Iterator[Float[Tensor, "batch d_model"]]:
+def _batches(x: Float[Tensor, "token d_model"], batch: int) -> Iterator[Float[Tensor, "batch d_model"]]:
     """Random batches without end; each pass over the data is shuffled anew."""
-    with safe_open(path, "pt") as file:
-        x = file.get_tensor("x")
     while True:
         for rows in torch.randperm(len(x)).split(batch):
             if len(rows) == batch:
@@ -103,14 +110,37 @@ def _train(run: SaeRun, store: Path, folder: Path) -> str:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     start = time.time()
-    batches = _batches(store / f"{run.hook_name}.safetensors", run.batch)
-    target = folder / run.sae_set / run.hook_name
+    with safe_open(store / f"{run.hook_name}.safetensors", "pt") as file:
+        x: Tensor = file.get_tensor("x")
+    batches = _batches(x, run.batch)
+    target = folder / run.sae_set / f".{run.hook_name}"
     if run.sae_set == "prolu":
         weights = train_prolu(batches, run.d_sae, run.steps, run.l0, run.learning_rate, run.warm_up, run.decay)
         write_sae(target, _prolu_config(run, weights), weights)
     else:
         _train_with_sae_lens(run, batches, target)
-    return f"{run.sae_set} {run.hook_name} in {time.time() - start:.0f} s"
+    config, weights = _without_rare_features(*read_sae(target), x)
+    write_sae(target, config, weights)
+    target.rename(folder / run.sae_set / run.hook_name)
+    kept = f"{config['d_sae']} of {run.d_sae} features"
+    return f"{run.sae_set} {run.hook_name}, {kept} in {time.time() - start:.0f} s"
+
+
+@torch.no_grad()
+def _without_rare_features(
+    config: dict[str, Any], weights: Weights, x: Float[Tensor, "token d_model"]
+) -> tuple[dict[str, Any], Weights]:
+    """The SAE without the features that (almost) never fire: a site of few dimensions needs fewer."""
+    fired = torch.zeros(config["d_sae"])
+    for part in x.split(4096):
+        fired += (encode(config, weights, part.float()) > 0).sum(0)
+    kept = fired > RARE * len(x)
+    narrow = {
+        name: value if name == "b_dec" else value[:, kept] if name == "W_enc" else value[kept]
+        for name, value in weights.items()
+    }
+    metadata = config["metadata"] | {"trained_d_sae": config["d_sae"]}
+    return config | {"d_sae": int(kept.sum()), "metadata": metadata}, narrow
 
 
 def _metadata(run: SaeRun) -> dict[str, Any]:
@@ -143,7 +173,7 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
     from sae_lens.saes.sae import SAEMetadata
     from sae_lens.training.sae_trainer import SAETrainer
 
-    first = next(batches)
+    first = torch.cat([next(batches) for _ in range(math.ceil(run.d_sae / run.batch))])
     base = {
         "d_in": first.shape[1],
         "d_sae": run.d_sae,
@@ -152,11 +182,7 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
     }
     penalty = {"l1_coefficient": 1.0, "l1_warm_up_steps": run.warm_up}
     kinds = {
-        "jumprelu": (
-            sae_lens.BatchTopKTrainingSAE,
-            sae_lens.BatchTopKTrainingSAEConfig,
-            {"k": float(run.l0)},
-        ),
+        "jumprelu": (sae_lens.BatchTopKTrainingSAE, sae_lens.BatchTopKTrainingSAEConfig, {"k": run.l0}),
         "topk": (sae_lens.TopKTrainingSAE, sae_lens.TopKTrainingSAEConfig, {"k": run.l0}),
         "relu": (sae_lens.StandardTrainingSAE, sae_lens.StandardTrainingSAEConfig, penalty),
         "gated": (sae_lens.GatedTrainingSAE, sae_lens.GatedTrainingSAEConfig, penalty),
@@ -174,22 +200,30 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
         logger=LoggingConfig(log_to_wandb=False),
     )
     sae = sae_class(config_class(**base, **own))
-    with torch.no_grad():  # from 0 the mean activation would win every top k, and most features would die
-        sae.b_dec.copy_(first.mean(0) * math.sqrt(first.shape[1]) / first.norm(dim=1).mean())
+    _start_from_data(sae, first)
     trainer = SAETrainer(cfg=config, sae=sae, data_provider=batches)
-    steer = _with_steered_penalty if "l1" in trainer.coefficient_schedulers else _with_falling_k
-    trainer.data_provider = steer(trainer, batches, run)
+    if trainer.coefficient_schedulers:
+        trainer.data_provider = _with_steered_penalty(trainer, batches, run)
     trainer.fit()
     if run.sae_set in ("jumprelu", "topk"):
         sae.fold_W_dec_norm()
         sae.cfg.rescale_acts_by_decoder_norm = False
     sae.save_inference_model(target)
-    write_sae(target, *read_sae(target))
+
+
+@torch.no_grad()
+def _start_from_data(sae: Any, first: Float[Tensor, "batch d_model"]) -> None:
+    """b_dec is the mean and the directions are activations: random ones miss a site of few dimensions and die."""
+    x = first * math.sqrt(first.shape[1]) / first.norm(dim=1).mean()
+    sae.b_dec.copy_(x.mean(0))
+    directions = torch.nn.functional.normalize(x[: len(sae.W_dec)] - sae.b_dec, dim=1)
+    sae.W_dec.copy_(FIRST_LENGTH * directions)
+    sae.W_enc.copy_(sae.W_dec.T)
 
 
 def _with_steered_penalty(trainer: Any, batches: Iterator[Tensor], run: SaeRun) -> Iterator[Tensor]:
     """The trainer's batches; each one first measures L0 and steers the trainer's l1 coefficient."""
-    schedule = trainer.coefficient_schedulers["l1"]
+    (schedule,) = trainer.coefficient_schedulers.values()
     for x in batches:
         if trainer.n_training_steps % 4 == 0 and trainer.n_training_steps > 0:
             with torch.no_grad():
@@ -199,13 +233,4 @@ def _with_steered_penalty(trainer: Any, batches: Iterator[Tensor], run: SaeRun) 
                 schedule.final_value = steered(
                     schedule.final_value, l0, run.l0, trainer.n_training_steps, run.warm_up, run.steps
                 )
-        yield x
-
-
-def _with_falling_k(trainer: Any, batches: Iterator[Tensor], run: SaeRun) -> Iterator[Tensor]:
-    """The trainer's batches; k falls from FIRST_K * l0 to l0, so that more features take part at first."""
-    for x in batches:
-        progress = min(1.0, trainer.n_training_steps / (FALLING_SHARE * run.steps))
-        k = run.l0 * FIRST_K ** (1 - progress)
-        trainer.sae.activation_fn.k = k if run.sae_set == "jumprelu" else round(k)
         yield x
