@@ -26,7 +26,6 @@ from attribution.splice import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import prompt_pairs
 
-
 T = TypeVar("T")
 
 
@@ -60,7 +59,7 @@ class Plain:
     def effect(self, hook: str, added: torch.Tensor, position: int) -> float:
         """One forward."""
 
-        def write(activation: torch.Tensor, hook: object) -> torch.Tensor:  # noqa: ARG001
+        def write(activation: torch.Tensor, hook: object) -> torch.Tensor:
             changed = activation.clone()
             changed[0, position] += added
             return changed

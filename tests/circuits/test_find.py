@@ -35,8 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_imports_no_torch() -> None:
     code = (
-        "import sys; from circuits.cli import app; app(['--help'], standalone_mode=False);"
-        "print('torch' in sys.modules)"
+        "import sys; from circuits.cli import app; app(['--help'], standalone_mode=False);print('torch' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "find" in shown.stdout

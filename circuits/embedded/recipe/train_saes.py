@@ -61,8 +61,8 @@ def sae_runs(layers: int) -> tuple[SaeRun, ...]:
     residual = hook_names(layers, ("hook_resid_post",))
     top_k = [SaeRun("topk", name) for name in residual]
     penalised = [SaeRun(kind, name, l0=20, steps=1500) for kind in ("relu", "gated", "prolu") for name in residual]
-    # Shrinkage costs most right below the unembedding: there the ReLU SAE needs more features and more steps.
-    penalised[layers - 1] = replace(penalised[layers - 1], l0=30, steps=5000, decay=1500)
+    # Shrinkage costs most right below the unembedding: there the ReLU SAE needs more steps.
+    penalised[layers - 1] = replace(penalised[layers - 1], l0=22, steps=5000, decay=1500)
     return (*everywhere, *top_k, *penalised)
 
 
