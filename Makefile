@@ -24,7 +24,7 @@ unit: .venv/installed
 
 # The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
 test-saelens: .venv-saelens/installed
-	$(SAELENS_BIN)/pytest tests/saes tests/attribution tests/hub
+	$(SAELENS_BIN)/pytest tests/saes_tests tests/attribution_tests tests/hub_tests
 
 # Train the embedded model and its SAEs again: under two hours on 2 cores.
 embedded: .venv-saelens/installed

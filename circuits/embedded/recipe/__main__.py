@@ -17,7 +17,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m circuits.embedded.recipe", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/, saes/, quality.json, README.md")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--start", type=Path, help="model folder to continue from, instead of random weights")
     parser.add_argument("--only", default="", help="train only the SAEs whose set/hook name contains this")
     parser.add_argument("--workers", type=int, default=2, help="SAEs trained at the same time, one core each")
     arguments = parser.parse_args()
@@ -25,7 +24,7 @@ def main() -> None:
     out: Path = arguments.out
     start = time.time()
     if "model" in arguments.stages:
-        train_model(out / "model", start=arguments.start)
+        train_model(out / "model")
     if "saes" in arguments.stages:
         runs = sae_runs(layers=4)
         chosen = tuple(run for run in runs if arguments.only in f"{run.sae_set}/{run.hook_name}")

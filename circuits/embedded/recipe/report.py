@@ -28,8 +28,10 @@ Share of {pairs} pairs per row in which the right next word has the larger logit
 after the patch text, after both; then the mean logit difference in nats, positive when right. *bigram*
 counts which word follows the last word; *nearest cue* follows the nearest noun, gendered person, name or
 opening mark; a tie counts half. The splits: `train` has the templates and words of the training text,
-`held_out` the same templates with key words that never stood there in training, `out_of_distribution`
-structures that never occurred in training. Cross-entropy on new text: {ce:.3f} nats per word.
+`held_out` the same templates with key words that never stood there in training (held-out nouns are
+subjects only beside their verb, over a place, or before a verb without number; held-out names give only in
+the template `next_sentence`, which this split leaves out; no training pronoun refers to a held-out person),
+`out_of_distribution` structures that never occurred in training. Cross-entropy on new text: {ce:.3f} nats per word.
 
 | task | split | clean | patch | both | logit difference | bigram, one / both | nearest cue, one / both |
 | --- | --- | --- | --- | --- | --- | --- | --- |
