@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +14,10 @@ STAGES = ("model", "saes", "evaluate")
 
 
 def main() -> None:
-    """Run the chosen stages; each one reads what the one before wrote in --out."""
+    """Run the chosen stages; each one reads what the one before wrote in --out.
+
+    The saes stage goes on where an interrupted one stopped; a new model begins with no SAEs.
+    """
     parser = argparse.ArgumentParser(prog="python -m circuits.embedded.recipe", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/, saes/, quality.json, README.md")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
@@ -25,6 +29,7 @@ def main() -> None:
     start = time.time()
     if "model" in arguments.stages:
         train_model(out / "model")
+        shutil.rmtree(out / "saes", ignore_errors=True)  # trained on another model
     if "saes" in arguments.stages:
         runs = sae_runs(layers=4)
         chosen = tuple(run for run in runs if arguments.only in f"{run.sae_set}/{run.hook_name}")

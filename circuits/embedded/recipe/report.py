@@ -19,8 +19,10 @@ tables are written by the recipe and judge the weights as shipped (rounded to fl
   f @ W_dec + b_dec.
 - `quality.json`: the numbers below, for machines.
 
-The shipped model was trained in three legs (4,000, 1,000 and 1,600 steps, `--start`), between which the rules for
-held-out words were settled; the recipe trains 6,000 steps in one go.
+The shipped model was trained in three legs (4,000, 1,000 and 1,600 steps), between which the rules for held-out words
+were settled. The recipe trains 4,500 steps in one go; such a run solves every train split as well (100% on both
+texts), closing (100%) and indirect_object (76%) on held-out words alike, but agreement (79%) and pronoun (39%) on
+held-out words less well than the table below.
 
 ## The model on the tasks
 

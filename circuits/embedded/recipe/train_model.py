@@ -1,6 +1,6 @@
 """Train the embedded language model: a Llama of 4 layers on fresh documents, each seen once.
 
-    loss = mean cross-entropy of the next word, AdamW; three legs, each with linear warm-up and cosine decay to 0
+    loss = mean cross-entropy of the next word, AdamW, linear warm-up, cosine decay to 0
 
 The weights are shipped rounded to float16 and evaluated after rounding.
 """
@@ -9,10 +9,8 @@ import copy
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import torch
 from jaxtyping import Int
@@ -25,6 +23,7 @@ from circuits.embedded.recipe.tokenizer import BOS, PAD, encode_documents, save_
 from circuits.tasks.templates import TASKS, text_pairs
 
 MODEL_NAME = "jumpwire-embedded"
+TRAIN_SEED = 1
 WARM_UP_STEPS = 200
 
 
@@ -46,38 +45,22 @@ def model_config() -> LlamaConfig:
     )
 
 
-@dataclass(frozen=True)
-class Leg:
-    """One stretch of training with its own warm-up, cosine and documents."""
-
-    steps: int
-    learning_rate: float
-    seed: int
-
-
-LEGS: Final = (Leg(4500, 2e-3, seed=1), Leg(1000, 1e-3, seed=1001), Leg(1600, 1.5e-3, seed=2001))
-"""The first leg learns the training words; the warm restarts after it carry the rules over to held-out words."""
-
-
-def train_model(folder: Path, legs: Sequence[Leg] = LEGS, batch: int = 32, log_every: int = 250) -> None:
+def train_model(
+    folder: Path, steps: int = 4500, batch: int = 32, learning_rate: float = 2e-3, log_every: int = 250
+) -> None:
     """Train; every `log_every` steps write the folder and print the accuracy on held-out pairs."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(model_config())
-    for leg in legs:
-        _train_leg(model, folder, leg, batch, log_every)
-
-
-def _train_leg(model: LlamaForCausalLM, folder: Path, leg: Leg, batch: int, log_every: int) -> None:
     decayed = [p for p in model.parameters() if p.dim() > 1]
     other = [p for p in model.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.05}, {"params": other, "weight_decay": 0.0}],
-        lr=leg.learning_rate,
+        lr=learning_rate,
         betas=(0.9, 0.98),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, leg.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, steps))
     began, running = time.time(), 0.0
-    for step, tokens in enumerate(_batches(leg, batch), start=1):
+    for step, tokens in enumerate(_batches(steps, batch), start=1):
         loss = model(input_ids=tokens, labels=tokens).loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -85,9 +68,9 @@ def _train_leg(model: LlamaForCausalLM, folder: Path, leg: Leg, batch: int, log_
         optimizer.step()
         schedule.step()
         running += loss.item() / log_every
-        if step % log_every == 0 or step == leg.steps:
+        if step % log_every == 0 or step == steps:
             right = ", ".join(f"{task} {_both_right(model, task):.2f}" for task in TASKS)
-            print(f"step {step}/{leg.steps} loss {running:.4f}, {right}, {time.time() - began:.0f} s", flush=True)
+            print(f"step {step}/{steps} loss {running:.4f}, {right}, {time.time() - began:.0f} s", flush=True)
             running = 0.0
             save_model(model, folder)
 
@@ -102,9 +85,9 @@ def _share_of_rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - WARM_UP_STEPS) / (steps - WARM_UP_STEPS)))
 
 
-def _batches(leg: Leg, batch: int) -> Iterator[Int[Tensor, "batch pos"]]:
-    texts = documents(leg.steps * batch, leg.seed)
-    for _ in range(leg.steps):
+def _batches(steps: int, batch: int) -> Iterator[Int[Tensor, "batch pos"]]:
+    texts = documents(steps * batch, TRAIN_SEED)
+    for _ in range(steps):
         yield encode_documents(texts, batch).long()
 
 
