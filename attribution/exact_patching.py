@@ -20,6 +20,7 @@ from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.recording import FeatureChange
+from attribution.resuming import resume
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
 
@@ -117,7 +118,7 @@ def _run(situation: Situation, patch: _Patches, chosen: slice) -> Float[Tensor, 
     amount = patch.amount(chosen)
     output[place] = (output[place].to(amount.dtype) + amount).to(output.dtype)
     with torch.no_grad():
-        logits = situation.spliced.resume(clean, row, patch.site, output, situation.error_mode)
+        logits = resume(situation.spliced, clean, row, patch.site, output, situation.error_mode)
         return situation.metric(logits, situation.batch.rows(row)) - situation.clean_metric[row]
 
 

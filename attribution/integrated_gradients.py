@@ -33,6 +33,7 @@ from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, midpoint
 from attribution.recording import FeatureChange, Recording
+from attribution.resuming import resume
 from attribution.scoring import dot, score_features, scores_from_gradients, token_scores
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
@@ -147,12 +148,12 @@ def _integrate(
     leaf = rearrange(start + alpha * change, "point row pos width -> (point row) pos width").requires_grad_()
     rows = repeat(row, "row -> (point row)", point=count)
     with torch.enable_grad():
-        logits = situation.spliced.resume(situation.clean, rows, site, leaf, situation.error_mode)
+        logits = resume(situation.spliced, situation.clean, rows, site, leaf, situation.error_mode)
         metric = situation.metric(logits, situation.batch.rows(rows))
         gradient = torch.autograd.grad(metric.sum(), leaf)[0]
     per_point = rearrange(gradient, "(point row) pos width -> point row pos width", point=count)
     with torch.no_grad():
-        end = situation.spliced.resume(situation.clean, row, site, start + change, situation.error_mode)
+        end = resume(situation.spliced, situation.clean, row, site, start + change, situation.error_mode)
         effect = situation.metric(end, situation.batch) - situation.clean_metric
     return (_column(points.weights, start) * per_point).sum(0), effect
 

@@ -141,6 +141,13 @@ class LanguageModel:
             return getattr(self.tokenizer, "bos_token_id", None)
         return getattr(getattr(getattr(self.module, "original_model", None), "config", None), "bos_token_id", None)
 
+    def probe_ids(self) -> Int[Tensor, "1 pos"]:
+        """A short prompt of arbitrary tokens, for checks at load."""
+        ids = torch.arange(3, 8, device=self.device)[None] % self.d_vocab
+        if self.bos_id is not None:
+            ids[:, 0] = self.bos_id
+        return ids
+
     def hook_names(self) -> list[str]:
         """Canonical names of every hook of the model, without aliases."""
         return list(self._hooks)
@@ -185,8 +192,9 @@ class LanguageModel:
         first_block: int,
         calls: Sequence[BlockCall],
     ) -> Float[Tensor, "row pos d_model"]:
-        """Run the blocks from `first_block` on, each with what an earlier whole run passed to it (`calls`)."""
-        for block, call in zip(list(self.module.blocks)[first_block:], calls, strict=True):
+        """Run one block for each of `calls`, from `first_block` on, with what an earlier whole run passed to it."""
+        chosen = list(self.module.blocks)[first_block : first_block + len(calls)]
+        for block, call in zip(chosen, calls, strict=True):
             output = block(hidden, *call.arguments, **call.keywords)
             hidden = output[0] if isinstance(output, tuple) else output
         return hidden

@@ -15,7 +15,8 @@ from torch import Tensor
 from attribution.metric import OnLogits
 from attribution.prompt_pairs import PairBatch
 from attribution.recording import FeatureChange, Recording, SparseFeatures
-from attribution.splice import ErrorMode, SplicedModel, last_logits
+from attribution.resuming import last_logits
+from attribution.splice import ErrorMode, SplicedModel
 
 
 @dataclass(frozen=True)

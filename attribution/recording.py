@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from attribution.language_model import BlockCall
 from attribution.saes import Frame
+
+ErrorMode = Literal["live", "frozen", "zero", "path"]
+"""What a splice adds to its reconstruction; see `splice.py`."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,12 @@ class FeatureChange:
 class SiteRecord:
     """One site in one run.
 
-    `output` is y, what the splice wrote back; `error` is ε = x − D(E(x)) in `live` and `frozen` mode and None in
-    `zero` mode. `frame` is the normalisation of x, None where the SAE has none. Unspliced positions have no
+    `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back; `error` is
+    ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where the SAE has none. Unspliced positions have no
     features and error 0.
     """
 
+    arrival: Float[Tensor, "row pos width"]
     output: Float[Tensor, "row pos width"]
     features: SparseFeatures
     error: Float[Tensor, "row pos width"] | None
@@ -111,6 +116,7 @@ class SiteRecord:
     def block(self, number: int, of: int) -> "SiteRecord":
         """One of `of` equal consecutive blocks of rows."""
         return SiteRecord(
+            self.arrival.chunk(of)[number],
             self.output.chunk(of)[number],
             self.features.block(number, of),
             None if self.error is None else self.error.chunk(of)[number],

@@ -1,4 +1,4 @@
-"""Splice sparse autoencoders into a language model: the only file that installs hooks.
+"""Splice sparse autoencoders into a language model.
 
 At a site with activation x the splice writes back y = D(f) + e, with f = E(x):
 
@@ -11,74 +11,24 @@ Positions that are padding, and BOS unless asked for, are left alone: y = x ther
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, cast, final
+from functools import partial
+from typing import cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
+from attribution.hooks import SiteFunction, constant, logits_with
 from attribution.intervention import Intervention
-from attribution.language_model import ENTRY, BlockCall, LanguageModel, layer_of
-from attribution.recording import Recording, SiteRecord, SparseFeatures
+from attribution.language_model import BlockCall, LanguageModel, layer_of
+from attribution.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
+from attribution.resuming import TOKENS, can_resume, last_logits, with_error
 from attribution.saes import SAE, Frame
 from attribution.soundness import activation_widths, check_soundness
 
-ErrorMode = Literal["live", "frozen", "zero", "path"]
-SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
-
-TOKENS: Final = "hook_embed"
-"""Where token nodes act: what the token embeddings put into the residual stream at block 0."""
-
-
-@contextmanager
-def hooked(
-    model: LanguageModel,
-    functions: Mapping[str, SiteFunction],
-    *,
-    enter: SiteFunction | None = None,
-    blocks: list[tuple[Tensor, BlockCall]] | None = None,
-) -> Iterator[None]:
-    """Inside, each site's activation is replaced by its function's value; afterwards nothing is left behind.
-
-    Functions see activations flattened to [row, pos, width]. `enter` acts on the residual stream into block 0,
-    before a splice there. `blocks` collects what every block is called with.
-    """
-    handles: list[Any] = []
-    try:
-        if enter is not None:
-            handles.append(_on_output(model.hook_point(ENTRY), enter))
-        for site, function in functions.items():
-            handles.append(_on_output(model.hook_point(site), function))
-        if blocks is not None:
-            recorder = _block_recorder(blocks)
-            handles += [b.register_forward_pre_hook(recorder, with_kwargs=True) for b in model.module.blocks]
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _on_output(point: nn.Module, function: SiteFunction) -> Any:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        if output.ndim == 3:
-            return function(output)
-        return function(output.flatten(2)).reshape(output.shape)
-
-    return point.register_forward_hook(hook)
-
-
-def _block_recorder(blocks: list[tuple[Tensor, BlockCall]]) -> Callable[..., None]:
-    def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        if arguments:
-            blocks.append((arguments[0], BlockCall(arguments[1:], keywords)))
-        else:
-            rest = {k: v for k, v in keywords.items() if k != "hidden_states"}
-            blocks.append((keywords["hidden_states"], BlockCall((), rest)))
-
-    return hook
+__all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
 
 @dataclass(frozen=True)
@@ -136,8 +86,8 @@ class SplicedModel:
             if site in found:
                 raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
             found[site] = sae.to(device=model.device, dtype=dtype)
-        with model.frozen():
-            widths = activation_widths(tuple(found), self._probe_ids(), self._logits_with)
+        probe, ids = partial(logits_with, model), model.probe_ids()
+        widths = activation_widths(tuple(found), ids, probe)
         for site, width in widths.items():
             if width != found[site].d_in:
                 raise ValueError(
@@ -146,8 +96,8 @@ class SplicedModel:
                 )
         self.saes: dict[str, SAE] = {site: found[site] for site in widths}
         with model.frozen():
-            check_soundness(self.sites, self._probe_ids(), self._logits_with)
-            self.can_resume: bool = self._resuming_equals_the_whole_run()
+            check_soundness(self.sites, ids, probe)
+        self.can_resume: bool = can_resume(model)
         if not self.can_resume:
             warnings.warn(
                 f"{model.name} cannot be run from a layer: every patched run starts at the tokens. "
@@ -208,14 +158,14 @@ class SplicedModel:
         def recorder(site: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
                 given = None if errors is None else errors[site]
-                sites[site] = self._site_record(site, x, spliced, error_mode, given, with_gradients)
+                sites[site] = self.record_site(site, x, spliced, error_mode, given, with_gradients=with_gradients)
                 return sites[site].output
 
             return function
 
         functions = {site: recorder(site) for site in self.sites}
         with torch.set_grad_enabled(with_gradients), self.model.frozen():
-            logits = self._logits_with(ids, functions, enter=enter, blocks=blocks)
+            logits = logits_with(self.model, ids, functions, enter=enter, blocks=blocks)
         return Recording(
             ids=ids,
             last=last,
@@ -227,27 +177,30 @@ class SplicedModel:
             block_calls=tuple(call for _, call in blocks),
         )
 
-    def _site_record(
+    def record_site(
         self,
         site: str,
-        x: Tensor,
-        spliced: Tensor,
+        x: Float[Tensor, "row pos width"],
+        spliced: Bool[Tensor, "row pos"],
         error_mode: ErrorMode,
-        given_error: Tensor | None,
-        with_gradients: bool,
+        error: Float[Tensor, "row pos width"] | None = None,
+        *,
+        with_gradients: bool = False,
     ) -> SiteRecord:
+        """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f)."""
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
-            frame, features, error = self._parts(site, x, spliced, error_mode, given_error)
-            if error_mode == "live":
-                output = x
-            else:
-                written = self.saes[site].decode(features, frame)
-                if error_mode != "zero":
-                    written = _with_error(x, written, error.detach())
+            parts = self._parts(site, x, spliced)
+            if error is None:
+                error = parts.error
+            output = x
+            if error_mode != "live":
+                written = parts.decoded if error_mode == "zero" else with_error(x, parts.decoded, error.detach())
                 output = torch.where(spliced[..., None], written.to(x.dtype), x)
+        frame = parts.frame
         return SiteRecord(
+            arrival=x.detach(),
             output=_differentiable(output) if with_gradients else output,
-            features=SparseFeatures.of(features.detach()),
+            features=SparseFeatures.of(parts.features.detach()),
             error=None if error_mode == "zero" else error.detach(),
             frame=None if frame is None else Frame(frame.scale.detach(), frame.mean.detach()),
         )
@@ -281,98 +234,38 @@ class SplicedModel:
 
         def intervener(site: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
-                given = None if frozen is None else frozen.sites[site].error
-                before, f, e = self._parts(site, x, spliced, error_mode, given)
-                new_f, new_e = f, e
+                before = self._parts(site, x, spliced)
+                new_f, new_e = before.features, before.error
+                if frozen is not None and (given := frozen.sites[site].error) is not None:
+                    new_e = given
+                elif error_mode == "zero":
+                    new_e = torch.zeros_like(new_e)
                 for intervention in by_site[site]:
                     new_f, new_e = intervention.applied(new_f, new_e, spliced)
                 features[site], errors[site] = SparseFeatures.of(new_f), new_e
                 if error_mode == "live" and not by_site[site]:
                     return x
-                written = self.saes[site].decode(new_f, before)
+                written = self.saes[site].decode(new_f, before.frame)
                 if error_mode == "live":
-                    written = x + ((written + new_e) - (self.saes[site].decode(f, before) + e))
+                    written = x + ((written + new_e) - (before.decoded + before.error))
                 elif error_mode == "zero":
                     written = written + new_e
                 else:
-                    written = _with_error(x, written, new_e)
+                    written = with_error(x, written, new_e)
                 return torch.where(spliced[..., None], written.to(x.dtype), x)
 
             return function
 
         with torch.no_grad(), self.model.frozen():
-            logits = self._logits_with(ids, {site: intervener(site) for site in self.sites})
+            logits = logits_with(self.model, ids, {site: intervener(site) for site in self.sites})
         return SplicedRun(logits, features, errors)
 
-    def resume(
-        self,
-        recording: Recording,
-        rows: Int[Tensor, " run"],
-        site: str,
-        output: Float[Tensor, "run pos width"],
-        error_mode: ErrorMode = "live",
-    ) -> Float[Tensor, "run vocab"]:
-        """Logits at the last position when `output` is written at a site of runs already recorded.
-
-        Run n continues row `rows[n]` of the recording. Only blocks from the written site on are executed.
-        Later sites are spliced in the given mode, `frozen` with the recorded run's errors. `site` may be
-        `TOKENS`: `output` is then the residual stream into block 0.
-        """
-        functions: dict[str, SiteFunction] = {}
-        if error_mode != "live":
-            here = -1 if site == TOKENS else self.sites.index(site)
-            functions |= {s: _constant(recording.sites[s].output[rows]) for s in self.sites[: max(here, 0)]}
-            functions |= {s: self._splicer(s, recording, rows, error_mode) for s in self.sites[here + 1 :]}
-        enter = _constant(output) if site == TOKENS else None
-        if site != TOKENS:
-            functions[site] = _constant(output)
-        last = recording.last[rows]
-        with self.model.frozen():
-            if not self.can_resume:
-                return last_logits(self._logits_with(recording.ids[rows], functions, enter=enter), last)
-            block, hidden = self._restart(recording, rows, site, output)
-            calls = [call.for_rows(rows) for call in recording.block_calls[block:]]
-            with hooked(self.model, functions, enter=enter):
-                hidden = self.model.run_blocks(hidden, block, calls)
-            return last_logits(self.model.head(at_last(hidden, last)), torch.zeros_like(last))
-
-    def _restart(
-        self, recording: Recording, rows: Tensor, site: str, output: Tensor
-    ) -> tuple[int, Float[Tensor, "run pos d_model"]]:
-        """The first block to execute and its input. Inside a block, that block runs again from its own input."""
-        if site == TOKENS:
-            return 0, output
-        layer = layer_of(site)
-        if site.endswith("hook_resid_post"):
-            return layer + 1, output
-        if site.endswith("hook_resid_pre"):
-            return layer, output
-        return layer, recording.block_inputs[layer][rows]
-
-    def _splicer(self, site: str, recording: Recording, rows: Tensor, error_mode: ErrorMode) -> SiteFunction:
-        sae, record, spliced = self.saes[site], recording.sites[site], recording.spliced[rows][..., None]
-
-        def function(x: Tensor) -> Tensor:
-            encoding = sae.encode(x)
-            written = sae.decode(encoding.features, encoding.frame)
-            if error_mode == "frozen":
-                assert record.error is not None
-                written = _with_error(x, written, record.error[rows])
-            return torch.where(spliced, written.to(x.dtype), x)
-
-        return function
-
-    def _parts(
-        self, site: str, x: Tensor, spliced: Tensor, error_mode: ErrorMode, given_error: Tensor | None
-    ) -> tuple[Frame | None, Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]]:
-        """Frame, features and error of an activation; features and error are 0 where nothing is spliced."""
+    def _parts(self, site: str, x: Tensor, spliced: Tensor) -> "_Parts":
         sae, here = self.saes[site], spliced[..., None]
         encoding = sae.encode(x)
         features = torch.where(here, encoding.features, 0)
-        if given_error is not None:
-            return encoding.frame, features, given_error
-        error = x.to(features.dtype) - sae.decode(features, encoding.frame)
-        return encoding.frame, features, torch.where(here & (error_mode != "zero"), error, 0)
+        decoded = sae.decode(features, encoding.frame)
+        return _Parts(encoding.frame, features, decoded, torch.where(here, x.to(features.dtype) - decoded, 0))
 
     def _checked(self, intervention: Intervention, spliced: Bool[Tensor, "row pos"]) -> str:
         """The site of an intervention that can do something; all that can be known before the forward."""
@@ -396,50 +289,17 @@ class SplicedModel:
     ) -> Float[Tensor, "row pos vocab"]:
         """One forward in which the given sites write the given outputs, whatever reaches them."""
         with self.model.frozen():
-            return self._logits_with(ids, {self.site(s): _constant(y) for s, y in outputs.items()})
-
-    def _logits_with(
-        self,
-        ids: Tensor,
-        functions: Mapping[str, SiteFunction],
-        *,
-        enter: SiteFunction | None = None,
-        blocks: list[tuple[Tensor, BlockCall]] | None = None,
-    ) -> Tensor:
-        with hooked(self.model, functions, enter=enter, blocks=blocks):
-            return self.model.logits(ids)
-
-    # --- probes at load -------------------------------------------------------------------------------------
-
-    def _probe_ids(self) -> Int[Tensor, "row pos"]:
-        ids = torch.arange(3, 8, device=self.model.device)[None] % self.model.d_vocab
-        if self.model.bos_id is not None:
-            ids[:, 0] = self.model.bos_id
-        return ids
-
-    def _resuming_equals_the_whole_run(self) -> bool:
-        ids = self._probe_ids()
-        last = torch.tensor([ids.shape[1] - 1], device=ids.device)
-        self.can_resume = True
-        with torch.no_grad():
-            recording = self.record(ids, last)
-            try:
-                resumed = self.resume(recording, last * 0, TOKENS, recording.entry)
-            except (TypeError, AttributeError, RuntimeError):
-                return False
-        scale = recording.logits.abs().max()
-        return bool((resumed - recording.logits).abs().max() <= 1e-4 * scale)
+            return logits_with(self.model, ids, {self.site(s): constant(y) for s, y in outputs.items()})
 
 
-def at_last(values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]) -> Float[Tensor, "row 1 column"]:
-    """Each row's values at its last real position."""
-    return values[torch.arange(len(last), device=last.device), last][:, None]
+@dataclass(frozen=True)
+class _Parts:
+    """What an SAE makes of an activation: x = decoded + error; features and error are 0 where nothing is spliced."""
 
-
-def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
-    """Logits at the last real position, in float32 at least: effects are small differences of them."""
-    chosen = at_last(logits, last)[:, 0]
-    return chosen.float() if chosen.dtype in (torch.float16, torch.bfloat16) else chosen
+    frame: Frame | None
+    features: Float[Tensor, "row pos d_sae"]
+    decoded: Float[Tensor, "row pos width"]
+    error: Float[Tensor, "row pos width"]
 
 
 def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:
@@ -450,16 +310,6 @@ def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:
 
 def _from(sae: SAE) -> str:
     return f" from {sae.source}" if sae.source else ""
-
-
-def _with_error(x: Tensor, decoded: Tensor, error: Tensor) -> Tensor:
-    """D(f) + e, written so that it is x to the last bit where e is x − D(f). Gradients flow through D(f) only."""
-    x = x.detach()
-    return x + (error - (x.to(decoded.dtype) - decoded))
-
-
-def _constant(output: Tensor) -> SiteFunction:
-    return lambda _: output
 
 
 def _differentiable(x: Tensor) -> Tensor:

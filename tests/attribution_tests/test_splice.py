@@ -14,6 +14,7 @@ from attribution.attribution_patching import attribution_patching
 from attribution.exact_patching import exact_patching
 from attribution.language_model import LanguageModel
 from attribution.metric import logit_difference
+from attribution.resuming import resume
 from attribution.saes import SAE, JumpReLU, ReLU
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
@@ -161,12 +162,12 @@ def test_resuming_equals_the_whole_run(world: World, mode: ErrorMode) -> None:
     generator = torch.Generator().manual_seed(0)
     for site in (TOKENS, *spliced.sites):
         output = recording.entry if site == TOKENS else recording.sites[site].output
-        same = spliced.resume(recording, rows, site, output[rows], mode)
+        same = resume(spliced, recording, rows, site, output[rows], mode)
         torch.testing.assert_close(same, recording.logits[rows], rtol=1e-9, atol=1e-12)
         moved = output[rows] + torch.randn(3, *output.shape[1:], generator=generator, dtype=torch.float64)
         torch.testing.assert_close(
-            spliced.resume(recording, rows, site, moved, mode),
-            whole.resume(recording, rows, site, moved, mode),
+            resume(spliced, recording, rows, site, moved, mode),
+            resume(whole, recording, rows, site, moved, mode),
             rtol=1e-9,
             atol=1e-12,
         )
@@ -182,7 +183,7 @@ def test_resuming_executes_only_the_blocks_above(world: World) -> None:
     try:
         for site, expected in (("blocks.0.hook_resid_post", [1]), ("blocks.0.hook_mlp_out", [0, 1])):
             calls.clear()
-            world.spliced.resume(recording, LAST * 0, site, recording.sites[site].output[[0, 0]])
+            resume(world.spliced, recording, LAST * 0, site, recording.sites[site].output[[0, 0]])
             assert calls == expected
     finally:
         for handle in handles:
