@@ -143,13 +143,13 @@ def measure(
                 lambda within, start=start, share=share: progress(start + within * share),
             )
             scores = method.score(situation)
-            parts += _columns(situation, scores, sites)
-            per_example.append((_numpy(situation.clean_metric), _numpy(situation.total_effect)))
+            parts += node_columns(situation, scores, sites)
+            per_example.append((numpy_of(situation.clean_metric), numpy_of(situation.total_effect)))
             residual = scores.residual
             if method.residual_law == SOURCES:
                 residual = scores.residual_of_sources(situation)
             if residual is not None:
-                residuals.append(_numpy(residual))
+                residuals.append(numpy_of(residual))
             done += len(batch.example)
             progress(done / len(pairs))
     clean_metric, total_effect = (np.concatenate(v) for v in zip(*per_example, strict=True))
@@ -195,7 +195,8 @@ def _prepare(
     return Situation(spliced, batch, error_mode, bound, clean, clean_metric, changes, progress)
 
 
-def _columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> list[NodeColumns]:
+def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> list[NodeColumns]:
+    """The rows of `Effects` that a batch's scores make, in parts."""
     example = situation.batch.example
     parts: list[NodeColumns] = []
     for site, (change, effect) in scores.features.items():
@@ -230,11 +231,12 @@ def _columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> li
 
 def _part(site: int, kind: str, *columns: Tensor) -> NodeColumns:
     names = ("example", "position", "index", "clean", "patch", "effect")
-    part = {name: _numpy(column) for name, column in zip(names, columns, strict=True)}
+    part = {name: numpy_of(column) for name, column in zip(names, columns, strict=True)}
     count = len(part["effect"])
     return {**part, "site": np.full(count, site), "kind": np.full(count, KINDS.index(kind))}
 
 
-def _numpy(values: Tensor) -> np.ndarray:
+def numpy_of(values: Tensor) -> np.ndarray:
+    """The values on the CPU, floats in float64."""
     detached = values.detach().cpu()
     return detached.double().numpy() if detached.is_floating_point() else detached.numpy()

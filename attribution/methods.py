@@ -5,6 +5,7 @@ from typing import Final
 
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
+from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
@@ -14,9 +15,10 @@ METHODS: Final[dict[str, Callable[..., Effects]]] = {
     "atp": attribution_patching,
     "ig": integrated_gradients,
     "ig-input": input_path_integrated_gradients,
+    "chord-ig": chord_integrated_gradients,
     "activation-difference": activation_difference,
 }
 """All share one signature: (spliced, pairs, metric, *, error_mode, patch_value, batch_size, progress)."""
 
-TAKES_POINTS: Final = ("ig", "ig-input")
+TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
 """The methods that integrate along a path; they also take `points`, a quadrature."""

@@ -13,28 +13,33 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Quadrature:
-    """A rule on [0, 1]; `edges` has one more entry than `points` and runs from 0 to 1."""
+    """A rule on [0, 1], with its name in `RULES`; `edges` has one more entry than `points` and runs from 0 to 1."""
 
     points: tuple[float, ...]
     weights: tuple[float, ...]
+    rule: str
 
     @property
     def edges(self) -> tuple[float, ...]:
         inner = np.cumsum(self.weights)[:-1]
         return (0.0, *map(float, inner), 1.0)
 
+    def doubled(self) -> "Quadrature":
+        """The same rule with twice the points."""
+        return RULES[self.rule](2 * len(self.points))
+
 
 def midpoint(count: int) -> Quadrature:
     """`count` equal steps, evaluated in their middle."""
     _check(count)
-    return Quadrature(tuple((k + 0.5) / count for k in range(count)), (1 / count,) * count)
+    return Quadrature(tuple((k + 0.5) / count for k in range(count)), (1 / count,) * count, "midpoint")
 
 
 def gauss_legendre(count: int) -> Quadrature:
     """The Gauss-Legendre rule with `count` points."""
     _check(count)
     points, weights = np.polynomial.legendre.leggauss(count)
-    return Quadrature(tuple(map(float, (points + 1) / 2)), tuple(map(float, weights / 2)))
+    return Quadrature(tuple(map(float, (points + 1) / 2)), tuple(map(float, weights / 2)), "gauss_legendre")
 
 
 def _check(count: int) -> None:

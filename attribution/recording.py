@@ -102,9 +102,9 @@ class FeatureChange:
 class SiteRecord:
     """One site in one run.
 
-    `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back; `error` is
-    ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where the SAE has none. Unspliced positions have no
-    features and error 0.
+    `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back. `error` is
+    ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where
+    the SAE has none. Unspliced positions have no features and error 0.
     """
 
     arrival: Float[Tensor, "row pos width"]

@@ -3,6 +3,7 @@
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edge import Edge
 from graphs.figures import circuit_figure, write_figure_page
+from graphs.jump_ledger import JumpLedger
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.save import load_circuit, save_circuit
 
@@ -11,6 +12,7 @@ __all__ = [
     "Edge",
     "ErrorNode",
     "FeatureNode",
+    "JumpLedger",
     "Measurement",
     "MetricNode",
     "Node",

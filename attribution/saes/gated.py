@@ -32,3 +32,7 @@ class Gated(SAE):
     ) -> tuple[Float[Tensor, "*batch d_sae"], Float[Tensor, "*batch d_sae"]]:
         magnitude = projection * self.r_mag.exp() + self.b_mag
         return magnitude.relu(), projection + self.b_gate
+
+    def open_slope(self) -> Float[Tensor, " d_sae"]:
+        """exp(r_mag)."""
+        return self.r_mag.exp()

@@ -90,9 +90,24 @@ class SAE(ABC):
                 f"The SAE at {self.site!r} reads activations of width {self.d_in}; this one has shape {tuple(x.shape)}."
             )
         normalised, frame = normalise(x.to(self.W_enc.dtype), self.normalisation)
-        centred = normalised - self.b_dec if self.apply_b_dec_to_input else normalised
-        value, margin = self.value_and_margin(centred @ self.W_enc)
+        value, margin = self.value_and_margin(self.project(normalised))
         return Encoding(value, margin, frame)
+
+    @final
+    def project(self, normalised: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
+        """p, from an activation that is already normalised."""
+        return (normalised - self.b_dec if self.apply_b_dec_to_input else normalised) @ self.W_enc
+
+    def open_slope(self) -> Float[Tensor, " d_sae"]:
+        """dv/dp where the value is positive; 1 unless a kind rescales its magnitudes."""
+        return torch.ones_like(self.W_dec[:, 0])
+
+    def threshold_shares(
+        self, clean: Float[Tensor, "place d_sae"], patch: Float[Tensor, "place d_sae"]
+    ) -> Float[Tensor, "place d_sae"] | None:
+        """How much the gates' threshold moves with each p, averaged along a line; None where it stands still."""
+        del clean, patch
+        return None
 
     @final
     def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:

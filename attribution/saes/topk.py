@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attribution.saes.moving_threshold import threshold_shares
 from attribution.saes.sae import SAE
 
 
@@ -46,3 +47,11 @@ class TopK(SAE):
         # Between equal or neighbouring floats the midpoint separates nothing: there topk's choice decides.
         smallest = torch.finfo(z.dtype).tiny
         return z.relu(), torch.where(chosen, margin.clamp(min=smallest), margin.clamp(max=0.0))
+
+    def threshold_shares(
+        self, clean: Float[Tensor, "place d_sae"], patch: Float[Tensor, "place d_sae"]
+    ) -> Float[Tensor, "place d_sae"] | None:
+        """The threshold is the midpoint of two of the z, so it moves with them; see `moving_threshold.py`."""
+        if self.k == self.d_sae:
+            return None
+        return threshold_shares(clean + self.b_enc, patch + self.b_enc, self.k)

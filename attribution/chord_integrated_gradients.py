@@ -1,0 +1,269 @@
+"""Chord IG: integrated gradients that see jumps.
+
+    every stretch of network between two spliced sites runs on its own straight line,
+    every gate that flips is credited with its actual change (`secant_gates.py`), and
+    effect(u) = M(u) · (p_u − c_u),   M(u) = the multipliers of the sweep (`chord_sweep.py`)
+
+    Σ tokens + Σ errors + Σ undivided jumps = m(patch) − m(clean)
+
+up to the quadrature error of smooth stretches, whatever the gates do; the same sum holds over every cut. With q
+points q forwards and q backwards for all nodes of all sites, batched. A joint attribution shares out the total
+effect; it does not say what patching one node alone does (`exact_patching.py`). Source: METHODS of this project;
+multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.chord_sweep import Sweep, sweep
+from attribution.effects import Effects, NodeColumns, joined
+from attribution.measurement import Method, Progress, Scores, Situation, measure, node_columns, numpy_of, silent
+from attribution.metric import Metric
+from attribution.patch_values import PatchValue, counterfactual
+from attribution.prompt_pairs import PromptPairs
+from attribution.quadrature import Quadrature, gauss_legendre
+from attribution.recording import ErrorMode
+from attribution.saes import Frame
+from attribution.scoring import score_features, scores_from_gradients
+from attribution.splice import TOKENS, SplicedModel
+from attribution.stretches import METRIC, Ends
+from graphs import JumpLedger
+
+SOURCES_AND_JUMPS = "total effect − Σ tokens, errors (in path mode) and undivided jumps"
+MOST_POINTS = 80
+
+
+@dataclass(frozen=True)
+class ChordAttribution:
+    """Chord IG of all nodes, and what tells how far to trust it.
+
+    Attributes:
+        effects: attribution of every node; its residual is that of the whole: total effect minus all sources.
+        smooth: for each node of `effects`, the part that passes no flipped gate; the rest, effect − smooth, is the
+            jump part. None unless asked for.
+        ledger: every gate that differs between the two runs.
+        stretches: names of the stretches by what they end at: a site, or `metric`.
+        stretch_residual, stretch_points: per example and stretch: residual in units of the metric, points used.
+        gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there.
+        rtol: the tolerance asked for; None for none.
+        converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
+    """
+
+    effects: Effects
+    smooth: np.ndarray | None
+    ledger: JumpLedger
+    stretches: tuple[str, ...]
+    stretch_residual: np.ndarray
+    stretch_points: np.ndarray
+    gross_flow: np.ndarray
+    rtol: float | None
+    converged: np.ndarray | None
+
+    @property
+    def jump(self) -> np.ndarray | None:
+        """Each node's part that passes flipped gates; None unless asked for."""
+        return None if self.smooth is None else self.effects.effect - self.smooth
+
+
+def chord_integrated_gradients(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    *,
+    error_mode: ErrorMode = "path",
+    patch_value: PatchValue = counterfactual,
+    points: Quadrature = gauss_legendre(10),  # noqa: B008  (a frozen value)
+    batch_size: int = 4,
+    progress: Progress = silent,
+) -> Effects:
+    """Chord IG of every node, as `chord_attribution(...).effects`: the signature that all methods share."""
+    return chord_attribution(
+        spliced,
+        pairs,
+        metric,
+        error_mode=error_mode,
+        patch_value=patch_value,
+        points=points,
+        batch_size=batch_size,
+        progress=progress,
+    ).effects
+
+
+def chord_attribution(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    *,
+    error_mode: ErrorMode = "path",
+    patch_value: PatchValue = counterfactual,
+    points: Quadrature = gauss_legendre(10),  # noqa: B008  (a frozen value)
+    rtol: float | None = None,
+    slope_cap: float = 4.0,
+    split: bool = False,
+    batch_size: int = 4,
+    progress: Progress = silent,
+) -> ChordAttribution:
+    """Chord IG with its ledger of jumps and the residual of every stretch.
+
+    Args:
+        spliced: the model with its SAEs, at any sites.
+        pairs: prompt pairs; attributions are per pair, in units of the metric, positive where the metric rises.
+        metric: what effects are measured on.
+        error_mode: `path` (errors are sources), `zero` (there are none) or `live` (no gate is met).
+        patch_value: counterfactual only: a path needs a patch run to end at.
+        points: the rule of every stretch.
+        rtol: if given, rows of a stretch take a rule of twice the points (and again, up to 80 points) until the
+            residuals of all stretches together are at most rtol · |total effect|.
+        slope_cap: the steepest secant of a flipped gate, in slopes of an open gate, at least 1; math.inf for none.
+        split: also sweep with flipped gates' flow left out, for each node's smooth and jump part (one more
+            backward per point).
+        batch_size: pairs per batch; a batch runs all points at once.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: another patch value, rtol <= 0 or slope_cap < 1.
+    """
+    if patch_value is not counterfactual:
+        raise ValueError(
+            f"Chord IG needs a patch prompt to walk to; patch value {patch_value.name!r} has none. Use "
+            "`counterfactual`, or integrated_gradients (site path)."
+        )
+    if rtol is not None and not rtol > 0:
+        raise ValueError(f"rtol must be positive; got {rtol}.")
+    if not slope_cap >= 1:
+        raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {slope_cap}.")
+    rules = (points,) if rtol is None else _finer_rules(points)
+    parts: list[_Part] = []
+
+    def score(situation: Situation) -> Scores:
+        swept = sweep(
+            _ends(situation),
+            situation.error_mode,
+            rules,
+            tolerance=math.inf if rtol is None else rtol,
+            slope_cap=slope_cap,
+            split=split,
+            progress=situation.progress,
+        )
+        part, scores = _scored(situation, swept)
+        parts.append(part)
+        return scores
+
+    method = Method("chord_integrated_gradients", score, ("path", "zero", "live"), SOURCES_AND_JUMPS)
+    effects = measure(
+        method,
+        spliced,
+        pairs,
+        metric,
+        error_mode=error_mode,
+        patch_value=patch_value,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return _joined(effects, parts, spliced, rtol)
+
+
+def _finer_rules(points: Quadrature) -> tuple[Quadrature, ...]:
+    rules = [points]
+    while 2 * len(rules[-1].points) <= MOST_POINTS:
+        rules.append(rules[-1].doubled())
+    return tuple(rules)
+
+
+def _ends(situation: Situation) -> Ends:
+    clean, changes, batch = situation.clean, situation.changes, situation.batch
+    assert changes.patch is not None
+    assert changes.entry is not None
+    return Ends(
+        spliced=situation.spliced,
+        clean=clean,
+        rows=torch.arange(len(clean.last), device=clean.last.device),
+        clean_sites=clean.sites,
+        patch_sites=changes.patch.sites,
+        tokens=(clean.entry, changes.entry),
+        reached=batch.reached,
+        metric=lambda logits, rows: situation.metric(logits, batch.rows(rows)),
+        total=situation.total_effect,
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One batch of a `ChordAttribution`."""
+
+    smooth: list[NodeColumns]
+    ledger: dict[str, np.ndarray]
+    residual: np.ndarray
+    points: np.ndarray
+
+
+def _scored(situation: Situation, swept: Sweep) -> tuple[_Part, Scores]:
+    full, *others = (_scores(situation, swept, number) for number in range(len(swept.tokens)))
+    jumps = torch.zeros_like(situation.total_effect)
+    columns: list[dict[str, Tensor]] = []
+    for number, flow in enumerate(swept.sites[site] for site in situation.spliced.sites):
+        if flow.flips is not None:
+            flips = flow.flips
+            jumps = jumps.index_add(0, flips.row, flips.undivided.to(jumps.dtype))
+            columns.append(
+                {
+                    "example": situation.batch.example[flips.row],
+                    "site": torch.full_like(flips.row, number),
+                    "position": flips.pos,
+                    "index": flips.index,
+                    "opened": flips.opened > 0,
+                    "contribution": flips.contribution,
+                    "undivided": flips.undivided,
+                }
+            )
+    assert full.tokens is not None
+    sources = full.tokens.sum(-1) + jumps
+    if situation.error_mode == "path":
+        sources = sources + sum(effect.sum(-1) for effect in full.errors.values())
+    sites = (TOKENS, *situation.spliced.sites)
+    part = _Part(
+        smooth=[c for scores in others for c in node_columns(situation, scores, sites)],
+        ledger={name: np.concatenate([numpy_of(c[name]) for c in columns]) for name in (columns[0] if columns else ())},
+        residual=numpy_of(swept.residual),
+        points=numpy_of(swept.points),
+    )
+    return part, replace(full, residual=situation.total_effect - sources)
+
+
+def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
+    multipliers = {site: flow.multiplier[number] for site, flow in swept.sites.items()}
+    scores = scores_from_gradients(situation, {TOKENS: swept.tokens[number], **multipliers})
+    patch = situation.changes.patch
+    assert patch is not None
+    features = dict(scores.features)
+    for site, (change, _) in scores.features.items():
+        frames = situation.clean.sites[site].frame, patch.sites[site].frame
+        if frames[0] is not None and frames[1] is not None:
+            mean = Frame((frames[0].scale + frames[1].scale) / 2, (frames[0].mean + frames[1].mean) / 2)
+            features[site] = change, score_features(situation, site, change, multipliers[site], frame=mean)
+    return replace(scores, features=features)
+
+
+def _joined(effects: Effects, parts: list[_Part], spliced: SplicedModel, rtol: float | None) -> ChordAttribution:
+    residual = np.concatenate([part.residual for part in parts])
+    examples, sites = len(effects.total_effect), len(effects.sites)
+    gross = np.bincount(
+        effects.example * sites + effects.site, weights=np.abs(effects.effect), minlength=examples * sites
+    ).reshape(examples, sites)
+    total = np.abs(effects.total_effect)
+    smooth = [columns for part in parts for columns in part.smooth]
+    return ChordAttribution(
+        effects=effects,
+        smooth=joined(smooth)["effect"] if smooth else None,
+        ledger=JumpLedger.of([part.ledger for part in parts], spliced.sites, effects.total_effect),
+        stretches=(*spliced.sites, METRIC),
+        stretch_residual=residual,
+        stretch_points=np.concatenate([part.points for part in parts]),
+        gross_flow=gross / np.where(total > 0, total, np.inf)[:, None],
+        rtol=rtol,
+        converged=None if rtol is None else np.abs(residual).sum(1) <= rtol * total,
+    )

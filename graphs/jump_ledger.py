@@ -1,0 +1,64 @@
+"""JumpLedger: every gate that flips between the two runs of a pair, and what its flip contributes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+_COLUMNS: Final = {
+    "example": np.int32,
+    "site": np.int16,
+    "position": np.int32,
+    "index": np.int32,
+    "opened": np.bool_,
+    "contribution": np.float64,
+    "undivided": np.float64,
+}
+
+
+@dataclass(frozen=True)
+class JumpLedger:
+    """Columns of equal length, one entry per example and flipped gate.
+
+    Attributes:
+        sites: names of the sites; `site` holds places in it.
+        example, position, index: the gate's feature.
+        opened: True where the gate is closed in the clean run and open in the patch run.
+        contribution: J = M(f) · v̄ · Δg, in units of the metric: what the metric changes by through the flip.
+        undivided: the part of it that the slope cap does not share out upstream.
+        total_effect: m(patch) − m(clean) per example.
+    """
+
+    sites: tuple[str, ...]
+    example: np.ndarray
+    site: np.ndarray
+    position: np.ndarray
+    index: np.ndarray
+    opened: np.ndarray
+    contribution: np.ndarray
+    undivided: np.ndarray
+    total_effect: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Mapping[str, np.ndarray]], sites: tuple[str, ...], total: np.ndarray) -> "JumpLedger":
+        """Columns of several parts, one after the other; an empty part has no columns."""
+        columns: dict[str, np.ndarray] = {}
+        for name, dtype in _COLUMNS.items():
+            columns[name] = np.concatenate([np.empty(0, dtype), *(part[name].astype(dtype) for part in parts if part)])
+        return cls(sites=sites, total_effect=total, **columns)
+
+    def __len__(self) -> int:
+        return len(self.contribution)
+
+    @property
+    def share(self) -> np.ndarray:
+        """Contribution as a share of the example's total effect; infinite where that is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.contribution / self.total_effect[self.example]
+
+    def strongest(self, count: int) -> "JumpLedger":
+        """The entries with the largest |contribution|, strongest first."""
+        order = np.argsort(-np.abs(self.contribution), kind="stable")[:count]
+        columns = {name: getattr(self, name)[order] for name in _COLUMNS}
+        return JumpLedger(sites=self.sites, total_effect=self.total_effect, **columns)
