@@ -7,7 +7,7 @@ example and position.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +62,14 @@ class Effects:
     def where(self, chosen: np.ndarray) -> "NodeColumns":
         """The columns of some nodes, as a mapping from name to array; `chosen` is a mask or an index."""
         return {name: getattr(self, name)[chosen] for name in _COLUMNS}
+
+    def subset(self, chosen: np.ndarray) -> "Effects":
+        """The same measurement with some of its nodes; the residual, which is about all of them, stays."""
+        return replace(self, **self.where(chosen))
+
+    def keys(self) -> np.ndarray:
+        """One integer for each entry, the same for the same example and node in every `Effects` over the same sites."""
+        return node_keys(self.example, self.position, self.index, site=self.site, kind=self.kind)
 
     def of_kind(self, kind: str) -> np.ndarray:
         """Mask of the nodes of one kind."""
@@ -149,6 +157,25 @@ def joined(parts: Sequence[NodeColumns]) -> NodeColumns:
     whole = {n: np.concatenate([np.asarray(p[n], t) for p in parts]) for n, t in _TYPES.items()}
     order = np.lexsort([whole[n] for n in ("index", "kind", "position", "site", "example")])
     return {name: column[order] for name, column in whole.items()}
+
+
+def node_keys(
+    example: np.ndarray, position: np.ndarray, index: np.ndarray, *, site: np.ndarray | int, kind: np.ndarray | str
+) -> np.ndarray:
+    """One integer per node of an example: up to 65,536 examples, 512 sites, 16,384 positions, 4,194,303 features."""
+    number = KINDS.index(kind) if isinstance(kind, str) else kind
+    key = np.zeros(len(example), np.int64)
+    for name, values, size in (
+        ("example", example, 1 << 16),
+        ("site", site, 1 << 9),
+        ("position", position, 1 << 14),
+        ("kind", number, 1 << 2),
+        ("index", np.asarray(index) + 1, 1 << 22),
+    ):
+        if np.max(values, initial=0) >= size:
+            raise ValueError(f"Too many nodes to tell apart: the largest {name} is {np.max(values)}, the limit {size}.")
+        key = key * size + np.asarray(values, np.int64)
+    return key
 
 
 def _repeated(word: str, count: int) -> pa.DictionaryArray:

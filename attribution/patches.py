@@ -1,0 +1,100 @@
+"""Patches of single nodes: what setting one node to its patch value adds to its site's output.
+
+do(u = p_u):  y_s at u's position  +=  (p_u − c_u) · W_dec[u]     for a feature, under the clean run's frame
+                                   +=  ε_patch − ε_clean          for an error
+residual stream into block 0       +=  patch embedding − clean    for a token
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.effects import node_keys
+from attribution.measurement import Situation, numpy_of
+from attribution.recording import FeatureChange
+from attribution.splice import TOKENS
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Patches of one kind at one site: patch n adds `amount(n)` to the site's output at (row[n], pos[n]).
+
+    `index` is the feature's, −1 for errors and tokens. `number` counts the site's patches of that kind.
+    """
+
+    site: str
+    kind: str
+    row: Int[Tensor, " patch"]
+    pos: Int[Tensor, " patch"]
+    index: Int[Tensor, " patch"]
+    number: Int[Tensor, " patch"]
+    amount: Callable[[Int[Tensor, " chosen"]], Float[Tensor, "chosen width"]]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def keys(self, situation: Situation) -> np.ndarray:
+        """The nodes' keys, as in `Effects.keys`."""
+        site = (TOKENS, *situation.spliced.sites).index(self.site)
+        example = situation.batch.example[self.row]
+        columns = (numpy_of(c) for c in (example, self.pos, self.index))
+        return node_keys(*columns, site=site, kind=self.kind)
+
+    def only(self, chosen: Bool[Tensor, " patch"]) -> "Patches":
+        """Some of the patches."""
+        (place,) = torch.nonzero(chosen, as_tuple=True)
+        return replace(
+            self,
+            row=self.row[place],
+            pos=self.pos[place],
+            index=self.index[place],
+            number=self.number[place],
+            amount=lambda n: self.amount(place[n]),
+        )
+
+    def outputs(
+        self, situation: Situation, chosen: Int[Tensor, " chosen"], share: Float[Tensor, " chosen"] | float = 1.0
+    ) -> Float[Tensor, "chosen pos width"]:
+        """The site's clean output with each chosen patch made, or that share of it."""
+        clean, row = situation.clean, self.row[chosen]
+        output = (clean.entry if self.site == TOKENS else clean.sites[self.site].output).detach()[row]
+        place = torch.arange(len(row), device=row.device), self.pos[chosen]
+        amount = self.amount(chosen)
+        amount = amount * torch.as_tensor(share, dtype=amount.dtype, device=amount.device).reshape(-1, 1)
+        output[place] = (output[place].to(amount.dtype) + amount).to(output.dtype)
+        return output
+
+
+def all_patches(situation: Situation, only: np.ndarray | None = None) -> list[Patches]:
+    """Patches of every node whose clean and patch values differ, or of those whose keys are in `only`."""
+    found: list[Patches] = []
+    if situation.changes.entry is not None:
+        found.append(_whole_vectors(TOKENS, "token", situation.changes.entry - situation.clean.entry.detach()))
+    for site, change in situation.changes.features.items():
+        amount = _feature_amount(situation, site, change)
+        number = torch.arange(len(change.row), device=change.row.device)
+        found.append(Patches(site, "feature", change.row, change.pos, change.index, number, amount))
+        error = situation.error_change(site)
+        if error is not None:
+            found.append(_whole_vectors(site, "error", error))
+    if only is not None:
+        found = [p.only(torch.from_numpy(np.isin(p.keys(situation), only)).to(p.row.device)) for p in found]
+    return [p for p in found if len(p)]
+
+
+def _feature_amount(situation: Situation, site: str, change: FeatureChange) -> Callable[[Tensor], Tensor]:
+    def amount(chosen: Tensor) -> Tensor:
+        part = FeatureChange(*(getattr(change, f.name)[chosen] for f in fields(change)))
+        return (part.new - part.old)[:, None] * situation.feature_directions(site, part)
+
+    return amount
+
+
+def _whole_vectors(site: str, kind: str, difference: Float[Tensor, "row pos width"]) -> Patches:
+    row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
+    number = torch.arange(len(row), device=row.device)
+    return Patches(site, kind, row, pos, torch.full_like(row, -1), number, lambda n: difference[row[n], pos[n]])
