@@ -30,11 +30,12 @@ from attribution.recording import ErrorMode
 from attribution.saes import Frame
 from attribution.scoring import score_features, scores_from_gradients
 from attribution.splice import TOKENS, SplicedModel
-from attribution.stretches import METRIC, Ends
+from attribution.stretches import Ends
 from graphs import JumpLedger
 
 SOURCES_AND_JUMPS = "total effect − Σ tokens, errors (in path mode) and undivided jumps"
 MOST_POINTS = 80
+NAME = "chord_integrated_gradients"
 
 
 @dataclass(frozen=True)
@@ -136,26 +137,16 @@ def chord_attribution(
         raise ValueError(f"rtol must be positive; got {rtol}.")
     if not slope_cap >= 1:
         raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {slope_cap}.")
-    rules = (points,) if rtol is None else _finer_rules(points)
-    parts: list[_Part] = []
+    plan = SweepPlan(points, rtol, slope_cap, split)
+    parts: list[ChordPart] = []
 
     def score(situation: Situation) -> Scores:
-        swept = sweep(
-            _ends(situation),
-            situation.error_mode,
-            rules,
-            tolerance=math.inf if rtol is None else rtol,
-            slope_cap=slope_cap,
-            split=split,
-            progress=situation.progress,
-        )
-        part, scores = _scored(situation, swept)
+        part, scores = score_chords(situation, plan)
         parts.append(part)
         return scores
 
-    method = Method("chord_integrated_gradients", score, ("path", "zero", "live"), SOURCES_AND_JUMPS)
     effects = measure(
-        method,
+        Method(NAME, score, ("path", "zero", "live"), SOURCES_AND_JUMPS),
         spliced,
         pairs,
         metric,
@@ -164,27 +155,52 @@ def chord_attribution(
         batch_size=batch_size,
         progress=progress,
     )
-    return _joined(effects, parts, spliced, rtol)
+    return assembled(effects, parts, spliced, rtol)
 
 
-def _finer_rules(points: Quadrature) -> tuple[Quadrature, ...]:
-    rules = [points]
-    while 2 * len(rules[-1].points) <= MOST_POINTS:
-        rules.append(rules[-1].doubled())
-    return tuple(rules)
+@dataclass(frozen=True)
+class SweepPlan:
+    """How a sweep is made; see `chord_attribution`. `down_to`: the first site whose nodes are wanted."""
+
+    points: Quadrature
+    rtol: float | None
+    slope_cap: float
+    split: bool = False
+    down_to: str = TOKENS
+
+    def rules(self) -> tuple[Quadrature, ...]:
+        """The rule of every stretch, and finer ones where a tolerance asks for them."""
+        rules = [self.points]
+        while self.rtol is not None and 2 * len(rules[-1].points) <= MOST_POINTS:
+            rules.append(rules[-1].doubled())
+        return tuple(rules)
+
+
+def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Scores]:
+    """Sweep one batch between its clean run and its patch run (`situation.changes.patch`)."""
+    swept = sweep(
+        _ends(situation),
+        situation.error_mode,
+        plan.rules(),
+        tolerance=math.inf if plan.rtol is None else plan.rtol,
+        slope_cap=plan.slope_cap,
+        split=plan.split,
+        progress=situation.progress,
+        down_to=plan.down_to,
+    )
+    return _scored(situation, plan, swept)
 
 
 def _ends(situation: Situation) -> Ends:
     clean, changes, batch = situation.clean, situation.changes, situation.batch
     assert changes.patch is not None
-    assert changes.entry is not None
     return Ends(
         spliced=situation.spliced,
         clean=clean,
         rows=torch.arange(len(clean.last), device=clean.last.device),
         clean_sites=clean.sites,
         patch_sites=changes.patch.sites,
-        tokens=(clean.entry, changes.entry),
+        tokens=(clean.entry, clean.entry if changes.entry is None else changes.entry),
         reached=batch.reached,
         metric=lambda logits, rows: situation.metric(logits, batch.rows(rows)),
         total=situation.total_effect,
@@ -192,8 +208,10 @@ def _ends(situation: Situation) -> Ends:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One batch of a `ChordAttribution`."""
+class ChordPart:
+    """One batch of a `ChordAttribution`: everything but the effects."""
+
+    stretches: tuple[str, ...]
 
     smooth: list[NodeColumns]
     ledger: dict[str, np.ndarray]
@@ -201,12 +219,13 @@ class _Part:
     points: np.ndarray
 
 
-def _scored(situation: Situation, swept: Sweep) -> tuple[_Part, Scores]:
-    full, *others = (_scores(situation, swept, number) for number in range(len(swept.tokens)))
+def _scored(situation: Situation, plan: SweepPlan, swept: Sweep) -> tuple[ChordPart, Scores]:
+    full, *others = (_scores(situation, swept, number) for number in range(1 + plan.split))
     jumps = torch.zeros_like(situation.total_effect)
     columns: list[dict[str, Tensor]] = []
-    for number, flow in enumerate(swept.sites[site] for site in situation.spliced.sites):
-        if flow.flips is not None:
+    for number, site in enumerate(situation.spliced.sites):
+        flow = swept.sites.get(site)
+        if flow is not None and flow.flips is not None:
             flips = flow.flips
             jumps = jumps.index_add(0, flips.row, flips.undivided.to(jumps.dtype))
             columns.append(
@@ -220,12 +239,12 @@ def _scored(situation: Situation, swept: Sweep) -> tuple[_Part, Scores]:
                     "undivided": flips.undivided,
                 }
             )
-    assert full.tokens is not None
-    sources = full.tokens.sum(-1) + jumps
+    sources = jumps if full.tokens is None else jumps + full.tokens.sum(-1)
     if situation.error_mode == "path":
         sources = sources + sum(effect.sum(-1) for effect in full.errors.values())
     sites = (TOKENS, *situation.spliced.sites)
-    part = _Part(
+    part = ChordPart(
+        stretches=swept.stretches,
         smooth=[c for scores in others for c in node_columns(situation, scores, sites)],
         ledger={name: np.concatenate([numpy_of(c[name]) for c in columns]) for name in (columns[0] if columns else ())},
         residual=numpy_of(swept.residual),
@@ -235,8 +254,10 @@ def _scored(situation: Situation, swept: Sweep) -> tuple[_Part, Scores]:
 
 
 def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
-    multipliers = {site: flow.multiplier[number] for site, flow in swept.sites.items()}
-    scores = scores_from_gradients(situation, {TOKENS: swept.tokens[number], **multipliers})
+    multipliers = {site: torch.zeros_like(record.output) for site, record in situation.clean.sites.items()}
+    multipliers |= {site: flow.multiplier[number] for site, flow in swept.sites.items()}
+    multipliers[TOKENS] = torch.zeros_like(situation.clean.entry) if swept.tokens is None else swept.tokens[number]
+    scores = scores_from_gradients(situation, multipliers)
     patch = situation.changes.patch
     assert patch is not None
     features = dict(scores.features)
@@ -248,7 +269,8 @@ def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
     return replace(scores, features=features)
 
 
-def _joined(effects: Effects, parts: list[_Part], spliced: SplicedModel, rtol: float | None) -> ChordAttribution:
+def assembled(effects: Effects, parts: list[ChordPart], spliced: SplicedModel, rtol: float | None) -> ChordAttribution:
+    """The batches of a sweep and the effects that `measure` made of them."""
     residual = np.concatenate([part.residual for part in parts])
     examples, sites = len(effects.total_effect), len(effects.sites)
     gross = np.bincount(
@@ -260,7 +282,7 @@ def _joined(effects: Effects, parts: list[_Part], spliced: SplicedModel, rtol: f
         effects=effects,
         smooth=joined(smooth)["effect"] if smooth else None,
         ledger=JumpLedger.of([part.ledger for part in parts], spliced.sites, effects.total_effect),
-        stretches=(*spliced.sites, METRIC),
+        stretches=parts[0].stretches,
         stretch_residual=residual,
         stretch_points=np.concatenate([part.points for part in parts]),
         gross_flow=gross / np.where(total > 0, total, np.inf)[:, None],

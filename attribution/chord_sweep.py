@@ -56,7 +56,7 @@ class Sweep:
     Sweep 0 is the attribution; sweep 1, where asked for, leaves out what flows through flipped gates.
     """
 
-    tokens: Float[Tensor, "sweep row pos d_model"]
+    tokens: Float[Tensor, "sweep row pos d_model"] | None
     sites: Mapping[str, SiteFlow]
     stretches: tuple[str, ...]
     residual: Float[Tensor, "row stretch"]
@@ -72,8 +72,9 @@ def sweep(
     slope_cap: float,
     split: bool,
     progress: Callable[[float], None],
+    down_to: str = TOKENS,
 ) -> Sweep:
-    """Sweep from the metric to the tokens.
+    """Sweep from the metric to the tokens, or to a site below which nothing changes.
 
     Args:
         ends: the two runs.
@@ -83,6 +84,7 @@ def sweep(
         slope_cap: s_max, the steepest secant of a flip, in slopes of an open gate.
         split: also sweep with what flows through flipped gates left out.
         progress: told the share of work done.
+        down_to: the first site whose multiplier is wanted.
     """
     through_gates = torch.tensor([True, False] if split else [True], device=ends.total.device)
     parts = sections(ends.spliced.sites)
@@ -108,9 +110,12 @@ def sweep(
                 output[leaf] = output[leaf] + both if leaf in output else both
             residual[stretch.target], points[stretch.target] = pulled.residual, pulled.points
             progress(len(residual) / count)
-    order = (*ends.spliced.sites, METRIC)
+        if down_to in (section.start, *section.inner):
+            break
+    flows |= {site: SiteFlow(output[site], None) for site in output if site not in (*flows, TOKENS)}
+    order = tuple(target for target in (*ends.spliced.sites, METRIC) if target in residual)
     return Sweep(
-        tokens=output[TOKENS],
+        tokens=output.get(TOKENS),
         sites=flows,
         stretches=order,
         residual=torch.stack([residual[target] for target in order], dim=1),

@@ -124,65 +124,87 @@ def measure(
             "Use exact patching or integrated gradients, or another metric."
         )
     pairs.check_fits(spliced.model)
-    sites = (TOKENS, *spliced.sites)
-    parts: list[NodeColumns] = []
-    per_example: list[tuple[np.ndarray, np.ndarray]] = []
-    residuals: list[np.ndarray] = []
+    collected = Collected(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites))
     done = 0
     with spliced.model.frozen():
         for batch in pairs.batches(batch_size, spliced.model.device):
             share = len(batch.example) / len(pairs)
             start = done / len(pairs)
-            situation = _prepare(
-                method,
+            situation = prepare(
                 spliced,
                 batch,
                 metric,
                 error_mode,
                 patch_value,
-                lambda within, start=start, share=share: progress(start + within * share),
+                progress=lambda within, start=start, share=share: progress(start + within * share),
+                with_gradients=method.with_gradients,
             )
-            scores = method.score(situation)
-            parts += node_columns(situation, scores, sites)
-            per_example.append((numpy_of(situation.clean_metric), numpy_of(situation.total_effect)))
-            residual = scores.residual
-            if method.residual_law == SOURCES:
-                residual = scores.residual_of_sources(situation)
-            if residual is not None:
-                residuals.append(numpy_of(residual))
+            collected.add(situation, method.score(situation))
             done += len(batch.example)
             progress(done / len(pairs))
-    clean_metric, total_effect = (np.concatenate(v) for v in zip(*per_example, strict=True))
-    return Effects(
-        method=method.name,
-        metric=metric.name,
-        unit=method.unit or metric.unit,
-        metric_unit=metric.unit,
-        sign=method.sign,
-        error_mode=error_mode,
-        patch_value=patch_value.name,
-        sites=sites,
-        **joined(parts),
-        clean_metric=clean_metric,
-        total_effect=total_effect,
-        residual=np.concatenate(residuals) if residuals else None,
-        residual_law=method.residual_law if residuals or method.residual_law != SOURCES else NO_LAW,
-    )
+    return collected.effects()
 
 
-def _prepare(
-    method: Method,
+@dataclass(frozen=True)
+class Collected:
+    """Scores of batches on their way to one `Effects`."""
+
+    method: Method
+    metric: Metric
+    error_mode: ErrorMode
+    patch_value: PatchValue
+    sites: tuple[str, ...]
+    nodes: list[NodeColumns] = field(default_factory=list)
+    clean_metric: list[np.ndarray] = field(default_factory=list)
+    total_effect: list[np.ndarray] = field(default_factory=list)
+    residual: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, situation: Situation, scores: Scores) -> None:
+        """One batch more; its tensors are not kept."""
+        self.nodes.extend(node_columns(situation, scores, self.sites))
+        self.clean_metric.append(numpy_of(situation.clean_metric))
+        self.total_effect.append(numpy_of(situation.total_effect))
+        residual = scores.residual
+        if self.method.residual_law == SOURCES:
+            residual = scores.residual_of_sources(situation)
+        if residual is not None:
+            self.residual.append(numpy_of(residual))
+
+    def effects(self) -> Effects:
+        """All batches together."""
+        law = self.method.residual_law
+        return Effects(
+            method=self.method.name,
+            metric=self.metric.name,
+            unit=self.method.unit or self.metric.unit,
+            metric_unit=self.metric.unit,
+            sign=self.method.sign,
+            error_mode=self.error_mode,
+            patch_value=self.patch_value.name,
+            sites=self.sites,
+            **joined(self.nodes),
+            clean_metric=np.concatenate(self.clean_metric),
+            total_effect=np.concatenate(self.total_effect),
+            residual=np.concatenate(self.residual) if self.residual else None,
+            residual_law=law if self.residual or law != SOURCES else NO_LAW,
+        )
+
+
+def prepare(
     spliced: SplicedModel,
     batch: PairBatch,
     metric: Metric,
     error_mode: ErrorMode,
     patch_value: PatchValue,
-    progress: Progress,
+    *,
+    progress: Progress = silent,
+    with_gradients: bool = False,
 ) -> Situation:
+    """The clean runs of a batch and the change of every node."""
     # Path methods start from the bare model's run: their errors move from its errors to the patch run's.
     mode_of_ends: ErrorMode = "live" if error_mode == "path" else error_mode
-    clean = spliced.record(batch.clean_ids, batch.last, mode_of_ends, with_gradients=method.with_gradients)
-    with torch.set_grad_enabled(method.with_gradients):
+    clean = spliced.record(batch.clean_ids, batch.last, mode_of_ends, with_gradients=with_gradients)
+    with torch.set_grad_enabled(with_gradients):
         bound = metric.bind(clean.logits, batch)
         clean_metric = bound(clean.logits, batch)
     if clean_metric.shape != batch.last.shape:

@@ -5,11 +5,11 @@ rotary tables) is taken from that recording. A model whose blocks cannot be call
 numbers. Source of the trick: measured on every supported model at load (`can_resume`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.hooks import SiteFunction, constant, hooked, logits_with
@@ -19,6 +19,10 @@ from attribution.saes import SAE
 
 TOKENS: Final = "hook_embed"
 """Where token nodes act: what the token embeddings put into the residual stream at block 0."""
+
+
+Observer = Callable[[str, Bool[Tensor, "run pos d_sae"]], None]
+"""Is told the open gates of a site."""
 
 
 @runtime_checkable
@@ -49,15 +53,18 @@ def resume(
     site: str,
     output: Float[Tensor, "run pos width"],
     error_mode: ErrorMode = "live",
+    observe: Observer | None = None,
 ) -> Float[Tensor, "run vocab"]:
     """Logits at the last position when `output` is written at a site of runs already recorded.
 
     Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode, `frozen` with
-    the recorded run's errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0.
+    the recorded run's errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe`
+    is told which gates are open at every later site that has gates (at none in `live` mode).
     """
     functions: dict[str, SiteFunction] = {}
     if error_mode != "live":
-        functions = {s: _splicer(spliced, s, recording, rows, error_mode) for s in sites_after(spliced, site)}
+        later = sites_after(spliced, site)
+        functions = {s: _splicer(spliced, s, recording, rows, error_mode, observe) for s in later}
     return _run(spliced, recording, rows, site, output, functions, None)
 
 
@@ -217,11 +224,20 @@ def _held(spliced: Resumable, recording: Recording, rows: Tensor, site: str) -> 
     return {s: constant(recording.sites[s].output[rows]) for s in again}
 
 
-def _splicer(spliced: Resumable, site: str, recording: Recording, rows: Tensor, error_mode: ErrorMode) -> SiteFunction:
+def _splicer(
+    spliced: Resumable,
+    site: str,
+    recording: Recording,
+    rows: Tensor,
+    error_mode: ErrorMode,
+    observe: Observer | None,
+) -> SiteFunction:
     sae, record, here = spliced.saes[site], recording.sites[site], recording.spliced[rows][..., None]
 
     def function(x: Tensor) -> Tensor:
         encoding = sae.encode(x)
+        if observe is not None and encoding.margin is not None:
+            observe(site, (encoding.margin > 0) & here)
         written = sae.decode(encoding.features, encoding.frame)
         if error_mode == "frozen":
             assert record.error is not None
