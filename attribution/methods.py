@@ -6,6 +6,7 @@ from typing import Final
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
 from attribution.chord_integrated_gradients import chord_integrated_gradients
+from attribution.attribution_patching_star import attribution_patching_star
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
@@ -13,6 +14,7 @@ from attribution.integrated_gradients import input_path_integrated_gradients, in
 METHODS: Final[dict[str, Callable[..., Effects]]] = {
     "exact": exact_patching,
     "atp": attribution_patching,
+    "atp-star": attribution_patching_star,
     "ig": integrated_gradients,
     "ig-input": input_path_integrated_gradients,
     "chord-ig": chord_integrated_gradients,

@@ -42,7 +42,7 @@ def find(
     examples: Annotated[int | None, typer.Option(min=1, help="Pairs used. Default: 8 of a task, a whole file.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name or Hugging Face folder. Default: embedded.")] = None,
     saes: Annotated[str | None, typer.Option(help="Folder of SAELens folders, or an embedded set.")] = None,
-    method: Annotated[str, typer.Option(help="exact, atp, ig, ig-input or activation-difference.")] = "exact",
+    method: Annotated[str, typer.Option(help="exact, atp, atp-star, ig, ig-input or activation-difference.")] = "exact",
     error: Annotated[
         str | None, typer.Option(help="SAE errors: live, frozen, zero or path. Default: live; for ig-input path.")
     ] = None,
