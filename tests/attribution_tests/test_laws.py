@@ -12,6 +12,7 @@ from tiny_models import BOS, PAIRS, World, plain_world
 
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
+from attribution.attribution_patching_star import attribution_patching_star
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
@@ -97,7 +98,11 @@ def test_atp_and_exact_disagree_where_gates_flip_downstream(gated: World) -> Non
 
 
 METHODS_AND_MODES: list[tuple[Callable[..., Effects], ErrorMode]] = [
-    *((method, mode) for method in (*SITE_METHODS, activation_difference) for mode in ("live", "frozen", "zero")),
+    *(
+        (method, mode)
+        for method in (*SITE_METHODS, attribution_patching_star, activation_difference)
+        for mode in ("live", "frozen", "zero")
+    ),
     *((input_path_integrated_gradients, mode) for mode in ("path", "live", "zero")),
 ]
 

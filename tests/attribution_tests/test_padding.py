@@ -11,6 +11,7 @@ from tiny_models import PAIRS, World
 
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
+from attribution.attribution_patching_star import attribution_patching_star
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
@@ -20,6 +21,7 @@ from attribution.prompt_pairs import PairBatch, PromptPairs
 METHODS = (
     activation_difference,
     attribution_patching,
+    attribution_patching_star,
     exact_patching,
     integrated_gradients,
     input_path_integrated_gradients,
