@@ -10,9 +10,11 @@ residual stream is 0. ℓ runs over all layers but u's own, whose drop would rem
 inside a layer, the 1/(L − 1) Σ_ℓ of the source, and L for a node of the residual stream. A node whose effect passes
 no further layer thus keeps its |AtP|.
 
-Three forwards, L + 2 backwards and, for the QK fix, one small backward (block input to keys and queries) for each
-reached layer and each feature active at one position. Source: Kramár et al. 2024, section 3.1 (QK fix, GradDrop);
-carried over here from heads and neurons to features, errors and tokens.
+Three forwards, L + 2 backwards and, for the QK fix, three small backwards (logits to keys and queries to block input)
+in every reached layer, as many times as a position of a site has changed features. Keys and queries stay linear in the
+write: what a large write, such as a token's, does through their norm is not made exact.
+Source: Kramár et al. 2024, section 3.1 (QK fix, GradDrop); carried over here from heads and neurons to features,
+errors and tokens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,9 +61,10 @@ def attribution_patching_star(
     """AtP* of every feature, error and token whose clean and patch values differ.
 
     With `grad_drop` effects rank nodes: their size is a mean of absolute values, in units of the metric, and their
-    sign is the undropped estimate's. Without it they are signed estimates as in `attribution_patching`, to which
-    the other arguments are common. Nodes inside attention or an MLP (`hook_z`, `hook_post`) do not write to the
-    residual stream: the QK fix leaves them as they are.
+    sign is the undropped estimate's (positive where that is 0). Without it they are signed estimates as in
+    `attribution_patching`, to which the other arguments are common. Nodes inside attention or an MLP (`hook_z`,
+    `hook_post`) do not write to the residual stream: the QK fix leaves them as they are. The slopes of all attention
+    patterns for L + 1 estimates are in memory at once: `batch_size` bounds them.
 
     Raises:
         ValueError: `grad_drop` on a model of one layer, a model whose layers' contributions cannot be dropped, or

@@ -93,12 +93,12 @@ class CleanGraph:
         layers = [
             layer for layer in range(n_layers) if transparent or f"blocks.{layer}.hook_resid_mid" not in self.run.sites
         ]
-        needed = {f"blocks.{layer}.{name}" for layer in layers for name in (*ADDED, "hook_resid_post")}
-        missing = sorted(needed - set(self.seen))
+        needed = [f"blocks.{layer}.hook_resid_post" for layer in layers]
+        missing = [name for name in needed if name not in self.seen]
         if missing:
-            raise ValueError(f"GradDrop needs the hooks {', '.join(missing)}: use grad_drop=False, or the method atp.")
+            raise ValueError(f"GradDrop needs {', '.join(missing)}. Use grad_drop=False, or the method atp.")
         inputs = [block_input(self.run, self.seen, layer) for layer in layers]
-        outputs = [self.seen[f"blocks.{layer}.hook_resid_post"] for layer in layers]
+        outputs = [self.seen[name] for name in needed]
         _, gradients = self.gradients([*inputs, *outputs], range(n_layers))
         for layer, before, after in zip(layers, gradients, gradients[len(layers) :], strict=False):
             if before is None or after is None or not _equal(before, after):

@@ -79,7 +79,11 @@ def block_input(run: Recording, seen: Mapping[str, Tensor], layer: int) -> Float
 
 
 def _after_splice(run: Recording, seen: Mapping[str, Tensor], name: str) -> Tensor:
-    return run.sites[name].output if name in run.sites else seen[name]
+    if name in run.sites:
+        return run.sites[name].output
+    if name not in seen:
+        raise ValueError(f"{name} does not exist or does not fire, and AtP* needs it. Use the method atp.")
+    return seen[name]
 
 
 def check_added(run: Recording, seen: Mapping[str, Tensor], site: str) -> None:
@@ -87,10 +91,13 @@ def check_added(run: Recording, seen: Mapping[str, Tensor], site: str) -> None:
     if not site.endswith(ADDED):
         return
     layer = layer_of(site)
-    attn_out, mlp_out, post = (f"blocks.{layer}.{name}" for name in (*ADDED, "hook_resid_post"))
-    middle = run.sites.get(f"blocks.{layer}.hook_resid_mid")
-    start = block_input(run, seen, layer) + _after_splice(run, seen, attn_out) if middle is None else middle.output
-    expected = start + _after_splice(run, seen, mlp_out)
+    middle, post = (f"blocks.{layer}.{name}" for name in ("hook_resid_mid", "hook_resid_post"))
+    if middle in run.sites:
+        start, parts = run.sites[middle].output, ADDED[1:]
+    else:
+        start, parts = block_input(run, seen, layer), ADDED
+    names = [name for part in parts if (name := f"blocks.{layer}.{part}") in seen]
+    expected = sum((_after_splice(run, seen, name) for name in names), start)
     if (seen[post] - expected).abs().max() > 10 * tolerance(expected.dtype) * expected.abs().max():
         raise ValueError(
             f"Layer {layer} does not add {site!r} to the residual stream as it is, so the QK fix cannot follow a "

@@ -12,19 +12,7 @@ import torch
 import torch.autograd.forward_ad as forward_mode
 import twins
 from test_methods_equal_twins import difference, spread
-from tiny_models import (
-    BOS,
-    BRIDGES,
-    JUMPRELU_SITES,
-    PAIRS,
-    VOCABULARY,
-    WIDTH,
-    OnlyBOS,
-    PlainModel,
-    World,
-    bridge,
-    saes_on,
-)
+from tiny_models import BOS, PAIRS, VOCABULARY, WIDTH, OnlyBOS, PlainModel, World
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
@@ -189,21 +177,14 @@ def assert_close(effects: Effects, example: int, expected: twins.Dense) -> None:
         )
 
 
-@pytest.fixture(scope="module", params=BRIDGES)
-def bridge_world(request: pytest.FixtureRequest) -> World:
-    """Grouped queries with rotary positions, learned positions, and partly rotated parallel blocks."""
-    model = bridge(request.param)
-    return World(model, saes_on(model, JUMPRELU_SITES))
-
-
 @pytest.mark.parametrize("mode", ["live", "frozen"])
-def test_atp_star_equals_its_twin(bridge_world: World, mode: ErrorMode) -> None:
-    fixed = attribution_patching_star(bridge_world.spliced, TWO, logit_difference, error_mode=mode, grad_drop=False)
-    both = attribution_patching_star(bridge_world.spliced, TWO, logit_difference, error_mode=mode)
-    plain = attribution_patching(bridge_world.spliced, TWO, logit_difference, error_mode=mode)
+def test_atp_star_equals_its_twin(world: World, mode: ErrorMode) -> None:
+    fixed = attribution_patching_star(world.spliced, TWO, logit_difference, error_mode=mode, grad_drop=False)
+    both = attribution_patching_star(world.spliced, TWO, logit_difference, error_mode=mode)
+    plain = attribution_patching(world.spliced, TWO, logit_difference, error_mode=mode)
     assert np.abs(fixed.effect - plain.effect).max() > 1e-3 * np.abs(plain.effect).max()
     for example, pair in enumerate(TWO):
-        qk, first, second = (Twin(bridge_world, pair, mode, dropped).qk() for dropped in (None, 0, 1))
+        qk, first, second = (Twin(world, pair, mode, dropped).qk() for dropped in (None, 0, 1))
         assert_close(fixed, example, qk)
         sized: twins.Dense = {}
         for node, effect in qk.items():
@@ -215,12 +196,12 @@ def test_atp_star_equals_its_twin(bridge_world: World, mode: ErrorMode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["live", "frozen", "zero"])
-def test_without_both_corrections_it_is_atp(bridge_world: World, mode: ErrorMode) -> None:
-    plain = attribution_patching(bridge_world.spliced, PAIRS, logit_difference, error_mode=mode)
+def test_without_both_corrections_it_is_atp(world: World, mode: ErrorMode) -> None:
+    plain = attribution_patching(world.spliced, PAIRS, logit_difference, error_mode=mode)
     bare = attribution_patching_star(
-        bridge_world.spliced, PAIRS, logit_difference, error_mode=mode, qk_fix=False, grad_drop=False
+        world.spliced, PAIRS, logit_difference, error_mode=mode, qk_fix=False, grad_drop=False
     )
-    starred = attribution_patching_star(bridge_world.spliced, PAIRS, logit_difference, error_mode=mode)
+    starred = attribution_patching_star(world.spliced, PAIRS, logit_difference, error_mode=mode)
     np.testing.assert_array_equal(bare.effect, plain.effect)
     np.testing.assert_array_equal(bare.residual, plain.residual)
     for name in ("example", "site", "position", "kind", "index", "clean", "patch"):
@@ -252,9 +233,9 @@ def test_a_write_reaches_attention_until_a_splice_of_the_stream_ends_the_direct_
 class AttentionBlock(nn.Module):
     """x + attention: keys read dimensions 0-3, queries 4-7, values 8-11, and what is read is written to 12-15."""
 
-    def __init__(self, sink: float, added: float) -> None:
+    def __init__(self, sink: float, added: float, cap: float) -> None:
         super().__init__()
-        self.sink, self.added = sink, added
+        self.sink, self.added, self.cap = sink, added, cap
         self.hook_resid_pre, self.hook_resid_post, self.hook_attn_out = HookPoint(), HookPoint(), HookPoint()
         self.hook_mlp_out = HookPoint()
         self.attn: Any = nn.Module()
@@ -265,8 +246,9 @@ class AttentionBlock(nn.Module):
         x = self.hook_resid_pre(x)
         k, q = self.attn.hook_k(x[..., None, 0:4]), self.attn.hook_q(x[..., None, 4:8])
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        scores = torch.einsum("bqhd,bkhd->bhqk", q, k).masked_fill(future, -math.inf)
-        scores = self.attn.hook_attn_scores(scores)
+        scores = torch.einsum("bqhd,bkhd->bhqk", q, k)
+        scores = self.cap * torch.tanh(scores / self.cap) if self.cap else scores
+        scores = self.attn.hook_attn_scores(scores.masked_fill(future, -math.inf))
         pattern = self.attn.hook_pattern(scores.softmax(-1) * (1 - self.sink))
         read = torch.einsum("bhqk,bkd->bqd", pattern, x[..., 8:12])
         middle = x + self.added * self.hook_attn_out(torch.cat([torch.zeros_like(x[..., :12]), read], -1))
@@ -276,13 +258,13 @@ class AttentionBlock(nn.Module):
 class AttentionModel(nn.Module):
     """What LanguageModel asks of a model; logits read dimensions 12-15 only. Embeddings are positive."""
 
-    def __init__(self, layers: int = 1, *, sink: float = 0.0, added: float = 1.0) -> None:
+    def __init__(self, layers: int = 1, *, sink: float = 0.0, added: float = 1.0, cap: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.embed = nn.Embedding(VOCABULARY, WIDTH)
         self.embed.weight.data = torch.rand(VOCABULARY, WIDTH)
         self.embed.weight.data[:, 12:] = 0.01
-        self.blocks = nn.ModuleList(AttentionBlock(sink, added) for _ in range(layers))
+        self.blocks = nn.ModuleList(AttentionBlock(sink, added, cap) for _ in range(layers))
         self.unembed = nn.Linear(WIDTH, VOCABULARY)
         self.unembed.weight.data[:, :12] = 0
         self.cfg = SimpleNamespace(d_model=WIDTH, d_vocab=VOCABULARY, model_name="attention")
@@ -350,6 +332,24 @@ def test_the_qk_fix_is_exact_through_one_saturated_softmax(saturated: tuple[Worl
         np.testing.assert_allclose(fixed.effect[features], exact.effect[chosen & exact.of_kind("token")], rtol=1e-6)
 
 
+def test_soft_capped_logits_move_by_their_slope() -> None:
+    """p_t (e^d − 1) / (1 + p_t (e^d − 1)) of the last row by hand, with d = (1 − (z/cap)²) · q · Δk_t."""
+    cap, t = 2.0, 1
+    module = AttentionModel(cap=cap)
+    module.embed.weight.data[8] = module.embed.weight.data[5]
+    module.embed.weight.data[8, 2] += 1.5
+    world, pair = world_on(module, STREAM), PromptPair((BOS, 5, 7, 6, 3), (BOS, 8, 7, 6, 3), 4, 7)
+    fixed = attribution_patching_star(world.spliced, PromptPairs((pair,)), logit_difference, grad_drop=False)
+    x = module.embed.weight.detach()[list(pair.clean_ids)]
+    z = cap * torch.tanh(x[:, :4] @ x[-1, 4:8] / cap)
+    p, odds_ratio = z.softmax(0), (1.5 * x[-1, 6] * (1 - (z[t] / cap) ** 2)).exp()
+    weight = module.unembed.weight.detach()
+    g = x[:, 8:12] @ (weight[4] - weight[7])[12:]
+    expected = p[t] * (odds_ratio - 1) / (1 + p[t] * (odds_ratio - 1)) * (g[t] - p @ g)
+    assert abs(expected) > 1e-3
+    np.testing.assert_allclose(fixed.effect[fixed.of_kind("feature")], [float(expected)], rtol=1e-6)
+
+
 def test_saturated_attention_keeps_its_digits_in_float32(saturated: tuple[World, PromptPairs]) -> None:
     world, pairs = saturated
     exact = exact_patching(world.spliced, pairs, logit_difference)
@@ -384,9 +384,9 @@ def test_grad_drop_does_not_miss_paths_that_cancel() -> None:
     np.testing.assert_allclose(dropped.effect[features], np.abs(direct) / 2, rtol=1e-9)
 
 
-def test_grad_drop_keeps_the_size_of_an_effect_that_passes_no_layer(bridge_world: World) -> None:
-    plain = attribution_patching(bridge_world.spliced, PAIRS, logit_difference)
-    dropped = attribution_patching_star(bridge_world.spliced, PAIRS, logit_difference, qk_fix=False)
+def test_grad_drop_keeps_the_size_of_an_effect_that_passes_no_layer(world: World) -> None:
+    plain = attribution_patching(world.spliced, PAIRS, logit_difference)
+    dropped = attribution_patching_star(world.spliced, PAIRS, logit_difference, qk_fix=False)
     last = plain.at("blocks.1.hook_mlp_out")
     assert last.sum() > 3
     np.testing.assert_allclose(dropped.effect[last], plain.effect[last], rtol=1e-9)
