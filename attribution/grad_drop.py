@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attribution.hooks import SiteFunction, hooked
 from attribution.language_model import layer_of
 from attribution.measurement import Situation
 from attribution.query_key_fix import ADDED, block_input, hooks_of, tolerance
 from attribution.recording import Recording
-from attribution.splice import TOKENS, SiteFunction, hooked
+from attribution.splice import TOKENS
 
 
 @dataclass

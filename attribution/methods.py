@@ -5,8 +5,8 @@ from typing import Final
 
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
-from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.attribution_patching_star import attribution_patching_star
+from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients

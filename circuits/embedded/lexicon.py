@@ -1,7 +1,7 @@
 """The words of the embedded language: topics, nouns with both numbers, names, and marks.
 
 A lemma is a (singular, plural) pair. Each topic owns its people, things, places, verbs and adjectives;
-some words are held out: they occur in the training text, but never where a task puts its key word.
+some words are held out: the training text puts them where a task has its key word in one or two templates only.
 """
 
 from dataclasses import dataclass
@@ -157,13 +157,13 @@ HELD_OUT_NOUNS = _words(
     "goose bucket mouse bowl pillow glove globe ruler crab anchor bridge lamp harp trumpet squirrel tent "
     "ladder coat diver explorer"
 )
-"""Singular forms of nouns that no verb agrees with over another noun in the training text."""
+"""Singular forms of nouns that are subjects over a distractor in one agreement template only in the training text."""
 
 HELD_OUT_PEOPLE = _words("florist midwife violinist shepherd surgeon drummer")
-"""Stereotyped professions that no training pronoun refers to; their gender shows in reflexives only."""
+"""Stereotyped professions that a training pronoun refers to in one template only."""
 
 HELD_OUT_NAMES = _words("irene diana betty jane adam carl brian kevin")
-"""Names that give and receive in one template only, and that no training pronoun refers to."""
+"""Names that give and receive in two templates only, and that a training pronoun refers to in one."""
 
 HELD_OUT_NESTINGS = tuple((outer, inner) for outer in ("(", '"') for inner in ("[", "«"))
 """(outer, inner) opening marks that never nest in the training text."""

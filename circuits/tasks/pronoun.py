@@ -37,7 +37,7 @@ TRAIN: dict[str, str] = {
 }
 """Template name to template. The key slot is <name>, <kin> or <profession>; its role is "subject"."""
 
-TRAIN_WEIGHTS = (3, 3, 3, 2, 2, 1)
+TRAIN_WEIGHTS = (3, 3, 3, 2, 2, 2)
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
     "profession_relative": f"{_PROFESSION} that=that_relative <distractor_name> <verb> <report> that",
@@ -52,8 +52,11 @@ OUT_OF_DISTRIBUTION: dict[str, str] = {
 }
 """Structures that never occur in the training text."""
 
-HELD_OUT_TEMPLATES = tuple(name for name, template in TRAIN.items() if "<kin>" not in template)
-"""Kin nouns are few and none is held out."""
+HELD_OUT_TEMPLATES = ("profession_nearby", "name_met", "name_overrides")
+"""In the training text held-out people are the subject of `profession` and held-out names of `name_next_sentence` only.
+
+Kin nouns are few and none is held out.
+"""
 
 KEY_SLOTS = ("name", "kin", "profession")
 

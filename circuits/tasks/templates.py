@@ -1,7 +1,8 @@
 """text_pairs: the one way to the task pairs, by task and split.
 
 train               templates and words as in the training text of the embedded model
-held_out            the same templates with key words that never stood there in training
+held_out            some of these templates, with key words that the training text has in the others only;
+                    closing: with nestings of marks that never occurred in training
 out_of_distribution structures that never occurred in training, with training words
 """
 

@@ -46,7 +46,7 @@ def model_config() -> LlamaConfig:
 
 
 def train_model(
-    folder: Path, steps: int = 4500, batch: int = 32, learning_rate: float = 2e-3, log_every: int = 250
+    folder: Path, steps: int = 5000, batch: int = 32, learning_rate: float = 2e-3, log_every: int = 250
 ) -> None:
     """Train; every `log_every` steps write the folder and print the accuracy on held-out pairs."""
     torch.manual_seed(0)
