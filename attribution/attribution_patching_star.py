@@ -75,15 +75,14 @@ def attribution_patching_star(
             "GradDrop averages over the layers other than a node's own, and this model has one layer. "
             "Use grad_drop=False, or the method atp."
         )
-    name = "attribution_patching_star"
-    name += ("" if qk_fix else ", no QK fix") + ("" if grad_drop else ", no GradDrop")
     method = Method(
-        name,
+        "attribution_patching_star",
         lambda situation: _score(situation, qk_fix, grad_drop),
         ("live", "frozen", "zero"),
         residual_law=_NO_SUM if grad_drop else SOURCES,
         with_gradients=True,
         sign=_MAGNITUDES if grad_drop else SIGN,
+        settings={"qk_fix": qk_fix, "grad_drop": grad_drop},
     )
     return measure(
         method,

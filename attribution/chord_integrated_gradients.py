@@ -146,7 +146,7 @@ def chord_attribution(
         return scores
 
     effects = measure(
-        Method(NAME, score, ("path", "zero", "live"), SOURCES_AND_JUMPS),
+        Method(NAME, score, ("path", "zero", "live"), SOURCES_AND_JUMPS, settings=plan.settings()),
         spliced,
         pairs,
         metric,
@@ -167,6 +167,11 @@ class SweepPlan:
     slope_cap: float
     split: bool = False
     down_to: str = TOKENS
+
+    def settings(self) -> dict[str, str | int | float]:
+        """What goes with the effects."""
+        tolerance = {} if self.rtol is None else {"rtol": self.rtol}
+        return {**self.points.settings(), **tolerance, "slope_cap": self.slope_cap}
 
     def rules(self) -> tuple[Quadrature, ...]:
         """The rule of every stretch, and finer ones where a tolerance asks for them."""

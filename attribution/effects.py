@@ -6,8 +6,8 @@ example and position.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 KINDS: Final = ("feature", "error", "token")
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Effects:
         effect: in `unit`, with the meaning that `sign` states.
         clean_metric, total_effect: m(clean), and m(everything at its patch value) − m(clean), per example, in
             `metric_unit`.
+        settings: what the method was told beyond that, such as the points of its path.
         residual: per example, what `residual_law` says, in `metric_unit`; None where the method has no such law.
     """
 
@@ -55,6 +56,7 @@ class Effects:
     total_effect: np.ndarray
     residual: np.ndarray | None
     residual_law: str
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.effect)
@@ -98,6 +100,7 @@ class Effects:
         about: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             **{name: getattr(self, name) for name in _WORDS},
+            "settings": dict(self.settings),
             "sites": self.sites,
             "clean_metric": self.clean_metric.tolist(),
             "total_effect": self.total_effect.tolist(),
@@ -127,6 +130,7 @@ class Effects:
         sites = tuple(about["sites"])
         return cls(
             **{name: about[name] for name in _WORDS},
+            settings=about["settings"],
             sites=sites,
             site=codes("site", sites),
             kind=codes("kind", KINDS),

@@ -56,7 +56,11 @@ def integrated_gradients(
     The residual is that of the site where it is largest: whole-site patch effect minus the sum of its nodes.
     """
     method = Method(
-        "integrated_gradients", lambda s: _score_site_paths(s, points), ("live", "frozen", "zero"), SITE_LAW
+        "integrated_gradients",
+        lambda s: _score_site_paths(s, points),
+        ("live", "frozen", "zero"),
+        SITE_LAW,
+        settings=points.settings(),
     )
     return measure(
         method,
@@ -95,6 +99,7 @@ def input_path_integrated_gradients(
         lambda s: _score_input_path(s, points),
         ("path", "live", "zero"),
         SOURCES,
+        settings=points.settings(),
     )
     return measure(
         method,

@@ -87,7 +87,7 @@ class Method:
     """How a method is run by `measure`: its name, its scores for a batch, and what it needs.
 
     `residual_law` is `SOURCES`, or says what the residual in the scores is. `unit` and `sign` are those of effects
-    where they are not the metric's.
+    where they are not the metric's. `settings` go with the effects.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Method:
     with_gradients: bool = False
     unit: str | None = None
     sign: str = SIGN
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
 
 
 def measure(
@@ -187,6 +188,7 @@ class Collected:
             total_effect=np.concatenate(self.total_effect),
             residual=np.concatenate(self.residual) if self.residual else None,
             residual_law=law if self.residual or law != SOURCES else NO_LAW,
+            settings=self.method.settings,
         )
 
 

@@ -4,19 +4,19 @@
     exact(u) = Σ over smooth pieces ∫ (dm/dα) dα + Σ over flips [m(α+) − m(α−)]
 
 Between two flips of downstream gates the metric is smooth in α: its part is integrated by Gauss-Legendre. A flip is
-closed in by bisection, to 1e-4 of the path: its jump is the difference of its two sides less the slope there. Intervals
-are halved until both ends have the same open gates and the integral equals the difference, so gates that flip and flip
-back are found too. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
+closed in by bisection: its jump is the difference of its two sides less the slope there. Intervals are halved until
+both ends have the same open gates and the integral equals the difference, so gates that flip and flip back are found
+too. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attribution.effects import Effects
+from attribution.effects import Effects, node_keys
 from attribution.measurement import Progress, Situation, prepare, silent
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
@@ -27,7 +27,6 @@ from attribution.recording import ErrorMode
 from attribution.resuming import Observer, resume
 from attribution.splice import SplicedModel
 
-_JUMP_WIDTH = 1e-4
 _PIECE_WIDTH = 1 / 4096
 _FIRST_PIECES = 8
 _RULE = gauss_legendre(3)
@@ -75,6 +74,16 @@ class OwnPath:
         return self.exact - self.smooth - self.jump
 
 
+@dataclass(frozen=True)
+class PathValues:
+    """One node's path at some α: metric, slope dm/dα, and the margins of some gates."""
+
+    alpha: Float[Tensor, " point"]
+    metric: Float[Tensor, " point"]
+    slope: Float[Tensor, " point"]
+    margins: Mapping[GateFlip, Float[Tensor, " point"]]
+
+
 def own_paths(
     spliced: SplicedModel,
     pairs: PromptPairs,
@@ -86,6 +95,7 @@ def own_paths(
     batch_size: int = 16,
     runs_at_once: int = 256,
     rtol: float = 1e-5,
+    resolution: float = 1e-4,
     progress: Progress = silent,
 ) -> dict[int, OwnPath]:
     """The own path of each of some nodes, by key.
@@ -95,6 +105,7 @@ def own_paths(
         nodes: the nodes wanted, as a subset of any method's effects over the same pairs and sites.
         error_mode: `frozen`, `zero`, or `live` (where no gate is met: nothing jumps).
         runs_at_once: patched runs in one forward.
+        resolution: flips closer together than this on the path count as one jump.
         rtol: the most that a smooth piece's integral may miss its difference by, as a share of exact(u).
     """
     pairs.check_fits(spliced.model)
@@ -104,11 +115,33 @@ def own_paths(
         for batch in pairs.batches(batch_size, spliced.model.device):
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             for patch in all_patches(situation, wanted):
-                walk = _Walk(situation, patch, runs_at_once, rtol)
+                walk = _Walk(situation, patch, runs_at_once, rtol, resolution)
                 found |= {path.key: path for path in walk.paths()}
                 done += len(patch)
                 progress(done / len(wanted))
     return found
+
+
+def path_values(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    node: Effects,
+    gates: tuple[GateFlip, ...] = (),
+    *,
+    error_mode: ErrorMode = "frozen",
+    patch_value: PatchValue = counterfactual,
+    points: int = 65,
+) -> PathValues:
+    """One node's path for looking at: `node` is a subset of effects with one entry, `gates` whose margins to show."""
+    if len(node) != 1:
+        raise ValueError(f"One node has one path; got {len(node)} nodes.")
+    one = PromptPairs((pairs[int(node.example[0])],))
+    key = node_keys(node.example * 0, node.position, node.index, site=node.site, kind=node.kind)
+    with spliced.model.frozen():
+        situation = prepare(spliced, next(one.batches(1, spliced.model.device)), metric, error_mode, patch_value)
+        (patch,) = all_patches(situation, key)
+        return _Walk(situation, patch, 64, 0.0, 0.0).trace(gates, points)
 
 
 @dataclass(frozen=True)
@@ -143,6 +176,7 @@ class _Walk:
     patch: Patches
     runs_at_once: int
     rtol: float
+    resolution: float
     hashes: dict[str, Tensor] = field(default_factory=dict)
 
     def paths(self) -> Iterator[OwnPath]:
@@ -156,7 +190,7 @@ class _Walk:
         while len(todo):
             differ = todo.gates[0] != todo.gates[1]
             width = todo.right - todo.left
-            flips = todo.only(differ & (width <= _JUMP_WIDTH))
+            flips = todo.only(differ & (width <= self.resolution))
             slope = (self._slopes(flips.node, flips.left) + self._slopes(flips.node, flips.right)) / 2
             smooth.index_add_(0, flips.node, slope * (flips.right - flips.left))
             jumps.append((flips, flips.metric[1] - flips.metric[0] - slope * (flips.right - flips.left)))
@@ -165,13 +199,31 @@ class _Walk:
             missed = (pieces.metric[1] - pieces.metric[0] - integral).abs() > allowed[pieces.node]
             missed &= pieces.right - pieces.left > _PIECE_WIDTH
             smooth.index_add_(0, pieces.node[~missed], integral[~missed])
-            again = differ & (width > _JUMP_WIDTH)
+            again = differ & (width > self.resolution)
             again[~differ] = missed
             todo = self._halved(todo.only(again))
         found = self._jumps(jumps)
         keys = self.patch.keys(self.situation)
         for node in range(count):
             yield OwnPath(int(keys[node]), float(exact[node]), float(smooth[node]), tuple(found.get(node, ())))
+
+    def trace(self, gates: tuple[GateFlip, ...], points: int) -> "PathValues":
+        """Metric, slope and margins of gates at equidistant α on the path of the only patch."""
+        alpha = torch.linspace(0, 1, points, dtype=torch.float64)
+        node = torch.zeros(points, dtype=torch.int64)
+        margins: list[dict[GateFlip, Tensor]] = []
+        metrics: list[Tensor] = []
+        for chosen in self._chunks(points):
+            seen: dict[GateFlip, Tensor] = {}
+
+            def observe(site: str, margin: Tensor, seen: dict[GateFlip, Tensor] = seen) -> None:
+                seen |= {g: margin[:, g.position, g.index].double().cpu() for g in gates if g.site == site}
+
+            with torch.no_grad():
+                metrics.append(self._metric(node[chosen], alpha[chosen], observe).double().cpu())
+            margins.append(seen)
+        by_gate = {gate: torch.cat([seen[gate] for seen in margins]) for gate in gates}
+        return PathValues(alpha, torch.cat(metrics), self._slopes(node, alpha), by_gate)
 
     def _first(self) -> _Intervals:
         count = len(self.patch)
@@ -212,9 +264,9 @@ class _Walk:
             n, a = node[chosen], alpha[chosen]
             signature = torch.zeros(len(n), dtype=torch.int64, device=self.situation.clean_metric.device)
 
-            def observe(site: str, is_open: Tensor, signature: Tensor = signature) -> None:
-                run, pos, index = torch.nonzero(is_open, as_tuple=True)
-                signature.index_add_(0, run, self._hash(site, is_open)[pos, index])
+            def observe(site: str, margin: Tensor, signature: Tensor = signature) -> None:
+                run, pos, index = torch.nonzero(margin > 0, as_tuple=True)
+                signature.index_add_(0, run, self._hash(site, margin)[pos, index])
 
             with torch.no_grad():
                 metrics.append(self._metric(n, a, observe).double().cpu())
@@ -224,13 +276,13 @@ class _Walk:
     def _chunks(self, count: int) -> list[slice]:
         return [slice(start, start + self.runs_at_once) for start in range(0, count, self.runs_at_once)]
 
-    def _hash(self, site: str, is_open: Tensor) -> Int[Tensor, "pos d_sae"]:
+    def _hash(self, site: str, margin: Tensor) -> Int[Tensor, "pos d_sae"]:
         if site not in self.hashes:
             generator = torch.Generator().manual_seed(len(self.hashes))
             limit = torch.iinfo(torch.int64)
-            shape = tuple(is_open.shape[1:])
+            shape = tuple(margin.shape[1:])
             drawn = torch.randint(limit.min, limit.max, shape, generator=generator)
-            self.hashes[site] = drawn.to(is_open.device)
+            self.hashes[site] = drawn.to(margin.device)
         return self.hashes[site]
 
     def _metric(self, node: Tensor, alpha: Tensor, observe: Observer | None = None) -> Float[Tensor, " run"]:
@@ -279,8 +331,8 @@ class _Walk:
     def _flips(self, part: _Intervals) -> list[list[GateFlip]]:
         flips: list[list[GateFlip]] = [[] for _ in range(len(part))]
 
-        def observe(site: str, is_open: Tensor) -> None:
-            before, after = is_open.chunk(2)
+        def observe(site: str, margin: Tensor) -> None:
+            before, after = (margin > 0).chunk(2)
             for run, pos, index in torch.nonzero(before != after).tolist():
                 flips[run].append(GateFlip(site, pos, index, bool(after[run, pos, index])))
 

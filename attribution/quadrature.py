@@ -24,6 +24,10 @@ class Quadrature:
         inner = np.cumsum(self.weights)[:-1]
         return (0.0, *map(float, inner), 1.0)
 
+    def settings(self) -> dict[str, str | int | float]:
+        """Number of points and name of the rule."""
+        return {"points": len(self.points), "rule": self.rule}
+
     def doubled(self) -> "Quadrature":
         """The same rule with twice the points."""
         return RULES[self.rule](2 * len(self.points))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.hooks import SiteFunction, constant, hooked, logits_with
@@ -21,8 +21,8 @@ TOKENS: Final = "hook_embed"
 """Where token nodes act: what the token embeddings put into the residual stream at block 0."""
 
 
-Observer = Callable[[str, Bool[Tensor, "run pos d_sae"]], None]
-"""Is told the open gates of a site."""
+Observer = Callable[[str, Float[Tensor, "run pos d_sae"]], None]
+"""Is told the margins at a site; a gate is open where its margin is positive, and −inf where nothing is spliced."""
 
 
 @runtime_checkable
@@ -59,7 +59,7 @@ def resume(
 
     Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode, `frozen` with
     the recorded run's errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe`
-    is told which gates are open at every later site that has gates (at none in `live` mode).
+    is told the margins at every later site that has gates (at none in `live` mode).
     """
     functions: dict[str, SiteFunction] = {}
     if error_mode != "live":
@@ -237,7 +237,7 @@ def _splicer(
     def function(x: Tensor) -> Tensor:
         encoding = sae.encode(x)
         if observe is not None and encoding.margin is not None:
-            observe(site, (encoding.margin > 0) & here)
+            observe(site, torch.where(here, encoding.margin, -torch.inf))
         written = sae.decode(encoding.features, encoding.frame)
         if error_mode == "frozen":
             assert record.error is not None

@@ -198,7 +198,7 @@ class SplicedModel:
                 output = torch.where(spliced[..., None], written.to(x.dtype), x)
         frame = parts.frame
         return SiteRecord(
-            arrival=x.detach(),
+            arrival=x if with_gradients else x.detach(),
             output=_differentiable(output) if with_gradients else output,
             features=SparseFeatures.of(parts.features.detach()),
             error=None if error_mode == "zero" else error.detach(),

@@ -6,18 +6,34 @@ from graphs.figures import circuit_figure, write_figure_page
 from graphs.jump_ledger import JumpLedger
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.save import load_circuit, save_circuit
+from graphs.verdict import (
+    Agreement,
+    CrossedGate,
+    MissedBound,
+    NodeVerdict,
+    PathTrace,
+    ResidualCurve,
+    Verdict,
+)
 
 __all__ = [
+    "Agreement",
     "CircuitGraph",
+    "CrossedGate",
     "Edge",
     "ErrorNode",
     "FeatureNode",
     "JumpLedger",
     "Measurement",
     "MetricNode",
+    "MissedBound",
     "Node",
+    "NodeVerdict",
+    "PathTrace",
     "Position",
+    "ResidualCurve",
     "TokenNode",
+    "Verdict",
     "WeightedNode",
     "circuit_figure",
     "load_circuit",
