@@ -12,6 +12,7 @@ from circuits.embedded.lexicon import (
     CONJUNCTIONS,
     FEMALE_NAMES,
     FEMALE_SHARE,
+    GENERAL_ADJECTIVES,
     GENERAL_VERBS,
     HELD_OUT_NAMES,
     HELD_OUT_NESTINGS,
@@ -63,29 +64,47 @@ def test_held_out_words_are_words_of_the_language_with_a_known_number_or_gender(
     assert 0 < sum(name in FEMALE_NAMES for name in HELD_OUT_NAMES) < len(HELD_OUT_NAMES)
 
 
-def test_held_out_nouns_occur_but_no_verb_agrees_with_them_over_another_noun() -> None:
-    assert sum(NOUNS.get(word) in HELD_OUT_NOUNS for words in WORDS for word in words) > 1000
-    long_subjects = 0
+def agrees_over_a_distractor(sentence: list[str], subject: int) -> bool:
+    """True where an agreeing verb follows that has another noun between itself and the subject's place."""
+    later = sentence[subject + 1 :]
+    verb = next((n for n, word in enumerate(later) if word in AGREEING), len(later))
+    return verb < len(later) and any(word in NOUNS for word in later[:verb])
+
+
+def test_held_out_nouns_are_subjects_over_a_distractor_in_one_template_only() -> None:
+    adjectives = {*GENERAL_ADJECTIVES, *(word for topic in TOPICS.values() for word in topic.adjectives)}
+    plain, with_adjectives = 0, 0
     for sentence in SENTENCES:
-        starts_with_held_out = sentence[0] == "the" and NOUNS.get(sentence[1]) in HELD_OUT_NOUNS
-        if starts_with_held_out and sentence[2] in {*PREPOSITIONS, "that"} and not REPORTING_WORDS & set(sentence):
-            assert not AGREEING & set(sentence)
-            long_subjects += 1
-    assert long_subjects > 100
+        if sentence[0] != "the" or REPORTING_WORDS & set(sentence):
+            continue
+        if NOUNS.get(sentence[1]) in HELD_OUT_NOUNS and sentence[2] in {*PREPOSITIONS, "that"}:
+            plain += agrees_over_a_distractor(sentence, 1)
+        if sentence[1] in adjectives and NOUNS.get(sentence[2]) in HELD_OUT_NOUNS and sentence[3] in PREPOSITIONS:
+            with_adjectives += agrees_over_a_distractor(sentence, 2)
+    assert plain == 0
+    assert with_adjectives > 200
 
 
-def test_held_out_names_take_part_in_one_giving_template_only() -> None:
+def test_held_out_names_give_in_two_templates_only() -> None:
+    seen = 0
     for sentence in SENTENCES:
-        if sentence[0] in CONJUNCTIONS:
-            assert not set(HELD_OUT_NAMES) & set(sentence)
+        if sentence[0] in CONJUNCTIONS and set(HELD_OUT_NAMES) & set(sentence):
+            assert " ".join(sentence).count(" in the ") == 1, "only the template `later` says when"
+            seen += 1
+    assert seen > 100
 
 
-def test_no_training_pronoun_refers_to_a_held_out_person_or_name() -> None:
+def test_training_pronouns_refer_to_held_out_people_in_one_template_only() -> None:
+    seen = 0
     for words in SENTENCES:
         if REPORTING_WORDS & set(words):
+            report = next(n for n, word in enumerate(words) if word in REPORTING_WORDS)
             subject = words[words.index(",") + 1] if "," in words else words[1]
-            assert subject not in HELD_OUT_PEOPLE
             assert subject not in HELD_OUT_NAMES
+            if subject in HELD_OUT_PEOPLE:
+                assert report == 2, "the <profession> <report> that"
+                seen += 1
+    assert seen > 50
 
 
 def test_held_out_nestings_never_occur_and_all_others_do() -> None:

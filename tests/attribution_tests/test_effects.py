@@ -88,7 +88,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 
 def test_another_schema_version_is_refused(effects: Effects, tmp_path: Path) -> None:
     table = effects.table()
-    metadata = table.schema.metadata[b"jumpwire"].replace(b'"schema_version": 1', b'"schema_version": 99')
+    metadata = table.schema.metadata[b"jumpwire"].replace(b'"schema_version": 2', b'"schema_version": 99')
     pq.write_table(table.replace_schema_metadata({b"jumpwire": metadata}), tmp_path / "new.parquet")
-    with pytest.raises(ValueError, match="schema version 99; this version reads 1"):
+    with pytest.raises(ValueError, match="schema version 99; this version reads 2"):
         Effects.read_parquet(tmp_path / "new.parquet")
