@@ -205,7 +205,9 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict in one sentence that a person understands in ten seconds."""
-        of = f"{self.verified} of {self.nodes} nodes checked" if self.verified < self.nodes else f"{self.nodes} nodes"
+        of = f"{self.nodes} nodes"
+        if self.verified < self.nodes:
+            of = f"{self.verified} checked nodes (there are {self.nodes})"
         if not self.flagged:
             parts = [f"{self.estimate_name} agrees with patching on all {of}"]
         else:

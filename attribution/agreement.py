@@ -1,0 +1,73 @@
+"""Agreement of an estimate with exact effects over verified nodes: correlations, top-k overlap, sign flips."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from graphs import Agreement
+
+
+def agreement(
+    scope: str,
+    estimate: np.ndarray,
+    exact: np.ndarray,
+    flagged: int,
+    *,
+    threshold: float,
+    top: int,
+    jump_share: float | None,
+) -> Agreement:
+    """See `Agreement`; the arrays hold one entry per verified node."""
+    count = len(exact)
+    top = min(top, count)
+    large = np.abs(exact) >= threshold
+    overlap = None
+    if top:
+        by_exact, by_estimate = (set(np.argsort(-np.abs(v), kind="stable")[:top].tolist()) for v in (exact, estimate))
+        overlap = len(by_exact & by_estimate) / top
+    return Agreement(
+        scope=scope,
+        nodes=count,
+        pearson=_correlation(estimate, exact),
+        spearman=_correlation(*(pd.Series(v).rank().to_numpy() for v in (estimate, exact))),
+        top=top,
+        top_overlap=overlap,
+        large=int(large.sum()),
+        sign_flips=int((large & (estimate * exact < 0)).sum()),
+        flagged=flagged,
+        jump_share=jump_share,
+    )
+
+
+def agreements(
+    scopes: Mapping[str, np.ndarray],
+    estimate: np.ndarray,
+    exact: np.ndarray,
+    is_flagged: np.ndarray,
+    jump_shares: Mapping[str, float | None],
+    *,
+    threshold: float,
+    top: int,
+) -> tuple[Agreement, ...]:
+    """One agreement per scope; a scope is a mask over the verified nodes. Scopes without nodes are left out."""
+    return tuple(
+        agreement(
+            scope,
+            estimate[mask],
+            exact[mask],
+            int(is_flagged[mask].sum()),
+            threshold=threshold,
+            top=top,
+            jump_share=jump_shares.get(scope),
+        )
+        for scope, mask in scopes.items()
+        if mask.any()
+    )
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Pearson's; None where undefined."""
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])

@@ -1,0 +1,332 @@
+"""The checker: an estimate of effects against exact patching, node by node.
+
+    error(u) = estimate(u) − exact(u)
+
+Exact effects of all nodes, or for a budget of the strongest by |estimate|, those at risk of flipping a gate downstream
+(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of chord
+IG, and the own paths of the flagged nodes that are explained. In `live` mode no gate is met; `frozen` and `zero` mode
+meet them: the verdict names its mode. A path method in `path` mode is compared with exact patching in `frozen` mode.
+Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attribution.agreement import agreement, agreements
+from attribution.audit import most_large
+from attribution.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
+from attribution.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.effects import Effects
+from attribution.exact_patching import exact_patching
+from attribution.measurement import Progress, silent
+from attribution.metric import Metric
+from attribution.own_path import OwnPath, own_paths
+from attribution.patch_values import PatchValue, counterfactual
+from attribution.prompt_pairs import PromptPairs
+from attribution.recording import ErrorMode
+from attribution.splice import TOKENS, SplicedModel
+from attribution.verification import Chosen, choose
+from graphs import ErrorNode, FeatureNode, MissedBound, NodeVerdict, TokenNode, Verdict
+from graphs.verdict import CHOSEN_BY, flag_of
+
+CONFIDENCE = 0.95
+_NAMES = {
+    "attribution_patching": "AtP",
+    "attribution_patching_star": "AtP*",
+    "integrated_gradients": "IG",
+    "input_path_integrated_gradients": "input-path IG",
+    "chord_integrated_gradients": "chord IG",
+    "activation_difference": "activation difference",
+}
+
+
+def check(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    estimate: Effects,
+    *,
+    patch_value: PatchValue = counterfactual,
+    budget: int | None = None,
+    threshold: float | None = None,
+    exact: Effects | None = None,
+    seed: int = 0,
+    top: int = 20,
+    explained: int = 20,
+    progress: Progress = silent,
+) -> Verdict:
+    """Compare an estimate with exact patching and say where it is wrong and why.
+
+    Args:
+        spliced, pairs, metric, patch_value: what the estimate was measured on.
+        estimate: effects by any method but exact patching.
+        budget: how many nodes to verify exactly; None for all.
+        threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
+        exact: exact effects of all nodes, where they are known already.
+        seed: of the random audit.
+        top: how many of the strongest nodes to compare as a set.
+        explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
+            site-path IG; the other methods' errors are split without a walk).
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: the estimate is not of these pairs and sites, or is exact itself; budget or threshold <= 0.
+    """
+    _refuse(spliced, pairs, metric, estimate, patch_value, budget, threshold)
+    mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
+    if exact is not None:
+        _refuse_truth(estimate, exact, mode)
+    size = threshold if threshold is not None else 0.01 * float(np.median(np.abs(estimate.total_effect)))
+    if not size > 0:
+        raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
+    work = _Work(spliced, pairs, metric, mode, patch_value)
+    chords = work.chords(_within(progress, 0.0, 0.1))
+    chosen = choose(
+        spliced,
+        pairs,
+        metric,
+        estimate,
+        error_mode=mode,
+        patch_value=patch_value,
+        budget=budget,
+        seed=seed,
+        progress=_within(progress, 0.1, 0.2),
+    )
+    truth = exact or work.exact(None if budget is None else chosen.keys, _within(progress, 0.2, 0.7))
+    verified = _Verified.of(estimate, truth, chosen)
+    flagged = work.explained(verified, _flagged(verified, size), chords, explained, _within(progress, 0.7, 1.0))
+    return _verdict(work, estimate, verified, flagged, chords, chosen, size, seed, top)
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """The verified part of an estimate, the exact effect of each node, and why it was chosen."""
+
+    estimate: Effects
+    exact: np.ndarray
+    chosen_by: np.ndarray
+
+    @classmethod
+    def of(cls, estimate: Effects, truth: Effects, chosen: Chosen) -> "_Verified":
+        part = estimate.subset(np.isin(estimate.keys(), chosen.keys))
+        exact_of = dict(zip(truth.keys().tolist(), truth.effect.tolist(), strict=True))
+        reason_of = dict(zip(chosen.keys.tolist(), chosen.reason.tolist(), strict=True))
+        keys = part.keys().tolist()
+        reasons = np.array([reason_of[key] for key in keys], dtype=np.int8)
+        still = CHOSEN_BY.index("unchanged")
+        exact = [0.0 if reason == still else exact_of[key] for key, reason in zip(keys, reasons, strict=True)]
+        return cls(part, np.array(exact), reasons)
+
+    def node(self, number: int) -> FeatureNode | ErrorNode | TokenNode:
+        e = self.estimate
+        site, position, index = e.sites[e.site[number]], int(e.position[number]), int(e.index[number])
+        if e.kind[number] == 2:
+            return TokenNode(position)
+        return FeatureNode(site, position, index) if index >= 0 else ErrorNode(site, position)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the checker measures beside the estimate."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    mode: ErrorMode
+    patch_value: PatchValue
+
+    def chords(self, progress: Progress) -> ChordAttribution | None:
+        """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""
+        if self.mode == "live" or self.patch_value is not counterfactual:
+            return None
+        mode: ErrorMode = "path" if self.mode == "frozen" else self.mode
+        return chord_attribution(self.spliced, self.pairs, self.metric, error_mode=mode, split=True, progress=progress)
+
+    def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
+        return exact_patching(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=self.mode,
+            patch_value=self.patch_value,
+            only=only,
+            progress=progress,
+        )
+
+    def explained(
+        self,
+        verified: _Verified,
+        flagged: dict[int, NodeVerdict],
+        chords: ChordAttribution | None,
+        most: int,
+        progress: Progress,
+    ) -> dict[int, NodeVerdict]:
+        """The flagged nodes, by their number among the verified, with parts of the error and gates where known."""
+        method = verified.estimate.method
+        keys = verified.estimate.keys()
+        strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
+        paths: dict[int, OwnPath] = {}
+        walked = set(flagged)
+        if method in OWN_PATH_METHODS and self.mode != "live":
+            walked = set(strongest[:most])
+            paths = self._paths(verified.estimate, sorted(walked), progress)
+        chord_of = None
+        if chords is not None:
+            chord_of = dict(zip(chords.effects.keys().tolist(), chords.effects.effect.tolist(), strict=True))
+        explained = dict(flagged)
+        for n in walked:
+            verdict, path = flagged[n], paths.get(int(keys[n]))
+            chord = None if chord_of is None else chord_of.get(int(keys[n]), 0.0)
+            parts = parts_of_error(method, verdict.estimate, verdict.exact, path, chord)
+            explained[n] = replace(verdict, parts=parts, gates=() if path is None else crossed_gates(path))
+        return explained
+
+    def _paths(self, nodes: Effects, numbers: list[int], progress: Progress) -> dict[int, OwnPath]:
+        if not numbers:
+            return {}
+        return own_paths(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            nodes.subset(np.array(numbers)),
+            error_mode=self.mode,
+            patch_value=self.patch_value,
+            rtol=1e-3,
+            resolution=1e-3,
+            progress=progress,
+        )
+
+
+def _flagged(verified: _Verified, threshold: float) -> dict[int, NodeVerdict]:
+    found: dict[int, NodeVerdict] = {}
+    for n, (estimate, exact) in enumerate(zip(verified.estimate.effect.tolist(), verified.exact.tolist(), strict=True)):
+        flag = flag_of(estimate, exact, threshold)
+        if flag is not None:
+            found[n] = NodeVerdict(verified.node(n), int(verified.estimate.example[n]), estimate, exact, flag)
+    return found
+
+
+def _verdict(
+    work: _Work,
+    estimate: Effects,
+    verified: _Verified,
+    flagged: dict[int, NodeVerdict],
+    chords: ChordAttribution | None,
+    chosen: Chosen,
+    threshold: float,
+    seed: int,
+    top: int,
+) -> Verdict:
+    part, exact = verified.estimate, verified.exact
+    is_flagged = np.isin(np.arange(len(part)), list(flagged))
+    encoders = {site: sae.kind for site, sae in work.spliced.saes.items()}
+    by_site = {site: part.at(site) for site in part.sites}
+    by_encoder = {
+        kind: np.isin(part.site, [part.sites.index(s) for s, k in encoders.items() if k == kind])
+        for kind in sorted(set(encoders.values()))
+    }
+    shares = _jump_shares(chords, encoders)
+    values = part.effect, exact, is_flagged
+    return Verdict(
+        estimate_name=_name(estimate),
+        method=estimate.method,
+        settings=estimate.settings,
+        error_mode=estimate.error_mode,
+        exact_error_mode=work.mode,
+        metric=estimate.metric,
+        unit=estimate.metric_unit,
+        patch_value=estimate.patch_value,
+        examples=len(estimate.total_effect),
+        threshold=threshold,
+        seed=seed,
+        sites=part.sites,
+        encoders=encoders,
+        nodes=len(estimate),
+        **{name: getattr(part, name) for name in ("example", "site", "position", "kind", "index")},
+        estimate=part.effect,
+        exact=exact,
+        chosen_by=verified.chosen_by,
+        flagged=tuple(sorted(flagged.values(), key=lambda v: -abs(v.error))),
+        overall=agreement(
+            "all", part.effect, exact, len(flagged), threshold=threshold, top=top, jump_share=shares.get("all")
+        ),
+        by_site=agreements(by_site, *values, shares, threshold=threshold, top=top),
+        by_encoder=agreements(by_encoder, *values, shares, threshold=threshold, top=top),
+        bound=_bound(verified, chosen, threshold),
+        total_effect=tuple(map(float, estimate.total_effect)),
+        flips=None if chords is None else len(chords.ledger),
+    )
+
+
+def _jump_shares(chords: ChordAttribution | None, encoders: dict[str, str]) -> dict[str, float | None]:
+    """Σ|jump| / (Σ|jump| + Σ|smooth|) of chord IG over all nodes, over those of a site, of an encoder kind."""
+    if chords is None or chords.smooth is None or chords.jump is None:
+        return {}
+    sites = chords.effects.sites
+    jump, smooth = (
+        np.bincount(chords.effects.site, weights=np.abs(v), minlength=len(sites)) for v in (chords.jump, chords.smooth)
+    )
+    scopes = {site: [n] for n, site in enumerate(sites)} | {"all": list(range(len(sites)))}
+    for kind in set(encoders.values()):
+        scopes[kind] = [sites.index(site) for site, k in encoders.items() if k == kind]
+    both = {scope: (jump[n].sum(), (jump[n] + smooth[n]).sum()) for scope, n in scopes.items()}
+    return {scope: float(of / total) if total > 0 else None for scope, (of, total) in both.items()}
+
+
+def _bound(verified: _Verified, chosen: Chosen, threshold: float) -> MissedBound | None:
+    audited = verified.chosen_by == CHOSEN_BY.index("audit")
+    count = int(audited.sum())
+    if chosen.population == count:
+        return None
+    found = int((np.abs(verified.exact[audited]) >= threshold).sum())
+    most = most_large(chosen.population, count, found, CONFIDENCE)
+    return MissedBound(CONFIDENCE, count, found, chosen.population - count, most - found)
+
+
+def _name(estimate: Effects) -> str:
+    name = _NAMES.get(estimate.method, estimate.method)
+    points = estimate.settings.get("points")
+    return name if points is None else f"{name} ({points} points)"
+
+
+def _refuse(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    estimate: Effects,
+    patch_value: PatchValue,
+    budget: int | None,
+    threshold: float | None,
+) -> None:
+    if estimate.method == "exact_patching":
+        raise ValueError("These effects are exact already. Check an estimate: AtP, IG, chord IG, ...")
+    if estimate.sites != (TOKENS, *spliced.sites):
+        raise ValueError(f"The estimate is of other sites: {', '.join(estimate.sites[1:])}.")
+    if len(estimate.total_effect) != len(pairs):
+        raise ValueError(f"The estimate is of {len(estimate.total_effect)} pairs; {len(pairs)} were given.")
+    if (estimate.metric, estimate.patch_value) != (metric.name, patch_value.name):
+        raise ValueError(
+            f"The estimate is of {estimate.metric} with patch value {estimate.patch_value}; "
+            f"given were {metric.name} and {patch_value.name}."
+        )
+    if estimate.unit != estimate.metric_unit:
+        raise ValueError(f"{estimate.method} is in {estimate.unit}, not in units of the metric: nothing to compare.")
+    if budget is not None and budget < 1:
+        raise ValueError(f"A budget is at least 1 node; got {budget}.")
+    if threshold is not None and not threshold > 0:
+        raise ValueError(f"The threshold must be positive, in units of the metric; got {threshold}.")
+
+
+def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
+    if (exact.method, exact.error_mode) != ("exact_patching", mode):
+        raise ValueError(
+            f"The estimate in error mode {estimate.error_mode} is checked against exact_patching in mode {mode}; "
+            f"given were effects of {exact.method} in mode {exact.error_mode}."
+        )
+    if exact.sites != estimate.sites or not np.allclose(exact.total_effect, estimate.total_effect, rtol=1e-3):
+        raise ValueError("The exact effects are of other sites or pairs than the estimate.")
+
+
+def _within(progress: Progress, start: float, end: float) -> Progress:
+    return lambda share: progress(start + (end - start) * share)

@@ -1,0 +1,95 @@
+"""Which nodes to verify exactly: all, or for a budget the strongest, those at risk and a random audit of the rest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attribution.effects import Effects
+from attribution.gates_at_risk import risks
+from attribution.measurement import Progress, numpy_of, prepare, silent
+from attribution.metric import Metric
+from attribution.patch_values import PatchValue
+from attribution.patches import all_patches
+from attribution.prompt_pairs import PromptPairs
+from attribution.recording import ErrorMode
+from attribution.splice import SplicedModel
+from graphs.verdict import CHOSEN_BY
+
+_GATES_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Keys of nodes to verify and, for each, its reason as a place in `CHOSEN_BY`.
+
+    `population` is the number of nodes the audit was drawn from; 0 where all nodes are verified.
+    """
+
+    keys: np.ndarray
+    reason: np.ndarray
+    population: int
+
+
+def choose(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    estimate: Effects,
+    *,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    budget: int | None,
+    seed: int,
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> Chosen:
+    """Half of the budget goes to the strongest, a quarter to those at risk, the rest to the audit.
+
+    Where no gate is met, or fewer nodes are at risk, the audit takes what is left. Nodes whose two values are equal
+    have exact effect 0 and cost nothing.
+    """
+    unchanged = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
+    keys = estimate.keys()
+    changed, still = keys[~unchanged], keys[unchanged]
+    if budget is None or budget >= len(changed):
+        reason = np.full(len(keys), CHOSEN_BY.index("all"))
+        reason[len(changed) :] = CHOSEN_BY.index("unchanged")
+        return Chosen(np.concatenate([changed, still]), reason, 0)
+    strongest = changed[np.argsort(-np.abs(estimate.effect[~unchanged]), kind="stable")[: budget // 2]]
+    rest = np.setdiff1d(changed, strongest)
+    at_risk = np.empty(0, keys.dtype)
+    if error_mode != "live":
+        risk_of = _risks(spliced, pairs, metric, error_mode, patch_value, batch_size, progress)
+        risk = np.array([risk_of.get(int(key), 0.0) for key in rest])
+        order = np.argsort(-risk, kind="stable")[: budget // 4]
+        at_risk = rest[order[risk[order] > 0]]
+        rest = np.setdiff1d(rest, at_risk)
+    audit = np.random.default_rng(seed).choice(rest, budget - len(strongest) - len(at_risk), replace=False)
+    parts = {"strongest": strongest, "at_risk": at_risk, "audit": audit, "unchanged": still}
+    return Chosen(
+        np.concatenate(list(parts.values())),
+        np.concatenate([np.full(len(part), CHOSEN_BY.index(name)) for name, part in parts.items()]),
+        len(rest),
+    )
+
+
+def _risks(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    batch_size: int,
+    progress: Progress,
+) -> dict[int, float]:
+    found: dict[int, float] = {}
+    done = 0
+    with spliced.model.frozen():
+        for batch in pairs.batches(batch_size, spliced.model.device):
+            situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
+            patches = all_patches(situation)
+            for patch, risk in zip(patches, risks(situation, patches, _GATES_LOOKED_AT), strict=True):
+                found |= dict(zip(patch.keys(situation).tolist(), numpy_of(risk).tolist(), strict=True))
+            done += len(batch.example)
+            progress(done / len(pairs))
+    return found
