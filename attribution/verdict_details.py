@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from attribution.causes import crossed_gates
 from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import KINDS, Effects
 from attribution.integrated_gradients import input_path_integrated_gradients
 from attribution.measurement import Progress, silent
 from attribution.metric import Metric
-from attribution.own_path import GateFlip, path_values
+from attribution.own_path import GateFlip, own_paths, path_values
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import gauss_legendre
@@ -86,8 +87,15 @@ def _trace(
         here &= estimate.site == estimate.sites.index(node.site)
     if isinstance(node, FeatureNode):
         here &= estimate.index == node.index
-    gates = tuple(GateFlip(g.site, g.position, g.index, g.opened) for g in flagged.gates[:_GATES_SHOWN])
-    values = path_values(spliced, pairs, metric, estimate.subset(here), gates, error_mode=mode, patch_value=patch_value)
+    one = estimate.subset(here)
+    crossed = flagged.gates
+    if not crossed and mode != "live":
+        paths = own_paths(
+            spliced, pairs, metric, one, error_mode=mode, patch_value=patch_value, rtol=1e-3, resolution=1e-3
+        )
+        crossed = crossed_gates(paths[int(one.keys()[0])])
+    gates = tuple(GateFlip(g.site, g.position, g.index, g.opened) for g in crossed[:_GATES_SHOWN])
+    values = path_values(spliced, pairs, metric, one, gates, error_mode=mode, patch_value=patch_value)
     return PathTrace(
         node=node,
         example=flagged.example,

@@ -50,7 +50,7 @@ def discover(
         pairs: prompt pairs; effects are averaged over them, positions aligned by role.
         metric: what effects are measured on.
         method: a name of `METHODS`.
-        error_mode: `live` where none is given, `path` for `ig-input`.
+        error_mode: `live` where none is given, `path` for `ig-input` and `chord-ig`.
         patch_value: what nodes are set to.
         points: points of the path, for the methods that integrate.
         nodes: how many nodes the circuit keeps.
@@ -66,7 +66,7 @@ def discover(
         options["error_mode"] = error_mode
     if points is not None:
         if method not in TAKES_POINTS:
-            raise ValueError(f"Method {method!r} has no path; points and rule belong to {' and '.join(TAKES_POINTS)}.")
+            raise ValueError(f"Method {method!r} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")
         options["points"] = points
     effects = METHODS[method](spliced, pairs, metric, **options)
     return Found(effects, build_circuit(effects, pairs, spliced.model, nodes=nodes, inputs=inputs))

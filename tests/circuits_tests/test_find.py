@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from attribution.methods import METHODS
 from attribution.metric import METRICS
 from attribution.quadrature import RULES
-from circuits.cli import PATCHES, app
+from circuits.cli import app
+from circuits.find_command import PATCHES
 from circuits.tasks.templates import SPLITS, TASKS
 from graphs import load_circuit
 

@@ -1,0 +1,96 @@
+"""What every command starts from: a model with SAEs spliced in, and prompt pairs; checked before anything is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attribution.language_model import LanguageModel
+    from attribution.prompt_pairs import PromptPairs
+    from attribution.saes import SAE
+    from attribution.splice import SplicedModel
+
+DEFAULT_TASK = "agreement"
+DEFAULT_EXAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user chose; None where the default stands. Kept in run.json, so that a run can be made again."""
+
+    task: str | None = None
+    pairs: str | None = None
+    split: str | None = None
+    examples: int | None = None
+    model: str | None = None
+    saes: str | None = None
+    splice_bos: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.pairs is not None:
+            raise ValueError("Give --task or --pairs, not both.")
+        if self.pairs is not None and not Path(self.pairs).is_file():
+            raise FileNotFoundError(f"--pairs {self.pairs}: no such file.")
+        if self.model is not None and self.saes is None:
+            raise ValueError("--model needs --saes: SAEs trained on that model.")
+        if self.pairs is not None and self.split is not None:
+            raise ValueError("--split belongs to --task; a file of pairs has no splits.")
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> "Inputs":
+        """From the arguments in run.json."""
+        chosen: dict[str, Any] = {f.name: arguments[f.name] for f in fields(cls)}
+        return cls(**chosen)
+
+    def arguments(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @property
+    def name(self) -> str:
+        """The task's name, or that of the file of pairs."""
+        return Path(self.pairs).stem if self.pairs is not None else self.task or DEFAULT_TASK
+
+    def load(self) -> "Loaded":
+        """Load the model and its SAEs, and make the prompts."""
+        from attribution.splice import SplicedModel
+
+        model, saes = _model_and_saes(self.model, self.saes)
+        prompts = self._prompts(model)
+        spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
+        hashes = {"model": model.digest(), "saes": {site: sae.digest() for site, sae in spliced.saes.items()}}
+        return Loaded(spliced, prompts, hashes)
+
+    def _prompts(self, model: "LanguageModel") -> "PromptPairs":
+        from attribution.prompt_pairs import PromptPairs
+        from circuits.tasks.prompts import prompt_pairs
+
+        if self.pairs is not None:
+            return PromptPairs.from_json(self.pairs, model).head(self.examples)
+        return prompt_pairs(self.name, self.split or "train", self.examples or DEFAULT_EXAMPLES, self.seed, model)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A spliced model, its prompts, and hashes of the model's and every SAE's weights."""
+
+    spliced: "SplicedModel"
+    prompts: "PromptPairs"
+    hashes: Mapping[str, Any]
+
+
+def _model_and_saes(model: str | None, saes: str | None) -> "tuple[LanguageModel, dict[str, SAE]]":
+    from attribution.language_model import LanguageModel
+    from attribution.saes import load_saes
+    from circuits.embedded.load import DEFAULT_SAES, embedded_model, embedded_saes, sae_sets
+
+    if model is None and (saes is None or saes in sae_sets()):
+        found = embedded_saes(saes or DEFAULT_SAES)
+    elif saes is not None and Path(saes).is_dir():
+        found = load_saes(Path(saes))
+    else:
+        sets = f" Embedded sets: {', '.join(sae_sets())}." if model is None else ""
+        raise FileNotFoundError(f"--saes {saes}: no such folder.{sets}")
+    return (embedded_model() if model is None else LanguageModel.load(model)), found
