@@ -9,7 +9,8 @@ from attribution.attribution_patching_star import attribution_patching_star
 from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.integrated_gradients import integrated_gradients
 
 METHODS: Final[dict[str, Callable[..., Effects]]] = {
     "exact": exact_patching,

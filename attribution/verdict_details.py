@@ -7,7 +7,7 @@ import numpy as np
 from attribution.causes import crossed_gates
 from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import KINDS, Effects
-from attribution.integrated_gradients import input_path_integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.measurement import Progress, silent
 from attribution.metric import Metric
 from attribution.own_path import GateFlip, own_paths, path_values

@@ -28,6 +28,7 @@ class JumpLedger:
         contribution: J = M(f) · v̄ · Δg, in units of the metric: what the metric changes by through the flip.
         undivided: the part of it that the slope cap does not share out upstream.
         total_effect: m(patch) − m(clean) per example.
+        crossings: α of each gate's crossings on the real path, increasing; None where they were not looked for.
     """
 
     sites: tuple[str, ...]
@@ -39,6 +40,7 @@ class JumpLedger:
     contribution: np.ndarray
     undivided: np.ndarray
     total_effect: np.ndarray
+    crossings: tuple[tuple[float, ...], ...] | None = None
 
     @classmethod
     def of(cls, parts: Sequence[Mapping[str, np.ndarray]], sites: tuple[str, ...], total: np.ndarray) -> "JumpLedger":
@@ -61,4 +63,5 @@ class JumpLedger:
         """The entries with the largest |contribution|, strongest first."""
         order = np.argsort(-np.abs(self.contribution), kind="stable")[:count]
         columns = {name: getattr(self, name)[order] for name in _COLUMNS}
-        return JumpLedger(sites=self.sites, total_effect=self.total_effect, **columns)
+        crossings = None if self.crossings is None else tuple(self.crossings[n] for n in order)
+        return JumpLedger(sites=self.sites, total_effect=self.total_effect, crossings=crossings, **columns)

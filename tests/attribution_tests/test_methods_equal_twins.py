@@ -13,7 +13,8 @@ from torch import Tensor
 from attribution.attribution_patching import attribution_patching
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.integrated_gradients import integrated_gradients
 from attribution.language_model import LanguageModel
 from attribution.metric import kl_divergence, log_probability, logit_difference
 from attribution.prompt_pairs import PromptPair, PromptPairs

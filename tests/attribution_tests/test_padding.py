@@ -14,7 +14,8 @@ from attribution.attribution_patching import attribution_patching
 from attribution.attribution_patching_star import attribution_patching_star
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.integrated_gradients import integrated_gradients
 from attribution.metric import logit_difference
 from attribution.prompt_pairs import PairBatch, PromptPairs
 

@@ -8,7 +8,8 @@ from tiny_models import BOS, PAIRS, World
 
 from attribution.attribution_patching import attribution_patching
 from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import input_path_integrated_gradients, integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.integrated_gradients import integrated_gradients
 from attribution.metric import logit_difference
 from attribution.patch_values import mean_over, zero
 from attribution.prompt_pairs import PromptPairs
