@@ -126,7 +126,8 @@ def chord_attribution(
         progress: told the share of work done.
 
     Raises:
-        ValueError: another patch value, rtol <= 0 or slope_cap < 1.
+        ValueError: another patch value, rtol <= 0 or slope_cap < 1; a position that is spliced in one of the two
+            prompts only (one opens with a BOS that is not spliced).
     """
     if patch_value is not counterfactual:
         raise ValueError(
@@ -199,6 +200,7 @@ def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Sc
 def _ends(situation: Situation) -> Ends:
     clean, changes, batch = situation.clean, situation.changes, situation.batch
     assert changes.patch is not None
+    _check_spliced_alike(situation)
     return Ends(
         spliced=situation.spliced,
         clean=clean,
@@ -210,6 +212,19 @@ def _ends(situation: Situation) -> Ends:
         metric=lambda logits, rows: situation.metric(logits, batch.rows(rows)),
         total=situation.total_effect,
     )
+
+
+def _check_spliced_alike(situation: Situation) -> None:
+    """Where an SAE is in the computation of one end only, no line leads from the one to the other."""
+    clean, patch = situation.clean, situation.changes.patch
+    assert patch is not None
+    alike = (clean.spliced == patch.spliced).all(1)
+    if situation.error_mode != "live" and not alike.all():
+        raise ValueError(
+            f"Pair {int(situation.batch.example[~alike][0])}: one prompt opens with BOS and the other does not, and "
+            "BOS is not spliced: chord IG needs the same spliced positions in both. Give both a BOS, or splice it "
+            "too (splice_bos=True)."
+        )
 
 
 @dataclass(frozen=True)
