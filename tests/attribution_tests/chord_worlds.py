@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny_models import WIDTH, NoBOS, PlainModel, World
+from tiny_models import PLAIN_SITES, WIDTH, NoBOS, PlainModel, World
 from torch import Tensor
 
 from attribution.chord_integrated_gradients import ChordAttribution
@@ -26,6 +26,8 @@ PAIRS = PromptPairs(
 )
 
 KINDS: tuple[type[SAE], ...] = (ReLU, JumpReLU, BatchTopK, Gated, ProLU, TopK)
+MIXED: dict[str, type[SAE]] = dict(zip(PLAIN_SITES, KINDS, strict=True))
+"""Every kind at once, at every site of the plain model."""
 
 
 def vector(*entries: float) -> Tensor:
