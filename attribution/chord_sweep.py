@@ -6,6 +6,7 @@
 
 In `live` mode the splice is transparent: M(x_s) = M(y_s), and no gate is met. Where a site's SAE normalises its input,
 y = scale · r + mean + ε: the change of scale and mean flows past the site's nodes, shared out by means of both runs.
+What the quadrature of x -> (normalised x, scale, mean) leaves counts to the residual of the stretch that ends there.
 """
 
 from collections.abc import Callable, Mapping
@@ -98,9 +99,9 @@ def sweep(
         runs = SectionRuns(ends, section, rules)
         for stretch in section.stretches():
             if stretch.target == METRIC:
-                seed = None
+                seed, lost = None, 0.0
             else:
-                flow, seed = _through_site(
+                flow, seed, lost = _through_site(
                     ends, stretch.target, output[stretch.target], error_mode, rules[-1], slope_cap, through_gates
                 )
                 flows[stretch.target] = flow
@@ -108,7 +109,7 @@ def sweep(
             for leaf, multiplier in pulled.multipliers.items():
                 both = multiplier.expand(len(through_gates), *multiplier.shape[1:])
                 output[leaf] = output[leaf] + both if leaf in output else both
-            residual[stretch.target], points[stretch.target] = pulled.residual, pulled.points
+            residual[stretch.target], points[stretch.target] = pulled.residual + lost, pulled.points
             progress(len(residual) / count)
         if down_to in (section.start, *section.inner):
             break
@@ -131,10 +132,11 @@ def _through_site(
     rule: Quadrature,
     slope_cap: float,
     through_gates: Bool[Tensor, " sweep"],
-) -> tuple[SiteFlow, Float[Tensor, "sweep row pos width"]]:
-    """The site's flow, and the multiplier of what arrives there."""
+) -> tuple[SiteFlow, Float[Tensor, "sweep row pos width"], Float[Tensor, " row"]]:
+    """The site's flow, the multiplier of what arrives there, and what the normalisation's own quadrature loses."""
+    lost = torch.zeros_like(ends.total, dtype=torch.float64)
     if error_mode == "live":
-        return SiteFlow(multiplier, None), multiplier
+        return SiteFlow(multiplier, None), multiplier, lost
     sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
     here = ends.clean.spliced[ends.rows]
     row, pos = torch.nonzero(here & ends.reached, as_tuple=True)
@@ -149,7 +151,8 @@ def _through_site(
     if sae.normalisation == "none":
         of_arrival = of_normalised
     else:
-        of_arrival = _through_normalisation(sae, of_normalised, of_output, x_c, x_p, (f_c, f_p), rule)
+        of_arrival, missing = _through_normalisation(sae, of_normalised, of_output, x_c, x_p, (f_c, f_p), rule)
+        lost = lost.index_add(0, row, missing.double())
     arrived = torch.where(here[..., None], 0, multiplier)
     arrived[:, row, pos] = of_arrival.to(arrived.dtype)
     place, index = torch.nonzero(gates.opened, as_tuple=True)
@@ -161,7 +164,7 @@ def _through_site(
         contribution=(of_features[0] * gates.jump)[place, index],
         undivided=(of_features[0] * gates.undivided)[place, index],
     )
-    return SiteFlow(multiplier, flips), arrived
+    return SiteFlow(multiplier, flips), arrived, lost
 
 
 def _mean_scale(clean: SiteRecord, patch: SiteRecord, row: Tensor, pos: Tensor) -> Float[Tensor, "#place 1"]:
@@ -179,21 +182,29 @@ def _through_normalisation(
     x_p: Float[Tensor, "place width"],
     features: tuple[Tensor, Tensor],
     rule: Quadrature,
-) -> Float[Tensor, "sweep place width"]:
-    """Pull back through x -> (normalised x, scale, mean), averaged along the line from x_c to x_p."""
+) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
+    """Pull back through x -> (normalised x, scale, mean), averaged along the line from x_c to x_p; and its residual."""
     decoded = (features[0] + features[1]) / 2 @ sae.W_dec + sae.b_dec
     of_scale = einsum(of_output, decoded, "sweep place width, place width -> sweep place")[..., None]
     of_mean = of_output.sum(-1, keepdim=True)
+
+    def parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        normalised, frame = normalise(x, sae.normalisation)
+        assert frame is not None
+        return normalised, frame.scale, frame.mean
+
     total = torch.zeros_like(of_normalised)
     for alpha, weight in zip(rule.points, rule.weights, strict=True):
         x = (x_c + alpha * (x_p - x_c)).requires_grad_()
         with torch.enable_grad():
-            normalised, frame = normalise(x, sae.normalisation)
-            assert frame is not None
+            outputs = parts(x)
         for n in range(len(total)):
             seeds = (of_normalised[n], of_scale[n], of_mean[n])
-            outputs = (normalised, frame.scale, frame.mean)
             used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
             (gradient,) = torch.autograd.grad([o for o, _ in used], x, [s for _, s in used], retain_graph=True)
             total[n] += weight * gradient
-    return total
+    inflow = sum(
+        (seed[0] * (patch - clean)).sum(-1)
+        for seed, clean, patch in zip((of_normalised, of_scale, of_mean), parts(x_c), parts(x_p), strict=True)
+    )
+    return total, inflow - (total[0] * (x_p - x_c)).sum(-1)
