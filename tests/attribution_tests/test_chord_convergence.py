@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from attribution.integrated_gradients import input_path_integrated_gradients
 from attribution.metric import logit_difference
 from attribution.patch_values import zero
 from attribution.quadrature import Quadrature, gauss_legendre, midpoint
-from attribution.saes import SAE
+from attribution.saes import SAE, JumpReLU, Normalisation
 from attribution.splice import ErrorMode, SplicedModel
 
 MODES = ["path", "zero", "live"]
@@ -117,6 +118,21 @@ def test_converged_means_that_the_sources_add_up_to_the_tolerance(mode: ErrorMod
         assert (np.abs(found.effects.residual) <= rtol * np.abs(found.effects.total_effect))[found.converged].all()
         assert found.converged.all() == (rtol == 1e-2), "midpoint(48) is the finest, and 1e-6 is beyond it"
         assert found.stretch_points.max() == (48 if rtol == 1e-6 else found.stretch_points.max())
+
+
+@pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
+def test_what_a_normalisation_loses_is_in_the_residual_too(normalisation: Normalisation) -> None:
+    """Between the sites all is linear: the midpoint rule's only error is the SAE's own normalisation."""
+    world = random_world(2, {"blocks.0.hook_resid_post": JumpReLU}, bend=lambda x: 0.7 * x)
+    sae = replace(world.saes["blocks.0.hook_resid_post"], normalisation=normalisation)
+    world = World(world.model, {"blocks.0.hook_resid_post": sae})
+    found = chord(world, "path", midpoint(2))
+    assert found.effects.residual is not None
+    assert np.abs(found.effects.residual).min() > 1e-6
+    np.testing.assert_allclose(found.stretch_residual[:, 0], found.effects.residual, rtol=1e-6)
+    strict = chord(world, "path", midpoint(2), rtol=1e-9)
+    assert strict.converged is not None
+    assert not strict.converged.any()
 
 
 def test_a_tolerance_beyond_the_precision_is_not_said_to_be_met() -> None:

@@ -205,6 +205,10 @@ def test_a_batch_of_unequal_lengths_equals_its_pairs_alone(llama: LanguageModel,
     largest = np.abs(alone.effects.effect).max()
     np.testing.assert_allclose(batched.effects.effect, alone.effects.effect, atol=1e-9 * largest, rtol=0)
     np.testing.assert_allclose(batched.stretch_residual, alone.stretch_residual, atol=1e-9 * largest, rtol=0)
+    for chord in (batched, alone):
+        assert chord.effects.residual is not None
+        left = np.abs(chord.stretch_residual.sum(1) - chord.effects.residual)
+        assert left.max() < 1e-12 * largest, "normalisation included"
     np.testing.assert_allclose(batched.gross_flow, alone.gross_flow, rtol=1e-6)
     assert len(batched.ledger) == len(alone.ledger)
 
