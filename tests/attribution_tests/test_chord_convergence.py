@@ -12,7 +12,7 @@ import torch
 from chord_worlds import KINDS, MIXED, PAIRS, gross, random_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import PLAIN_SITES, World
+from tiny_models import BOS, PLAIN_SITES, World
 
 from attribution.chord_integrated_gradients import (
     ChordAttribution,
@@ -22,6 +22,7 @@ from attribution.chord_integrated_gradients import (
 from attribution.integrated_gradients import input_path_integrated_gradients
 from attribution.metric import logit_difference
 from attribution.patch_values import zero
+from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.quadrature import Quadrature, gauss_legendre, midpoint
 from attribution.saes import SAE, JumpReLU, Normalisation
 from attribution.splice import ErrorMode, SplicedModel
@@ -84,18 +85,39 @@ def test_plain_ig_does_not_converge_where_chord_ig_does() -> None:
 def test_a_tolerance_adds_points_only_to_rows_of_stretches_that_need_them() -> None:
     """The metric's stretch is met first, by a seed that no points change: there the rule can be checked exactly."""
     world = random_world(1, MIXED)
-    rtol, rules = 1e-5, (2, 4, 8, 16, 32, 64)
-    found = chord(world, "path", gauss_legendre(2), rtol=rtol)
-    assert found.converged is not None
-    assert found.converged.all()
-    assert len(np.unique(found.stretch_points)) > 1
-    allowed = rtol * np.abs(found.effects.total_effect) / len(found.stretches)
+    rules = (2, 4, 8, 16, 32, 64)
     plain = {q: chord(world, "path", gauss_legendre(q)) for q in rules}
-    assert found.stretches[-1] == "metric"
-    for row, points in enumerate(found.stretch_points[:, -1]):
-        enough = [abs(plain[q].stretch_residual[row, -1]) <= allowed[row] for q in rules]
-        assert points == rules[enough.index(True)]
-    assert (np.abs(found.stretch_residual) <= allowed[:, None]).all()
+    used: set[int] = set()
+    for rtol in np.geomspace(1e-2, 1e-7, 9):
+        found = chord(world, "path", gauss_legendre(2), rtol=float(rtol))
+        assert found.stretches[-1] == "metric"
+        allowed = rtol * np.abs(found.effects.total_effect) / len(found.stretches)
+        for row, points in enumerate(found.stretch_points[:, -1]):
+            enough = [abs(plain[q].stretch_residual[row, -1]) <= allowed[row] for q in rules]
+            assert points == rules[enough.index(True)]
+        assert found.converged is not None
+        assert found.converged.all()
+        assert (np.abs(found.stretch_residual) <= allowed[:, None]).all()
+        used |= set(found.stretch_points.ravel().tolist())
+    assert len(used) > 3
+
+
+def test_under_a_tolerance_each_pair_of_a_batch_gets_what_it_gets_alone(llama_world: World) -> None:
+    """Rows that need finer rules differ from stretch to stretch: none may take another row's multipliers."""
+    draw = np.random.default_rng(0)
+    prompts = [draw.integers(6, 24, size=(2, 3)).tolist() for _ in range(6)]
+    pairs = PromptPairs(tuple(PromptPair((BOS, *clean), (BOS, *patch), 4, 5) for clean, patch in prompts))
+    for rtol in (1e-2, 1e-4):
+        together, alone = (
+            chord_attribution(
+                llama_world.spliced, pairs, logit_difference, points=gauss_legendre(2), rtol=rtol, batch_size=size
+            )
+            for size in (6, 1)
+        )
+        assert len(np.unique(together.stretch_points)) > 1
+        np.testing.assert_array_equal(together.stretch_points, alone.stretch_points)
+        largest = np.abs(alone.effects.effect).max()
+        np.testing.assert_allclose(together.effects.effect, alone.effects.effect, rtol=0, atol=1e-9 * largest)
 
 
 def test_an_easy_tolerance_changes_nothing() -> None:
