@@ -34,7 +34,7 @@ def chord(world: World, mode: ErrorMode, points: Quadrature, **more: Any) -> Cho
     return chord_attribution(world.spliced, PAIRS, logit_difference, error_mode=mode, points=points, **more)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     sites=st.dictionaries(st.sampled_from(PLAIN_SITES), st.sampled_from(KINDS), min_size=1, max_size=4),

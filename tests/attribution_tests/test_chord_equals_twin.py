@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import chord_twin
@@ -41,10 +42,11 @@ NORMS = {
 }
 
 
-def every_kind(model: LanguageModel, turned: int = 0, norms: dict[str, Any] | None = None) -> World:
+@cache
+def every_kind(model: LanguageModel, turned: int = 0, *, normalised: bool = False) -> World:
     """Each site has another encoder kind; `turned` moves them on by so many sites."""
     sites: dict[str, type[SAE]] = {site: KINDS[(n + turned) % len(KINDS)] for n, site in enumerate(ROUND)}
-    return World(model, saes_on(model, sites, norms))
+    return World(model, saes_on(model, sites, NORMS if normalised else None))
 
 
 def of_pair(pair: PromptPair) -> chord_twin.Metric:
@@ -132,12 +134,12 @@ def test_every_encoder_kind_equals_the_twin(llama: LanguageModel, turned: int, m
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("turned", [0, 3])
 def test_normalised_sites_equal_the_twin(llama: LanguageModel, turned: int, mode: ErrorMode) -> None:
-    assert_twin(every_kind(llama, turned, NORMS), mode=mode)
+    assert_twin(every_kind(llama, turned, normalised=True), mode=mode)
 
 
 @pytest.mark.parametrize("slope_cap", [1.0, 1.5, math.inf])
 def test_every_slope_cap_equals_the_twin(llama: LanguageModel, slope_cap: float) -> None:
-    assert_twin(every_kind(llama, 1, NORMS), slope_cap=slope_cap)
+    assert_twin(every_kind(llama, 1, normalised=True), slope_cap=slope_cap)
 
 
 @pytest.mark.parametrize("kind", BRIDGES)
@@ -159,7 +161,7 @@ def test_sites_at_the_residual_stream_into_a_block_equal_the_twin(llama: Languag
 
 
 def test_a_model_that_cannot_resume_equals_the_twin(llama: LanguageModel) -> None:
-    world = every_kind(llama, 2, NORMS)
+    world = World(llama, every_kind(llama, 2, normalised=True).saes)
     world.spliced.can_resume = False
     assert_twin(world)
     assert_twin(world, mode="zero", examples=(1,))
@@ -195,7 +197,7 @@ def test_other_metrics_reach_the_twin(llama: LanguageModel) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_batch_of_unequal_lengths_equals_its_pairs_alone(llama: LanguageModel, mode: ErrorMode) -> None:
-    world = every_kind(llama, 1, NORMS)
+    world = every_kind(llama, 1, normalised=True)
     batched, alone = (
         chord_attribution(world.spliced, PAIRS, logit_difference, error_mode=mode, points=THREE, batch_size=size)
         for size in (3, 1)

@@ -41,6 +41,7 @@ SEEDS = st.integers(0, 10_000)
 CAPS = st.sampled_from([1.0, 2.0, 4.0, math.inf])
 ENDS: st.SearchStrategy[ErrorMode] = st.sampled_from(["path", "zero"])
 LAW = settings(max_examples=25, deadline=None, derandomize=True)
+SHORT = settings(max_examples=10, deadline=None, derandomize=True)
 
 
 def chord(world: World, mode: ErrorMode = "path", points: Quadrature = FINE, cap: float = 4.0) -> ChordAttribution:
@@ -76,7 +77,7 @@ def test_every_cut_of_the_graph_sums_to_the_total_effect(
                 assert nodes + beyond(found, example, mode, spliced[number + 1 :]) == pytest.approx(total, abs=within)
 
 
-@LAW
+@SHORT
 @given(seed=SEEDS, sites=SITES, mode=ENDS)
 def test_without_a_cap_nothing_is_left_undivided(seed: int, sites: Mapping[str, type[SAE]], mode: ErrorMode) -> None:
     found = chord(random_world(seed, sites), mode, gauss_legendre(4), cap=math.inf)
@@ -100,7 +101,7 @@ def test_with_one_gated_site_smooth_sources_and_the_ledger_add_up(seed: int, sit
         np.testing.assert_array_equal(found.jump[mine & ~tokens], 0)
 
 
-@LAW
+@SHORT
 @given(seed=SEEDS, sites=st.sets(st.sampled_from(PLAIN_SITES), min_size=1, max_size=4), mode=ENDS)
 def test_a_model_without_jumps_is_smooth_throughout(seed: int, sites: set[str], mode: ErrorMode) -> None:
     found = chord(random_world(seed, dict.fromkeys(sorted(sites), ReLU)), mode, gauss_legendre(4))
@@ -110,7 +111,7 @@ def test_a_model_without_jumps_is_smooth_throughout(seed: int, sites: set[str], 
     assert len(found.ledger) == 0
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@SHORT
 @given(seed=SEEDS, sites=SITES)
 def test_what_enters_a_gate_over_its_edges_and_its_undivided_jump_is_its_attribution(
     seed: int, sites: Mapping[str, type[SAE]]
@@ -179,7 +180,7 @@ def arrivals_on_the_real_path(world: World, pair: PromptPair, start: Tensor, end
         ]
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@SHORT
 @given(seed=SEEDS, mode=ENDS)
 def test_ties_between_topk_features_break_no_law(seed: int, mode: ErrorMode) -> None:
     """Every feature has a double that writes elsewhere: the k-th and the (k+1)-th are often the same number."""
