@@ -200,7 +200,6 @@ def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Sc
 def _ends(situation: Situation) -> Ends:
     clean, changes, batch = situation.clean, situation.changes, situation.batch
     assert changes.patch is not None
-    _check_spliced_alike(situation)
     return Ends(
         spliced=situation.spliced,
         clean=clean,
@@ -214,25 +213,11 @@ def _ends(situation: Situation) -> Ends:
     )
 
 
-def _check_spliced_alike(situation: Situation) -> None:
-    """Where an SAE is in the computation of one end only, no line leads from the one to the other."""
-    clean, patch = situation.clean, situation.changes.patch
-    assert patch is not None
-    alike = (clean.spliced == patch.spliced).all(1)
-    if situation.error_mode != "live" and not alike.all():
-        raise ValueError(
-            f"Pair {int(situation.batch.example[~alike][0])}: one prompt opens with BOS and the other does not, and "
-            "BOS is not spliced: chord IG needs the same spliced positions in both. Give both a BOS, or splice it "
-            "too (splice_bos=True)."
-        )
-
-
 @dataclass(frozen=True)
 class ChordPart:
     """One batch of a `ChordAttribution`: everything but the effects."""
 
     stretches: tuple[str, ...]
-
     smooth: list[NodeColumns]
     ledger: dict[str, np.ndarray]
     residual: np.ndarray

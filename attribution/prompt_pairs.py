@@ -112,8 +112,10 @@ class PromptPairs:
         )
 
     def check_fits(self, model: LanguageModel) -> None:
-        """Every id must be in the model's vocabulary, every prompt within its context."""
+        """Every id must be in the model's vocabulary, every prompt within its context; both or none open with BOS."""
         for row, pair in enumerate(self.pairs):
+            if (pair.clean_ids[0] == model.bos_id) != (pair.patch_ids[0] == model.bos_id):
+                raise ValueError(f"Pair {row}: one prompt opens with BOS and the other does not. Give it to both.")
             ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id, pair.foil_id)
             outside = [i for i in ids if not 0 <= i < model.d_vocab]
             if outside:

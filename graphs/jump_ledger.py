@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class JumpLedger:
     @classmethod
     def of(cls, parts: Sequence[Mapping[str, np.ndarray]], sites: tuple[str, ...], total: np.ndarray) -> "JumpLedger":
         """Columns of several parts, one after the other; an empty part has no columns."""
-        columns: dict[str, np.ndarray] = {}
+        columns: dict[str, Any] = {}
         for name, dtype in _COLUMNS.items():
             columns[name] = np.concatenate([np.empty(0, dtype), *(part[name].astype(dtype) for part in parts if part)])
         return cls(sites=sites, total_effect=total, **columns)
@@ -62,6 +62,6 @@ class JumpLedger:
     def strongest(self, count: int) -> "JumpLedger":
         """The entries with the largest |contribution|, strongest first."""
         order = np.argsort(-np.abs(self.contribution), kind="stable")[:count]
-        columns = {name: getattr(self, name)[order] for name in _COLUMNS}
+        columns: dict[str, Any] = {name: getattr(self, name)[order] for name in _COLUMNS}
         crossings = None if self.crossings is None else tuple(self.crossings[n] for n in order)
         return JumpLedger(sites=self.sites, total_effect=self.total_effect, crossings=crossings, **columns)

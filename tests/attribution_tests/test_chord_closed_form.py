@@ -15,7 +15,7 @@ from tiny_models import World
 from attribution.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import input_path_integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.metric import logit_difference
 from attribution.quadrature import gauss_legendre, midpoint
 from attribution.saes import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK

@@ -19,7 +19,7 @@ from attribution.chord_integrated_gradients import (
     chord_attribution,
     chord_integrated_gradients,
 )
-from attribution.integrated_gradients import input_path_integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.metric import logit_difference
 from attribution.patch_values import zero
 from attribution.prompt_pairs import PromptPair, PromptPairs

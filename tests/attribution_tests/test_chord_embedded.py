@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attribution.chord_integrated_gradients import ChordAttribution, chord_attribution
-from attribution.integrated_gradients import input_path_integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.language_model import LanguageModel
 from attribution.metric import logit_difference
 from attribution.prompt_pairs import PromptPairs
@@ -28,16 +28,16 @@ def model() -> LanguageModel:
 
 @pytest.fixture(scope="module", params=sae_sets())
 def by_task(request: pytest.FixtureRequest, model: LanguageModel) -> dict[str, ChordAttribution]:
-    """25 train pairs of every task, all sites of one set of SAEs spliced in at once."""
+    """12 train pairs of every task, all sites of one set of SAEs spliced in at once."""
     spliced = SplicedModel(model, embedded_saes(request.param))
     return {
         task: chord_attribution(
             spliced,
-            prompt_pairs(task, "train", 25, 0, model),
+            prompt_pairs(task, "train", 12, 0, model),
             logit_difference,
             points=gauss_legendre(8),
             rtol=RTOL,
-            batch_size=25,
+            batch_size=12,
         )
         for task in TASKS
     }
@@ -45,7 +45,7 @@ def by_task(request: pytest.FixtureRequest, model: LanguageModel) -> dict[str, C
 
 def test_every_task_converges_from_few_points(by_task: dict[str, ChordAttribution]) -> None:
     converged = np.concatenate([found.converged for found in by_task.values() if found.converged is not None])
-    assert len(converged) == 25 * len(TASKS)
+    assert len(converged) == 12 * len(TASKS)
     assert converged.mean() >= 0.99
     points = np.concatenate([found.stretch_points.ravel() for found in by_task.values()])
     assert points.mean() <= 16

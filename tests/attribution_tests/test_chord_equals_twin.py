@@ -213,14 +213,3 @@ def test_a_batch_of_unequal_lengths_equals_its_pairs_alone(llama: LanguageModel,
         assert left.max() < 1e-12 * largest, "normalisation included"
     np.testing.assert_allclose(batched.gross_flow, alone.gross_flow, rtol=1e-6)
     assert len(batched.ledger) == len(alone.ledger)
-
-
-def test_a_bos_in_one_prompt_only_is_an_error(llama: LanguageModel) -> None:
-    world = every_kind(llama, 1)
-    pairs = PromptPairs((PAIRS[1], PromptPair((0, 6, 2), (9, 6, 2), 3, 13)))
-    for mode in ("path", "zero"):
-        with pytest.raises(ValueError, match="Pair 1: one prompt opens with BOS and the other does not"):
-            chord_attribution(world.spliced, pairs, logit_difference, error_mode=mode)
-    live = chord_attribution(world.spliced, pairs, logit_difference, error_mode="live", points=gauss_legendre(20))
-    assert live.effects.residual is not None
-    assert np.abs(live.effects.residual).max() < 1e-4

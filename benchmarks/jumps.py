@@ -1,0 +1,185 @@
+"""When gradients are blind: IG, AtP and chord IG against the truth, on encoders with and without jumps.
+
+    python -m benchmarks.jumps [--pairs N] [--out FILE]
+
+For every encoder kind (SAEs on resid_post of every layer, and JumpReLU also on all 12 sites), error mode and task of
+the embedded model: completeness error |total − Σ sources| / |total| of input-path IG and chord IG by number of
+points, and every method's agreement with exact patching of single nodes. Writes the numbers as JSON and prints the
+tables as Markdown.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from attribution.activation_difference import activation_difference
+from attribution.agreement import agreement
+from attribution.attribution_patching import attribution_patching
+from attribution.attribution_patching_star import attribution_patching_star
+from attribution.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
+from attribution.effects import Effects
+from attribution.exact_patching import exact_patching
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.integrated_gradients import integrated_gradients
+from attribution.language_model import LanguageModel
+from attribution.metric import logit_difference
+from attribution.prompt_pairs import PromptPairs
+from attribution.quadrature import gauss_legendre, midpoint
+from attribution.saes import SAE, BatchTopK, JumpReLU
+from attribution.splice import ErrorMode, SplicedModel
+from benchmarks.smoothed_gate import SmoothedJumpReLU
+from circuits.embedded.load import embedded_model, embedded_saes
+from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.templates import TASKS
+
+KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
+MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
+IG_POINTS, CHORD_POINTS, RIVAL_WIDTHS = (5, 10, 50, 200), (3, 5, 10), (0.1, 0.5, 1.0)
+LARGE = 0.01
+"""A node is large from this share of the median |total effect| on."""
+
+
+def residual_shares(effects: Effects) -> list[float]:
+    """|residual| / |total effect| per example."""
+    assert effects.residual is not None
+    return (np.abs(effects.residual) / np.abs(effects.total_effect)).tolist()
+
+
+def against_exact(estimate: Effects, exact: Effects, *, signed: bool = True) -> dict[str, Any]:
+    """Agreement over all nodes; an unsigned estimate is compared with |exact|."""
+    place = {key: n for n, key in enumerate(estimate.keys().tolist())}
+    values = np.array([estimate.effect[place[key]] for key in exact.keys().tolist()])
+    truth = exact.effect if signed else np.abs(exact.effect)
+    large = LARGE * float(np.median(np.abs(exact.total_effect)))
+    found = agreement("", values, truth, 0, threshold=large, top=20, jump_share=None)
+    return {
+        "pearson": found.pearson,
+        "spearman": found.spearman,
+        "top_20_overlap": found.top_overlap,
+        "large": found.large,
+        "wrong_signs": found.sign_flips if signed else None,
+    }
+
+
+def cell(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode) -> dict[str, Any]:
+    """All methods on one task, encoder kind and error mode."""
+    path_mode: ErrorMode = "path" if mode == "frozen" else mode
+    arguments = (spliced, pairs, logit_difference)
+    exact = exact_patching(*arguments, error_mode=mode)
+    chords = chord_attribution(*arguments, error_mode=path_mode, split=True)
+    assert chords.jump is not None
+    assert chords.smooth is not None
+    jump, smooth = np.abs(chords.jump).sum(), np.abs(chords.smooth).sum()
+    ig = {q: input_path_integrated_gradients(*arguments, error_mode=path_mode, points=midpoint(q)) for q in IG_POINTS}
+    chord = {
+        q: chord_integrated_gradients(*arguments, error_mode=path_mode, points=gauss_legendre(q)) for q in CHORD_POINTS
+    }
+    difference = activation_difference(*arguments, error_mode=mode)
+    return {
+        "nodes": len(exact),
+        "flips": len(chords.ledger),
+        "jump_share": float(jump / (jump + smooth)),
+        "completeness": {
+            **{f"IG {q}": residual_shares(effects) for q, effects in ig.items()},
+            **{f"chord IG {q}": residual_shares(effects) for q, effects in chord.items()},
+        },
+        "agreement": {
+            "activation difference": against_exact(difference, exact, signed=False),
+            "AtP": against_exact(attribution_patching(*arguments, error_mode=mode), exact),
+            "AtP*": against_exact(attribution_patching_star(*arguments, error_mode=mode), exact),
+            "IG": against_exact(integrated_gradients(*arguments, error_mode=mode, points=midpoint(10)), exact),
+            "input-path IG": against_exact(ig[10], exact),
+            "chord IG": against_exact(chord[10], exact),
+        },
+        "rival": _rival(spliced, pairs, mode, exact) if mode != "live" else {},
+    }
+
+
+def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Effects) -> dict[str, Any]:
+    """Kernel-smoothed gates in AtP and in input-path IG, by kernel width; JumpReLU only."""
+    found: dict[str, Any] = {}
+    if not all(isinstance(sae, JumpReLU | BatchTopK) for sae in spliced.saes.values()):
+        return found
+    path_mode: ErrorMode = "path" if mode == "frozen" else mode
+    for width in RIVAL_WIDTHS:
+        saes: dict[str, SAE] = {s: SmoothedJumpReLU.of(cast(JumpReLU, sae), width) for s, sae in spliced.saes.items()}
+        smoothed = SplicedModel(spliced.model, saes)
+        arguments = (smoothed, pairs, logit_difference)
+        paths = {
+            q: input_path_integrated_gradients(*arguments, error_mode=path_mode, points=midpoint(q)) for q in (10, 50)
+        }
+        found[f"width {width}"] = {
+            "completeness": {f"IG {q}": residual_shares(effects) for q, effects in paths.items()},
+            "AtP": against_exact(attribution_patching(*arguments, error_mode=mode), exact),
+        }
+    return found
+
+
+def run(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Every cell of the experiment."""
+    rows: list[dict[str, Any]] = []
+    for kind in (*KINDS, "jumprelu, 12 sites"):
+        saes = embedded_saes(kind.split(",")[0])
+        if "," not in kind:
+            saes = {site: sae for site, sae in saes.items() if site.endswith("hook_resid_post")}
+        spliced = SplicedModel(model, saes)
+        for mode in MODES:
+            for task in TASKS:
+                start = time.perf_counter()
+                pairs = prompt_pairs(task, "train", count, 0, model)
+                rows.append({"encoder": kind, "mode": mode, "task": task, **cell(spliced, pairs, mode)})
+                told(f"{kind}, {mode}, {task}: {time.perf_counter() - start:.0f} s")
+    return rows
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """Two Markdown tables: completeness, and agreement with exact patching; medians over the four tasks."""
+    methods = ("activation difference", "AtP", "AtP*", "IG", "input-path IG", "chord IG")
+    points = [*(f"IG {q}" for q in IG_POINTS), *(f"chord IG {q}" for q in CHORD_POINTS)]
+    text = f"| encoder | mode | jump share | {' | '.join(points)} |\n|{' --- |' * (3 + len(points))}\n"
+    second = f"| encoder | mode | {' | '.join(methods)} |\n|{' --- |' * (2 + len(methods))}\n"
+    for kind, mode in dict.fromkeys((row["encoder"], row["mode"]) for row in rows):
+        cells = [row for row in rows if (row["encoder"], row["mode"]) == (kind, mode)]
+        errors = [np.median([share for c in cells for share in c["completeness"][p]]) for p in points]
+        share = np.median([c["jump_share"] for c in cells])
+        text += f"| {kind} | {mode} | {share:.0%} | {' | '.join(_percent(e) for e in errors)} |\n"
+        second += f"| {kind} | {mode} | {' | '.join(_agreement(cells, m) for m in methods)} |\n"
+    return f"{text}\n{second}"
+
+
+def _agreement(cells: list[dict[str, Any]], method: str) -> str:
+    """Median Pearson / Spearman over tasks, and wrong signs of all large nodes."""
+    found = [c["agreement"][method] for c in cells]
+    pearson, spearman = (np.median([f[name] for f in found]) for name in ("pearson", "spearman"))
+    if found[0]["wrong_signs"] is None:
+        return f"{pearson:.2f} / {spearman:.2f}"
+    wrong, large = (sum(f[name] for f in found) for name in ("wrong_signs", "large"))
+    return f"{pearson:.2f} / {spearman:.2f}, {wrong} of {large}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f}%" if percent >= 10 else f"{percent:.1f}%" if percent >= 1 else f"{percent:.2g}%"
+
+
+def main() -> None:
+    """Run the experiment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=8, help="pairs per task")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/jumps.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = run(embedded_model(), arguments.pairs, lambda line: print(line, flush=True))
+    content = {"pairs": arguments.pairs, "large": LARGE, "rows": rows}
+    arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(tables(rows))
+
+
+if __name__ == "__main__":
+    main()
