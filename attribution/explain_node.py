@@ -61,7 +61,7 @@ def explain_node(
     if not 0 <= example < len(pairs):
         raise LookupError(f"There is no example {example}: the pairs are numbered 0 to {len(pairs) - 1}.")
     one = PromptPairs((pairs[example],))
-    one.check_fits(spliced.model)
+    one.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     with spliced.model.frozen():
         situation = prepare(spliced, next(one.batches(1, spliced.model.device)), metric, error_mode, patch_value)
         patch, number = _find(situation, node)

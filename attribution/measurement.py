@@ -124,7 +124,7 @@ def measure(
             f"The gradient of {metric.name} is zero at the clean run, so {method.name} would give 0 for every node. "
             "Use exact patching or integrated gradients, or another metric."
         )
-    pairs.check_fits(spliced.model)
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     collected = Collected(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites))
     done = 0
     with spliced.model.frozen():

@@ -108,7 +108,7 @@ def own_paths(
         resolution: flips closer together than this on the path count as one jump.
         rtol: the most that a smooth piece's integral may miss its difference by, as a share of exact(u).
     """
-    pairs.check_fits(spliced.model)
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
     found: dict[int, OwnPath] = {}
     with spliced.model.frozen():

@@ -111,11 +111,18 @@ class PromptPairs:
             example=column(list(examples)),
         )
 
-    def check_fits(self, model: LanguageModel) -> None:
-        """Every id must be in the model's vocabulary, every prompt within its context; both or none open with BOS."""
+    def check_fits(self, model: LanguageModel, *, splice_bos: bool = True) -> None:
+        """Every id must be in the model's vocabulary, every prompt within its context.
+
+        Where BOS is not spliced, both prompts of a pair open with it, or neither: otherwise an SAE would be in the
+        computation of one of them only, and nothing would be patched for what it replaces.
+        """
         for row, pair in enumerate(self.pairs):
-            if (pair.clean_ids[0] == model.bos_id) != (pair.patch_ids[0] == model.bos_id):
-                raise ValueError(f"Pair {row}: one prompt opens with BOS and the other does not. Give it to both.")
+            if not splice_bos and (pair.clean_ids[0] == model.bos_id) != (pair.patch_ids[0] == model.bos_id):
+                raise ValueError(
+                    f"Pair {row}: one prompt opens with BOS and the other does not. Give it to both, or splice it too "
+                    "(splice_bos=True)."
+                )
             ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id, pair.foil_id)
             outside = [i for i in ids if not 0 <= i < model.d_vocab]
             if outside:

@@ -42,10 +42,6 @@ BAD = {
     "answer of no tokens": ({**GOOD, "wrong": ""}, "Pair 1: wrong '' is 0 tokens"),
     "answer equals foil": ({**GOOD, "wrong": "w4"}, r"Pair 1: answer and wrong answer are the same token \(id 6\)"),
     "id outside the vocabulary": ({**GOOD, "answer_id": 24}, "Pair 1: token id 24 is outside"),
-    "BOS in one prompt only": (
-        {**GOOD, "clean_ids": [BOS, 5, 6], "patch_ids": [9, 5, 6]},
-        "Pair 1: one prompt opens with BOS and the other does not",
-    ),
     "negative id": ({**GOOD, "clean_ids": [0, -1, 2]}, "Pair 1: token id -1 is outside"),
     "missing prompt": ({"clean": "w1", "answer": "w2", "wrong": "w3"}, "Pair 1: has neither 'patch' nor 'patch_ids'"),
     "missing answer": ({"clean": "w1", "patch": "w2", "wrong": "w3"}, "Pair 1: has neither 'answer' nor 'answer_id'"),
@@ -107,3 +103,10 @@ def test_the_head_of_pairs() -> None:
     assert PAIRS.head(None) is PAIRS
     with pytest.raises(ValueError, match="No prompt pairs"):
         PAIRS.head(0)
+
+
+def test_bos_in_one_prompt_only_is_an_error_where_bos_is_not_spliced(llama: LanguageModel) -> None:
+    pairs = PromptPairs((PAIRS[0], PromptPair((BOS, 5, 6), (9, 5, 6), 4, 7)))
+    pairs.check_fits(llama, splice_bos=True)
+    with pytest.raises(ValueError, match="Pair 1: one prompt opens with BOS and the other does not"):
+        pairs.check_fits(llama, splice_bos=False)
