@@ -1,6 +1,5 @@
 """Plotly figures of circuits. Figures carry their own template; no global theme is changed."""
 
-import re
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -9,7 +8,7 @@ import plotly.graph_objects as go
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.grid_layout import GridLayout, grid_layout
-from graphs.node import MetricNode, Node
+from graphs.node import MetricNode, Node, short_site
 
 POSITIVE: Final = "#1b7837"
 NEGATIVE: Final = "#762a83"
@@ -107,7 +106,7 @@ def _frame(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout) -> None
     for band, (bottom, top) in layout.bands.items():
         if band % 2:
             figure.add_hrect(y0=bottom, y1=top, fillcolor="#f4f4f0", line_width=0, layer="below")
-    names = ["tokens", *map(_short, circuit.sites), "metric"]
+    names = ["tokens", *map(short_site, circuit.sites), "metric"]
     title = (
         f"{escape(measured.metric)}: total effect {measured.total_effect:+.3f} {escape(measured.metric_unit)} "
         f"<span style='font-size:13px'>· mean of {measured.examples} pair(s) · {escape(measured.method)}, "
@@ -153,11 +152,6 @@ def _left_out(circuit: CircuitGraph) -> str:
 def _tick(label: str, clean: str, patch: str) -> str:
     tokens = f"{escape(clean)}" if clean == patch else f"{escape(clean)} → {escape(patch)}"
     return f"{tokens}<br><span style='color:#777777'>{escape(label)}</span>"
-
-
-def _short(site: str) -> str:
-    """`blocks.3.hook_mlp_out` as `L3 mlp_out`."""
-    return re.sub(r"^blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_", r"L\1 ", site)
 
 
 def _colour(value: float) -> str:

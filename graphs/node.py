@@ -1,5 +1,6 @@
 """Nodes of a circuit: features, errors, tokens and the metric. A position is a place in the graph's `positions`."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,3 +41,15 @@ class MetricNode:
 
 
 Node = FeatureNode | ErrorNode | TokenNode | MetricNode
+
+
+def short_site(name: str) -> str:
+    """`blocks.3.hook_mlp_out` as `L3 mlp_out`; also at the start of a node's name."""
+    return re.sub(r"^blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_", r"L\1 ", name)
+
+
+def node_name(node: FeatureNode | ErrorNode | TokenNode) -> str:
+    """The name where positions have no labels: `blocks.3.hook_mlp_out/117@4`, as `CircuitGraph.name` has it."""
+    if isinstance(node, TokenNode):
+        return f"token@{node.position}"
+    return f"{node.site}/{node.index if isinstance(node, FeatureNode) else 'error'}@{node.position}"

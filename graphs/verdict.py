@@ -155,6 +155,7 @@ class Verdict:
         overall, by_site, by_encoder: agreement.
         bound: None where every node is verified.
         total_effect: per example. flips: gates that differ between the two runs, over all examples; None in live mode.
+        tokens: per example, what to show at each position, such as " cat → dogs"; empty where unknown.
     """
 
     estimate_name: str
@@ -188,6 +189,7 @@ class Verdict:
     flips: int | None
     residuals: tuple[ResidualCurve, ...] = ()
     traces: tuple[PathTrace, ...] = ()
+    tokens: tuple[tuple[str, ...], ...] = ()
 
     @property
     def verified(self) -> int:
@@ -202,21 +204,27 @@ class Verdict:
         """How many flagged nodes have this as the largest part of their error."""
         return sum(v.cause == cause for v in self.flagged)
 
+    def token(self, node: FeatureNode | ErrorNode | TokenNode, example: int) -> str:
+        """What stands at a node's position; empty where unknown."""
+        return self.tokens[example][node.position] if self.tokens else ""
+
     @property
     def sentence(self) -> str:
         """The verdict in one sentence that a person understands in ten seconds."""
-        of = f"{self.nodes} nodes"
+        of = f"{self.verified} node{'' if self.verified == 1 else 's'}"
         if self.verified < self.nodes:
-            of = f"{self.verified} checked nodes (there are {self.nodes})"
+            of += f" checked (of {self.nodes})"
         if not self.flagged:
-            parts = [f"{self.estimate_name} agrees with patching on all {of}"]
+            everywhere = "the one node" + of.removeprefix("1 node") if self.verified == 1 else f"all {of}"
+            parts = [f"{self.estimate_name} agrees with patching on {everywhere}"]
         else:
             parts = [f"{self.estimate_name} disagrees with patching on {len(self.flagged)} of {of}"]
             explained = sum(v.parts is not None for v in self.flagged)
             if explained:
                 them = "them" if explained == len(self.flagged) else f"the {explained} explained"
                 parts.append(f"{self.caused_by('jump')} of {them} because gates flip")
-            parts.append(f"{self.count('sign_flip')} have the wrong sign")
+            wrong = self.count("sign_flip")
+            parts.append(f"{wrong or 'none'} {'have' if wrong > 1 else 'has'} the wrong sign")
         if self.bound is not None and self.bound.unverified:
             share, sure = self.bound.share, self.bound.confidence
             parts.append(f"at most {share:.1%} of unverified nodes exceed {self.threshold:.3g} ({sure:.0%})")
