@@ -5,7 +5,9 @@ from graphs.edge import Edge
 from graphs.figures import circuit_figure, write_figure_page
 from graphs.jump_ledger import JumpLedger
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.path_figures import path_trace, residual_by_points
 from graphs.save import load_circuit, save_circuit
+from graphs.save_verdict import load_verdict, save_verdict
 from graphs.verdict import (
     Agreement,
     CrossedGate,
@@ -15,6 +17,8 @@ from graphs.verdict import (
     ResidualCurve,
     Verdict,
 )
+from graphs.verdict_figures import error_by_cause, estimate_against_exact
+from graphs.verdict_page import write_verdict_page
 
 __all__ = [
     "Agreement",
@@ -36,7 +40,14 @@ __all__ = [
     "Verdict",
     "WeightedNode",
     "circuit_figure",
+    "error_by_cause",
+    "estimate_against_exact",
     "load_circuit",
+    "load_verdict",
+    "path_trace",
+    "residual_by_points",
     "save_circuit",
+    "save_verdict",
     "write_figure_page",
+    "write_verdict_page",
 ]

@@ -1,0 +1,72 @@
+"""What the figures of a verdict share: colours, and a frame whose title says the finding in words."""
+
+import textwrap
+from collections.abc import Mapping
+from html import escape
+from typing import Final
+
+import plotly.graph_objects as go
+
+from graphs.verdict import Cause, Flag
+
+FLAG_COLOURS: Final[Mapping[Flag, str]] = {
+    "sign_flip": "#d55e00",
+    "missed": "#0072b2",
+    "phantom": "#cc79a7",
+    "wrong_size": "#009e73",
+}
+CAUSE_COLOURS: Final[Mapping[Cause, str]] = {"jump": "#e69f00", "curvature": "#56b4e9", "interaction": "#999999"}
+TRUTH: Final = "#0072b2"
+GRADIENT: Final = "#d55e00"
+LINES: Final = ("#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#999999")
+MARK: Final = "#8a8a8a"
+HEIGHT: Final = 620
+_BELOW_AXIS: Final = 66
+_LEGEND_ROW: Final = 21
+_TITLE_COLUMNS: Final = 84
+
+
+def drawn_text(text: str) -> str:
+    """Plain text as plotly draws it: it reads tags, but not the entities of quotation marks."""
+    return escape(text, quote=False)
+
+
+def framed(figure: go.Figure, finding: str, reading: str, *, height: int = HEIGHT, legend_rows: int = 3) -> go.Figure:
+    """The figure with a title: the finding in words, and below it how to read the figure.
+
+    Both are plain text; they are also kept in `layout.meta`, for pages that set them as text of their own.
+    """
+    lines = [drawn_text(line) for line in textwrap.wrap(finding, _TITLE_COLUMNS)]
+    small = [drawn_text(line) for line in textwrap.wrap(reading, round(1.3 * _TITLE_COLUMNS))]
+    title = f"{'<br>'.join(lines)}<br><span style='font-size:13px'>{'<br>'.join(small)}</span>"
+    figure.update_layout(
+        template="plotly_white",
+        title={"text": title, "x": 0.01, "xanchor": "left", "yref": "container", "y": 0.98, "yanchor": "top"},
+        title_font_size=17,
+        meta={"finding": finding, "reading": reading},
+        height=height,
+        margin={
+            "l": 70,
+            "r": 20,
+            "t": 40 + 22 * len(lines) + 17 * len(small),
+            "b": _BELOW_AXIS + _LEGEND_ROW * legend_rows,
+        },
+        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": "#222222"}},
+        modebar={"color": MARK, "activecolor": TRUTH},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "yref": "container",
+            "y": _LEGEND_ROW * legend_rows / height,
+            "yanchor": "top",
+        },
+    )
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False)
+    return figure
+
+
+def note(figure: go.Figure, text: str, **place: object) -> None:
+    """Words in the middle of an empty panel."""
+    figure.add_annotation(text=drawn_text(text), showarrow=False, font={"size": 14, "color": MARK}, **place)
