@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from graphs.figure_frame import GRADIENT, HEIGHT, LINES, MARK, TRUTH, drawn_text, framed, note
+from graphs.figure_frame import GRADIENT, LINES, MARK, TRUTH, drawn_text, framed, note
 from graphs.node import node_name, short_site
 from graphs.verdict import NodeVerdict, PathTrace, Verdict
 from graphs.verdict_words import Jump, counted, gate_name, jumps_of, signed
@@ -35,10 +35,9 @@ def path_trace(verdict: Verdict, n: int) -> go.Figure:
     name, token = node_name(trace.node), verdict.token(trace.node, trace.example).strip()
     framed(
         figure,
-        _what_jumps(jumps, verdict.unit),
+        _what_jumps(jumps, verdict.unit) if jumps or not trace.margins else "The metric on a node's own path",
         f"{name}{f' “{token}”' if token else ''}, example {trace.example}, set step by step from its clean "
         f"to its patch value.{effects}{left_out}",
-        height=HEIGHT + 60,
     )
     figure.update_yaxes(title=f"metric − clean<br>({unit})", row=1)
     figure.update_yaxes(title=f"slope dm/dα<br>({unit})", row=2)
@@ -86,7 +85,6 @@ def residual_by_points(verdict: Verdict) -> go.Figure:
         _best_residuals(verdict),
         f"A complete method's parts add up to the total effect. Median of {counted(verdict.examples, 'example')} and "
         f"the largest; a point costs one pass forward and one back.{zero}",
-        height=HEIGHT + 60,
     )
 
 
