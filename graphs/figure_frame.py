@@ -52,7 +52,7 @@ def framed(figure: go.Figure, finding: str, reading: str, *, height: int = HEIGH
             "b": _BELOW_AXIS + _LEGEND_ROW * legend_rows,
         },
         hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": "#222222"}},
-        modebar={"color": MARK, "activecolor": TRUTH},
+        modebar={"orientation": "v", "color": MARK, "activecolor": TRUTH},
         legend={
             "orientation": "h",
             "x": 0,

@@ -18,6 +18,8 @@ _SYMBOLS: Final = {
     "wrong_size": "triangle-up-open",
 }
 _KINDS: Final = ("feature", "error", "token")
+_CROWD: Final = 100
+_RINGS: Final = {False: {"size": 11, "line": {"width": 2}}, True: {"size": 7, "line": {"width": 1}}}
 _STRONGEST_DRAWN: Final = 3000
 _MOST_SITES: Final = 16
 
@@ -138,13 +140,13 @@ def _dots(verdict: Verdict, drawn: np.ndarray) -> go.Scatter:
 
 
 def _rings(verdict: Verdict, found: list[NodeVerdict]) -> go.Scatter:
-    flag = found[0].flag
+    flag, crowd = found[0].flag, len(verdict.flagged) > _CROWD
     return go.Scatter(
         x=[float(np.arcsinh(v.exact / verdict.threshold)) for v in found],
         y=[float(np.arcsinh(v.estimate / verdict.threshold)) for v in found],
         mode="markers",
         name=f"{FLAG_WORDS[flag]} ({len(found)})",
-        marker={"symbol": _SYMBOLS[flag], "size": 11, "color": FLAG_COLOURS[flag], "line": {"width": 2}},
+        marker={"symbol": _SYMBOLS[flag], **_RINGS[crowd], "color": FLAG_COLOURS[flag]},
         hovertext=[_ring_hover(verdict, v) for v in found],
         hoverinfo="text",
     )
@@ -194,8 +196,9 @@ def _sums(verdict: Verdict, explained: list[NodeVerdict], cause: Cause, sites: l
 
 
 def _step(verdict: Verdict, names: list[str]) -> int:
-    """A whole number of flagged nodes from tick to tick."""
-    return max(1, -(-max((names.count(site) for site in verdict.sites), default=0) // 5))
+    """A round number of flagged nodes from tick to tick, so that there are at most six ticks."""
+    most = max(names.count(site) for site in verdict.sites)
+    return next(digit * 10**power for power in range(9) for digit in (1, 2, 5) if most <= 5 * digit * 10**power)
 
 
 def _main_cause(sums: dict[Cause, list[float]], flagged: int, explained: int) -> str:

@@ -67,7 +67,14 @@ def _figures(verdict: Verdict) -> list[go.Figure]:
 def _figure(figure: go.Figure, n: int) -> str:
     """The figure with its finding as a heading, which wraps where a plotly title would be cut off."""
     meta = figure.layout.meta
-    figure.update_layout(title=None, margin_t=54, paper_bgcolor=_CLEAR, plot_bgcolor=_CLEAR, modebar_bgcolor=_CLEAR)
+    figure.update_layout(
+        title=None,
+        margin_t=54,
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        modebar_bgcolor=_CLEAR,
+        modebar_orientation="h",
+    )
     drawn = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
