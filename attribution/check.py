@@ -256,6 +256,7 @@ def _verdict(
         bound=_bound(verified, chosen, threshold),
         total_effect=tuple(map(float, estimate.total_effect)),
         flips=None if chords is None else len(chords.ledger),
+        tokens=_tokens(work),
     )
 
 
@@ -282,6 +283,18 @@ def _bound(verified: _Verified, chosen: Chosen, threshold: float) -> MissedBound
     found = int((np.abs(verified.exact[audited]) >= threshold).sum())
     most = most_large(chosen.population, count, found, CONFIDENCE)
     return MissedBound(CONFIDENCE, count, found, chosen.population - count, most - found)
+
+
+def _tokens(work: _Work) -> tuple[tuple[str, ...], ...]:
+    """What stands at each position of each example; clean → patch where the prompts differ."""
+    text = work.spliced.model.token_text
+    return tuple(
+        tuple(
+            text(clean) if clean == patch else f"{text(clean)} → {text(patch)}"
+            for clean, patch in zip(pair.clean_ids, pair.patch_ids, strict=True)
+        )
+        for pair in work.pairs
+    )
 
 
 def _name(estimate: Effects) -> str:

@@ -17,6 +17,7 @@ from attribution.quadrature import gauss_legendre
 from attribution.recording import ErrorMode
 from attribution.splice import SplicedModel
 from graphs import FeatureNode, NodeVerdict, PathTrace, ResidualCurve, TokenNode, Verdict
+from graphs.node import node_name
 
 _POINTS = (3, 5, 10, 20, 50)
 _GATES_SHOWN = 3
@@ -102,5 +103,7 @@ def _trace(
         alpha=tuple(values.alpha.tolist()),
         metric=tuple(values.metric.tolist()),
         slope=tuple(values.slope.tolist()),
-        margins={f"{g.site}/{g.index} at position {g.position}": tuple(m.tolist()) for g, m in values.margins.items()},
+        margins={
+            node_name(FeatureNode(g.site, g.position, g.index)): tuple(m.tolist()) for g, m in values.margins.items()
+        },
     )
