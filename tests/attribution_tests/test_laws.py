@@ -13,6 +13,7 @@ from tiny_models import BOS, PAIRS, World, plain_world
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
 from attribution.attribution_patching_star import attribution_patching_star
+from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.input_path_integrated_gradients import input_path_integrated_gradients
@@ -104,7 +105,11 @@ METHODS_AND_MODES: list[tuple[Callable[..., Effects], ErrorMode]] = [
         for method in (*SITE_METHODS, attribution_patching_star, activation_difference)
         for mode in ("live", "frozen", "zero")
     ),
-    *((input_path_integrated_gradients, mode) for mode in ("path", "live", "zero")),
+    *(
+        (method, mode)
+        for method in (input_path_integrated_gradients, chord_integrated_gradients)
+        for mode in ("path", "live", "zero")
+    ),
 ]
 
 
@@ -255,7 +260,8 @@ def test_batching_changes_nothing(llama_world: World) -> None:
 
 
 def test_progress_rises_to_one(llama_world: World) -> None:
-    for method in (*SITE_METHODS, input_path_integrated_gradients, activation_difference):
+    joint = (input_path_integrated_gradients, chord_integrated_gradients)
+    for method in (*SITE_METHODS, *joint, activation_difference):
         told: list[float] = []
         method(llama_world.spliced, PAIRS, logit_difference, batch_size=2, progress=told.append)
         assert told == sorted(told)

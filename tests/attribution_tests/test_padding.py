@@ -12,6 +12,7 @@ from tiny_models import PAIRS, World
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
 from attribution.attribution_patching_star import attribution_patching_star
+from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.input_path_integrated_gradients import input_path_integrated_gradients
@@ -26,6 +27,7 @@ METHODS = (
     exact_patching,
     integrated_gradients,
     input_path_integrated_gradients,
+    chord_integrated_gradients,
 )
 
 
