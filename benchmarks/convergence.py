@@ -1,0 +1,57 @@
+"""Does chord IG converge? Every encoder kind, all of its sites at once, every task and split of the embedded model.
+
+    python -m benchmarks.convergence [--pairs N] [--rtol R]
+
+Starts from 8 Gauss-Legendre points a stretch; prints the share of examples whose stretch residuals add up to at most
+rtol · |total effect|, the mean and the largest number of points a stretch, and names every example that did not
+converge.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+
+from attribution.chord_integrated_gradients import chord_attribution
+from attribution.metric import logit_difference
+from attribution.quadrature import gauss_legendre
+from attribution.splice import SplicedModel
+from circuits.embedded.load import embedded_model, embedded_saes, sae_sets
+from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.templates import SPLITS, TASKS
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=100, help="pairs per task and split")
+    parser.add_argument("--rtol", type=float, default=1e-3)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = embedded_model()
+    print(f"{'SAEs':9} {'split':20} " + " ".join(f"{task:>26}" for task in TASKS))
+    missed: list[str] = []
+    for kind in sae_sets():
+        spliced = SplicedModel(model, embedded_saes(kind))
+        for split in SPLITS:
+            cells: list[str] = []
+            for task in TASKS:
+                pairs = prompt_pairs(task, split, arguments.pairs, 0, model)
+                found = chord_attribution(
+                    spliced, pairs, logit_difference, points=gauss_legendre(8), rtol=arguments.rtol, batch_size=20
+                )
+                assert found.converged is not None
+                points = found.stretch_points
+                cells.append(f"{found.converged.mean():7.1%} {points.mean():5.1f} (max {points.max():2d})")
+                for example in np.nonzero(~found.converged)[0].tolist():
+                    worst = int(np.abs(found.stretch_residual[example]).argmax())
+                    missed.append(
+                        f"{kind}, {split}, {task}, example {example}: total {found.effects.total_effect[example]:+.4f}, "
+                        f"largest residual {found.stretch_residual[example, worst]:+.1e} at {found.stretches[worst]}"
+                    )
+            print(f"{kind:9} {split:20} " + " ".join(f"{cell:>26}" for cell in cells), flush=True)
+    print("\n".join(["Did not converge:", *missed]) if missed else "Every example converged.")
+
+
+if __name__ == "__main__":
+    main()
