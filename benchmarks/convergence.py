@@ -46,8 +46,8 @@ def main() -> None:
                 for example in np.nonzero(~found.converged)[0].tolist():
                     worst = int(np.abs(found.stretch_residual[example]).argmax())
                     missed.append(
-                        f"{kind}, {split}, {task}, example {example}: total {found.effects.total_effect[example]:+.4f}, "
-                        f"largest residual {found.stretch_residual[example, worst]:+.1e} at {found.stretches[worst]}"
+                        f"{kind}, {split}, {task}, example {example}: "
+                        f"total {found.effects.total_effect[example]:+.4f}, largest residual {found.stretch_residual[example, worst]:+.1e} at {found.stretches[worst]}"
                     )
             print(f"{kind:9} {split:20} " + " ".join(f"{cell:>26}" for cell in cells), flush=True)
     print("\n".join(["Did not converge:", *missed]) if missed else "Every example converged.")
