@@ -45,10 +45,9 @@ def main() -> None:
                 cells.append(f"{found.converged.mean():7.1%} {points.mean():5.1f} (max {points.max():2d})")
                 for example in np.nonzero(~found.converged)[0].tolist():
                     worst = int(np.abs(found.stretch_residual[example]).argmax())
-                    missed.append(
-                        f"{kind}, {split}, {task}, example {example}: "
-                        f"total {found.effects.total_effect[example]:+.4f}, largest residual {found.stretch_residual[example, worst]:+.1e} at {found.stretches[worst]}"
-                    )
+                    total, residual = found.effects.total_effect[example], found.stretch_residual[example, worst]
+                    where = f"{kind}, {split}, {task}, example {example}"
+                    missed.append(f"{where}: total {total:+.4f}, residual {residual:+.1e} at {found.stretches[worst]}")
             print(f"{kind:9} {split:20} " + " ".join(f"{cell:>26}" for cell in cells), flush=True)
     print("\n".join(["Did not converge:", *missed]) if missed else "Every example converged.")
 
