@@ -13,16 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.quadrature import Quadrature
-from attribution.recording import ErrorMode, SiteRecord
+from attribution.recording import ErrorMode
 from attribution.resuming import TOKENS
-from attribution.saes import SAE
-from attribution.saes.normalisation import normalise
-from attribution.secant_gates import secant_gates
+from attribution.site_secants import SiteSecants
 from attribution.stretches import METRIC, Ends, SectionRuns, sections
 
 
@@ -137,74 +134,23 @@ def _through_site(
     lost = torch.zeros_like(ends.total, dtype=torch.float64)
     if error_mode == "live":
         return SiteFlow(multiplier, None), multiplier, lost
-    sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
-    here = ends.clean.spliced[ends.rows]
-    row, pos = torch.nonzero(here & ends.reached, as_tuple=True)
-    x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
-    f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
-    p_c, p_p = (sae.project(normalise(x, sae.normalisation)[0]) for x in (x_c, x_p))
-    gates = secant_gates(sae, p_c, p_p, f_c, f_p, slope_cap)
-    of_output = multiplier[:, row, pos].to(sae.W_dec.dtype)
-    of_features = _mean_scale(clean, patch, row, pos) * (of_output @ sae.W_dec.T)
-    of_projection = gates.pull_back(of_features, rearrange(through_gates, "sweep -> sweep 1 1"))
-    of_normalised = of_projection @ sae.W_enc.T
-    if sae.normalisation == "none":
-        of_arrival = of_normalised
-    else:
-        of_arrival, missing = _through_normalisation(sae, of_normalised, of_output, x_c, x_p, (f_c, f_p), rule)
-        lost = lost.index_add(0, row, missing.double())
-    arrived = torch.where(here[..., None], 0, multiplier)
+    secants = SiteSecants.between(ends, site, slope_cap, rule)
+    row, pos = secants.row, secants.pos
+    of_output = multiplier[:, row, pos].to(secants.sae.W_dec.dtype)
+    of_arrival, missing = secants.pull_back(of_output, through_gates)
+    arrived = torch.where(ends.clean.spliced[ends.rows][..., None], 0, multiplier)
     arrived[:, row, pos] = of_arrival.to(arrived.dtype)
+    return SiteFlow(multiplier, _flips(secants, of_output[0])), arrived, lost.index_add(0, row, missing.double())
+
+
+def _flips(secants: SiteSecants, of_output: Float[Tensor, "place width"]) -> Flips:
+    gates, of_features = secants.gates, secants.of_features(of_output)
     place, index = torch.nonzero(gates.opened, as_tuple=True)
-    flips = Flips(
-        row=row[place],
-        pos=pos[place],
+    return Flips(
+        row=secants.row[place],
+        pos=secants.pos[place],
         index=index,
         opened=gates.opened[place, index],
-        contribution=(of_features[0] * gates.jump)[place, index],
-        undivided=(of_features[0] * gates.undivided)[place, index],
+        contribution=(of_features * gates.jump)[place, index],
+        undivided=(of_features * gates.undivided)[place, index],
     )
-    return SiteFlow(multiplier, flips), arrived, lost
-
-
-def _mean_scale(clean: SiteRecord, patch: SiteRecord, row: Tensor, pos: Tensor) -> Float[Tensor, "#place 1"]:
-    """Mean of both runs' scale, by which a feature's change reaches the output; 1 without normalisation."""
-    if clean.frame is None or patch.frame is None:
-        return clean.arrival.new_ones(1, 1)
-    return (clean.frame.scale[row, pos] + patch.frame.scale[row, pos]) / 2
-
-
-def _through_normalisation(
-    sae: SAE,
-    of_normalised: Float[Tensor, "sweep place width"],
-    of_output: Float[Tensor, "sweep place width"],
-    x_c: Float[Tensor, "place width"],
-    x_p: Float[Tensor, "place width"],
-    features: tuple[Tensor, Tensor],
-    rule: Quadrature,
-) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
-    """Pull back through x -> (normalised x, scale, mean), averaged along the line from x_c to x_p; and its residual."""
-    decoded = (features[0] + features[1]) / 2 @ sae.W_dec + sae.b_dec
-    of_scale = einsum(of_output, decoded, "sweep place width, place width -> sweep place")[..., None]
-    of_mean = of_output.sum(-1, keepdim=True)
-
-    def parts(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        normalised, frame = normalise(x, sae.normalisation)
-        assert frame is not None
-        return normalised, frame.scale, frame.mean
-
-    total = torch.zeros_like(of_normalised)
-    for alpha, weight in zip(rule.points, rule.weights, strict=True):
-        x = (x_c + alpha * (x_p - x_c)).requires_grad_()
-        with torch.enable_grad():
-            outputs = parts(x)
-        for n in range(len(total)):
-            seeds = (of_normalised[n], of_scale[n], of_mean[n])
-            used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
-            (gradient,) = torch.autograd.grad([o for o, _ in used], x, [s for _, s in used], retain_graph=True)
-            total[n] += weight * gradient
-    inflow = sum(
-        (seed[0] * (patch - clean)).sum(-1)
-        for seed, clean, patch in zip((of_normalised, of_scale, of_mean), parts(x_c), parts(x_p), strict=True)
-    )
-    return total, inflow - (total[0] * (x_p - x_c)).sum(-1)

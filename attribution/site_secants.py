@@ -1,0 +1,129 @@
+"""One site between two runs: its gates as secants, and multipliers pulled back from its output to what arrives.
+
+    y = scale · r + mean + ε,   r = W_dec f + b_dec,   p = encoder's projection of the normalised x
+    M(f) = scale̅ · W_dec M(y);  M(p) by the secants (`secant_gates.py`);  M(x) = ∂x_n/∂x ᵀ W_enc M(p)
+
+Without normalisation scale = 1 and x_n = x. With it, the change of scale and mean flows past the site's nodes, shared
+out by means of both runs (bars), and ∂/∂x is averaged over the straight line from x_c to x_p.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.quadrature import Quadrature
+from attribution.recording import SiteRecord
+from attribution.saes import SAE
+from attribution.saes.normalisation import normalise
+from attribution.secant_gates import SecantGates, secant_gates
+from attribution.stretches import Ends
+
+
+@dataclass(frozen=True)
+class SiteSecants:
+    """The places (row, position) where the site is spliced and can differ, and what happens there.
+
+    scale: mean of both runs' scale, 1 without normalisation. features, arrival: those of the two runs.
+    """
+
+    sae: SAE
+    row: Int[Tensor, " place"]
+    pos: Int[Tensor, " place"]
+    gates: SecantGates
+    scale: Float[Tensor, "#place 1"]
+    features: tuple[Float[Tensor, "place d_sae"], Float[Tensor, "place d_sae"]]
+    arrival: tuple[Float[Tensor, "place width"], Float[Tensor, "place width"]]
+    rule: Quadrature
+
+    @classmethod
+    def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "SiteSecants":
+        """The secants of a site; `rule` is for the line through the normalisation."""
+        sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
+        row, pos = torch.nonzero(ends.clean.spliced[ends.rows] & ends.reached, as_tuple=True)
+        x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
+        f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
+        p_c, p_p = (sae.project(normalise(x, sae.normalisation)[0]) for x in (x_c, x_p))
+        gates = secant_gates(sae, p_c, p_p, f_c, f_p, slope_cap)
+        return cls(sae, row, pos, gates, _mean_scale(clean, patch, row, pos), (f_c, f_p), (x_c, x_p), rule)
+
+    def of_features(self, of_output: Float[Tensor, "*sweep place width"]) -> Float[Tensor, "*sweep place d_sae"]:
+        """M(f) from M(y)."""
+        return self.scale * (of_output @ self.sae.W_dec.T)
+
+    def pull_back(
+        self, of_output: Float[Tensor, "sweep place width"], through_gates: Bool[Tensor, " sweep"]
+    ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
+        """M(x) from M(y), and what the quadrature through the normalisation loses."""
+        of_projection = self.gates.pull_back(
+            self.of_features(of_output), rearrange(through_gates, "sweep -> sweep 1 1")
+        )
+        of_normalised = of_projection @ self.sae.W_enc.T
+        if self.sae.normalisation == "none":
+            return of_normalised, torch.zeros_like(of_normalised[0, :, 0])
+        decoded = (self.features[0] + self.features[1]) / 2 @ self.sae.W_dec + self.sae.b_dec
+        of_scale = einsum(of_output, decoded, "sweep place width, place width -> sweep place")[..., None]
+        return self._through_normalisation(of_normalised, of_scale, of_output.sum(-1, keepdim=True))
+
+    def seeds(
+        self, place: Int[Tensor, " target"], index: Int[Tensor, " target"], of_feature: Float[Tensor, " target"]
+    ) -> Float[Tensor, "target width"]:
+        """M(x) at each target's place from the multiplier of one feature there: the feature's own seed."""
+        gates = self.gates
+        of_margin = of_feature * gates.gate_slope[place, index]
+        of_projection = of_feature * gates.value_slope[place, index] + of_margin
+        of_normalised = of_projection[:, None] * self.sae.W_enc.T[index]
+        if gates.threshold_shares is not None:
+            of_normalised = of_normalised - of_margin[:, None] * (gates.threshold_shares[place] @ self.sae.W_enc.T)
+        if self.sae.normalisation == "none":
+            return of_normalised
+        at = SiteSecants(
+            self.sae,
+            self.row[place],
+            self.pos[place],
+            gates,
+            self.scale,
+            self.features,
+            (self.arrival[0][place], self.arrival[1][place]),
+            self.rule,
+        )
+        nothing = torch.zeros_like(of_normalised[None, :, :1])
+        return at._through_normalisation(of_normalised[None], nothing, nothing)[0][0]
+
+    def _through_normalisation(
+        self,
+        of_normalised: Float[Tensor, "sweep place width"],
+        of_scale: Float[Tensor, "sweep place 1"],
+        of_mean: Float[Tensor, "sweep place 1"],
+    ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
+        """Back through x -> (normalised x, scale, mean), averaged along the line, and the residual of that."""
+        x_c, x_p = self.arrival
+        total = torch.zeros_like(of_normalised)
+        for alpha, weight in zip(self.rule.points, self.rule.weights, strict=True):
+            x = (x_c + alpha * (x_p - x_c)).requires_grad_()
+            with torch.enable_grad():
+                outputs = self._normalised(x)
+            for n in range(len(total)):
+                seeds = (of_normalised[n], of_scale[n], of_mean[n])
+                used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
+                (gradient,) = torch.autograd.grad([o for o, _ in used], x, [s for _, s in used], retain_graph=True)
+                total[n] += weight * gradient
+        inflow = torch.zeros_like(of_normalised[0, :, 0])
+        for seed, clean, patch in zip(
+            (of_normalised, of_scale, of_mean), self._normalised(x_c), self._normalised(x_p), strict=True
+        ):
+            inflow = inflow + (seed[0] * (patch - clean)).sum(-1)
+        return total, inflow - (total[0] * (x_p - x_c)).sum(-1)
+
+    def _normalised(self, x: Float[Tensor, "place width"]) -> tuple[Tensor, Tensor, Tensor]:
+        normalised, frame = normalise(x, self.sae.normalisation)
+        assert frame is not None
+        return normalised, frame.scale, frame.mean
+
+
+def _mean_scale(clean: SiteRecord, patch: SiteRecord, row: Tensor, pos: Tensor) -> Float[Tensor, "#place 1"]:
+    if clean.frame is None or patch.frame is None:
+        return clean.arrival.new_ones(1, 1)
+    return (clean.frame.scale[row, pos] + patch.frame.scale[row, pos]) / 2
