@@ -66,7 +66,7 @@ class OwnPath:
     @property
     def jump(self) -> float:
         """Σ sizes of the jumps."""
-        return sum(jump.size for jump in self.jumps)
+        return sum((jump.size for jump in self.jumps), 0.0)
 
     @property
     def residual(self) -> float:
