@@ -82,7 +82,7 @@ def sweep(
         slope_cap: s_max, the steepest secant of a flip, in slopes of an open gate.
         split: also sweep with what flows through flipped gates left out.
         progress: told the share of work done.
-        down_to: the first site whose multiplier is wanted.
+        down_to: the first site whose multiplier is wanted; its own gates are not looked at.
     """
     through_gates = torch.tensor([True, False] if split else [True], device=ends.total.device)
     parts = sections(ends.spliced.sites)
@@ -95,6 +95,8 @@ def sweep(
     for section in reversed(parts):
         runs = SectionRuns(ends, section, rules)
         for stretch in section.stretches():
+            if stretch.target == down_to:
+                break
             if stretch.target == METRIC:
                 seed, lost = None, 0.0
             else:
