@@ -72,8 +72,8 @@ def explain_node(
     collected = Collected(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites))
     collected.add(patched, replace(scores, residual=_residual(scores, patch)))
     effects = collected.effects()
-    other_tokens = effects.of_kind("token") & (effects.position != node.position)
-    return assembled(effects.subset(~other_tokens), [part], spliced, rtol)
+    itself = isinstance(node, TokenNode) & (effects.position == node.position)
+    return assembled(effects.subset(~effects.of_kind("token") | itself), [part], spliced, rtol)
 
 
 def _find(situation: Situation, node: FeatureNode | ErrorNode | TokenNode) -> tuple[Patches, int]:
