@@ -19,9 +19,10 @@ Dense = dict[tuple[str, str], Tensor]
 
 @dataclass
 class Run:
-    """Logits at the last position; features, errors and block 0's input as they were before any edit."""
+    """Logits at the last position; what reached each site; its features, errors and block 0's input before any edit."""
 
     logits: Tensor
+    x: dict[str, Tensor] = field(default_factory=dict)
     f: dict[str, Tensor] = field(default_factory=dict)
     e: dict[str, Tensor] = field(default_factory=dict)
     entry: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -62,7 +63,7 @@ def forward(
             elif mode != "live":
                 assert errors is not None
                 e = errors[site]
-            run.f[site], run.e[site] = f, e
+            run.x[site], run.f[site], run.e[site] = flat, f, e
             f, e = edit(site, f, e)
             return torch.where(here, sae.decode(f, encoding.frame) + e, flat).reshape(x.shape)
 
