@@ -5,8 +5,8 @@
 
 Between two flips of downstream gates the metric is smooth in α: its part is integrated by Gauss-Legendre. A flip is
 closed in by bisection: its jump is the difference of its two sides less the slope there. Intervals are halved until
-both ends have the same open gates and the integral equals the difference, so gates that flip and flip back are found
-too. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
+both ends have the same open gates and the integral equals the difference: a gate that flips and flips back is found
+where a point of an integral sees it. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
 """
 
 from collections.abc import Iterator, Mapping
