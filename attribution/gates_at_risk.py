@@ -92,14 +92,17 @@ def _weight_and_margin(
     sae: SAE, record: SiteRecord, gradient: Float[Tensor, "row pos width"]
 ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos d_sae"] | None]:
     """|value at the threshold · ∂m/∂f|, and the margin; None where the encoder has no gates."""
-    encoding = sae.encode(record.arrival)
-    if encoding.margin is None:
-        return encoding.value, None
-    at_threshold = (encoding.value - sae.open_slope() * encoding.margin).clamp(min=0)
+    normalised, _ = normalise(record.arrival.to(sae.W_enc.dtype), sae.normalisation)
+    projection = sae.project(normalised)
+    value, margin = sae.value_and_margin(projection)
+    if margin is None:
+        return value, None
+    # A margin moves one to one with its own projection.
+    at_threshold, _ = sae.value_and_margin(projection - margin)
     of_feature = gradient.to(sae.W_dec.dtype) @ sae.W_dec.T
     if record.frame is not None:
         of_feature = of_feature * record.frame.scale
-    return (at_threshold * of_feature).abs(), encoding.margin
+    return (at_threshold * of_feature).abs(), margin
 
 
 def _margins(situation: Situation, gates: _Gates, number: int) -> Float[Tensor, " row"]:
