@@ -337,8 +337,13 @@ def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
             f"The estimate in error mode {estimate.error_mode} is checked against exact_patching in mode {mode}; "
             f"given were effects of {exact.method} in mode {exact.error_mode}."
         )
-    if exact.sites != estimate.sites or not np.allclose(exact.total_effect, estimate.total_effect, rtol=1e-3):
+    same = exact.sites == estimate.sites and len(exact.total_effect) == len(estimate.total_effect)
+    if not same or not np.allclose(exact.total_effect, estimate.total_effect, rtol=1e-3):
         raise ValueError("The exact effects are of other sites or pairs than the estimate.")
+    changed = ~(estimate.of_kind("feature") & (estimate.clean == estimate.patch))
+    lacking = int((~np.isin(estimate.keys()[changed], exact.keys())).sum())
+    if lacking:
+        raise ValueError(f"The exact effects lack {lacking} nodes of the estimate: give those of all nodes, or none.")
 
 
 def _within(progress: Progress, start: float, end: float) -> Progress:
