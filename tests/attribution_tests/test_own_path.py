@@ -42,8 +42,8 @@ def strongest(effects: Effects, each: int) -> Effects:
     return effects.subset(np.sort(np.concatenate(kinds)))
 
 
-def walked(world: World, pairs: PromptPairs, nodes: Effects, mode: ErrorMode, **more: float) -> list[OwnPath]:
-    paths = own_paths(world.spliced, pairs, logit_difference, nodes, error_mode=mode, **more)
+def walked(world: World, pairs: PromptPairs, nodes: Effects, mode: ErrorMode, **more: int) -> list[OwnPath]:
+    paths = own_paths(world.spliced, pairs, logit_difference, nodes, error_mode=mode, **more)  # pyright: ignore[reportArgumentType]
     assert len(paths) == len(nodes)
     return [paths[key] for key in nodes.keys().tolist()]
 

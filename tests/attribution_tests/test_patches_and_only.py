@@ -1,5 +1,6 @@
 """Patches of single nodes and their keys: exact effects of some nodes equal the same rows of all."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -94,14 +95,15 @@ def test_a_subset_of_effects_keeps_the_residual_of_all_of_them() -> None:
 
 def test_keys_are_unique_and_the_same_whatever_the_method() -> None:
     keys: dict[int, tuple[Any, ...]] = {}
-    for method, mode in (
+    measured: tuple[tuple[Callable[..., Effects], ErrorMode], ...] = (
         (exact_patching, "live"),
         (exact_patching, "frozen"),
         (exact_patching, "zero"),
         (attribution_patching, "frozen"),
         (integrated_gradients, "zero"),
         (chord_integrated_gradients, "path"),
-    ):
+    )
+    for method, mode in measured:
         effects = method(world().spliced, PAIRS, logit_difference, error_mode=mode, batch_size=2)
         assert len(set(effects.keys().tolist())) == len(effects)
         for key, example, node in zip(effects.keys().tolist(), effects.example, nodes_of(effects), strict=True):
