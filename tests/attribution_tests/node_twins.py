@@ -146,7 +146,7 @@ class NodeTwin:
         _, on = self.gates(node, [0.0, 1.0])
         return {(s, p, i): bool(o[1, p, i]) for s, o in on.items() for p, i in torch.nonzero(o[0] != o[1]).tolist()}
 
-    def jumps(self, node: Node, cells: int = 512, width: float = 1e-10) -> "list[Jump]":
+    def jumps(self, node: Node, cells: int = 512, width: float = 1e-8) -> "list[Jump]":
         """Every jump of the metric on the node's path, by finite differences over `width`."""
         edges = torch.linspace(0, 1, cells + 1, dtype=torch.float64)
         todo = [(edges[:-1], edges[1:])]

@@ -112,10 +112,9 @@ def assert_risks(
 def test_risk_equals_the_formula_over_all_gates(mode: ErrorMode) -> None:
     found = risk_by_key(mixed(), PAIRS, mode, ALL)
     assert set(found) == set(exact_of(mode).keys().tolist()), "every node has a risk"
-    for example in (1, 2):
-        nodes, twin = of_example(exact_of(mode), example), NodeTwin(mixed(), PAIRS[example], mode)
-        at_risk = assert_risks(twin, nodes, found, gates_of(twin))
-        assert 5 < at_risk < len(nodes), "some nodes are at risk and some are not"
+    nodes, twin = of_example(exact_of(mode), 2), NodeTwin(mixed(), PAIRS[2], mode)
+    at_risk = assert_risks(twin, nodes, found, gates_of(twin))
+    assert 5 < at_risk < len(nodes), "some nodes are at risk and some are not"
 
 
 @pytest.mark.parametrize("mode", MODES)
