@@ -14,7 +14,7 @@ from attribution.attribution_patching import attribution_patching
 from attribution.check import check
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import input_path_integrated_gradients
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.metric import log_probability, logit_difference
 from attribution.patch_values import zero
 from attribution.prompt_pairs import PromptPair, PromptPairs
