@@ -67,6 +67,10 @@ class NoBOS:
     unk_token_id = None
     padding_side = "right"
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Tokens are shown as numbers."""
+        return " ".join(f"w{i}" for i in ids)
+
 
 class OnlyBOS(NoBOS):
     """A tokenizer that only knows its BOS."""
