@@ -27,7 +27,6 @@ from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, gauss_legendre
 from attribution.recording import ErrorMode
-from attribution.saes import Frame
 from attribution.scoring import score_features, scores_from_gradients
 from attribution.splice import TOKENS, SplicedModel
 from attribution.stretches import Ends
@@ -185,7 +184,7 @@ class SweepPlan:
 def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Scores]:
     """Sweep one batch between its clean run and its patch run (`situation.changes.patch`)."""
     swept = sweep(
-        _ends(situation),
+        chord_ends(situation),
         situation.error_mode,
         plan.rules(),
         tolerance=math.inf if plan.rtol is None else plan.rtol,
@@ -197,7 +196,8 @@ def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Sc
     return _scored(situation, plan, swept)
 
 
-def _ends(situation: Situation) -> Ends:
+def chord_ends(situation: Situation) -> Ends:
+    """The clean and the patch run of a situation that has one."""
     clean, changes, batch = situation.clean, situation.changes, situation.batch
     assert changes.patch is not None
     return Ends(
@@ -263,14 +263,10 @@ def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
     multipliers |= {site: flow.multiplier[number] for site, flow in swept.sites.items()}
     multipliers[TOKENS] = torch.zeros_like(situation.clean.entry) if swept.tokens is None else swept.tokens[number]
     scores = scores_from_gradients(situation, multipliers)
-    patch = situation.changes.patch
-    assert patch is not None
-    features = dict(scores.features)
+    ends, features = chord_ends(situation), dict(scores.features)
     for site, (change, _) in scores.features.items():
-        frames = situation.clean.sites[site].frame, patch.sites[site].frame
-        if frames[0] is not None and frames[1] is not None:
-            mean = Frame((frames[0].scale + frames[1].scale) / 2, (frames[0].mean + frames[1].mean) / 2)
-            features[site] = change, score_features(situation, site, change, multipliers[site], frame=mean)
+        frame = ends.mean_frame(site)
+        features[site] = change, score_features(situation, site, change, multipliers[site], frame=frame)
     return replace(scores, features=features)
 
 

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.quadrature import Quadrature
-from attribution.recording import SiteRecord
 from attribution.saes import SAE
 from attribution.saes.normalisation import normalise
 from attribution.secant_gates import SecantGates, secant_gates
@@ -47,7 +46,9 @@ class SiteSecants:
         f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
         p_c, p_p = (sae.project(normalise(x, sae.normalisation)[0]) for x in (x_c, x_p))
         gates = secant_gates(sae, p_c, p_p, f_c, f_p, slope_cap)
-        return cls(sae, row, pos, gates, _mean_scale(clean, patch, row, pos), (f_c, f_p), (x_c, x_p), rule)
+        frame = ends.mean_frame(site)
+        scale = x_c.new_ones(1, 1) if frame is None else frame.scale[row, pos]
+        return cls(sae, row, pos, gates, scale, (f_c, f_p), (x_c, x_p), rule)
 
     def of_features(self, of_output: Float[Tensor, "*sweep place width"]) -> Float[Tensor, "*sweep place d_sae"]:
         """M(f) from M(y)."""
@@ -65,7 +66,8 @@ class SiteSecants:
             return of_normalised, torch.zeros_like(of_normalised[0, :, 0])
         decoded = (self.features[0] + self.features[1]) / 2 @ self.sae.W_dec + self.sae.b_dec
         of_scale = einsum(of_output, decoded, "sweep place width, place width -> sweep place")[..., None]
-        return self._through_normalisation(of_normalised, of_scale, of_output.sum(-1, keepdim=True))
+        of_mean = of_output.sum(-1, keepdim=True)
+        return _through_normalisation(self.sae, self.arrival, self.rule, of_normalised, of_scale, of_mean)
 
     def seeds(
         self, place: Int[Tensor, " target"], index: Int[Tensor, " target"], of_feature: Float[Tensor, " target"]
@@ -79,51 +81,40 @@ class SiteSecants:
             of_normalised = of_normalised - of_margin[:, None] * (gates.threshold_shares[place] @ self.sae.W_enc.T)
         if self.sae.normalisation == "none":
             return of_normalised
-        at = SiteSecants(
-            self.sae,
-            self.row[place],
-            self.pos[place],
-            gates,
-            self.scale,
-            self.features,
-            (self.arrival[0][place], self.arrival[1][place]),
-            self.rule,
-        )
         nothing = torch.zeros_like(of_normalised[None, :, :1])
-        return at._through_normalisation(of_normalised[None], nothing, nothing)[0][0]
-
-    def _through_normalisation(
-        self,
-        of_normalised: Float[Tensor, "sweep place width"],
-        of_scale: Float[Tensor, "sweep place 1"],
-        of_mean: Float[Tensor, "sweep place 1"],
-    ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
-        """Back through x -> (normalised x, scale, mean), averaged along the line, and the residual of that."""
-        x_c, x_p = self.arrival
-        total = torch.zeros_like(of_normalised)
-        for alpha, weight in zip(self.rule.points, self.rule.weights, strict=True):
-            x = (x_c + alpha * (x_p - x_c)).requires_grad_()
-            with torch.enable_grad():
-                outputs = self._normalised(x)
-            for n in range(len(total)):
-                seeds = (of_normalised[n], of_scale[n], of_mean[n])
-                used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
-                (gradient,) = torch.autograd.grad([o for o, _ in used], x, [s for _, s in used], retain_graph=True)
-                total[n] += weight * gradient
-        inflow = torch.zeros_like(of_normalised[0, :, 0])
-        for seed, clean, patch in zip(
-            (of_normalised, of_scale, of_mean), self._normalised(x_c), self._normalised(x_p), strict=True
-        ):
-            inflow = inflow + (seed[0] * (patch - clean)).sum(-1)
-        return total, inflow - (total[0] * (x_p - x_c)).sum(-1)
-
-    def _normalised(self, x: Float[Tensor, "place width"]) -> tuple[Tensor, Tensor, Tensor]:
-        normalised, frame = normalise(x, self.sae.normalisation)
-        assert frame is not None
-        return normalised, frame.scale, frame.mean
+        arrival = self.arrival[0][place], self.arrival[1][place]
+        return _through_normalisation(self.sae, arrival, self.rule, of_normalised[None], nothing, nothing)[0][0]
 
 
-def _mean_scale(clean: SiteRecord, patch: SiteRecord, row: Tensor, pos: Tensor) -> Float[Tensor, "#place 1"]:
-    if clean.frame is None or patch.frame is None:
-        return clean.arrival.new_ones(1, 1)
-    return (clean.frame.scale[row, pos] + patch.frame.scale[row, pos]) / 2
+def _through_normalisation(
+    sae: SAE,
+    arrival: tuple[Float[Tensor, "place width"], Float[Tensor, "place width"]],
+    rule: Quadrature,
+    of_normalised: Float[Tensor, "sweep place width"],
+    of_scale: Float[Tensor, "sweep place 1"],
+    of_mean: Float[Tensor, "sweep place 1"],
+) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
+    """Back through x -> (normalised x, scale, mean), averaged along the line, and the residual of that."""
+    x_c, x_p = arrival
+    total = torch.zeros_like(of_normalised)
+    for alpha, weight in zip(rule.points, rule.weights, strict=True):
+        x = (x_c + alpha * (x_p - x_c)).requires_grad_()
+        with torch.enable_grad():
+            outputs = _normalised(sae, x)
+        for n in range(len(total)):
+            seeds = (of_normalised[n], of_scale[n], of_mean[n])
+            used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
+            (gradient,) = torch.autograd.grad([o for o, _ in used], x, [s for _, s in used], retain_graph=True)
+            total[n] += weight * gradient
+    inflow = torch.zeros_like(of_normalised[0, :, 0])
+    for seed, clean, patch in zip(
+        (of_normalised, of_scale, of_mean), _normalised(sae, x_c), _normalised(sae, x_p), strict=True
+    ):
+        inflow = inflow + (seed[0] * (patch - clean)).sum(-1)
+    return total, inflow - (total[0] * (x_p - x_c)).sum(-1)
+
+
+def _normalised(sae: SAE, x: Float[Tensor, "place width"]) -> tuple[Tensor, Tensor, Tensor]:
+    normalised, frame = normalise(x, sae.normalisation)
+    assert frame is not None
+    return normalised, frame.scale, frame.mean

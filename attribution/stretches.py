@@ -22,6 +22,7 @@ from attribution.hooks import SiteFunction
 from attribution.quadrature import Quadrature
 from attribution.recording import Recording, SiteRecord
 from attribution.resuming import TOKENS, Resumable, is_residual, run_between
+from attribution.saes import Frame
 
 METRIC = "metric"
 
@@ -58,6 +59,13 @@ class Ends:
         """Change of what arrives at a site."""
         clean, patch = self.clean_sites[site].arrival, self.patch_sites[site].arrival
         return torch.where(self.reached[..., None], patch - clean, 0)
+
+    def mean_frame(self, site: str) -> Frame | None:
+        """Mean of both runs' normalisation at a site, by which a feature's change counts; None without one."""
+        clean, patch = self.clean_sites[site].frame, self.patch_sites[site].frame
+        if clean is None or patch is None:
+            return None
+        return Frame((clean.scale + patch.scale) / 2, (clean.mean + patch.mean) / 2)
 
 
 @dataclass(frozen=True)
