@@ -32,6 +32,7 @@ embedded: .venv-saelens/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/exact_patching.py
+	$(BIN)/python -m benchmarks.chord_cost
 
 # torch first, at the version of constraints.txt: a newer one would bring several GB of CUDA along.
 .venv/installed: pyproject.toml constraints.txt
