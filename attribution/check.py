@@ -27,8 +27,9 @@ from attribution.prompt_pairs import PromptPairs
 from attribution.recording import ErrorMode
 from attribution.splice import TOKENS, SplicedModel
 from attribution.verification import Chosen, choose
-from graphs import ErrorNode, FeatureNode, MissedBound, NodeVerdict, TokenNode, Verdict
-from graphs.verdict import CHOSEN_BY, flag_of
+from attribution.verified import Verified, flagged_nodes
+from graphs import MissedBound, NodeVerdict, Verdict
+from graphs.verdict import CHOSEN_BY
 
 CONFIDENCE = 0.95
 _NAMES = {
@@ -94,38 +95,9 @@ def check(
         progress=_within(progress, 0.1, 0.2),
     )
     truth = exact or work.exact(None if budget is None else chosen.keys, _within(progress, 0.2, 0.7))
-    verified = _Verified.of(estimate, truth, chosen)
-    flagged = work.explained(verified, _flagged(verified, size), chords, explained, _within(progress, 0.7, 1.0))
+    verified = Verified.of(estimate, truth, chosen)
+    flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, _within(progress, 0.7, 1.0))
     return _verdict(work, estimate, verified, flagged, chords, chosen, size, seed, top)
-
-
-@dataclass(frozen=True)
-class _Verified:
-    """The verified part of an estimate, the exact effect of each node, and why it was chosen."""
-
-    estimate: Effects
-    exact: np.ndarray
-    chosen_by: np.ndarray
-
-    @classmethod
-    def of(cls, estimate: Effects, truth: Effects, chosen: Chosen) -> "_Verified":
-        exact_of = dict(zip(truth.keys().tolist(), truth.effect.tolist(), strict=True))
-        still = chosen.keys[chosen.reason == CHOSEN_BY.index("unchanged")]
-        exact_of |= dict.fromkeys(still.tolist(), 0.0)
-        # A gate within rounding of its threshold may differ between two batch sizes: such a node stays unverified.
-        known = np.array([key for key in chosen.keys.tolist() if key in exact_of], dtype=np.int64)
-        part = estimate.subset(np.isin(estimate.keys(), known))
-        reason_of = dict(zip(chosen.keys.tolist(), chosen.reason.tolist(), strict=True))
-        keys = part.keys().tolist()
-        exact = np.array([exact_of[key] for key in keys], dtype=np.float64)
-        return cls(part, exact, np.array([reason_of[key] for key in keys], dtype=np.int8))
-
-    def node(self, number: int) -> FeatureNode | ErrorNode | TokenNode:
-        e = self.estimate
-        site, position, index = e.sites[e.site[number]], int(e.position[number]), int(e.index[number])
-        if e.kind[number] == 2:
-            return TokenNode(position)
-        return FeatureNode(site, position, index) if index >= 0 else ErrorNode(site, position)
 
 
 @dataclass(frozen=True)
@@ -158,7 +130,7 @@ class _Work:
 
     def explained(
         self,
-        verified: _Verified,
+        verified: Verified,
         flagged: dict[int, NodeVerdict],
         chords: ChordAttribution | None,
         most: int,
@@ -200,19 +172,10 @@ class _Work:
         )
 
 
-def _flagged(verified: _Verified, threshold: float) -> dict[int, NodeVerdict]:
-    found: dict[int, NodeVerdict] = {}
-    for n, (estimate, exact) in enumerate(zip(verified.estimate.effect.tolist(), verified.exact.tolist(), strict=True)):
-        flag = flag_of(estimate, exact, threshold)
-        if flag is not None:
-            found[n] = NodeVerdict(verified.node(n), int(verified.estimate.example[n]), estimate, exact, flag)
-    return found
-
-
 def _verdict(
     work: _Work,
     estimate: Effects,
-    verified: _Verified,
+    verified: Verified,
     flagged: dict[int, NodeVerdict],
     chords: ChordAttribution | None,
     chosen: Chosen,
@@ -277,7 +240,7 @@ def _jump_shares(chords: ChordAttribution | None, encoders: dict[str, str]) -> d
     return {scope: float(of / total) if total > 0 else None for scope, (of, total) in both.items()}
 
 
-def _bound(verified: _Verified, chosen: Chosen, threshold: float) -> MissedBound | None:
+def _bound(verified: Verified, chosen: Chosen, threshold: float) -> MissedBound | None:
     audited = verified.chosen_by == CHOSEN_BY.index("audit")
     count = int(audited.sum())
     if chosen.population == count:
