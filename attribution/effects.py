@@ -163,19 +163,42 @@ def joined(parts: Sequence[NodeColumns]) -> NodeColumns:
     return {name: column[order] for name, column in whole.items()}
 
 
+_KEY_SIZES: Final = {"example": 1 << 16, "site": 1 << 9, "position": 1 << 14, "kind": 1 << 2, "index": 1 << 22}
+
+
+@dataclass(frozen=True)
+class NodeOfExample:
+    """What a key stands for; `index` is −1 for errors and tokens."""
+
+    example: int
+    site: str
+    position: int
+    kind: str
+    index: int
+
+    def __str__(self) -> str:
+        name = self.index if self.kind == "feature" else self.kind
+        return f"{self.site}/{name} at position {self.position} of example {self.example}"
+
+
+def node_of_key(key: int, sites: Sequence[str]) -> NodeOfExample:
+    """The node of a key, for effects over `sites`."""
+    found: dict[str, int] = {}
+    for name, size in reversed(_KEY_SIZES.items()):
+        key, found[name] = divmod(key, size)
+    return NodeOfExample(
+        found["example"], sites[found["site"]], found["position"], KINDS[found["kind"]], found["index"] - 1
+    )
+
+
 def node_keys(
     example: np.ndarray, position: np.ndarray, index: np.ndarray, *, site: np.ndarray | int, kind: np.ndarray | str
 ) -> np.ndarray:
     """One integer per node of an example: up to 65,536 examples, 512 sites, 16,384 positions, 4,194,303 features."""
     number = KINDS.index(kind) if isinstance(kind, str) else kind
     key = np.zeros(len(example), np.int64)
-    for name, values, size in (
-        ("example", example, 1 << 16),
-        ("site", site, 1 << 9),
-        ("position", position, 1 << 14),
-        ("kind", number, 1 << 2),
-        ("index", np.asarray(index) + 1, 1 << 22),
-    ):
+    columns = {"example": example, "site": site, "position": position, "kind": number, "index": np.asarray(index) + 1}
+    for (name, size), values in zip(_KEY_SIZES.items(), columns.values(), strict=True):
         if np.max(values, initial=0) >= size:
             raise ValueError(f"Too many nodes to tell apart: the largest {name} is {np.max(values)}, the limit {size}.")
         key = key * size + np.asarray(values, np.int64)
