@@ -12,12 +12,13 @@ Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from attribution.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
 from attribution.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.measurement import Progress, silent
+from attribution.measurement import Progress, numpy_of, prepare, silent
 from attribution.metric import Metric
 from attribution.own_path import OwnPath, own_paths
 from attribution.patch_values import PatchValue, counterfactual
@@ -70,6 +71,7 @@ def check(
     if not size > 0:
         raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
     work = _Work(spliced, pairs, metric, mode, patch_value)
+    work.refuse_other_prompts(estimate)
     chords = work.chords(_within(progress, 0.0, 0.1))
     chosen = choose(
         spliced,
@@ -97,6 +99,18 @@ class _Work:
     metric: Metric
     mode: ErrorMode
     patch_value: PatchValue
+
+    def refuse_other_prompts(self, estimate: Effects) -> None:
+        """The clean metric and the total effect tell whether the estimate was measured on these prompts."""
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        with self.spliced.model.frozen(), torch.no_grad():
+            for batch in self.pairs.batches(16, self.spliced.model.device):
+                now = prepare(self.spliced, batch, self.metric, self.mode, self.patch_value)
+                found.append((numpy_of(now.clean_metric), numpy_of(now.total_effect)))
+        clean, total = (np.concatenate(column) for column in zip(*found, strict=True))
+        for measured, now in ((estimate.clean_metric, clean), (estimate.total_effect, total)):
+            if not np.allclose(measured, now, rtol=1e-3, atol=1e-3 * max(np.abs(now).max(), 1e-6)):
+                raise ValueError("The estimate was measured on other prompts or another model. Measure it again.")
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
         """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""
@@ -129,10 +143,11 @@ class _Work:
         keys = verified.estimate.keys()
         strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
         paths: dict[int, OwnPath] = {}
-        walked = set(flagged)
+        walked, unknown = set(flagged), set[int]()
         if method in OWN_PATH_METHODS and self.mode != "live":
             walked = set(strongest[:most])
             paths = self._paths(verified.estimate, sorted(walked), progress)
+            unknown = {n for n in walked if int(keys[n]) not in paths}
         chord_of = None
         if chords is not None:
             chord_of = dict(zip(chords.effects.keys().tolist(), chords.effects.effect.tolist(), strict=True))
@@ -140,6 +155,8 @@ class _Work:
         for n in walked:
             verdict, path = flagged[n], paths.get(int(keys[n]))
             chord = None if chord_of is None else chord_of.get(int(keys[n]), 0.0)
+            if n in unknown:
+                continue
             parts = parts_of_error(method, verdict.estimate, verdict.exact, path, chord)
             explained[n] = replace(verdict, parts=parts, gates=() if path is None else crossed_gates(path))
         return explained
@@ -154,8 +171,6 @@ class _Work:
             nodes.subset(np.array(numbers)),
             error_mode=self.mode,
             patch_value=self.patch_value,
-            rtol=1e-3,
-            resolution=1e-3,
             progress=progress,
         )
 
@@ -189,6 +204,8 @@ def _refuse(
 
 
 def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
+    if (exact.metric, exact.patch_value) != (estimate.metric, estimate.patch_value):
+        raise ValueError(f"The exact effects are of {exact.metric} with patch value {exact.patch_value}.")
     if (exact.method, exact.error_mode) != ("exact_patching", mode):
         raise ValueError(
             f"The estimate in error mode {estimate.error_mode} is checked against exact_patching in mode {mode}; "

@@ -48,7 +48,8 @@ class ChordAttribution:
         ledger: every gate that differs between the two runs.
         stretches: names of the stretches by what they end at: a site, or `metric`.
         stretch_residual, stretch_points: per example and stretch: residual in units of the metric, points used.
-        gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there.
+        gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there;
+            infinite where the total effect is 0.
         rtol: the tolerance asked for; None for none.
         converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
     """
@@ -133,10 +134,6 @@ def chord_attribution(
             f"Chord IG needs a patch prompt to walk to; patch value {patch_value.name!r} has none. Use "
             "`counterfactual`, or integrated_gradients (site path)."
         )
-    if rtol is not None and not rtol > 0:
-        raise ValueError(f"rtol must be positive; got {rtol}.")
-    if not slope_cap >= 1:
-        raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {slope_cap}.")
     plan = SweepPlan(points, rtol, slope_cap, split)
     parts: list[ChordPart] = []
 
@@ -167,6 +164,12 @@ class SweepPlan:
     slope_cap: float
     split: bool = False
     down_to: str = TOKENS
+
+    def __post_init__(self) -> None:
+        if self.rtol is not None and not self.rtol > 0:
+            raise ValueError(f"rtol must be positive; got {self.rtol}.")
+        if not self.slope_cap >= 1:
+            raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {self.slope_cap}.")
 
     def settings(self) -> dict[str, str | int | float]:
         """What goes with the effects."""
@@ -286,7 +289,7 @@ def assembled(effects: Effects, parts: list[ChordPart], spliced: SplicedModel, r
         stretches=parts[0].stretches,
         stretch_residual=residual,
         stretch_points=np.concatenate([part.points for part in parts]),
-        gross_flow=gross / np.where(total > 0, total, np.inf)[:, None],
+        gross_flow=np.divide(gross, total[:, None], out=np.full_like(gross, np.inf), where=total[:, None] > 0),
         rtol=rtol,
         converged=None if rtol is None else np.abs(residual).sum(1) <= rtol * total,
     )

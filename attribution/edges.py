@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.chord_integrated_gradients import chord_ends
+from attribution.chord_integrated_gradients import SweepPlan, chord_ends
 from attribution.chord_sweep import Sweep, sweep
 from attribution.effects import Effects, node_keys
 from attribution.measurement import Progress, Situation, numpy_of, prepare, silent
@@ -103,13 +103,14 @@ def chord_edges(
     if targets.sites != (TOKENS, *spliced.sites):
         raise ValueError(f"The targets are of other sites: {', '.join(targets.sites[1:])}.")
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    plan = SweepPlan(points, None, slope_cap)
     wanted = targets.keys()[targets.of_kind("feature")]
     found = _Found()
     done = 0
     with spliced.model.frozen():
         for batch in pairs.batches(batch_size, spliced.model.device):
             situation = prepare(spliced, batch, metric, error_mode, counterfactual)
-            _Batch(situation, chord_ends(situation), wanted, points, slope_cap, least, found).run()
+            _Batch(situation, chord_ends(situation), wanted, plan, least, found).run()
             done += len(batch.example)
             progress(done / len(pairs))
     return found.edges()
@@ -144,8 +145,7 @@ class _Batch:
     situation: Situation
     ends: Ends
     wanted: np.ndarray
-    points: Quadrature
-    slope_cap: float
+    plan: SweepPlan
     least: float
     found: _Found
 
@@ -153,15 +153,15 @@ class _Batch:
         swept = sweep(
             self.ends,
             self.situation.error_mode,
-            (self.points,),
+            self.plan.rules(),
             tolerance=math.inf,
-            slope_cap=self.slope_cap,
+            slope_cap=self.plan.slope_cap,
             split=False,
             progress=silent,
         )
         no_limit = torch.full_like(self.ends.total, torch.inf, dtype=torch.float64)
         for section in reversed(sections(self.situation.spliced.sites)):
-            runs = SectionRuns(self.ends, section, (self.points,))
+            runs = SectionRuns(self.ends, section, self.plan.rules())
             for stretch in section.stretches():
                 for targets in self._targets(stretch, swept):
                     self._keep(stretch, targets, runs.pull_back(stretch, targets.seed, no_limit).multipliers)
@@ -172,10 +172,10 @@ class _Batch:
             key = torch.full_like(total, METRIC_KEY, dtype=torch.int64)
             yield _Targets(key[None], total[None], torch.zeros_like(total)[None], None)
             return
-        secants = SiteSecants.between(self.ends, stretch.target, self.slope_cap, self.points)
+        secants = SiteSecants.between(self.ends, stretch.target, self.plan.slope_cap, self.plan.points)
         change = self.situation.changes.features[stretch.target]
         keys = self._keys(stretch.target, "feature", change.row, change.pos, change.index)
-        (chosen,) = torch.nonzero(torch.from_numpy(np.isin(keys, self.wanted)), as_tuple=True)
+        (chosen,) = torch.nonzero(torch.from_numpy(np.isin(keys, self.wanted)).to(change.row.device), as_tuple=True)
         if len(chosen) == 0:
             return
         row, pos, index = change.row[chosen], change.pos[chosen], change.index[chosen]
@@ -197,7 +197,7 @@ class _Batch:
             seed[*at, pos[here]] = seeds[here].to(seed.dtype)
             key = torch.full_like(blank, -2, dtype=torch.int64)
             yield _Targets(
-                key.index_put(at, torch.from_numpy(keys)[chosen[here]].to(key.device)),
+                key.index_put(at, torch.from_numpy(keys).to(key.device)[chosen[here]]),
                 blank.index_put(at, attribution[here]),
                 blank.index_put(at, undivided[here]),
                 seed,

@@ -43,8 +43,9 @@ def explain_node(
 ) -> ChordAttribution:
     """The flow of one node's exact effect in one example.
 
-    In the result the total effect is exact(u); effects hold u itself and every node downstream that u changes. At any
-    cut downstream of u they add up to exact(u), less the undivided jumps beyond the cut.
+    In the result the pair is example 0 and the total effect is exact(u); effects hold u itself and every node
+    downstream that u changes. At any cut downstream of u they add up to exact(u), less the undivided jumps beyond the
+    cut.
 
     Args:
         spliced, pairs, metric, patch_value: as in `attribution_patching`.
@@ -60,14 +61,14 @@ def explain_node(
         raise ValueError(f"A node is patched in error mode live, frozen or zero; got {error_mode!r}.")
     if not 0 <= example < len(pairs):
         raise LookupError(f"There is no example {example}: the pairs are numbered 0 to {len(pairs) - 1}.")
+    plan = SweepPlan(points, rtol, slope_cap)
     one = PromptPairs((pairs[example],))
     one.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     with spliced.model.frozen():
-        situation = prepare(spliced, next(one.batches(1, spliced.model.device)), metric, error_mode, patch_value)
+        situation = prepare(spliced, one.batch(device=spliced.model.device), metric, error_mode, patch_value)
         patch, number = _find(situation, node)
         patched = _patched(situation, patch, number)
-        plan = SweepPlan(points, rtol, slope_cap, down_to=patch.site)
-        part, scores = score_chords(patched, plan)
+        part, scores = score_chords(patched, replace(plan, down_to=patch.site))
     method = Method(f"flow of {node}", lambda _: scores, (error_mode,), FLOW_LAW)
     collected = Collected(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites))
     collected.add(patched, replace(scores, residual=_residual(scores, patch)))

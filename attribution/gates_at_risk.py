@@ -67,7 +67,8 @@ def _dangerous_gates(situation: Situation, count: int) -> _Gates:
         if margin is None:
             continue
         danger = weight / margin.abs().clamp(min=torch.finfo(margin.dtype).tiny)
-        danger = torch.where(where[..., None], danger, 0).flatten(1)
+        danger, weight = (torch.where(where[..., None], v, 0) for v in (danger, weight))
+        danger = danger.flatten(1)
         top = danger.topk(min(count, danger.shape[1]), dim=1)
         d_sae = weight.shape[-1]
         best.append(

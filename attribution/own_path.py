@@ -9,8 +9,10 @@ both ends have the same open gates and the integral equals the difference: a gat
 where a point of an integral sees it. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
 """
 
-from attribution.effects import Effects, node_keys
-from attribution.measurement import Progress, prepare, silent
+import numpy as np
+
+from attribution.effects import Effects, node_keys, node_of_key
+from attribution.measurement import Progress, numpy_of, prepare, silent
 from attribution.metric import Metric
 from attribution.own_path_walk import GateFlip, OwnPath, PathJump, PathValues, Walk
 from attribution.patch_values import PatchValue, counterfactual
@@ -51,6 +53,8 @@ def own_paths(
     found: dict[int, OwnPath] = {}
     with spliced.model.frozen():
         for batch in pairs.batches(batch_size, spliced.model.device):
+            if not np.isin(numpy_of(batch.example), nodes.example).any():
+                continue
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             for patch in all_patches(situation, wanted):
                 walk = Walk(situation, patch, runs_at_once, rtol, resolution)
@@ -78,5 +82,7 @@ def path_values(
     key = node_keys(node.example * 0, node.position, node.index, site=node.site, kind=node.kind)
     with spliced.model.frozen():
         situation = prepare(spliced, next(one.batches(1, spliced.model.device)), metric, error_mode, patch_value)
-        (patch,) = all_patches(situation, key)
-        return Walk(situation, patch, 64, 0.0, 0.0).trace(gates, points)
+        found = all_patches(situation, key)
+        if not found:
+            raise LookupError(f"{node_of_key(int(node.keys()[0]), node.sites)} has the same value in both prompts.")
+        return Walk(situation, found[0], 64, 0.0, 0.0).trace(gates, points)

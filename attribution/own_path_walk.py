@@ -16,7 +16,7 @@ from attribution.patches import Patches
 from attribution.quadrature import gauss_legendre
 from attribution.resuming import Observer, resume
 
-_PIECE_WIDTH = 1 / 4096
+_PIECE_WIDTH = 2.0**-16
 _FIRST_PIECES = 8
 _RULE = gauss_legendre(3)
 

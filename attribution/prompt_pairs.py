@@ -3,6 +3,7 @@
 The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,12 +82,19 @@ class PromptPairs:
     def __getitem__(self, index: int) -> PromptPair:
         return self.pairs[index]
 
+    def digest(self) -> str:
+        """sha256 over all token ids, answers and foils."""
+        ids = [(p.clean_ids, p.patch_ids, p.answer_id, p.foil_id) for p in self.pairs]
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
     def head(self, count: int | None) -> "PromptPairs":
         """The first `count` pairs; all for None."""
         return self if count is None else PromptPairs(self.pairs[:count])
 
     def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
         """Consecutive batches of at most `size` pairs, padded on the right."""
+        if size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {size}.")
         for start in range(0, len(self.pairs), size):
             yield self.batch(range(start, min(start + size, len(self.pairs))), device)
 

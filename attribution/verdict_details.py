@@ -49,7 +49,8 @@ def with_details(
     progress(0.6)
     traces: list[PathTrace] = []
     for number, flagged in enumerate(verdict.flagged[:traced], start=1):
-        traces.append(_trace(spliced, pairs, metric, estimate, flagged, mode, patch_value))
+        trace = _trace(spliced, pairs, metric, estimate, flagged, mode, patch_value)
+        traces += [] if trace is None else [trace]
         progress(0.6 + 0.4 * number / traced)
     return replace(verdict, residuals=curves, traces=tuple(traces))
 
@@ -80,7 +81,8 @@ def _trace(
     flagged: NodeVerdict,
     mode: ErrorMode,
     patch_value: PatchValue,
-) -> PathTrace:
+) -> PathTrace | None:
+    """None where the node, by rounding, has the same value in both runs of its pair alone."""
     node = flagged.node
     here = (estimate.example == flagged.example) & (estimate.position == node.position)
     here &= estimate.kind == KINDS.index(node.kind)
@@ -94,9 +96,14 @@ def _trace(
         paths = own_paths(
             spliced, pairs, metric, one, error_mode=mode, patch_value=patch_value, rtol=1e-3, resolution=1e-3
         )
+        if not paths:
+            return None
         crossed = crossed_gates(paths[int(one.keys()[0])])
     gates = tuple(GateFlip(g.site, g.position, g.index, g.opened) for g in crossed[:_GATES_SHOWN])
-    values = path_values(spliced, pairs, metric, one, gates, error_mode=mode, patch_value=patch_value)
+    try:
+        values = path_values(spliced, pairs, metric, one, gates, error_mode=mode, patch_value=patch_value)
+    except LookupError:
+        return None
     return PathTrace(
         node=node,
         example=flagged.example,

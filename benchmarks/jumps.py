@@ -171,7 +171,7 @@ def _percent(share: float) -> str:
 def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=8, help="pairs per task")
+    parser.add_argument("--pairs", type=int, default=6, help="pairs per task")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/jumps.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)

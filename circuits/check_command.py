@@ -1,7 +1,7 @@
 """`jumpwire check`: an estimate against exact patching; a verdict, its page, and an exit code for scripts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,10 +62,10 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
     with console.status("loading the model and its SAEs"):
         loaded = inputs.load()
         if earlier is not None and earlier.hashes != loaded.hashes:
-            raise ValueError(f"{options.run}: the model or an SAE has changed since that run. Make the run again.")
+            raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
     patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
     with progress_bar(console, f"checking {plan.method} on {len(loaded.prompts)} pair(s)") as told:
-        estimate, exact = plan.effects(loaded, earlier, patch)
+        estimate, exact = plan.effects(loaded, earlier, patch, lambda share: told(0.1 * share))
         told(0.1)
         verdict = check_effects(
             loaded.spliced,
@@ -80,6 +80,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
             explained=options.explained,
             progress=lambda share: told(0.1 + 0.7 * share),
         )
+        save_verdict(verdict, folder / "verdict.json")  # what follows is for the page only
         verdict = with_details(
             verdict,
             loaded.spliced,
@@ -132,7 +133,7 @@ class _Plan:
 
     @classmethod
     def of(cls, options: CheckOptions, earlier: _Earlier | None) -> "_Plan":
-        from attribution.methods import METHODS
+        from attribution.methods import METHODS, TAKES_POINTS
         from attribution.metric import METRICS
 
         ran = {} if earlier is None else earlier.arguments
@@ -150,12 +151,19 @@ class _Plan:
             points=options.points,
             rule=options.rule,
         )
-        known = {"method": tuple(m for m in METHODS if m != "exact"), "metric": tuple(METRICS), "patch": PATCHES}
+        estimates = tuple(m for m in METHODS if m not in ("exact", "activation-difference"))
+        known = {"method": estimates, "metric": tuple(METRICS), "patch": PATCHES}
         refuse_unknown({name: getattr(plan, name) for name in known}, known)
         refuse_unknown({"fail-on": next((f for f in options.fail_on if f not in FAIL_ON), NEVER)}, {"fail-on": FAIL_ON})
+        if (plan.points or plan.rule) and plan.method not in TAKES_POINTS:
+            raise ValueError(f"{plan.method} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")
+        if options.threshold is not None and not options.threshold > 0:
+            raise ValueError(f"The threshold must be positive, in units of the metric; got {options.threshold}.")
         return plan
 
-    def effects(self, loaded: Loaded, earlier: _Earlier | None, patch: Any) -> "tuple[Effects, Effects | None]":
+    def effects(
+        self, loaded: Loaded, earlier: _Earlier | None, patch: Any, progress: Callable[[float], None]
+    ) -> "tuple[Effects, Effects | None]":
         """The estimate, and exact effects where the run holds them."""
         from attribution.methods import METHODS
         from attribution.metric import METRICS
@@ -163,7 +171,7 @@ class _Plan:
         found = None if earlier is None else earlier.effects()
         if found is not None and found.method != "exact_patching":
             return found, None
-        options: dict[str, Any] = {"patch_value": patch}
+        options: dict[str, Any] = {"patch_value": patch, "progress": progress}
         mode = self.error if found is None else found.error_mode
         if mode is not None:
             path_method = self.method in ("ig-input", "chord-ig")

@@ -1,5 +1,7 @@
 """The command line: `jumpwire find | check`. Heavy imports wait until a command runs, so that help is instant."""
 
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -131,8 +133,12 @@ def check(
 
 
 def main() -> None:
-    """Entry point of the `jumpwire` command."""
-    app()
+    """Entry point of the `jumpwire` command; a bug ends with its traceback and code 70, so that 1 means flags."""
+    try:
+        app()
+    except Exception:
+        traceback.print_exc()
+        sys.exit(70)
 
 
 def _text(path: Path | None) -> str | None:

@@ -60,7 +60,11 @@ class Inputs:
         model, saes = _model_and_saes(self.model, self.saes)
         prompts = self._prompts(model)
         spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
-        hashes = {"model": model.digest(), "saes": {site: sae.digest() for site, sae in spliced.saes.items()}}
+        hashes = {
+            "model": model.digest(),
+            "saes": {site: sae.digest() for site, sae in spliced.saes.items()},
+            "prompts": prompts.digest(),
+        }
         return Loaded(spliced, prompts, hashes)
 
     def _prompts(self, model: "LanguageModel") -> "PromptPairs":
@@ -74,7 +78,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A spliced model, its prompts, and hashes of the model's and every SAE's weights."""
+    """A spliced model, its prompts, and hashes of the model's and every SAE's weights and of the prompts."""
 
     spliced: "SplicedModel"
     prompts: "PromptPairs"

@@ -5,10 +5,10 @@
 
 A node is large where |effect| >= threshold. Flags, at most one a node:
 
-    sign_flip   the signs differ; one of the two is large and neither is below half the threshold
+    sign_flip   exact is large and the estimate has the other sign
     missed      exact is large, the estimate below half the threshold
     phantom     the estimate is large, exact below half the threshold
-    wrong_size  the error is large and one of the two is more than twice the other
+    wrong_size  the error is large, and the signs differ or one of the two is more than twice the other
 """
 
 from collections.abc import Mapping
@@ -236,12 +236,11 @@ def flag_of(estimate: float, exact: float, threshold: float) -> Flag | None:
     size, true = abs(estimate), abs(exact)
     if max(size, true) < threshold:
         return None
+    if true >= threshold and estimate * exact < 0:
+        return "sign_flip"
     if true < threshold / 2:
         return "phantom"
     if size < threshold / 2:
         return "missed"
-    if estimate * exact < 0:
-        return "sign_flip"
-    if abs(estimate - exact) >= threshold and max(size, true) > 2 * min(size, true):
-        return "wrong_size"
-    return None
+    far = estimate * exact < 0 or max(size, true) > 2 * min(size, true)
+    return "wrong_size" if far and abs(estimate - exact) >= threshold else None

@@ -190,7 +190,7 @@ def test_exact_effects_of_another_number_of_pairs_are_refused() -> None:
 
 def test_exact_effects_of_another_metric_are_refused() -> None:
     other = exact_patching(mixed().spliced, TWO, log_probability, error_mode="frozen")
-    refused("The exact effects are of other", estimate_of("frozen"), exact=other)
+    refused("The exact effects are of log_probability", estimate_of("frozen"), exact=other)
 
 
 def test_exact_effects_that_lack_nodes_are_refused() -> None:
@@ -203,3 +203,11 @@ def test_pairs_without_any_effect_need_a_threshold() -> None:
     same = PromptPairs((PromptPair((BOS, 5, 9), (BOS, 5, 9), 4, 7),))
     nothing = attribution_patching(mixed().spliced, same, logit_difference)
     refused("Half of the pairs have no effect at all: give a threshold", nothing, same, threshold=None)
+
+
+def test_an_estimate_of_other_prompts_is_refused() -> None:
+    other = PromptPairs(tuple(reversed(tuple(PAIRS))))
+    assert len(other) == len(PAIRS)
+    estimate = attribution_patching(mixed().spliced, other, logit_difference, error_mode="frozen")
+    with pytest.raises(ValueError, match="measured on other prompts or another model"):
+        check(mixed().spliced, PAIRS, logit_difference, estimate)

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from attribution.methods import METHODS
+from circuits import cli
 from circuits.check_command import FAIL_ON
 from circuits.cli import app
 from graphs import load_verdict
@@ -89,7 +90,8 @@ def test_exit_code_is_1_only_for_flags_that_were_named(estimate: Path, tmp_path:
         (["--fail-on", "error"], "No fail-on 'error'. Choose one of: never, any"),
         (["--metric", "loss"], "No metric 'loss'"),
         (["nowhere"], "no run.json"),
-        (["--method", "activation-difference"], "not in units of the metric"),
+        (["--method", "activation-difference"], "No method 'activation-difference'"),
+        (["--method", "atp", "--points", "5"], "atp has no path; points and rule belong to ig, ig-input, chord-ig"),
         (["--threshold", "-1"], "threshold must be positive"),
     ],
 )
@@ -122,7 +124,31 @@ def test_a_changed_sae_is_found_out(estimate: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(content))
     result = run("check", tmp_path)
     assert result.exit_code == 2
-    assert "has changed since that run" in " ".join(result.output.split())
+    assert "the prompts have changed since" in " ".join(result.output.split())
+
+
+def test_edited_prompts_are_found_out(tmp_path: Path) -> None:
+    pairs = {"clean": "the wolf near the barn", "patch": "the wolves near the barn", "answer": "is", "wrong": "are"}
+    file, folder = tmp_path / "mine.json", tmp_path / "run"
+    file.write_text(json.dumps({"pairs": [pairs]}))
+    arguments = ("--pairs", file, "--saes", "prolu", "--method", "atp", "--error", "frozen", "--out", folder)
+    assert run("find", *arguments).exit_code == 0
+    file.write_text(
+        json.dumps({"pairs": [{**pairs, "clean": "the fox near the barn", "patch": "the foxes near the barn"}]})
+    )
+    result = run("check", folder)
+    assert result.exit_code == 2
+    assert "the prompts have changed since" in " ".join(result.output.split())
+
+
+def test_a_bug_does_not_end_with_the_exit_code_of_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(cli, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 70
 
 
 def test_every_method_but_exact_can_be_asked_for() -> None:
