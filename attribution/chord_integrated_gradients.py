@@ -49,7 +49,7 @@ class ChordAttribution:
         stretches: names of the stretches by what they end at: a site, or `metric`.
         stretch_residual, stretch_points: per example and stretch: residual in units of the metric, points used.
         gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there;
-            infinite where the total effect is 0.
+            infinite where something flows and the total effect is 0.
         rtol: the tolerance asked for; None for none.
         converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
     """
@@ -289,7 +289,7 @@ def assembled(effects: Effects, parts: list[ChordPart], spliced: SplicedModel, r
         stretches=parts[0].stretches,
         stretch_residual=residual,
         stretch_points=np.concatenate([part.points for part in parts]),
-        gross_flow=np.divide(gross, total[:, None], out=np.full_like(gross, np.inf), where=total[:, None] > 0),
+        gross_flow=np.divide(gross, total[:, None], out=np.where(gross > 0, np.inf, 0.0), where=total[:, None] > 0),
         rtol=rtol,
         converged=None if rtol is None else np.abs(residual).sum(1) <= rtol * total,
     )

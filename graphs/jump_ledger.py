@@ -57,7 +57,7 @@ class JumpLedger:
     def share(self) -> np.ndarray:
         """Contribution as a share of the example's total effect; infinite where that is 0."""
         total = self.total_effect[self.example]
-        return np.divide(self.contribution, total, out=np.full_like(self.contribution, np.inf), where=total != 0)
+        return np.divide(self.contribution, total, out=np.full(len(self), np.inf), where=total != 0)
 
     def strongest(self, count: int) -> "JumpLedger":
         """The entries with the largest |contribution|, strongest first."""
