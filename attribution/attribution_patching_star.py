@@ -32,7 +32,7 @@ from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.query_key_fix import OpenedAttention, check_added, layers_reached, lies_in_the_stream, open_attention
-from attribution.recording import FeatureChange
+from attribution.recording import FeatureChange, number_in_group
 from attribution.scoring import scores_from_gradients
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
@@ -154,22 +154,20 @@ def _corrections(
             continue
         of_features = slopes.new_zeros(len(slopes), len(change.row))
         for chosen in _one_at_each_position(change):
-            row, pos = change.row[chosen], change.pos[chosen]
-            part = FeatureChange(row, pos, change.index[chosen], change.old[chosen], change.new[chosen])
-            directions = situation.feature_directions(site, part)
-            write = directions.new_zeros(situation.clean.entry.shape)
-            write[row, pos] = (part.new - part.old)[:, None] * directions
-            of_features[:, chosen] = attention.correction(write, slopes, against_others)[:, row, pos]
+            part = change.only(chosen)
+            writes = situation.feature_writes(site, part)
+            write = writes.new_zeros(situation.clean.entry.shape)
+            write[part.row, part.pos] = writes
+            of_features[:, chosen] = attention.correction(write, slopes, against_others)[:, part.row, part.pos]
         yield (site, "feature"), of_features
 
 
 def _one_at_each_position(change: FeatureChange) -> list[Int[Tensor, " chosen"]]:
     """Parts of the changed features, no two of a part at one row and position: keys there depend on nothing else."""
-    place = torch.stack([change.row, change.pos])
-    _, counts = torch.unique_consecutive(place, dim=1, return_counts=True)
-    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
-    number = torch.arange(len(change.row), device=counts.device) - first
-    return [torch.nonzero(number == n)[:, 0] for n in range(int(counts.max()) if len(counts) else 0)]
+    if not len(change.row):
+        return []
+    number = number_in_group(change.row * (change.pos.max() + 1) + change.pos)
+    return [torch.nonzero(number == n)[:, 0] for n in range(int(number.max()) + 1)]
 
 
 def _sized(site: str, estimates: Float[Tensor, "estimate *node"]) -> Float[Tensor, "*node"]:

@@ -23,7 +23,7 @@ from attribution.metric import Metric
 from attribution.own_path import OwnPath, own_paths
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
-from attribution.recording import ErrorMode
+from attribution.recording import ErrorMode, path_mode
 from attribution.splice import TOKENS, SplicedModel
 from attribution.verdict_of import verdict_of
 from attribution.verification import choose
@@ -116,8 +116,9 @@ class _Work:
         """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""
         if self.mode == "live" or self.patch_value is not counterfactual:
             return None
-        mode: ErrorMode = "path" if self.mode == "frozen" else self.mode
-        return chord_attribution(self.spliced, self.pairs, self.metric, error_mode=mode, split=True, progress=progress)
+        return chord_attribution(
+            self.spliced, self.pairs, self.metric, error_mode=path_mode(self.mode), split=True, progress=progress
+        )
 
     def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
         return exact_patching(
@@ -143,11 +144,10 @@ class _Work:
         keys = verified.estimate.keys()
         strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
         paths: dict[int, OwnPath] = {}
-        walked, unknown = set(flagged), set[int]()
+        walked = set(flagged)
         if method in OWN_PATH_METHODS and self.mode != "live":
-            walked = set(strongest[:most])
-            paths = self._paths(verified.estimate, sorted(walked), progress)
-            unknown = {n for n in walked if int(keys[n]) not in paths}
+            paths = self._paths(verified.estimate, strongest[:most], progress)
+            walked = {n for n in strongest[:most] if int(keys[n]) in paths}
         chord_of = None
         if chords is not None:
             chord_of = dict(zip(chords.effects.keys().tolist(), chords.effects.effect.tolist(), strict=True))
@@ -155,8 +155,6 @@ class _Work:
         for n in walked:
             verdict, path = flagged[n], paths.get(int(keys[n]))
             chord = None if chord_of is None else chord_of.get(int(keys[n]), 0.0)
-            if n in unknown:
-                continue
             parts = parts_of_error(method, verdict.estimate, verdict.exact, path, chord)
             explained[n] = replace(verdict, parts=parts, gates=() if path is None else crossed_gates(path))
         return explained
@@ -168,7 +166,7 @@ class _Work:
             self.spliced,
             self.pairs,
             self.metric,
-            nodes.subset(np.array(numbers)),
+            nodes.subset(np.sort(numbers)),
             error_mode=self.mode,
             patch_value=self.patch_value,
             progress=progress,
@@ -199,6 +197,11 @@ def _refuse(
         raise ValueError(f"{estimate.method} is in {estimate.unit}, not in units of the metric: nothing to compare.")
     if budget is not None and budget < 1:
         raise ValueError(f"A budget is at least 1 node; got {budget}.")
+    refuse_threshold(threshold)
+
+
+def refuse_threshold(threshold: float | None) -> None:
+    """A threshold that is given must be positive."""
     if threshold is not None and not threshold > 0:
         raise ValueError(f"The threshold must be positive, in units of the metric; got {threshold}.")
 

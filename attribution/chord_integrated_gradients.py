@@ -12,18 +12,17 @@ effect; it does not say what patching one node alone does (`exact_patching.py`).
 multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.chord_sweep import Sweep, sweep
+from attribution.chord_sweep import Sweep, SweepPlan, sweep
 from attribution.effects import Effects, NodeColumns, joined
 from attribution.measurement import Method, Progress, Scores, Situation, measure, node_columns, numpy_of, silent
 from attribution.metric import Metric
-from attribution.patch_values import PatchValue, counterfactual
+from attribution.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, gauss_legendre
 from attribution.recording import ErrorMode
@@ -33,7 +32,6 @@ from attribution.stretches import Ends
 from graphs import JumpLedger
 
 SOURCES_AND_JUMPS = "total effect − Σ tokens, errors (in path mode) and undivided jumps"
-MOST_POINTS = 80
 NAME = "chord_integrated_gradients"
 
 
@@ -129,11 +127,7 @@ def chord_attribution(
         ValueError: another patch value, rtol <= 0 or slope_cap < 1; a position that is spliced in one of the two
             prompts only (one opens with a BOS that is not spliced).
     """
-    if patch_value is not counterfactual:
-        raise ValueError(
-            f"Chord IG needs a patch prompt to walk to; patch value {patch_value.name!r} has none. Use "
-            "`counterfactual`, or integrated_gradients (site path)."
-        )
+    refuse_without_patch_prompt("Chord IG", patch_value)
     plan = SweepPlan(points, rtol, slope_cap, split)
     parts: list[ChordPart] = []
 
@@ -155,47 +149,9 @@ def chord_attribution(
     return assembled(effects, parts, spliced, rtol)
 
 
-@dataclass(frozen=True)
-class SweepPlan:
-    """How a sweep is made; see `chord_attribution`. `down_to`: the first site whose nodes are wanted."""
-
-    points: Quadrature
-    rtol: float | None
-    slope_cap: float
-    split: bool = False
-    down_to: str = TOKENS
-
-    def __post_init__(self) -> None:
-        if self.rtol is not None and not self.rtol > 0:
-            raise ValueError(f"rtol must be positive; got {self.rtol}.")
-        if not self.slope_cap >= 1:
-            raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {self.slope_cap}.")
-
-    def settings(self) -> dict[str, str | int | float]:
-        """What goes with the effects."""
-        tolerance = {} if self.rtol is None else {"rtol": self.rtol}
-        return {**self.points.settings(), **tolerance, "slope_cap": self.slope_cap}
-
-    def rules(self) -> tuple[Quadrature, ...]:
-        """The rule of every stretch, and finer ones where a tolerance asks for them."""
-        rules = [self.points]
-        while self.rtol is not None and 2 * len(rules[-1].points) <= MOST_POINTS:
-            rules.append(rules[-1].doubled())
-        return tuple(rules)
-
-
 def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Scores]:
     """Sweep one batch between its clean run and its patch run (`situation.changes.patch`)."""
-    swept = sweep(
-        chord_ends(situation),
-        situation.error_mode,
-        plan.rules(),
-        tolerance=math.inf if plan.rtol is None else plan.rtol,
-        slope_cap=plan.slope_cap,
-        split=plan.split,
-        progress=situation.progress,
-        down_to=plan.down_to,
-    )
+    swept = sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
     return _scored(situation, plan, swept)
 
 

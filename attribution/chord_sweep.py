@@ -9,6 +9,7 @@ y = scale · r + mean + ε: the change of scale and mean flows past the site's n
 What the quadrature of x -> (normalised x, scale, mean) leaves counts to the residual of the stretch that ends there.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from attribution.recording import ErrorMode
 from attribution.resuming import TOKENS
 from attribution.site_secants import SiteSecants
 from attribution.stretches import METRIC, Ends, SectionRuns, sections
+
+MOST_POINTS = 80
 
 
 @dataclass(frozen=True)
@@ -61,32 +64,53 @@ class Sweep:
     points: Int[Tensor, "row stretch"]
 
 
-def sweep(
-    ends: Ends,
-    error_mode: ErrorMode,
-    rules: tuple[Quadrature, ...],
-    *,
-    tolerance: float,
-    slope_cap: float,
-    split: bool,
-    progress: Callable[[float], None],
-    down_to: str = TOKENS,
-) -> Sweep:
+@dataclass(frozen=True)
+class SweepPlan:
+    """How a sweep is made; see `chord_attribution`.
+
+    `rtol` is the largest residual of all stretches together, as a share of the total effect. `down_to` is the first
+    site whose multiplier is wanted; its own gates are not looked at.
+    """
+
+    points: Quadrature
+    rtol: float | None
+    slope_cap: float
+    split: bool = False
+    down_to: str = TOKENS
+
+    def __post_init__(self) -> None:
+        if self.rtol is not None and not self.rtol > 0:
+            raise ValueError(f"rtol must be positive; got {self.rtol}.")
+        if not self.slope_cap >= 1:
+            raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {self.slope_cap}.")
+
+    def settings(self) -> dict[str, str | int | float]:
+        """What goes with the effects."""
+        tolerance = {} if self.rtol is None else {"rtol": self.rtol}
+        return {**self.points.settings(), **tolerance, "slope_cap": self.slope_cap}
+
+    def rules(self) -> tuple[Quadrature, ...]:
+        """The rule of every stretch, and finer ones where a tolerance asks for them."""
+        rules = [self.points]
+        while self.rtol is not None and 2 * len(rules[-1].points) <= MOST_POINTS:
+            rules.append(rules[-1].doubled())
+        return tuple(rules)
+
+
+def sweep(ends: Ends, error_mode: ErrorMode, plan: SweepPlan, progress: Callable[[float], None]) -> Sweep:
     """Sweep from the metric to the tokens, or to a site below which nothing changes.
 
     Args:
         ends: the two runs.
         error_mode: `live` passes sites by identity; any other mode through their encoders.
-        rules: the quadrature of every stretch, and finer ones for rows that miss the tolerance.
-        tolerance: the largest residual of all stretches together, as a share of the total effect.
-        slope_cap: s_max, the steepest secant of a flip, in slopes of an open gate.
-        split: also sweep with what flows through flipped gates left out.
+        plan: points, tolerance, slope cap, and where to stop.
         progress: told the share of work done.
-        down_to: the first site whose multiplier is wanted; its own gates are not looked at.
     """
-    through_gates = torch.tensor([True, False] if split else [True], device=ends.total.device)
+    rules = plan.rules()
+    through_gates = torch.tensor([True, False] if plan.split else [True], device=ends.total.device)
     parts = sections(ends.spliced.sites)
     count = 1 + len(ends.spliced.sites)
+    tolerance = math.inf if plan.rtol is None else plan.rtol
     allowed = ends.total.double().abs() * tolerance / count
     output: dict[str, Tensor] = {}
     flows: dict[str, SiteFlow] = {}
@@ -95,13 +119,13 @@ def sweep(
     for section in reversed(parts):
         runs = SectionRuns(ends, section, rules)
         for stretch in section.stretches():
-            if stretch.target == down_to:
+            if stretch.target == plan.down_to:
                 break
             if stretch.target == METRIC:
                 seed, lost = None, 0.0
             else:
                 flow, seed, lost = _through_site(
-                    ends, stretch.target, output[stretch.target], error_mode, rules[-1], slope_cap, through_gates
+                    ends, stretch.target, output[stretch.target], error_mode, rules[-1], plan.slope_cap, through_gates
                 )
                 flows[stretch.target] = flow
             pulled = runs.pull_back(stretch, seed, allowed)
@@ -110,7 +134,7 @@ def sweep(
                 output[leaf] = output[leaf] + both if leaf in output else both
             residual[stretch.target], points[stretch.target] = pulled.residual + lost, pulled.points
             progress(len(residual) / count)
-        if down_to in (section.start, *section.inner):
+        if plan.down_to in (section.start, *section.inner):
             break
     flows |= {site: SiteFlow(output[site], None) for site in output if site not in (*flows, TOKENS)}
     order = tuple(target for target in (*ends.spliced.sites, METRIC) if target in residual)

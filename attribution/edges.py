@@ -12,7 +12,6 @@ normalises its input, the change of its scale and mean is a source without a nod
 section for each target of a row; the targets of different rows go together. Source: METHODS of this project, section 4.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,15 +20,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.chord_integrated_gradients import SweepPlan, chord_ends
-from attribution.chord_sweep import Sweep, sweep
-from attribution.effects import Effects, node_keys
+from attribution.chord_integrated_gradients import chord_ends
+from attribution.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.effects import Effects
 from attribution.measurement import Progress, Situation, numpy_of, prepare, silent
 from attribution.metric import Metric
 from attribution.patch_values import counterfactual
+from attribution.patches import keys_of
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, gauss_legendre
-from attribution.recording import ErrorMode
+from attribution.recording import ErrorMode, number_in_group
 from attribution.resuming import TOKENS
 from attribution.scoring import dot, score_features
 from attribution.site_secants import SiteSecants
@@ -150,15 +150,7 @@ class _Batch:
     found: _Found
 
     def run(self) -> None:
-        swept = sweep(
-            self.ends,
-            self.situation.error_mode,
-            self.plan.rules(),
-            tolerance=math.inf,
-            slope_cap=self.plan.slope_cap,
-            split=False,
-            progress=silent,
-        )
+        swept = sweep(self.ends, self.situation.error_mode, self.plan, silent)
         no_limit = torch.full_like(self.ends.total, torch.inf, dtype=torch.float64)
         for section in reversed(sections(self.situation.spliced.sites)):
             runs = SectionRuns(self.ends, section, self.plan.rules())
@@ -174,7 +166,7 @@ class _Batch:
             return
         secants = SiteSecants.between(self.ends, stretch.target, self.plan.slope_cap, self.plan.points)
         change = self.situation.changes.features[stretch.target]
-        keys = self._keys(stretch.target, "feature", change.row, change.pos, change.index)
+        keys = keys_of(self.situation, stretch.target, "feature", change.row, change.pos, change.index)
         (chosen,) = torch.nonzero(torch.from_numpy(np.isin(keys, self.wanted)).to(change.row.device), as_tuple=True)
         if len(chosen) == 0:
             return
@@ -187,7 +179,7 @@ class _Batch:
         seeds = secants.seeds(place, index, of_feature)
         attribution = of_feature * (change.new - change.old)[chosen]
         undivided = of_feature * secants.gates.undivided[place, index]
-        slot = _number_in_row(row)
+        slot = number_in_group(row)
         for first in range(0, int(slot.max()) + 1, _TARGETS_AT_ONCE):
             here = (slot >= first) & (slot < first + _TARGETS_AT_ONCE)
             at = (slot[here] - first, row[here])
@@ -227,25 +219,14 @@ class _Batch:
             assert situation.changes.entry is not None
             weight = dot(situation.changes.entry - situation.clean.entry, multiplier)
             row, pos = torch.nonzero((situation.batch.clean_ids != situation.batch.patch_ids), as_tuple=True)
-            yield self._keys(leaf, "token", row, pos, torch.full_like(row, -1)), row, weight[row, pos]
+            yield keys_of(situation, leaf, "token", row, pos, torch.full_like(row, -1)), row, weight[row, pos]
             return
         change = situation.changes.features[leaf]
         frame = self.ends.mean_frame(leaf)
         weight = score_features(situation, leaf, change, multiplier, frame=frame)
-        yield self._keys(leaf, "feature", change.row, change.pos, change.index), change.row, weight
+        yield keys_of(situation, leaf, "feature", change.row, change.pos, change.index), change.row, weight
         difference = situation.error_change(leaf)
         if difference is not None:
             row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
             weight = dot(difference, multiplier)[row, pos]
-            yield self._keys(leaf, "error", row, pos, torch.full_like(row, -1)), row, weight
-
-    def _keys(self, site: str, kind: str, row: Tensor, pos: Tensor, index: Tensor) -> np.ndarray:
-        place = (TOKENS, *self.situation.spliced.sites).index(site)
-        columns = map(numpy_of, (self.situation.batch.example[row], pos, index))
-        return node_keys(*columns, site=place, kind=kind)
-
-
-def _number_in_row(row: Int[Tensor, " target"]) -> Int[Tensor, " target"]:
-    """0, 1, 2, ... within each row; rows are sorted."""
-    place = torch.arange(len(row), device=row.device)
-    return place - torch.searchsorted(row, row)
+            yield keys_of(situation, leaf, "error", row, pos, torch.full_like(row, -1)), row, weight

@@ -17,14 +17,15 @@ from torch import Tensor
 
 from attribution.edges import METRIC_KEY
 from attribution.effects import node_of_key
+from attribution.exact_patching import effects_of_patches
 from attribution.hooks import SiteFunction
 from attribution.measurement import Progress, Situation, numpy_of, prepare, silent
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
-from attribution.patches import Patches, all_patches
+from attribution.patches import Patches, all_patches, feature_patches
 from attribution.prompt_pairs import PromptPairs
-from attribution.recording import ErrorMode
-from attribution.resuming import TOKENS, resume, run_between
+from attribution.recording import ErrorMode, FeatureChange
+from attribution.resuming import TOKENS, run_between
 from attribution.splice import SplicedModel
 from attribution.stretches import METRIC, Section, sections
 
@@ -119,7 +120,7 @@ def _edges(
     for (site, section), places in by_end.items():
         for first in range(0, len(places), runs_at_once):
             chosen = np.array(places[first : first + runs_at_once])
-            numbers = torch.tensor([number_of[key] for key in wanted.source[chosen].tolist()])
+            numbers = torch.tensor([number_of[key] for key in wanted.source[chosen].tolist()]).to(patch.row)
             with torch.no_grad():
                 weight = _weights(situation, patch, numbers, section, site, wanted.target[chosen])
             yield chosen, numpy_of(weight)
@@ -155,15 +156,9 @@ def _weights(
         return situation.metric(output, situation.batch.rows(rows)) - situation.clean_metric[rows]
     arrived[section.end] = output
     nodes = [node_of_key(key, (TOKENS, *spliced.sites)) for key in targets.tolist()]
-    pos, index = (torch.tensor([getattr(n, name) for n in nodes]) for name in ("position", "index"))
-    place = torch.arange(len(rows)), pos
-    sae, record = spliced.saes[site], clean.sites[site]
-    old = record.features.lookup(rows, pos, index)
-    new = sae.encode(arrived[site][place]).features[place[0], index]
-    amount = (new - old)[:, None] * sae.W_dec[index]
-    if record.frame is not None:
-        amount = amount * record.frame.scale[rows, pos]
-    patched = record.output[rows]
-    patched[place] = (patched[place].to(amount.dtype) + amount).to(patched.dtype)
-    logits = resume(spliced, clean, rows, site, patched, situation.error_mode)
-    return situation.metric(logits, situation.batch.rows(rows)) - situation.clean_metric[rows]
+    pos, index = (torch.tensor([getattr(n, name) for n in nodes]).to(rows) for name in ("position", "index"))
+    every = torch.arange(len(rows), device=rows.device)
+    old = clean.sites[site].features.lookup(rows, pos, index)
+    new = spliced.saes[site].encode(arrived[site][every, pos]).features[every, index]
+    patched = feature_patches(situation, site, FeatureChange(rows, pos, index, old, new))
+    return effects_of_patches(situation, patched, every)

@@ -67,7 +67,7 @@ def _score(situation: Situation, runs_at_once: int, only: np.ndarray | None) -> 
     for patch in patches:
         effect = blank.new_zeros(len(patch))
         for chosen in torch.arange(len(patch), device=blank.device).split(runs_at_once):
-            effect[chosen] = _run(situation, patch, chosen)
+            effect[chosen] = effects_of_patches(situation, patch, chosen)
             done += len(chosen)
             situation.progress(done / total)
         if patch.kind == "feature":
@@ -81,7 +81,10 @@ def _score(situation: Situation, runs_at_once: int, only: np.ndarray | None) -> 
     )
 
 
-def _run(situation: Situation, patch: Patches, chosen: Int[Tensor, " chosen"]) -> Float[Tensor, " chosen"]:
+def effects_of_patches(
+    situation: Situation, patch: Patches, chosen: Int[Tensor, " chosen"]
+) -> Float[Tensor, " chosen"]:
+    """m(do(u = p_u)) − m(clean) for some of the patches, each in a run of its own."""
     row = patch.row[chosen]
     with torch.no_grad():
         output = patch.outputs(situation, chosen)

@@ -13,7 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from attribution.chord_integrated_gradients import ChordAttribution, SweepPlan, assembled, score_chords
+from attribution.chord_integrated_gradients import ChordAttribution, assembled, score_chords
+from attribution.chord_sweep import SweepPlan
 from attribution.measurement import Collected, Method, Scores, Situation, prepare
 from attribution.metric import Metric
 from attribution.patch_values import Changes, PatchValue, counterfactual

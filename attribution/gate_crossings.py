@@ -17,7 +17,6 @@ from attribution.input_path import InputPath
 from attribution.measurement import Progress, silent
 from attribution.prompt_pairs import PromptPairs
 from attribution.recording import ErrorMode
-from attribution.saes.normalisation import normalise
 from attribution.splice import SplicedModel
 from graphs import JumpLedger
 
@@ -118,7 +117,7 @@ class _Gates:
             sae = self.path.spliced.saes[site]
             (asked,) = torch.nonzero(self.site[gate] == place, as_tuple=True)
             x = recording.sites[site].arrival[run[asked].to(device), self.pos[gate[asked]].to(device)]
-            _, margin = sae.value_and_margin(sae.project(normalise(x.to(sae.W_enc.dtype), sae.normalisation)[0]))
+            margin = sae.encode(x).margin
             assert margin is not None
             chosen = margin.cpu().gather(1, self.index[gate[asked]][:, None])[:, 0]
             result[asked] = chosen.double()

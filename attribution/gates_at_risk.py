@@ -115,8 +115,7 @@ def _margins(situation: Situation, gates: _Gates, number: int) -> Float[Tensor, 
         (row,) = torch.nonzero(gates.site[:, number] == place, as_tuple=True)
         with torch.enable_grad():
             x = situation.clean.sites[site].arrival[row, gates.pos[row, number]]
-            normalised, _ = normalise(x.to(sae.W_enc.dtype), sae.normalisation)
-            _, margin = sae.value_and_margin(sae.project(normalised))
+            margin = sae.encode(x).margin
             assert margin is not None
             here = margin.gather(1, gates.index[row, number][:, None])[:, 0]
             result = result.index_add(0, row, here.to(result.dtype))

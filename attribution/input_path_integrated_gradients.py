@@ -19,7 +19,7 @@ from attribution.effects import Effects
 from attribution.input_path import InputPath
 from attribution.measurement import SOURCES, Method, Progress, Scores, Situation, measure, silent
 from attribution.metric import Metric
-from attribution.patch_values import PatchValue, counterfactual
+from attribution.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, midpoint
 from attribution.recording import FeatureChange, Recording
@@ -42,11 +42,7 @@ def input_path_integrated_gradients(
 
     Nodes that move along the path but end where they began are included: their effect need not be 0.
     """
-    if patch_value is not counterfactual:
-        raise ValueError(
-            f"Input-path IG needs a patch prompt to walk to; patch value {patch_value.name!r} has none. "
-            "Use `counterfactual`, or integrated_gradients (site path)."
-        )
+    refuse_without_patch_prompt("Input-path IG", patch_value)
     method = Method(
         "input_path_integrated_gradients",
         lambda s: _score_input_path(s, points),

@@ -83,7 +83,7 @@ def _site_change(situation: Situation, site: str) -> Float[Tensor, "row pos widt
         entry = situation.changes.entry
         return None if entry is None else entry - situation.clean.entry
     change = situation.changes.features[site]
-    written = (change.new - change.old)[:, None] * situation.feature_directions(site, change)
+    written = situation.feature_writes(site, change)
     error = situation.error_change(site)
     total = (
         torch.zeros_like(situation.clean.sites[site].output, dtype=written.dtype) if error is None else error.clone()

@@ -55,6 +55,10 @@ class Situation:
         directions = self.spliced.saes[site].W_dec[change.index]
         return directions if frame is None else frame.scale[change.row, change.pos] * directions
 
+    def feature_writes(self, site: str, change: FeatureChange) -> Float[Tensor, "changed width"]:
+        """What the site's output gains when each feature takes its new value, under the clean run's frame."""
+        return (change.new - change.old)[:, None] * self.feature_directions(site, change)
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -215,10 +215,11 @@ class Walk:
         return self.hashes[site]
 
     def _metric(self, node: Tensor, alpha: Tensor, observe: Observer | None = None) -> Float[Tensor, " run"]:
-        situation, patch = self.situation, self.patch
-        row = patch.row[node]
-        output = patch.outputs(situation, node, alpha)
-        logits = resume(situation.spliced, situation.clean, row, patch.site, output, situation.error_mode, observe)
+        return self._metric_of(node, self.patch.outputs(self.situation, node, alpha), observe)
+
+    def _metric_of(self, node: Tensor, output: Tensor, observe: Observer | None = None) -> Float[Tensor, " run"]:
+        situation, row = self.situation, self.patch.row[node]
+        logits = resume(situation.spliced, situation.clean, row, self.patch.site, output, situation.error_mode, observe)
         return situation.metric(logits, situation.batch.rows(row))
 
     def _integral(self, pieces: _Intervals) -> Float[Tensor, " piece"]:
@@ -235,15 +236,12 @@ class Walk:
         return torch.cat([nothing, *(self._slope(node[chosen], alpha[chosen]) for chosen in self._chunks(len(node)))])
 
     def _slope(self, node: Tensor, alpha: Tensor) -> Float[Tensor, " run"]:
-        situation, patch = self.situation, self.patch
-        row = patch.row[node]
-        output = patch.outputs(situation, node, alpha).requires_grad_()
+        output = self.patch.outputs(self.situation, node, alpha).requires_grad_()
         with torch.enable_grad():
-            logits = resume(situation.spliced, situation.clean, row, patch.site, output, situation.error_mode)
-            metric = situation.metric(logits, situation.batch.rows(row)).sum()
+            metric = self._metric_of(node, output).sum()
         (gradient,) = torch.autograd.grad(metric, output)
-        amount = patch.amount(node)
-        here = gradient[torch.arange(len(row), device=row.device), patch.pos[node]]
+        amount = self.patch.amount(node)
+        here = gradient[torch.arange(len(node), device=gradient.device), self.patch.pos[node]]
         return (here.to(amount.dtype) * amount).sum(-1).double().cpu()
 
     def _jumps(self, found: list[tuple[_Intervals, Tensor]]) -> dict[int, list[PathJump]]:

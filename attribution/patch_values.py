@@ -87,6 +87,15 @@ counterfactual: PatchValue = _Counterfactual()
 """Every node takes its value in the pair's patch prompt; tokens are nodes too."""
 
 
+def refuse_without_patch_prompt(method: str, patch_value: PatchValue) -> None:
+    """A ValueError unless there is a patch prompt for a path method to walk to."""
+    if patch_value is not counterfactual:
+        raise ValueError(
+            f"{method} needs a patch prompt to walk to; patch value {patch_value.name!r} has none. Use "
+            "`counterfactual`, or integrated_gradients (site path)."
+        )
+
+
 @dataclass(frozen=True)
 class _Constant:
     """The same patch value at every spliced position. A site that is not listed is set to zero."""

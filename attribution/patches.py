@@ -1,12 +1,14 @@
 """Patches of single nodes: what setting one node to its patch value adds to its site's output.
 
-do(u = p_u):  y_s at u's position  +=  (p_u − c_u) · W_dec[u]     for a feature, under the clean run's frame
-                                   +=  ε_patch − ε_clean          for an error
-residual stream into block 0       +=  patch embedding − clean    for a token
+    do(u = p_u):  y_s at u's position  +=  (p_u − c_u) · W_dec[u]     for a feature, under the clean run's frame
+                                       +=  ε_patch − ε_clean          for an error
+    residual stream into block 0       +=  patch embedding − clean    for a token
+
+Nodes whose two values are equal have no patch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,10 +41,7 @@ class Patches:
 
     def keys(self, situation: Situation) -> np.ndarray:
         """The nodes' keys, as in `Effects.keys`."""
-        site = (TOKENS, *situation.spliced.sites).index(self.site)
-        example = situation.batch.example[self.row]
-        columns = (numpy_of(c) for c in (example, self.pos, self.index))
-        return node_keys(*columns, site=site, kind=self.kind)
+        return keys_of(situation, self.site, self.kind, self.row, self.pos, self.index)
 
     def only(self, chosen: Bool[Tensor, " patch"]) -> "Patches":
         """Some of the patches."""
@@ -75,9 +74,7 @@ def all_patches(situation: Situation, only: np.ndarray | None = None) -> list[Pa
     if situation.changes.entry is not None:
         found.append(_whole_vectors(TOKENS, "token", situation.changes.entry - situation.clean.entry.detach()))
     for site, change in situation.changes.features.items():
-        amount = _feature_amount(situation, site, change)
-        number = torch.arange(len(change.row), device=change.row.device)
-        found.append(Patches(site, "feature", change.row, change.pos, change.index, number, amount))
+        found.append(feature_patches(situation, site, change))
         error = situation.error_change(site)
         if error is not None:
             found.append(_whole_vectors(site, "error", error))
@@ -86,12 +83,28 @@ def all_patches(situation: Situation, only: np.ndarray | None = None) -> list[Pa
     return [p for p in found if len(p)]
 
 
-def _feature_amount(situation: Situation, site: str, change: FeatureChange) -> Callable[[Tensor], Tensor]:
-    def amount(chosen: Tensor) -> Tensor:
-        part = FeatureChange(*(getattr(change, f.name)[chosen] for f in fields(change)))
-        return (part.new - part.old)[:, None] * situation.feature_directions(site, part)
+def feature_patches(situation: Situation, site: str, change: FeatureChange) -> Patches:
+    """Patches that give features of a site new values."""
+    number = torch.arange(len(change.row), device=change.row.device)
 
-    return amount
+    def amount(chosen: Tensor) -> Tensor:
+        return situation.feature_writes(site, change.only(chosen))
+
+    return Patches(site, "feature", change.row, change.pos, change.index, number, amount)
+
+
+def keys_of(
+    situation: Situation,
+    site: str,
+    kind: str,
+    row: Int[Tensor, " node"],
+    pos: Int[Tensor, " node"],
+    index: Int[Tensor, " node"],
+) -> np.ndarray:
+    """Keys, as in `Effects.keys`, of nodes of one kind at one site; `index` is −1 for errors and tokens."""
+    place = (TOKENS, *situation.spliced.sites).index(site)
+    columns = (numpy_of(c) for c in (situation.batch.example[row], pos, index))
+    return node_keys(*columns, site=place, kind=kind)
 
 
 def _whole_vectors(site: str, kind: str, difference: Float[Tensor, "row pos width"]) -> Patches:

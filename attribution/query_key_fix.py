@@ -25,6 +25,7 @@ from torch import Tensor
 
 from attribution.language_model import layer_of
 from attribution.recording import Recording
+from attribution.resuming import first_block_after
 from attribution.splice import TOKENS, ErrorMode
 
 _STREAM: Final = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
@@ -55,14 +56,8 @@ def layers_reached(site: str, sites: Sequence[str], error_mode: ErrorMode, n_lay
     if not (lies_in_the_stream(site) or site.endswith(ADDED)):
         return range(0)
     later = sites if site == TOKENS else sites[sites.index(site) + 1 :]
-    ends = [_reads_from(s) for s in later if s.endswith(_STREAM)] if error_mode != "live" else []
-    return range(_reads_from(site), min([*ends, n_layers]))
-
-
-def _reads_from(site: str) -> int:
-    if site == TOKENS:
-        return 0
-    return layer_of(site) + (not site.endswith("hook_resid_pre"))
+    ends = [first_block_after(s) for s in later if s.endswith(_STREAM)] if error_mode != "live" else []
+    return range(first_block_after(site), min([*ends, n_layers]))
 
 
 def hooks_of(layer: int) -> tuple[str, ...]:

@@ -15,6 +15,11 @@ ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `splice.py`."""
 
 
+def path_mode(error_mode: ErrorMode) -> ErrorMode:
+    """What a path method runs in where exact patching runs in `error_mode`: `path` for `frozen`, else the same."""
+    return "path" if error_mode == "frozen" else error_mode
+
+
 @dataclass(frozen=True)
 class SparseFeatures:
     """The nonzero features of one site: value[n] stands at (row[n], pos[n], index[n]), sorted by those three."""
@@ -96,6 +101,15 @@ class FeatureChange:
             old=values[0],
             new=values[1],
         )
+
+    def only(self, chosen: Tensor | slice) -> "FeatureChange":
+        """Some of the features, in the order of `chosen`."""
+        return FeatureChange(*(column[chosen] for column in (self.row, self.pos, self.index, self.old, self.new)))
+
+
+def number_in_group(key: Int[Tensor, " entry"]) -> Int[Tensor, " entry"]:
+    """0, 1, 2, ... within each group of equal keys; keys are sorted."""
+    return torch.arange(len(key), device=key.device) - torch.searchsorted(key, key)
 
 
 @dataclass(frozen=True)

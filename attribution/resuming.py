@@ -65,7 +65,7 @@ def resume(
     if error_mode != "live":
         later = sites_after(spliced, site)
         functions = {s: _splicer(spliced, s, recording, rows, error_mode, observe) for s in later}
-    return _run(spliced, recording, rows, site, output, functions, None)
+    return run_between(spliced, recording, rows, site, output, functions, None)
 
 
 def resume_recorded(
@@ -91,24 +91,8 @@ def resume_recorded(
         return function
 
     functions = {s: recorder(s) for s in sites_after(spliced, site)}
-    logits = _run(spliced, recording, rows, site, output, functions, None)
+    logits = run_between(spliced, recording, rows, site, output, functions, None)
     return logits, seen
-
-
-def run_between(
-    spliced: Resumable,
-    recording: Recording,
-    rows: Int[Tensor, " run"],
-    start: str,
-    output: Float[Tensor, "run pos width"],
-    functions: Mapping[str, SiteFunction],
-    end: str | None,
-) -> Tensor:
-    """The activation [run pos width] that arrives at the residual site `end`, or the last logits [run vocab].
-
-    `start` is `TOKENS` or a residual site whose output is written; `functions` act on sites between the two.
-    """
-    return _run(spliced, recording, rows, start, output, functions, end)
 
 
 def sites_after(spliced: Resumable, site: str) -> tuple[str, ...]:
@@ -149,22 +133,26 @@ def with_error(
     return x + (error - (x.to(decoded.dtype) - decoded))
 
 
-def _run(
+def run_between(
     spliced: Resumable,
     recording: Recording,
-    rows: Tensor,
+    rows: Int[Tensor, " run"],
     site: str,
-    output: Tensor,
+    output: Float[Tensor, "run pos width"],
     functions: Mapping[str, SiteFunction],
     end: str | None,
 ) -> Tensor:
+    """The activation [run pos width] that arrives at the residual site `end`, or (None) the last logits [run vocab].
+
+    `output` is written at `site`, which may be `TOKENS`; `functions` act on later sites.
+    """
     model, last = spliced.model, recording.last[rows]
     held = _held(spliced, recording, rows, site) | dict(functions)
     with model.frozen():
         if not spliced.can_resume:
             return _whole_run(model, recording.ids[rows], last, site, output, held, end)
         block, hidden = _restart(recording, rows, site, output)
-        stop = len(recording.block_calls) if end is None else _first_block_after(end)
+        stop = len(recording.block_calls) if end is None else first_block_after(end)
         calls = [call.for_rows(rows) for call in recording.block_calls[block:stop]]
         if not is_residual(site):
             held[site] = constant(output)
@@ -204,15 +192,16 @@ def _restart(
 ) -> tuple[int, Float[Tensor, "run pos d_model"]]:
     """The first block to execute and its input. Inside a block, that block runs again from its own input."""
     if is_residual(site):
-        return _first_block_after(site), output
+        return first_block_after(site), output
     layer = layer_of(site)
     return layer, recording.block_inputs[layer][rows]
 
 
-def _first_block_after(site: str) -> int:
+def first_block_after(site: str) -> int:
+    """The first block that reads what is written at a site from the residual stream."""
     if site == TOKENS:
         return 0
-    return layer_of(site) + site.endswith("hook_resid_post")
+    return layer_of(site) + (not site.endswith("hook_resid_pre"))
 
 
 def _held(spliced: Resumable, recording: Recording, rows: Tensor, site: str) -> dict[str, SiteFunction]:

@@ -14,7 +14,7 @@ from attribution.own_path import GateFlip, own_paths, path_values
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import gauss_legendre
-from attribution.recording import ErrorMode
+from attribution.recording import ErrorMode, path_mode
 from attribution.splice import SplicedModel
 from graphs import FeatureNode, NodeVerdict, PathTrace, ResidualCurve, TokenNode, Verdict
 from graphs.node import node_name
@@ -58,12 +58,11 @@ def with_details(
 def _residual_curves(
     spliced: SplicedModel, pairs: PromptPairs, metric: Metric, mode: ErrorMode
 ) -> tuple[ResidualCurve, ...]:
-    path_mode: ErrorMode = "path" if mode == "frozen" else mode
     found: list[ResidualCurve] = []
     for name, method in (("IG", input_path_integrated_gradients), ("chord IG", chord_integrated_gradients)):
         shares: list[np.ndarray] = []
         for count in _POINTS:
-            effects = method(spliced, pairs, metric, error_mode=path_mode, points=gauss_legendre(count))
+            effects = method(spliced, pairs, metric, error_mode=path_mode(mode), points=gauss_legendre(count))
             assert effects.residual is not None
             total = np.abs(effects.total_effect)
             shares.append(np.abs(effects.residual[total > 0]) / total[total > 0])

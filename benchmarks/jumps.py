@@ -31,6 +31,7 @@ from attribution.language_model import LanguageModel
 from attribution.metric import logit_difference
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import gauss_legendre, midpoint
+from attribution.recording import path_mode
 from attribution.saes import SAE, BatchTopK, JumpReLU
 from attribution.splice import ErrorMode, SplicedModel
 from benchmarks.smoothed_gate import SmoothedJumpReLU
@@ -69,16 +70,15 @@ def against_exact(estimate: Effects, exact: Effects, *, signed: bool = True) -> 
 
 def cell(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode) -> dict[str, Any]:
     """All methods on one task, encoder kind and error mode."""
-    path_mode: ErrorMode = "path" if mode == "frozen" else mode
-    arguments = (spliced, pairs, logit_difference)
+    arguments, walked = (spliced, pairs, logit_difference), path_mode(mode)
     exact = exact_patching(*arguments, error_mode=mode)
-    chords = chord_attribution(*arguments, error_mode=path_mode, split=True)
+    chords = chord_attribution(*arguments, error_mode=walked, split=True)
     assert chords.jump is not None
     assert chords.smooth is not None
     jump, smooth = np.abs(chords.jump).sum(), np.abs(chords.smooth).sum()
-    ig = {q: input_path_integrated_gradients(*arguments, error_mode=path_mode, points=midpoint(q)) for q in IG_POINTS}
+    ig = {q: input_path_integrated_gradients(*arguments, error_mode=walked, points=midpoint(q)) for q in IG_POINTS}
     chord = {
-        q: chord_integrated_gradients(*arguments, error_mode=path_mode, points=gauss_legendre(q)) for q in CHORD_POINTS
+        q: chord_integrated_gradients(*arguments, error_mode=walked, points=gauss_legendre(q)) for q in CHORD_POINTS
     }
     difference = activation_difference(*arguments, error_mode=mode)
     return {
@@ -106,13 +106,12 @@ def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Ef
     found: dict[str, Any] = {}
     if not all(isinstance(sae, JumpReLU | BatchTopK) for sae in spliced.saes.values()):
         return found
-    path_mode: ErrorMode = "path" if mode == "frozen" else mode
     for width in RIVAL_WIDTHS:
         saes: dict[str, SAE] = {s: SmoothedJumpReLU.of(cast(JumpReLU, sae), width) for s, sae in spliced.saes.items()}
         smoothed = SplicedModel(spliced.model, saes)
-        arguments = (smoothed, pairs, logit_difference)
+        arguments, walked = (smoothed, pairs, logit_difference), path_mode(mode)
         paths = {
-            q: input_path_integrated_gradients(*arguments, error_mode=path_mode, points=midpoint(q)) for q in (10, 50)
+            q: input_path_integrated_gradients(*arguments, error_mode=walked, points=midpoint(q)) for q in (10, 50)
         }
         found[f"width {width}"] = {
             "completeness": {f"IG {q}": residual_shares(effects) for q, effects in paths.items()},
