@@ -7,7 +7,7 @@ mean effects add up as the effects of the examples do. Kept are the nodes with t
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,34 @@ from graphs import (
     Measurement,
     MetricNode,
     Node,
+    Position,
     TokenNode,
     WeightedNode,
 )
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Every node of one measurement, averaged over its examples, the largest |effect| first.
+
+    A node's position is a place in `positions`, as in a `CircuitGraph`.
+    """
+
+    method: str
+    sites: tuple[str, ...]
+    positions: tuple[Position, ...]
+    nodes: tuple[WeightedNode, ...]
+
+
+def rank(effects: Effects, pairs: PromptPairs, model: LanguageModel) -> Ranking:
+    """Average effects over examples, positions aligned by name, and sort by |mean effect|."""
+    if len(effects) == 0:
+        raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
+    alignment = align(pairs, model)
+    nodes = _average(effects, alignment)
+    nodes.sort(key=lambda w: -abs(w.effect))
+    return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
 
 
 def build_circuit(
@@ -44,12 +68,8 @@ def build_circuit(
     """
     if nodes < 1:
         raise ValueError(f"A circuit needs at least 1 node; got {nodes}.")
-    if len(effects) == 0:
-        raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
-    alignment = align(pairs, model)
-    found = _average(effects, alignment)
-    found.sort(key=lambda w: -abs(w.effect))
-    kept = found[:nodes]
+    ranking = rank(effects, pairs, model)
+    found, kept = ranking.nodes, ranking.nodes[:nodes]
     metric = MetricNode(effects.metric)
     total = float(effects.total_effect.mean())
     whole = sum(abs(w.effect) for w in found)
@@ -73,8 +93,8 @@ def build_circuit(
     )
     goal = WeightedNode(metric, total, float(np.abs(effects.total_effect).mean()), None, len(pairs), None, None)
     circuit = CircuitGraph(
-        sites=effects.sites[1:],
-        positions=alignment.positions,
+        sites=ranking.sites,
+        positions=ranking.positions,
         nodes=(*kept, goal),
         edges=tuple(Edge(w.node, metric, w.effect) for w in kept),
         measurement=measurement,

@@ -24,7 +24,7 @@ class Alignment:
 
 def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
     """One column for each role, place or distance from the end, in the order of the text."""
-    names = _names(pairs)
+    names = position_names(pairs)
     order = _order(names)
     place = {name: column for column, name in enumerate(order)}
     tokens: dict[str, tuple[int, int]] = {}
@@ -37,7 +37,8 @@ def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
     )
 
 
-def _names(pairs: PromptPairs) -> list[tuple[str, ...]]:
+def position_names(pairs: PromptPairs) -> list[tuple[str, ...]]:
+    """What each position of each pair is called: the labels of the columns that `align` gives it."""
     roles = [pair.roles for pair in pairs if pair.roles is not None]
     if len(roles) == len(pairs):
         return roles
