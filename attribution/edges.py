@@ -1,38 +1,32 @@
 """Edges: the direct effect of one node on another, with every spliced site in between held fixed.
 
-    e(u→d) = Δu · Σ_k w_k ∂/∂u [M(x_d) · x_d](α_k)        M(x_d): the seed of d alone, from the sweep of chord IG
+    e(u→d) = Δu · Σ_k w_k ∂/∂u [seed(d) · x_d](α_k)        seed(d): what d's flow sends to the activation there
 
-The direct path from u to d is the stretch of network between their sites; skip connections count. Edges are a flow:
-for every feature d, and for the metric,
-
-    Σ_u e(u→d) + undivided(d) = attribution(d),        Σ_u e(u→metric) = total effect
-
-over all direct upstream features, errors and tokens, up to the quadrature of d's stretch. Where an upstream SAE
-normalises its input, the change of its scale and mean is a source without a node (`passing`). One backward of one
-section for each target of a row; the targets of different rows go together. Source: METHODS of this project, section 4.
+The direct path from u to d is the stretch of network between their sites; skip connections count. A `Flow` says what
+the seeds and the points are: chord IG (`chord_edges.py`) or the plain gradient (`gradient_edges.py`). One backward of
+one section for one target of every row of a batch; nothing of the size of d_sae is made for a target.
+Source: METHODS of this project, section 4; Marks et al. 2024 for edges by gradients.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.chord_integrated_gradients import chord_ends
-from attribution.chord_sweep import Sweep, SweepPlan, sweep
 from attribution.effects import Effects
-from attribution.measurement import Progress, Situation, numpy_of, prepare, silent
+from attribution.measurement import Progress, Situation, numpy_of, prepare
 from attribution.metric import Metric
-from attribution.patch_values import counterfactual
+from attribution.patch_values import PatchValue
 from attribution.patches import keys_of
 from attribution.prompt_pairs import PromptPairs
-from attribution.quadrature import Quadrature, gauss_legendre
-from attribution.recording import ErrorMode, number_in_group
+from attribution.quadrature import Quadrature
+from attribution.recording import ErrorMode, FeatureChange, number_in_group
 from attribution.resuming import TOKENS
 from attribution.scoring import dot, score_features
-from attribution.site_secants import SiteSecants
 from attribution.splice import SplicedModel
 from attribution.stretches import METRIC, Ends, SectionRuns, Stretch, sections
 
@@ -40,19 +34,20 @@ METRIC_KEY = -1
 """Stands for the metric among the keys of targets."""
 
 _TARGETS_AT_ONCE = 16
+_NO_TARGET = -2
 
 
 @dataclass(frozen=True)
-class ChordEdges:
-    """Edges of chord flow as columns, and the balance of every target.
+class Edges:
+    """Edges as columns, one entry per example and edge, and the balance of every target.
 
     Attributes:
         example, source, target: which pair, and the two nodes by key (`Effects.keys`; METRIC_KEY is the metric).
         weight: e(source→target) in units of the metric; positive: the metric rises.
         target_example, target_key: every target once per example.
         attribution, undivided, inflow, passing: of each target: what it carries, its undivided jump, the sum over all
-            of its direct sources, those below `least` included, and what comes through changed normalisations.
-            attribution = undivided + inflow + passing, up to quadrature.
+            of its direct sources, those not kept included, and what comes through changed normalisations. For chord
+            edges attribution = undivided + inflow + passing, up to quadrature.
     """
 
     example: np.ndarray
@@ -71,66 +66,90 @@ class ChordEdges:
 
     @property
     def imbalance(self) -> np.ndarray:
-        """Per target: attribution − undivided − inflow − passing; quadrature only."""
+        """Per target: attribution − undivided − inflow − passing; quadrature only, for chord edges."""
         return self.attribution - self.undivided - self.inflow - self.passing
 
 
-def chord_edges(
+@dataclass(frozen=True)
+class Carried:
+    """What some target features carry, and what each sends to the activation at its place (its seed)."""
+
+    attribution: Float[Tensor, " target"]
+    undivided: Float[Tensor, " target"]
+    seed: Float[Tensor, "target width"]
+
+
+@runtime_checkable
+class Flow(Protocol):
+    """A way to attribute, between the two ends of a batch."""
+
+    @property
+    def ends(self) -> Ends: ...
+
+    @property
+    def rule(self) -> Quadrature:
+        """The points α_k of every stretch, and their weights."""
+        ...
+
+    def carried(self, site: str, change: FeatureChange) -> Carried: ...
+
+    def passing(self, leaf: str, multiplier: Float[Tensor, "slot row pos width"]) -> Float[Tensor, "slot row"]:
+        """What comes from a leaf over its changed normalisation, and so from none of its nodes."""
+        ...
+
+
+def collect_edges(
     spliced: SplicedModel,
     pairs: PromptPairs,
     metric: Metric,
+    flow: Callable[[Situation], Flow],
     targets: Effects,
+    sources: Effects | None,
     *,
-    error_mode: ErrorMode = "path",
-    points: Quadrature = gauss_legendre(20),  # noqa: B008  (a frozen value)
-    slope_cap: float = 4.0,
-    least: float = 0.0,
-    batch_size: int = 4,
-    progress: Progress = silent,
-) -> ChordEdges:
-    """Every edge into the metric and into some features.
-
-    Args:
-        spliced, pairs, metric, batch_size, progress: as in `chord_attribution`.
-        targets: the nodes whose edges are wanted, as a subset of any method's effects over these pairs and sites.
-            Errors and tokens are sources: nothing flows into them.
-        error_mode: `path`, or `zero` (no errors).
-        points, slope_cap: as in `chord_attribution`.
-        least: edges with a smaller |weight| are not kept; the balance of their target still counts them.
-    """
-    if error_mode not in ("path", "zero"):
-        raise ValueError(f"Edges end in features, which meet gates: error mode path or zero; got {error_mode!r}.")
-    if targets.sites != (TOKENS, *spliced.sites):
-        raise ValueError(f"The targets are of other sites: {', '.join(targets.sites[1:])}.")
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    least: float,
+    batch_size: int,
+    with_gradients: bool,
+    progress: Progress,
+) -> Edges:
+    """All edges of a flow into the metric and the target features; see `chord_edges` for the arguments."""
+    for nodes in (targets, sources):
+        if nodes is not None and nodes.sites != (TOKENS, *spliced.sites):
+            raise ValueError(f"The nodes of the edges are of other sites: {', '.join(nodes.sites[1:])}.")
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
-    plan = SweepPlan(points, None, slope_cap)
     wanted = targets.keys()[targets.of_kind("feature")]
-    found = _Found()
+    kept = _Kept(None if sources is None else sources.keys(), least)
     done = 0
     with spliced.model.frozen():
         for batch in pairs.batches(batch_size, spliced.model.device):
-            situation = prepare(spliced, batch, metric, error_mode, counterfactual)
-            _Batch(situation, chord_ends(situation), wanted, plan, least, found).run()
+            situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=with_gradients)
+            start, share = done / len(pairs), len(batch.example) / len(pairs)
+            _Batch(situation, flow(situation), wanted, kept).run(
+                lambda part, start=start, share=share: progress(start + share * part)
+            )
             done += len(batch.example)
-            progress(done / len(pairs))
-    return found.edges()
+    progress(1.0)
+    return kept.edges()
 
 
 @dataclass
-class _Found:
-    """Columns in parts."""
+class _Kept:
+    """Columns in parts, of the sources that are wanted (None: all) and edges of at least `least`."""
 
+    sources: np.ndarray | None
+    least: float
     kept: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     balance: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
-    def edges(self) -> ChordEdges:
+    def edges(self) -> Edges:
         kept = [np.concatenate(column) for column in zip(*self.kept, strict=True)]
-        return ChordEdges(*kept, *(np.concatenate(column) for column in zip(*self.balance, strict=True)))
+        return Edges(*kept, *(np.concatenate(column) for column in zip(*self.balance, strict=True)))
 
 
 @dataclass(frozen=True)
 class _Targets:
-    """Targets of one stretch in slots: slot n holds the n-th target of each row; key −2 where a row has no more."""
+    """Targets of one stretch in slots: slot n holds the n-th target of each row; `_NO_TARGET` where there is none."""
 
     key: Int[Tensor, "slot row"]
     attribution: Float[Tensor, "slot row"]
@@ -143,90 +162,114 @@ class _Batch:
     """One batch on its way to edges."""
 
     situation: Situation
-    ends: Ends
+    flow: Flow
     wanted: np.ndarray
-    plan: SweepPlan
-    least: float
-    found: _Found
+    kept: _Kept
 
-    def run(self) -> None:
-        swept = sweep(self.ends, self.situation.error_mode, self.plan, silent)
-        no_limit = torch.full_like(self.ends.total, torch.inf, dtype=torch.float64)
-        for section in reversed(sections(self.situation.spliced.sites)):
-            runs = SectionRuns(self.ends, section, self.plan.rules())
+    def run(self, progress: Progress) -> None:
+        ends = self.flow.ends
+        no_limit = torch.full_like(ends.total, torch.inf, dtype=torch.float64)
+        parts = sections(self.situation.spliced.sites)
+        for number, section in enumerate(reversed(parts)):
+            runs = SectionRuns(ends, section, (self.flow.rule,))
             for stretch in section.stretches():
-                for targets in self._targets(stretch, swept):
-                    self._keep(stretch, targets, runs.pull_back(stretch, targets.seed, no_limit).multipliers)
+                sources = self._sources(stretch)
+                for targets in self._targets(stretch):
+                    self._keep(sources, targets, runs.pull_back(stretch, targets.seed, no_limit).multipliers)
+            progress((number + 1) / len(parts))
 
-    def _targets(self, stretch: Stretch, swept: Sweep) -> Iterator[_Targets]:
-        total = self.ends.total
+    def _targets(self, stretch: Stretch) -> Iterator[_Targets]:
+        total = self.flow.ends.total.detach()
         if stretch.target == METRIC:
             key = torch.full_like(total, METRIC_KEY, dtype=torch.int64)
             yield _Targets(key[None], total[None], torch.zeros_like(total)[None], None)
             return
-        secants = SiteSecants.between(self.ends, stretch.target, self.plan.slope_cap, self.plan.points)
         change = self.situation.changes.features[stretch.target]
-        keys = keys_of(self.situation, stretch.target, "feature", change.row, change.pos, change.index)
-        (chosen,) = torch.nonzero(torch.from_numpy(np.isin(keys, self.wanted)).to(change.row.device), as_tuple=True)
-        if len(chosen) == 0:
+        keys = _feature_keys(self.situation, stretch.target, change)
+        chosen = torch.from_numpy(np.isin(keys, self.wanted)).to(change.row.device)
+        if not chosen.any():
             return
-        row, pos, index = change.row[chosen], change.pos[chosen], change.index[chosen]
-        width = self.ends.reached.shape[1]
-        place = torch.searchsorted(secants.row * width + secants.pos, row * width + pos)
-        multiplier = swept.sites[stretch.target].multiplier[0]
-        of_features = secants.of_features(multiplier[secants.row, secants.pos].to(secants.sae.W_dec.dtype))
-        of_feature = of_features[place, index]
-        seeds = secants.seeds(place, index, of_feature)
-        attribution = of_feature * (change.new - change.old)[chosen]
-        undivided = of_feature * secants.gates.undivided[place, index]
-        slot = number_in_group(row)
+        change, key = change.only(chosen), torch.from_numpy(keys).to(change.row.device)[chosen]
+        carried = self.flow.carried(stretch.target, change)
+        slot = number_in_group(change.row)
         for first in range(0, int(slot.max()) + 1, _TARGETS_AT_ONCE):
             here = (slot >= first) & (slot < first + _TARGETS_AT_ONCE)
-            at = (slot[here] - first, row[here])
-            slots = int(at[0].max()) + 1
-            blank = total.new_zeros(slots, len(total), dtype=seeds.dtype)
-            seed = multiplier.new_zeros(slots, *multiplier.shape)
-            seed[*at, pos[here]] = seeds[here].to(seed.dtype)
-            key = torch.full_like(blank, -2, dtype=torch.int64)
-            yield _Targets(
-                key.index_put(at, torch.from_numpy(keys).to(key.device)[chosen[here]]),
-                blank.index_put(at, attribution[here]),
-                blank.index_put(at, undivided[here]),
-                seed,
-            )
+            yield self._in_slots(stretch.target, slot[here] - first, change.only(here), key[here], carried, here)
 
-    def _keep(self, stretch: Stretch, targets: _Targets, multipliers: dict[str, Tensor]) -> None:
+    def _in_slots(
+        self, site: str, slot: Tensor, change: FeatureChange, key: Tensor, carried: Carried, here: Tensor
+    ) -> _Targets:
+        place, slots = (slot, change.row), int(slot.max()) + 1
+        activation = self.flow.ends.start(site)
+        blank = carried.attribution.new_zeros(slots, len(activation))
+        seed = activation.new_zeros(slots, *activation.shape)
+        seed[*place, change.pos] = carried.seed[here].to(seed.dtype)
+        return _Targets(
+            torch.full_like(blank, _NO_TARGET, dtype=torch.int64).index_put(place, key),
+            blank.index_put(place, carried.attribution[here]),
+            blank.index_put(place, carried.undivided[here]),
+            seed,
+        )
+
+    def _sources(self, stretch: Stretch) -> "dict[str, list[_Sources]]":
+        return {leaf: list(self._sources_at(leaf)) for leaf in stretch.leaves}
+
+    def _keep(self, sources: "dict[str, list[_Sources]]", targets: _Targets, multipliers: dict[str, Tensor]) -> None:
         inflow = torch.zeros_like(targets.attribution, dtype=torch.float64)
-        whole = torch.zeros_like(inflow)
+        passing = torch.zeros_like(inflow)
         example = self.situation.batch.example
         for leaf, multiplier in multipliers.items():
-            whole += (multiplier * self.ends.output_change(leaf)).flatten(2).double().sum(2)
-            for slot, target in enumerate(targets.key):
-                for keys, row, weight in self._weights(leaf, multiplier[slot]):
-                    inflow[slot].index_add_(0, row, weight.double())
-                    kept = (target[row] != -2) & (weight.abs() >= self.least) & (weight != 0)
-                    columns = (example[row[kept]], torch.from_numpy(keys)[kept.cpu()], target[row[kept]], weight[kept])
-                    self.found.kept.append(tuple(map(numpy_of, columns)))
-        real = targets.key != -2
+            passing += self.flow.passing(leaf, multiplier).double()
+            for group in sources[leaf]:
+                for slot, target in enumerate(targets.key):
+                    weight = group.weigh(multiplier[slot])
+                    inflow[slot].index_add_(0, group.row, weight.double())
+                    kept = group.wanted & (target[group.row] != _NO_TARGET)
+                    kept &= (weight.abs() >= self.kept.least) & (weight != 0)
+                    columns = (example[group.row[kept]], group.key[kept], target[group.row[kept]], weight[kept])
+                    self.kept.kept.append(tuple(map(numpy_of, columns)))
+        real = targets.key != _NO_TARGET
         _, row = torch.nonzero(real, as_tuple=True)
-        values = (targets.key, targets.attribution, targets.undivided, inflow, whole - inflow)
-        self.found.balance.append(tuple(map(numpy_of, (example[row], *(v[real] for v in values)))))
+        values = (targets.key, targets.attribution, targets.undivided, inflow, passing)
+        self.kept.balance.append(tuple(map(numpy_of, (example[row], *(v[real] for v in values)))))
 
-    def _weights(self, leaf: str, multiplier: Tensor) -> Iterator[tuple[np.ndarray, Tensor, Tensor]]:
-        """Keys, rows and weights of the sources at a leaf: Δu · multiplier."""
-        situation = self.situation
+    def _sources_at(self, leaf: str) -> "Iterator[_Sources]":
+        situation, ends = self.situation, self.flow.ends
         if leaf == TOKENS:
-            assert situation.changes.entry is not None
-            weight = dot(situation.changes.entry - situation.clean.entry, multiplier)
-            row, pos = torch.nonzero((situation.batch.clean_ids != situation.batch.patch_ids), as_tuple=True)
-            yield keys_of(situation, leaf, "token", row, pos, torch.full_like(row, -1)), row, weight[row, pos]
+            if situation.changes.entry is not None:
+                differ = situation.batch.clean_ids != situation.batch.patch_ids
+                yield self._vectors(leaf, "token", situation.changes.entry - situation.clean.entry.detach(), differ)
             return
         change = situation.changes.features[leaf]
-        frame = self.ends.mean_frame(leaf)
-        weight = score_features(situation, leaf, change, multiplier, frame=frame)
-        yield keys_of(situation, leaf, "feature", change.row, change.pos, change.index), change.row, weight
-        difference = situation.error_change(leaf)
-        if difference is not None:
-            row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
-            weight = dot(difference, multiplier)[row, pos]
-            yield keys_of(situation, leaf, "error", row, pos, torch.full_like(row, -1)), row, weight
+        frame = ends.mean_frame(leaf)
+
+        def weigh(multiplier: Tensor) -> Tensor:
+            return score_features(situation, leaf, change, multiplier, frame=frame)
+
+        yield self._group(_feature_keys(situation, leaf, change), change.row, weigh)
+        error = situation.error_change(leaf)
+        if error is not None:
+            yield self._vectors(leaf, "error", error, (error != 0).any(-1))
+
+    def _vectors(self, leaf: str, kind: str, difference: Tensor, here: Tensor) -> "_Sources":
+        row, pos = torch.nonzero(here, as_tuple=True)
+        keys = keys_of(self.situation, leaf, kind, row, pos, torch.full_like(row, -1))
+        return self._group(keys, row, lambda multiplier: dot(difference, multiplier)[row, pos])
+
+    def _group(self, keys: np.ndarray, row: Tensor, weigh: Callable[[Tensor], Tensor]) -> "_Sources":
+        wanted = np.ones(len(keys), bool) if self.kept.sources is None else np.isin(keys, self.kept.sources)
+        return _Sources(torch.from_numpy(keys).to(row), row, torch.from_numpy(wanted).to(row.device), weigh)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Nodes of one kind at one leaf. `weigh` gives Δu · multiplier of each, in units of the metric."""
+
+    key: Int[Tensor, " source"]
+    row: Int[Tensor, " source"]
+    wanted: Tensor
+    weigh: Callable[[Float[Tensor, "row pos width"]], Float[Tensor, " source"]]
+
+
+def _feature_keys(situation: Situation, site: str, change: FeatureChange) -> np.ndarray:
+    return keys_of(situation, site, "feature", change.row, change.pos, change.index)

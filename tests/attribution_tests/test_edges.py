@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on, tiny_model
 
+from attribution.chord_edges import chord_edges
 from attribution.chord_integrated_gradients import ChordAttribution, chord_attribution
-from attribution.edges import METRIC_KEY, ChordEdges, chord_edges
+from attribution.edges import METRIC_KEY, Edges
 from attribution.effects import Effects
 from attribution.language_model import LanguageModel
 from attribution.metric import logit_difference
@@ -23,13 +24,13 @@ KINDS: dict[str, type[SAE]] = {
 }
 
 
-def measured(world: World, mode: ErrorMode) -> tuple[ChordAttribution, ChordEdges]:
+def measured(world: World, mode: ErrorMode) -> tuple[ChordAttribution, Edges]:
     chords = chord_attribution(world.spliced, PAIRS, logit_difference, error_mode=mode, points=POINTS)
     every = chord_edges(world.spliced, PAIRS, logit_difference, chords.effects, error_mode=mode, points=POINTS)
     return chords, every
 
 
-def entering(found: ChordEdges) -> dict[tuple[int, int], float]:
+def entering(found: Edges) -> dict[tuple[int, int], float]:
     """Σ of the kept edges into each target of each example."""
     sums: dict[tuple[int, int], float] = {}
     for example, target, weight in zip(found.example, found.target, found.weight, strict=True):
@@ -78,7 +79,7 @@ def test_an_edge_left_out_still_counts_to_its_targets_balance(llama: LanguageMod
     assert np.abs(few.imbalance).max() < 1e-6
 
 
-def by_ends(found: ChordEdges, chosen: np.ndarray) -> dict[tuple[int, int, int], float]:
+def by_ends(found: Edges, chosen: np.ndarray) -> dict[tuple[int, int, int], float]:
     """Weight by example, source and target."""
     columns = (found.example, found.source, found.target, found.weight)
     rows = zip(*(column[chosen].tolist() for column in columns), strict=True)

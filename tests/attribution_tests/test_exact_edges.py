@@ -8,7 +8,8 @@ import torch
 from tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on
 from torch import Tensor
 
-from attribution.edges import METRIC_KEY, chord_edges
+from attribution.chord_edges import chord_edges
+from attribution.edges import METRIC_KEY
 from attribution.effects import Effects, NodeOfExample, node_of_key
 from attribution.exact_edges import exact_edges
 from attribution.exact_patching import exact_patching
