@@ -18,7 +18,7 @@ from attribution.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
 from attribution.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
-from attribution.measurement import Progress, numpy_of, prepare, silent
+from attribution.measurement import Progress, numpy_of, prepare, silent, within
 from attribution.metric import Metric
 from attribution.own_path import OwnPath, own_paths
 from attribution.patch_values import PatchValue, counterfactual
@@ -72,7 +72,7 @@ def check(
         raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
     work = _Work(spliced, pairs, metric, mode, patch_value)
     work.refuse_other_prompts(estimate)
-    chords = work.chords(_within(progress, 0.0, 0.1))
+    chords = work.chords(within(progress, 0.0, 0.1))
     chosen = choose(
         spliced,
         pairs,
@@ -82,11 +82,11 @@ def check(
         patch_value=patch_value,
         budget=budget,
         seed=seed,
-        progress=_within(progress, 0.1, 0.2),
+        progress=within(progress, 0.1, 0.2),
     )
-    truth = exact or work.exact(None if budget is None else chosen.keys, _within(progress, 0.2, 0.7))
+    truth = exact or work.exact(None if budget is None else chosen.keys, within(progress, 0.2, 0.7))
     verified = Verified.of(estimate, truth, chosen)
-    flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, _within(progress, 0.7, 1.0))
+    flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
     return verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
 
 
@@ -221,7 +221,3 @@ def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
     lacking = int((~np.isin(estimate.keys()[changed], exact.keys())).sum())
     if lacking > 0.01 * changed.sum():
         raise ValueError(f"The exact effects lack {lacking} nodes of the estimate: give those of all nodes, or none.")
-
-
-def _within(progress: Progress, start: float, end: float) -> Progress:
-    return lambda share: progress(start + (end - start) * share)

@@ -12,6 +12,7 @@ Source: METHODS of this project, section 4.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from einops import einsum
@@ -33,6 +34,8 @@ from attribution.site_secants import SiteSecants
 from attribution.splice import SplicedModel
 from attribution.stretches import Ends
 
+CHORD_FLOW: Final = "chord flow"
+
 
 def chord_edges(
     spliced: SplicedModel,
@@ -45,13 +48,14 @@ def chord_edges(
     points: Quadrature = gauss_legendre(10),  # noqa: B008  (a frozen value)
     slope_cap: float = 4.0,
     least: float = 0.0,
-    batch_size: int = 16,
+    batch_size: int = 32,
     progress: Progress = silent,
 ) -> Edges:
     """Every edge into the metric and into some features.
 
     Args:
-        spliced, pairs, metric, batch_size, progress: as in `chord_attribution`.
+        spliced, pairs, metric, progress: as in `chord_attribution`.
+        batch_size: pairs per batch. One backward serves a target of each of them: large batches are much faster.
         targets: the nodes whose edges are wanted, as a subset of any method's effects over these pairs and sites.
             Errors and tokens are sources: nothing flows into them.
         sources: the nodes from which edges are kept, likewise; None for all.
@@ -91,6 +95,10 @@ class _ChordFlow:
     ends: Ends
     plan: SweepPlan
     swept: Sweep
+
+    @property
+    def method(self) -> str:
+        return CHORD_FLOW
 
     @property
     def rule(self) -> Quadrature:

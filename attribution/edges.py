@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.effects import Effects
-from attribution.measurement import Progress, Situation, numpy_of, prepare
+from attribution.measurement import Progress, Situation, numpy_of, prepare, within
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue
 from attribution.patches import keys_of
@@ -42,6 +42,7 @@ class Edges:
     """Edges as columns, one entry per example and edge, and the balance of every target.
 
     Attributes:
+        method: how the edges were measured, in words.
         example, source, target: which pair, and the two nodes by key (`Effects.keys`; METRIC_KEY is the metric).
         weight: e(source→target) in units of the metric; positive: the metric rises.
         target_example, target_key: every target once per example.
@@ -50,6 +51,7 @@ class Edges:
             edges attribution = undivided + inflow + passing, up to quadrature.
     """
 
+    method: str
     example: np.ndarray
     source: np.ndarray
     target: np.ndarray
@@ -82,6 +84,11 @@ class Carried:
 @runtime_checkable
 class Flow(Protocol):
     """A way to attribute, between the two ends of a batch."""
+
+    @property
+    def method(self) -> str:
+        """Its name in words."""
+        ...
 
     @property
     def ends(self) -> Ends: ...
@@ -120,17 +127,16 @@ def collect_edges(
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted = targets.keys()[targets.of_kind("feature")]
     kept = _Kept(None if sources is None else sources.keys(), least)
-    done = 0
+    done, method = 0, ""
     with spliced.model.frozen():
         for batch in pairs.batches(batch_size, spliced.model.device):
             situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=with_gradients)
             start, share = done / len(pairs), len(batch.example) / len(pairs)
-            _Batch(situation, flow(situation), wanted, kept).run(
-                lambda part, start=start, share=share: progress(start + share * part)
-            )
+            own = flow(situation)
+            method = own.method
+            _Batch(situation, own, wanted, kept).run(within(progress, start, start + share))
             done += len(batch.example)
-    progress(1.0)
-    return kept.edges()
+    return kept.edges(method)
 
 
 @dataclass
@@ -142,9 +148,9 @@ class _Kept:
     kept: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     balance: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
-    def edges(self) -> Edges:
+    def edges(self, method: str) -> Edges:
         kept = [np.concatenate(column) for column in zip(*self.kept, strict=True)]
-        return Edges(*kept, *(np.concatenate(column) for column in zip(*self.balance, strict=True)))
+        return Edges(method, *kept, *(np.concatenate(column) for column in zip(*self.balance, strict=True)))
 
 
 @dataclass(frozen=True)

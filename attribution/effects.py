@@ -181,13 +181,19 @@ class NodeOfExample:
         return f"{self.site}/{name} at position {self.position} of example {self.example}"
 
 
+def columns_of_keys(keys: np.ndarray) -> NodeColumns:
+    """Example, site, position, kind and index of each key; the inverse of `node_keys`."""
+    found: NodeColumns = {}
+    for name, size in reversed(_KEY_SIZES.items()):
+        keys, found[name] = np.divmod(keys, size)
+    return found | {"index": found["index"] - 1}
+
+
 def node_of_key(key: int, sites: Sequence[str]) -> NodeOfExample:
     """The node of a key, for effects over `sites`."""
-    found: dict[str, int] = {}
-    for name, size in reversed(_KEY_SIZES.items()):
-        key, found[name] = divmod(key, size)
+    found = {name: int(values[0]) for name, values in columns_of_keys(np.array([key])).items()}
     return NodeOfExample(
-        found["example"], sites[found["site"]], found["position"], KINDS[found["kind"]], found["index"] - 1
+        found["example"], sites[found["site"]], found["position"], KINDS[found["kind"]], found["index"]
     )
 
 

@@ -8,6 +8,7 @@ much. Source: Marks et al. 2024, section 3.2 (with the encoders of every spliced
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from einops import einsum
@@ -28,6 +29,9 @@ from attribution.stretches import Ends
 _CLEAN_RUN = Quadrature((0.0,), (1.0,), "clean run")
 
 
+PLAIN_GRADIENT: Final = "plain gradient"
+
+
 def gradient_edges(
     spliced: SplicedModel,
     pairs: PromptPairs,
@@ -38,7 +42,7 @@ def gradient_edges(
     error_mode: ErrorMode = "frozen",
     patch_value: PatchValue = counterfactual,
     least: float = 0.0,
-    batch_size: int = 16,
+    batch_size: int = 32,
     progress: Progress = silent,
 ) -> Edges:
     """Every edge into the metric and into some features, by gradients.
@@ -97,6 +101,10 @@ class _GradientFlow:
             total=situation.total_effect,
         )
         return cls(situation, ends, dict(zip(clean.sites, gradients, strict=True)))
+
+    @property
+    def method(self) -> str:
+        return PLAIN_GRADIENT
 
     @property
     def rule(self) -> Quadrature:

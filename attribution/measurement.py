@@ -24,6 +24,11 @@ def silent(_share: float) -> None:
     """Report nothing."""
 
 
+def within(progress: Progress, start: float, end: float) -> Progress:
+    """What a part of the work is given, from `start` to `end` of the whole."""
+    return lambda share: progress(start + (end - start) * share)
+
+
 @dataclass(frozen=True)
 class Situation:
     """One batch of pairs, ready to be scored: clean runs, and the change of every node."""

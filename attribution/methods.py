@@ -1,7 +1,7 @@
 """The methods by name. A new method is one file and one line here."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
@@ -11,6 +11,8 @@ from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.integrated_gradients import integrated_gradients
+from attribution.quadrature import Quadrature
+from attribution.recording import ErrorMode, path_mode
 
 METHODS: Final[dict[str, Callable[..., Effects]]] = {
     "exact": exact_patching,
@@ -25,3 +27,23 @@ METHODS: Final[dict[str, Callable[..., Effects]]] = {
 
 TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
 """The methods that integrate along a path; they also take `points`, a quadrature."""
+
+_WALKS_ERRORS: Final = ("ig-input", "chord-ig")
+"""The methods whose paths move the errors too: beside exact patching in `frozen` mode they run in `path` mode."""
+
+
+def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | None) -> dict[str, Any]:
+    """The arguments of a method that is to be held against exact patching in `error_mode`; None leaves its default."""
+    options: dict[str, Any] = {}
+    if error_mode is not None:
+        options["error_mode"] = path_mode(error_mode) if method in _WALKS_ERRORS else error_mode
+    if points is not None:
+        refuse_points(method)
+        options["points"] = points
+    return options
+
+
+def refuse_points(method: str) -> None:
+    """A ValueError for a method without a path."""
+    if method not in TAKES_POINTS:
+        raise ValueError(f"{method} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")

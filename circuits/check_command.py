@@ -133,7 +133,8 @@ class _Plan:
 
     @classmethod
     def of(cls, options: CheckOptions, earlier: _Earlier | None) -> "_Plan":
-        from attribution.methods import METHODS, TAKES_POINTS
+        from attribution.check import refuse_threshold
+        from attribution.methods import METHODS, refuse_points
         from attribution.metric import METRICS
 
         ran = {} if earlier is None else earlier.arguments
@@ -155,28 +156,22 @@ class _Plan:
         known = {"method": estimates, "metric": tuple(METRICS), "patch": PATCHES}
         refuse_unknown({name: getattr(plan, name) for name in known}, known)
         refuse_unknown({"fail-on": next((f for f in options.fail_on if f not in FAIL_ON), NEVER)}, {"fail-on": FAIL_ON})
-        if (plan.points or plan.rule) and plan.method not in TAKES_POINTS:
-            raise ValueError(f"{plan.method} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")
-        if options.threshold is not None and not options.threshold > 0:
-            raise ValueError(f"The threshold must be positive, in units of the metric; got {options.threshold}.")
+        if plan.points or plan.rule:
+            refuse_points(plan.method)
+        refuse_threshold(options.threshold)
         return plan
 
     def effects(
         self, loaded: Loaded, earlier: _Earlier | None, patch: Any, progress: Callable[[float], None]
     ) -> "tuple[Effects, Effects | None]":
         """The estimate, and exact effects where the run holds them."""
-        from attribution.methods import METHODS
+        from attribution.methods import METHODS, options_of
         from attribution.metric import METRICS
 
         found = None if earlier is None else earlier.effects()
         if found is not None and found.method != "exact_patching":
             return found, None
-        options: dict[str, Any] = {"patch_value": patch, "progress": progress}
         mode = self.error if found is None else found.error_mode
-        if mode is not None:
-            path_method = self.method in ("ig-input", "chord-ig")
-            options["error_mode"] = "path" if path_method and mode == "frozen" else mode
         points = quadrature(self.points, self.rule, self.method)
-        if points is not None:
-            options["points"] = points
+        options = {"patch_value": patch, "progress": progress, **options_of(self.method, mode, points)}  # pyright: ignore
         return METHODS[self.method](loaded.spliced, loaded.prompts, METRICS[self.metric], **options), found

@@ -1,4 +1,4 @@
-"""Find a circuit: prompt pairs -> effects of nodes -> circuit graph.
+"""Find a circuit: prompt pairs -> effects of nodes -> nodes and edges -> circuit graph with its certificate.
 
 model, saes = ...
 spliced = SplicedModel(model, saes)
@@ -6,27 +6,44 @@ found = discover(spliced, prompt_pairs("agreement", "train", 8, 0, model), logit
 found.circuit.strongest(10)
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
+from attribution.chord_edges import chord_edges
+from attribution.edges import Edges
 from attribution.effects import Effects
-from attribution.measurement import Progress, silent
-from attribution.methods import METHODS, TAKES_POINTS
+from attribution.gradient_edges import gradient_edges
+from attribution.measurement import Progress, silent, within
+from attribution.methods import METHODS
 from attribution.metric import Metric, logit_difference
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature
-from attribution.splice import ErrorMode, SplicedModel
-from circuits.aggregate import build_circuit
-from graphs import CircuitGraph
+from attribution.recording import ErrorMode, path_mode
+from attribution.splice import SplicedModel
+from circuits.aggregate import Ranking, rank
+from circuits.aggregate_edges import average_edges
+from circuits.assemble import assemble
+from circuits.certify import certify
+from circuits.measuring import Measured, Question, flags_of, measure, with_exact
+from circuits.membership import member_keys
+from circuits.selection import Selection
+from graphs import CircuitGraph, Verdict, prune
+
+COMPARED = ("atp", "ig", "chord-ig")
+"""Estimates that are shown beside the effects of a circuit's nodes."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Effects per example, and the circuit of their means."""
+    """Effects per example, their verdict where they were screened, all nodes by mean effect, and the circuit."""
 
     effects: Effects
+    verdict: Verdict | None
+    ranking: Ranking
     circuit: CircuitGraph
 
 
@@ -36,37 +53,135 @@ def discover(
     metric: Metric = logit_difference,
     *,
     method: str = "exact",
-    error_mode: ErrorMode | None = None,
+    budget: int | None = None,
+    error_mode: ErrorMode = "live",
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
-    nodes: int = 50,
-    progress: Progress = silent,
+    select: Selection = Selection(nodes=50),  # noqa: B008  (a frozen value)
+    least_edge: float = 0.002,
+    compare: Sequence[str] = COMPARED,
+    splits: Mapping[str, PromptPairs] | None = None,
+    texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
     inputs: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
 ) -> Found:
-    """Measure every node with one method and keep the strongest.
+    """Measure every node, keep the strongest, join them by edges, prune, and certify what is left.
 
     Args:
         spliced: the model with its SAEs.
-        pairs: prompt pairs; effects are averaged over them, positions aligned by role.
+        pairs: prompt pairs; everything is averaged over them, positions aligned by role.
         metric: what effects are measured on.
         method: a name of `METHODS`.
-        error_mode: `live` where none is given, `path` for `ig-input` and `chord-ig`.
-        patch_value: what nodes are set to.
+        budget: with `exact`, the most nodes (counted per example) that are patched; where there are more, they are
+            screened by an estimate and verified as the checker does. With an estimate, how many nodes are verified.
+        error_mode: of exact patching; path methods run in the mode that fits it. Edges end in features, so they meet
+            gates: they are measured in `path` mode (`zero` where this is `zero`).
+        patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
         points: points of the path, for the methods that integrate.
-        nodes: how many nodes the circuit keeps.
-        progress: told the share of work done.
+        select: which nodes the circuit keeps before pruning.
+        least_edge: edges below this share of |mean total effect| are not kept.
+        compare: estimates by name, measured for the circuit's nodes too.
+        splits: other pairs by the name of their split: faithfulness is measured there as well.
+        texts: general texts (token ids) by name, on which the SAEs are judged.
         inputs: stored with the circuit: what it was made from.
+        progress: told the share of work done.
     """
-    if method not in METHODS:
-        raise ValueError(f"No method {method!r}. Methods: {', '.join(METHODS)}.")
-    if nodes < 1:
-        raise ValueError(f"A circuit needs at least 1 node; got {nodes}.")
-    options: dict[str, Any] = {"patch_value": patch_value, "progress": progress}
-    if error_mode is not None:
-        options["error_mode"] = error_mode
-    if points is not None:
-        if method not in TAKES_POINTS:
-            raise ValueError(f"Method {method!r} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")
-        options["points"] = points
-    effects = METHODS[method](spliced, pairs, metric, **options)
-    return Found(effects, build_circuit(effects, pairs, spliced.model, nodes=nodes, inputs=inputs))
+    question = Question(spliced, pairs, metric, error_mode, patch_value)
+    _refuse(question, method, budget, least_edge, compare)
+    measured = measure(question, method, budget, points, within(progress, 0.0, 0.5))
+    ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+    measured = _with_exact_circuit(question, measured, select.of(ranking), within(progress, 0.5, 0.55))
+    ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+    chosen = select.of(ranking)
+    edges = _edges(question, measured.effects, chosen, within(progress, 0.55, 0.75))
+    whole = assemble(
+        chosen,
+        measured,
+        ranking,
+        edges=edges,
+        flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name),
+        estimates=_estimates(question, compare, within(progress, 0.75, 0.9)),
+        flags=flags_of(measured.verdict, pairs, spliced.model),
+        inputs=inputs or {},
+    )
+    circuit = prune(whole, least=least_edge * abs(whole.measurement.total_effect))
+    certificate = certify(
+        circuit,
+        question,
+        verdict=measured.verdict,
+        splits=splits,
+        texts=texts,
+        progress=within(progress, 0.9, 1.0),
+    )
+    return Found(measured.effects, measured.verdict, ranking, replace(circuit, certificate=certificate))
+
+
+def discover_each(
+    spliced: SplicedModel, pairs: PromptPairs, metric: Metric = logit_difference, **options: Any
+) -> list[Found]:
+    """A circuit of its own for every pair; `options` as in `discover`."""
+    progress = options.pop("progress", silent)
+    return [
+        discover(
+            spliced,
+            PromptPairs((pair,)),
+            metric,
+            progress=within(progress, number / len(pairs), (number + 1) / len(pairs)),
+            **options,
+        )
+        for number, pair in enumerate(pairs)
+    ]
+
+
+def _refuse(question: Question, method: str, budget: int | None, least_edge: float, compare: Sequence[str]) -> None:
+    for name in (method, *compare):
+        if name not in METHODS:
+            raise ValueError(f"No method {name!r}. Methods: {', '.join(METHODS)}.")
+    if budget is not None and budget < 1:
+        raise ValueError(f"A budget is at least 1 node; got {budget}.")
+    if least_edge < 0:
+        raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
+    if question.error_mode not in ("live", "frozen", "zero"):
+        raise ValueError(f"Nodes are patched in error mode live, frozen or zero; got {question.error_mode!r}.")
+    if question.patch_value is not counterfactual and question.metric.flat_at_clean:
+        raise ValueError(
+            f"The gradient of {question.metric.name} is zero at the clean run, so there would be no edges without a "
+            "patch prompt. Use patch value counterfactual, or another metric."
+        )
+
+
+def _with_exact_circuit(question: Question, measured: Measured, chosen: Ranking, progress: Progress) -> Measured:
+    """The nodes of a screened circuit are all patched, in every example."""
+    if measured.verdict is None:
+        return measured
+    keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
+    unknown = measured.effects.keys()[~measured.exact]
+    wanted = unknown[np.isin(unknown, keys)]
+    if len(wanted) == 0:
+        return measured
+    exact = question.exact(wanted, progress)
+    return with_exact(measured, exact.keys(), exact.effect)
+
+
+def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:
+    keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
+    nodes = effects.subset(np.isin(effects.keys(), keys))
+    given = question.spliced, question.pairs, question.metric, nodes
+    if question.patch_value is counterfactual:
+        mode = path_mode("frozen" if question.error_mode == "live" else question.error_mode)
+        return chord_edges(*given, sources=nodes, error_mode=mode, progress=progress)
+    mode = "zero" if question.error_mode == "zero" else "frozen"
+    return gradient_edges(*given, sources=nodes, error_mode=mode, patch_value=question.patch_value, progress=progress)
+
+
+def _estimates(question: Question, compare: Sequence[str], progress: Progress) -> dict[str, Ranking]:
+    found: dict[str, Ranking] = {}
+    for number, name in enumerate(compare):
+        part = within(progress, number / len(compare), (number + 1) / len(compare))
+        if question.patch_value is not counterfactual and name in ("ig-input", "chord-ig"):
+            continue
+        if question.metric.flat_at_clean and name in ("atp", "atp-star"):
+            continue
+        effects = question.estimate(name, part)
+        found[name] = rank(effects, question.pairs, question.spliced.model)
+    return found

@@ -41,6 +41,7 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
         from attribution.metric import METRICS
         from circuits.discover import discover
         from circuits.run_files import RunFolder, write_run
+        from circuits.selection import Selection
         from circuits.terminal import print_found
 
         quiet_libraries()
@@ -60,10 +61,10 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
             loaded.prompts,
             METRICS[options.metric],
             method=options.method,
-            error_mode=options.error,  # pyright: ignore[reportArgumentType]
+            error_mode=options.error or "live",
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
             points=points,
-            nodes=options.nodes,
+            select=Selection(nodes=options.nodes),
             progress=told,
             inputs={
                 "task": inputs.name,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import networkx as nx
+import numpy as np
 
 from attribution.language_model import LanguageModel
 from attribution.prompt_pairs import PromptPair, PromptPairs
@@ -20,6 +21,11 @@ class Alignment:
 
     positions: tuple[Position, ...]
     columns: tuple[tuple[int, ...], ...]
+
+    def columns_of(self, example: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """The place in `positions` of each position of an example."""
+        starts = np.concatenate([[0], np.cumsum([len(own) for own in self.columns])[:-1]])
+        return np.concatenate([np.array(own) for own in self.columns])[starts[example] + position]
 
 
 def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:

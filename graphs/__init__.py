@@ -1,11 +1,15 @@
 """The nouns: nodes, edges and circuit graphs. No torch, no model."""
 
+from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
+from graphs.certificate_lines import Line, certificate_lines
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edge import Edge
+from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
 from graphs.figures import circuit_figure, write_figure_page
 from graphs.jump_ledger import JumpLedger
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.path_figures import path_trace, residual_by_points
+from graphs.prune import prune
 from graphs.save import load_circuit, save_circuit
 from graphs.save_verdict import load_verdict, save_verdict
 from graphs.verdict import (
@@ -22,12 +26,16 @@ from graphs.verdict_page import write_verdict_page
 
 __all__ = [
     "Agreement",
+    "Certificate",
     "CircuitGraph",
     "CrossedGate",
     "Edge",
     "ErrorNode",
+    "Faithfulness",
+    "FaithfulnessCurve",
     "FeatureNode",
     "JumpLedger",
+    "Line",
     "Measurement",
     "MetricNode",
     "MissedBound",
@@ -36,15 +44,20 @@ __all__ = [
     "PathTrace",
     "Position",
     "ResidualCurve",
+    "SAEQuality",
+    "Screening",
+    "SiteQuality",
     "TokenNode",
     "Verdict",
     "WeightedNode",
+    "certificate_lines",
     "circuit_figure",
     "error_by_cause",
     "estimate_against_exact",
     "load_circuit",
     "load_verdict",
     "path_trace",
+    "prune",
     "residual_by_points",
     "save_circuit",
     "save_verdict",

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import networkx as nx
 
+from graphs.certificate import Certificate, certificate_from
 from graphs.edge import Edge
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.versioned_json import plain
 
 NOT_VERIFIED: Final = "not verified: effects are estimates, none was compared with exact patching"
 EXACT: Final = "every effect was measured by exact patching"
@@ -33,6 +35,11 @@ class WeightedNode:
         standard_error: of the mean; None with one example.
         count: examples in which the node's clean and patch value differ.
         clean, patch: mean values there (feature: activation; error: L2 norm; token: None).
+        verified: examples in which `effect` was measured by exact patching.
+        estimates: signed means by other methods, by method.
+        carried, undivided: what the node carries in the flow that the edges are of, and how much of that is its own
+            undivided jump (`chord_integrated_gradients`); None where no flow was measured.
+        flags: how often a checker flagged the node's estimate, by flag.
     """
 
     node: Node
@@ -42,6 +49,11 @@ class WeightedNode:
     count: int
     clean: float | None
     patch: float | None
+    verified: int = 0
+    estimates: Mapping[str, float] = field(default_factory=dict)
+    carried: float | None = None
+    undivided: float | None = None
+    flags: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,9 @@ class Measurement:
     """What a graph's numbers are: method, metric, modes, examples, and the total they are parts of.
 
     `unit` and `sign` are those of node effects and edge weights, `metric_unit` that of the total effect (a mean) and
-    of the residual (median and maximum of its absolute value over examples, see `residual_law`).
+    of the residual (median and maximum of its absolute value over examples, see `residual_law`). `edge_method` is how
+    edges were measured, `edge_imbalance` the largest |inflow + undivided − carried| of a node, as a share of the total.
+    `pruned` counts nodes taken out because no path of kept edges joins them to a source and to the metric.
     """
 
     method: str
@@ -67,6 +81,10 @@ class Measurement:
     evidence: str = NOT_VERIFIED
     nodes_measured: int = 0
     share_kept: float | None = None
+    edge_method: str | None = None
+    edge_imbalance: float | None = None
+    edges_measured: int = 0
+    pruned: int = 0
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -79,6 +97,7 @@ class CircuitGraph:
         positions: in the order of the text.
         nodes, edges: checked to be consistent: unique, on the grid, forward in the pass and in the text.
         measurement: what the numbers mean.
+        certificate: how far they can be trusted; None where nobody asked.
     """
 
     sites: tuple[str, ...]
@@ -86,6 +105,7 @@ class CircuitGraph:
     nodes: tuple[WeightedNode, ...]
     edges: tuple[Edge, ...]
     measurement: Measurement
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         _check_unique("site", self.sites)
@@ -159,12 +179,14 @@ class CircuitGraph:
             sites=self.sites,
             positions=[asdict(p) for p in self.positions],
             measurement=asdict(self.measurement),
+            certificate=plain(self.certificate),
         )
         for weighted in self.nodes:
             values = {k: v for k, v in vars(weighted).items() if k != "node"}
             graph.add_node(self.name(weighted.node), kind=weighted.node.kind, **asdict(weighted.node), **values)
         for edge in self.edges:
-            graph.add_edge(self.name(edge.source), self.name(edge.target), weight=edge.weight)
+            values = {k: v for k, v in vars(edge).items() if k not in ("source", "target")}
+            graph.add_edge(self.name(edge.source), self.name(edge.target), **values)
         return graph
 
     @classmethod
@@ -182,8 +204,9 @@ class CircuitGraph:
             sites=tuple(graph.graph["sites"]),
             positions=tuple(Position(**p) for p in graph.graph["positions"]),
             nodes=tuple(nodes.values()),
-            edges=tuple(Edge(nodes[s].node, nodes[t].node, w) for s, t, w in graph.edges(data="weight")),
+            edges=tuple(Edge(nodes[s].node, nodes[t].node, **values) for s, t, values in graph.edges(data=True)),
             measurement=Measurement(**graph.graph["measurement"]),
+            certificate=None if graph.graph["certificate"] is None else certificate_from(graph.graph["certificate"]),
         )
 
 

@@ -77,7 +77,7 @@ def test_json_and_back_is_the_same_circuit_and_the_same_bytes(tmp_path: Path) ->
 def test_the_file_says_its_schema(tmp_path: Path) -> None:
     save_circuit(CIRCUIT, tmp_path / "c.json")
     content = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
-    assert (content["schema"], content["schema_version"]) == ("jumpwire.circuit", 1)
+    assert (content["schema"], content["schema_version"]) == ("jumpwire.circuit", 2)
     assert content["measurement"]["evidence"].startswith("not verified")
 
 
@@ -91,8 +91,8 @@ def damaged(tmp_path: Path, **changes: Any) -> Path:
 def test_a_file_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a circuit file of jumpwire"):
         load_circuit(damaged(tmp_path, schema="other"))
-    with pytest.raises(ValueError, match="schema version 2; this version of jumpwire reads 1"):
-        load_circuit(damaged(tmp_path, schema_version=2))
+    with pytest.raises(ValueError, match="schema version 1; this version of jumpwire reads 2"):
+        load_circuit(damaged(tmp_path, schema_version=1))
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(ValueError, match="not a circuit file of jumpwire"):
         load_circuit(tmp_path / "list.json")

@@ -1,0 +1,167 @@
+"""How good the spliced SAEs are on some text, each alone and all at once.
+
+    CE recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        L0 = active features a token
+    KL(model ‖ spliced) and CE increase in nats a token                 FVU = Σ|x − x̂|² / Σ|x − mean x|²
+
+Spliced: the site writes its reconstruction; zero: the site (or all of them) writes 0, at spliced positions. One
+bare forward, and two for each SAE and for all together. Source: METHODS of this project, section 7.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.hooks import SiteFunction, logits_with
+from attribution.measurement import Progress, silent
+from attribution.splice import SplicedModel
+from graphs import SAEQuality, SiteQuality
+
+
+def sae_quality(
+    spliced: SplicedModel,
+    prompts: Sequence[Sequence[int]],
+    text: str,
+    *,
+    last_only: Sequence[int] | None = None,
+    batch_size: int = 32,
+    progress: Progress = silent,
+) -> SAEQuality:
+    """The quality of the SAEs on prompts.
+
+    Args:
+        spliced: the model with its SAEs.
+        prompts: token ids of each text. Every next token is predicted, unless `last_only` is given.
+        text: what the prompts are, in words.
+        last_only: one token for each prompt: only this one is predicted, after the prompt's end.
+        batch_size: prompts in one forward.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: no prompts, or none with a token to predict.
+    """
+    if not prompts or (last_only is None and max(map(len, prompts)) < 2):
+        raise ValueError("The quality of SAEs is measured on texts: give some of at least two tokens each.")
+    kinds = (*((site,) for site in spliced.sites), spliced.sites)
+    sums = {sites: _Sums() for sites in kinds}
+    with spliced.model.frozen(), torch.no_grad():
+        for start in range(0, len(prompts), batch_size):
+            chosen = slice(start, start + batch_size)
+            batch = _Batch.of(spliced, prompts[chosen], None if last_only is None else last_only[chosen])
+            batch.measure(spliced, sums)
+            progress(min(1.0, (start + batch_size) / len(prompts)))
+    whole = sums[spliced.sites]
+    return SAEQuality(
+        text=text,
+        tokens=whole.tokens,
+        sites=tuple(sums[(site,)].of_site(site) for site in spliced.sites),
+        ce_recovered=whole.recovered(),
+        ce_increase=(whole.spliced - whole.clean) / whole.tokens,
+        kl=whole.kl / whole.tokens,
+    )
+
+
+@dataclass
+class _Sums:
+    """Sums over scored tokens (cross-entropies, KL) and over spliced positions (the rest)."""
+
+    tokens: int = 0
+    clean: float = 0.0
+    spliced: float = 0.0
+    zero: float = 0.0
+    kl: float = 0.0
+    positions: int = 0
+    active: float = 0.0
+    missed: float = 0.0
+    square: float = 0.0
+    total: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def recovered(self) -> float | None:
+        return None if self.zero == self.clean else (self.zero - self.spliced) / (self.zero - self.clean)
+
+    def of_site(self, site: str) -> SiteQuality:
+        variance = self.square - float((self.total**2).sum()) / max(self.positions, 1)
+        return SiteQuality(
+            site=site,
+            l0=self.active / max(self.positions, 1),
+            fvu=self.missed / variance if variance > 0 else 0.0,
+            ce_recovered=self.recovered(),
+            ce_increase=(self.spliced - self.clean) / self.tokens,
+            kl=self.kl / self.tokens,
+        )
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Prompts padded on the right; `scored` marks the positions whose next token is predicted."""
+
+    ids: Int[Tensor, "row pos"]
+    last: Int[Tensor, " row"]
+    following: Int[Tensor, "row pos"]
+    scored: Bool[Tensor, "row pos"]
+    here: Bool[Tensor, "row pos"]
+
+    @classmethod
+    def of(cls, spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None) -> "_Batch":
+        width, device = max(map(len, prompts)), spliced.model.device
+        ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in prompts], device=device)
+        last = torch.tensor([len(p) - 1 for p in prompts], device=device)
+        following, place = torch.roll(ids, -1, dims=1), torch.arange(width, device=device)
+        scored = place < last[:, None]
+        if answers is not None:
+            rows = torch.arange(len(prompts), device=device)
+            following[rows, last] = torch.tensor(answers, device=device)
+            scored = place == last[:, None]
+        return cls(ids, last, following, scored, spliced.spliced_positions(ids, last))
+
+    def measure(self, spliced: SplicedModel, sums: dict[tuple[str, ...], _Sums]) -> None:
+        """Add this batch to the sums of every set of sites that is spliced together."""
+        clean = self._log_probabilities(spliced, {})
+        for sites, found in sums.items():
+            seen: dict[str, Tensor] = {}
+            written = self._log_probabilities(spliced, dict(self._reconstructions(spliced, sites, seen)))
+            nothing = self._log_probabilities(spliced, dict.fromkeys(sites, self._zero))
+            found.tokens += int(self.scored.sum())
+            found.clean += self._cross_entropy(clean)
+            found.spliced += self._cross_entropy(written)
+            found.zero += self._cross_entropy(nothing)
+            found.kl += float((clean.exp() * (clean - written)).sum())
+            if len(sites) == 1:
+                self._reconstruction(spliced, sites[0], seen[sites[0]], found)
+
+    def _log_probabilities(
+        self, spliced: SplicedModel, functions: dict[str, SiteFunction]
+    ) -> Float[Tensor, "scored vocab"]:
+        logits = logits_with(spliced.model, self.ids, functions)
+        return torch.log_softmax(logits[self.scored].double(), dim=-1)
+
+    def _cross_entropy(self, log_probabilities: Float[Tensor, "scored vocab"]) -> float:
+        return -float(log_probabilities.gather(1, self.following[self.scored][:, None]).sum())
+
+    def _reconstructions(
+        self, spliced: SplicedModel, sites: tuple[str, ...], seen: dict[str, Tensor]
+    ) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+        for site in sites:
+
+            def function(x: Tensor, site: str = site) -> Tensor:
+                seen[site] = x
+                encoding = spliced.saes[site].encode(x)
+                decoded = spliced.saes[site].decode(encoding.features, encoding.frame)
+                return torch.where(self.here[..., None], decoded.to(x.dtype), x)
+
+            yield site, function
+
+    def _zero(self, x: Tensor) -> Tensor:
+        return torch.where(self.here[..., None], 0, x)
+
+    def _reconstruction(self, spliced: SplicedModel, site: str, x: Tensor, found: _Sums) -> None:
+        sae, own = spliced.saes[site], x[self.here]
+        encoding = sae.encode(own)
+        decoded = sae.decode(encoding.features, encoding.frame).double()
+        found.positions += len(own)
+        found.active += float((encoding.features != 0).sum())
+        found.missed += float(((own.double() - decoded) ** 2).sum())
+        found.square += float((own.double() ** 2).sum())
+        found.total = found.total + own.double().sum(0).cpu()

@@ -1,0 +1,143 @@
+"""The certificate of a circuit: what was verified, what runs through errors, how good the SAEs are, is it faithful.
+
+Faithfulness is that of the whole circuit: everything outside takes its value in the patch prompt, errors are nodes
+like any other (`circuits/faithfulness.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attribution.measurement import Progress, silent, within
+from attribution.prompt_pairs import PromptPairs
+from attribution.sae_quality import sae_quality
+from attribution.splice import SplicedModel
+from circuits.faithfulness import faithfulness_report
+from circuits.measuring import Question
+from graphs import (
+    Certificate,
+    CircuitGraph,
+    ErrorNode,
+    Faithfulness,
+    FeatureNode,
+    MetricNode,
+    SAEQuality,
+    Screening,
+    Verdict,
+)
+from graphs.verdict import FLAGS
+
+OWN = "own"
+"""The name of the split that the circuit was found on."""
+
+
+def certify(
+    circuit: CircuitGraph,
+    question: Question,
+    *,
+    verdict: Verdict | None = None,
+    splits: Mapping[str, PromptPairs] | None = None,
+    texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    progress: Progress = silent,
+) -> Certificate:
+    """Measure everything a certificate holds.
+
+    Args:
+        circuit: nodes and edges.
+        question: what the circuit is an answer to.
+        verdict: of the checker, where nodes were screened by an estimate.
+        splits: pairs on which faithfulness is measured beside the circuit's own.
+        texts: token ids of general texts by name, on which the SAEs are measured beside the task.
+        progress: told the share of work done.
+    """
+    missing: dict[str, str] = {}
+    faithfulness = _faithfulness(circuit, question, splits or {}, missing, within(progress, 0.0, 0.6))
+    if not splits:
+        missing["other prompts"] = "no held-out pairs were given"
+    if not texts:
+        missing["general text"] = "no text was given"
+    return Certificate(
+        hashes=fingerprints(question.spliced, question.pairs),
+        circuit_verified=_verified(circuit),
+        error_share=_error_share(circuit),
+        flow_shown=_flow_shown(circuit),
+        screening=None if verdict is None else _screening(verdict),
+        quality=_quality(question, texts or {}, within(progress, 0.6, 1.0)),
+        faithfulness=faithfulness,
+        missing=missing,
+    )
+
+
+def fingerprints(spliced: SplicedModel, pairs: PromptPairs) -> dict[str, Any]:
+    """sha256 of the model's and every SAE's weights, and of the prompts."""
+    return {
+        "model": spliced.model.digest(),
+        "saes": {site: sae.digest() for site, sae in spliced.saes.items()},
+        "prompts": pairs.digest(),
+    }
+
+
+def _faithfulness(
+    circuit: CircuitGraph,
+    question: Question,
+    splits: Mapping[str, PromptPairs],
+    missing: dict[str, str],
+    progress: Progress,
+) -> tuple[Faithfulness, ...]:
+    """One entry for each split on which faithfulness is defined; the reason goes to `missing` for the others."""
+    found: list[Faithfulness] = []
+    every = {OWN: question.pairs, **splits}
+    for number, (name, pairs) in enumerate(every.items()):
+        part = within(progress, number / len(every), (number + 1) / len(every))
+        try:
+            found += faithfulness_report(question.spliced, {name: pairs}, question.metric, circuit, progress=part)
+        except ValueError as error:
+            missing[f"faithfulness, {name}"] = str(error)
+    return tuple(found)
+
+
+def _verified(circuit: CircuitGraph) -> float:
+    nodes = circuit.strongest()
+    return sum(w.verified for w in nodes) / max(1, sum(w.count for w in nodes))
+
+
+def _error_share(circuit: CircuitGraph) -> float:
+    errors, features = (
+        sum(abs(w.effect) for w in circuit.nodes if isinstance(w.node, kind)) for kind in (ErrorNode, FeatureNode)
+    )
+    return errors / (errors + features) if errors + features > 0 else 0.0
+
+
+def _flow_shown(circuit: CircuitGraph) -> float | None:
+    total = circuit.measurement.total_effect
+    if circuit.measurement.edge_imbalance is None or total == 0:
+        return None
+    return sum(edge.weight for edge in circuit.edges if isinstance(edge.target, MetricNode)) / total
+
+
+def _screening(verdict: Verdict) -> Screening:
+    return Screening(
+        estimate=verdict.estimate_name,
+        verified=verdict.verified,
+        nodes=verdict.nodes,
+        threshold=verdict.threshold,
+        flags={flag: verdict.count(flag) for flag in FLAGS if verdict.count(flag)},
+        bound=verdict.bound,
+    )
+
+
+def _quality(
+    question: Question, texts: Mapping[str, Sequence[Sequence[int]]], progress: Progress
+) -> tuple[SAEQuality, ...]:
+    prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
+    answers = [answer for pair in question.pairs for answer in (pair.answer_id, pair.foil_id)]
+    count = 1 + len(texts)
+    first = sae_quality(
+        question.spliced, prompts, "the task's answers", last_only=answers, progress=within(progress, 0.0, 1 / count)
+    )
+    return (
+        first,
+        *(
+            sae_quality(question.spliced, ids, name, progress=within(progress, n / count, (n + 1) / count))
+            for n, (name, ids) in enumerate(texts.items(), start=1)
+        ),
+    )

@@ -1,0 +1,130 @@
+"""Effects of all nodes: exact where a budget allows it, else screened by an estimate and verified.
+
+    within the budget    exact patching of every node
+    beyond it            chord IG (site-path IG where there is no patch prompt) of every node, exact patching of the
+                         strongest, of those whose gates are at risk and of a random audit (`attribution/check.py`)
+
+A node that was patched has its exact effect; the others keep their estimate, which the verdict judges.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from attribution.check import check
+from attribution.effects import Effects, node_keys
+from attribution.exact_patching import exact_patching
+from attribution.language_model import LanguageModel
+from attribution.measurement import Progress, silent, within
+from attribution.methods import METHODS, options_of
+from attribution.metric import Metric
+from attribution.patch_values import PatchValue, counterfactual
+from attribution.prompt_pairs import PromptPairs
+from attribution.quadrature import Quadrature
+from attribution.recording import ErrorMode
+from attribution.splice import SplicedModel
+from circuits.positions import align
+from graphs import Node, Verdict
+from graphs.circuit_graph import EXACT, NOT_VERIFIED
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the estimate of the others."""
+
+    effects: Effects
+    exact: np.ndarray
+    verdict: Verdict | None
+
+    @property
+    def evidence(self) -> str:
+        """How far the effects can be trusted, in words."""
+        if self.exact.all():
+            return EXACT
+        if self.verdict is None:
+            return NOT_VERIFIED
+        return f"screened by {self.verdict.estimate_name}; {self.exact.sum()} of {len(self.exact)} effects are exact"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a model: which pairs, which metric, what nodes are set to, and in which error mode."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    error_mode: ErrorMode
+    patch_value: PatchValue = counterfactual
+
+    def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
+        """Exact effects of all nodes, or of those with the given keys."""
+        return exact_patching(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=self.error_mode,
+            patch_value=self.patch_value,
+            only=only,
+            progress=progress,
+        )
+
+    def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
+        """Effects by a name of `METHODS`; path methods run in the mode that ends where exact patching's does."""
+        options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
+        options |= options_of(method, self.error_mode, points)
+        return METHODS[method](self.spliced, self.pairs, self.metric, **options)
+
+
+def measure(
+    question: Question, method: str, budget: int | None, points: Quadrature | None, progress: Progress
+) -> Measured:
+    """Effects by `method`; where that is `exact` and there are more nodes than the budget, screened and verified.
+
+    An estimate that is asked for by name is checked if there is a budget to check it with.
+    """
+    if method == "exact":
+        count = len(question.estimate("activation-difference", silent))
+        if budget is None or count <= budget:
+            effects = question.exact(None, progress)
+            return Measured(effects, np.ones(len(effects), bool), None)
+        method = "chord-ig" if question.patch_value is counterfactual else "ig"
+    estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
+    if budget is None or estimate.unit != estimate.metric_unit:
+        return Measured(estimate, np.zeros(len(estimate), bool), None)
+    verdict = check(
+        question.spliced,
+        question.pairs,
+        question.metric,
+        estimate,
+        patch_value=question.patch_value,
+        budget=budget,
+        explained=0,
+        progress=within(progress, 0.3, 1.0),
+    )
+    keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
+    return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict), keys, verdict.exact)
+
+
+def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measured:
+    """The exact effects of the nodes with these keys take the place of their estimates; others are left out."""
+    order = np.argsort(keys)
+    keys, exact = keys[order], exact[order]
+    own = measured.effects.keys()
+    place = np.searchsorted(keys, own).clip(max=max(len(keys) - 1, 0))
+    known = keys[place] == own if len(keys) else np.zeros(len(own), bool)
+    effects = replace(measured.effects, effect=np.where(known, exact[place], measured.effects.effect))
+    return Measured(effects, measured.exact | known, measured.verdict)
+
+
+def flags_of(verdict: Verdict | None, pairs: PromptPairs, model: LanguageModel) -> dict[Node, dict[str, int]]:
+    """How often the verdict flags each aligned node, by flag."""
+    found: dict[Node, dict[str, int]] = {}
+    if verdict is None:
+        return found
+    columns = align(pairs, model).columns
+    for flagged in verdict.flagged:
+        node = replace(flagged.node, position=columns[flagged.example][flagged.node.position])
+        flags = found.setdefault(node, {})
+        flags[flagged.flag] = flags.get(flagged.flag, 0) + 1
+    return found
