@@ -206,6 +206,29 @@ class LanguageModel:
         cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
         return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
 
+    def direct_logits(self, directions: Float[Tensor, "direction d_model"]) -> Float[Tensor, "direction vocab"]:
+        """Logits of a last residual stream that is one direction alone, at root mean square 1, less those of 0.
+
+        A norm scales what stands alone (LayerNorm also centres it), so this is the direction through the norm's
+        weight and the unembedding, up to a positive factor; no soft cap.
+        """
+        size = directions.pow(2).mean(-1, keepdim=True).sqrt()
+        alone = torch.where(size > 0, directions / torch.where(size > 0, size, 1), 0)
+        streams = torch.cat([alone, torch.zeros_like(alone[:1])])[:, None].to(self.dtype)
+        norm = getattr(self.module, "ln_final", None)
+        with torch.no_grad(), self.frozen():
+            logits = self.module.unembed(streams if norm is None else norm(streams))[:, 0].to(directions.dtype)
+        return logits[:-1] - logits[-1]
+
+    def attention_output(self, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
+        """W_O by head, and the bias added to the heads' sum (0 where there is none)."""
+        attention = getattr(self.module.blocks[layer], "attn", None)
+        W_O = getattr(attention, "W_O", None)
+        if not isinstance(W_O, Tensor) or W_O.ndim != 3:
+            raise ValueError(f"Layer {layer} of {self.name} has no output weights by head (attn.W_O).")
+        b_O = getattr(attention, "b_O", None)
+        return W_O.detach(), torch.zeros_like(W_O[0, 0]) if b_O is None else b_O.detach()
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Inside, parameters need no gradient and dropout is off; afterwards both are as they were."""
