@@ -60,12 +60,13 @@ class Inputs:
         model, saes = _model_and_saes(self.model, self.saes)
         prompts = self._prompts(model)
         spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
-        hashes = {
-            "model": model.digest(),
-            "saes": {site: sae.digest() for site, sae in spliced.saes.items()},
-            "prompts": prompts.digest(),
-        }
-        return Loaded(spliced, prompts, hashes)
+        return Loaded(spliced, prompts, {**weight_hashes(spliced), "prompts": prompts.digest()})
+
+    def load_spliced(self) -> "SplicedModel":
+        """Load the model and its SAEs, without prompts."""
+        from attribution.splice import SplicedModel
+
+        return SplicedModel(*_model_and_saes(self.model, self.saes), splice_bos=self.splice_bos)
 
     def _prompts(self, model: "LanguageModel") -> "PromptPairs":
         from attribution.prompt_pairs import PromptPairs
@@ -83,6 +84,11 @@ class Loaded:
     spliced: "SplicedModel"
     prompts: "PromptPairs"
     hashes: Mapping[str, Any]
+
+
+def weight_hashes(spliced: "SplicedModel") -> dict[str, Any]:
+    """Hashes of the model's weights and of every SAE's."""
+    return {"model": spliced.model.digest(), "saes": {site: sae.digest() for site, sae in spliced.saes.items()}}
 
 
 def _model_and_saes(model: str | None, saes: str | None) -> "tuple[LanguageModel, dict[str, SAE]]":
