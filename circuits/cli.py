@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check`. Heavy imports wait until a command runs, so that help is instant."""
+"""The command line: `jumpwire find | check | labels`. Heavy imports wait for a command, so that help is instant."""
 
 import sys
 import traceback
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from circuits import check_command, find_command
+from circuits import check_command, find_command, labels_command
 from circuits.console import errors_for_people
 from circuits.inputs import Inputs
 
@@ -130,6 +130,44 @@ def check(
         failed = check_command.check(Console(), inputs, options)
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def labels(
+    features: Annotated[
+        list[str] | None, typer.Argument(help="Features by name: blocks.2.hook_resid_post/117 ...")
+    ] = None,
+    circuit: Annotated[Path | None, typer.Option(help="A circuit.json of find: label its features.")] = None,
+    model: Model = None,
+    saes: Saes = None,
+    splice_bos: SpliceBos = False,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Text file with one document per line, or JSONL with `text`. Default: embedded text."),
+    ] = None,
+    mine: Annotated[Path | None, typer.Option(help="Your own labels, JSON or JSONL; they win.")] = None,
+    contexts: Annotated[int, typer.Option(min=1, help="Contexts kept of each feature.")] = 8,
+    shown: Annotated[int, typer.Option(min=0, help="Contexts printed of each feature.")] = 3,
+    rows: Annotated[int, typer.Option(min=1, help="Features printed.")] = 15,
+    cache: Annotated[Path, typer.Option(help="Folder that remembers labels.")] = Path("out/label_cache"),
+    out: Annotated[
+        Path | None, typer.Option(help="File for the labels. Default: labels.json beside the circuit, or in out.")
+    ] = None,
+) -> None:
+    """What features are: top contexts, promoted tokens, and for attention outputs the heads that write them."""
+    with errors_for_people():
+        options = labels_command.LabelsOptions(
+            features=tuple(features or ()),
+            circuit=_text(circuit),
+            corpus=_text(corpus),
+            mine=_text(mine),
+            contexts=contexts,
+            rows=rows,
+            shown=shown,
+            cache=str(cache),
+            out=_text(out),
+        )
+        labels_command.labels(Console(), Inputs(model=model, saes=saes, splice_bos=splice_bos), options)
 
 
 def main() -> None:

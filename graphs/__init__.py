@@ -5,12 +5,14 @@ from graphs.certificate_lines import Line, certificate_lines
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edge import Edge
 from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
+from graphs.feature_label import Context, FeatureLabel, Labels, Writer
 from graphs.figures import circuit_figure, write_figure_page
 from graphs.jump_ledger import JumpLedger
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.path_figures import path_trace, residual_by_points
 from graphs.prune import prune
 from graphs.save import load_circuit, save_circuit
+from graphs.save_labels import load_labels, save_labels
 from graphs.save_verdict import load_verdict, save_verdict
 from graphs.verdict import (
     Agreement,
@@ -28,13 +30,16 @@ __all__ = [
     "Agreement",
     "Certificate",
     "CircuitGraph",
+    "Context",
     "CrossedGate",
     "Edge",
     "ErrorNode",
     "Faithfulness",
     "FaithfulnessCurve",
+    "FeatureLabel",
     "FeatureNode",
     "JumpLedger",
+    "Labels",
     "Line",
     "Measurement",
     "MetricNode",
@@ -50,16 +55,19 @@ __all__ = [
     "TokenNode",
     "Verdict",
     "WeightedNode",
+    "Writer",
     "certificate_lines",
     "circuit_figure",
     "error_by_cause",
     "estimate_against_exact",
     "load_circuit",
+    "load_labels",
     "load_verdict",
     "path_trace",
     "prune",
     "residual_by_points",
     "save_circuit",
+    "save_labels",
     "save_verdict",
     "write_figure_page",
     "write_verdict_page",
