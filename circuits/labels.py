@@ -1,6 +1,8 @@
 """Labels of features: top activating contexts over a corpus, promoted and suppressed tokens, how often active.
 
     automatic text   fires on: <marked tokens of the top contexts, most frequent first, at most 4>
+                     | written from: <tokens of the source with the largest positive part in each of these contexts,
+                       likewise> (by head <h>, where it is the same one in all), for attention outputs
                      | promotes: <top 3 tokens of the decoder direction, where it is added to the residual stream>
 
 One streaming pass over the corpus for all sites (`top_contexts.py`), one head evaluation per feature
@@ -9,7 +11,7 @@ a person gave wins over the automatic text; the evidence stays.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -74,12 +76,22 @@ def feature_labels(
 
 def automatic_text(contexts: Sequence[Context], promoted: Sequence[tuple[str, float]] | None) -> str:
     """The rule at the top of this file; a feature without contexts says that it never fires."""
-    marked = Counter(context.tokens[context.place].strip() for context in contexts)
-    words = [word for word, _ in marked.most_common(MARKED_IN_TEXT)]
-    text = f"fires on: {', '.join(words)}" if words else "never fires on this corpus"
-    if not promoted:
-        return text
-    return f"{text} | promotes: {', '.join(token.strip() for token, _ in promoted[:PROMOTED_IN_TEXT])}"
+    if not contexts:
+        parts = ["never fires on this corpus"]
+    else:
+        parts = [f"fires on: {_most_common(context.tokens[context.place] for context in contexts)}"]
+    writers = [max(context.writers, key=lambda writer: writer.part) for context in contexts if context.writers]
+    if writers := [writer for writer in writers if writer.part > 0]:
+        heads = {writer.head for writer in writers}
+        by_head = f" (by head {heads.pop()})" if len(heads) == 1 else ""
+        parts.append(f"written from: {_most_common(writer.token for writer in writers)}{by_head}")
+    if promoted:
+        parts.append(f"promotes: {', '.join(token.strip() for token, _ in promoted[:PROMOTED_IN_TEXT])}")
+    return " | ".join(parts)
+
+
+def _most_common(tokens: Iterable[str]) -> str:
+    return ", ".join(word for word, _ in Counter(token.strip() for token in tokens).most_common(MARKED_IN_TEXT))
 
 
 def _wanted(spliced: SplicedModel, features: Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.label_evidence import LabelOptions
 from circuits.labels import automatic_text, feature_labels
 from circuits.own_labels import own_labels
-from graphs import Context, load_labels, save_labels
+from graphs import Context, Writer, load_labels, save_labels
 from tests.attribution_tests.tiny_models import BOS, World, saes_on, tiny_model
 
 SITES = {"blocks.0.hook_attn_out": JumpReLU, "blocks.0.hook_resid_post": ReLU, "blocks.1.attn.hook_z": JumpReLU}
@@ -317,6 +318,15 @@ def test_the_automatic_text_follows_its_rule() -> None:
     text = automatic_text(contexts, (("are", 2.0), (" were", 1.0), ("is", 0.5), ("was", 0.1)))
     assert text == "fires on: dog, cat, cow, hen | promotes: are, were, is"
     assert automatic_text(contexts[:1], None) == "fires on: cat"
+    written = [
+        replace(context, writers=(Writer(1, 2, " of", -9.0), Writer(head, 1, token, 5.0), Writer(0, 1, "a", 1.0)))
+        for context, head, token in zip(contexts, (2, 2, 2), ("owl", " fox", " owl"), strict=False)
+    ]
+    assert automatic_text(written, None) == "fires on: dog, cat | written from: owl, fox (by head 2)"
+    other = [*written, replace(contexts[3], writers=(Writer(3, 1, "elk", 5.0),))]
+    assert automatic_text(other, None).endswith("written from: owl, fox, elk")
+    against = [replace(contexts[0], writers=(Writer(1, 2, " of", -9.0),))]
+    assert automatic_text(against, None) == "fires on: cat"
     assert automatic_text([], None) == "never fires on this corpus"
 
 
