@@ -1,0 +1,185 @@
+"""Keep only some nodes: the metric of the clean prompt with every other feature and error at a reference value.
+
+    y = x + Σ over features outside of (g_i^ref − g_i) · W_dec[i]          where the error is kept
+    y = Σ over all features of (g_i or g_i^ref) · W_dec[i] + r^ref          where it is not
+
+at every site and spliced position, from the first site to the last. x is what arrives in this very run;
+g = scale · E(x) is what each feature writes along its decoder direction, r = x − g · W_dec what no feature writes: the
+error plus the offset scale · b_dec + mean. `scale` and `mean` are the frame of the SAE's normalisation (1 and 0 without
+one). So every node keeps the frame of the run that its value comes from, and the offset goes with the error. Where
+everything is kept y is x, to the last bit.
+
+Tokens are inputs: they are never ablated. One forward for each set of nodes. Source: Wang et al. 2023; Marks et al.
+2024, section 4 (faithfulness).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attribution.effects import KINDS, NodeColumns, columns_of_keys, node_of_key
+from attribution.hooks import SiteFunction, logits_with
+from attribution.measurement import Progress, numpy_of, silent
+from attribution.metric import Metric
+from attribution.prompt_pairs import PairBatch, PromptPairs
+from attribution.reference_values import Reference, SiteReference, offset_of, written_by
+from attribution.resuming import last_logits
+from attribution.splice import TOKENS, SplicedModel
+
+ErrorChoice = Literal["nodes", "kept", "removed"]
+"""`nodes`: an error is kept iff it is among the kept nodes; `kept`: every error is; `removed`: none is."""
+
+ALL_ERRORS: Final[Mapping[ErrorChoice, bool | None]] = {"nodes": None, "kept": True, "removed": False}
+_NO_KEYS: Final = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which features and errors take what they compute in this run; all others take their reference value.
+
+    Attributes:
+        keys: of nodes, as `Effects.keys` has them, sorted. Keys of tokens change nothing.
+        complement: keep all features and errors except those.
+        all_errors: True keeps every error, False none, None goes by the keys.
+    """
+
+    keys: np.ndarray
+    complement: bool = False
+    all_errors: bool | None = None
+
+
+EVERYTHING: Final = Kept(_NO_KEYS, complement=True)
+"""The bare model."""
+NOTHING: Final = Kept(_NO_KEYS)
+"""Every feature and every error at its reference value."""
+
+
+def metric_keeping(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    sets: Sequence[Kept],
+    reference: Reference,
+    *,
+    batch_size: int = 64,
+    progress: Progress = silent,
+) -> Float[np.ndarray, "set pair"]:
+    """The metric of each clean prompt when only a set of nodes is kept, in the metric's unit; one row for each set.
+
+    Where the reference has several draws, their mean.
+
+    Raises:
+        ValueError: a key of no node of these prompts, or prompts that the reference has no value for.
+    """
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    for kept in sets:
+        _check(kept, spliced, pairs)
+    prepared = reference.prepared(spliced, pairs)
+    found = np.zeros((len(sets), len(pairs)))
+    done, work = 0, len(pairs) * prepared.draws * max(len(sets), 1)
+    with torch.no_grad(), spliced.model.frozen():
+        for batch in pairs.batches(batch_size, spliced.model.device):
+            clean = last_logits(logits_with(spliced.model, batch.clean_ids, {}), batch.last)
+            bound, columns = metric.bind(clean, batch), numpy_of(batch.example)
+            for draw in range(prepared.draws):
+                values = prepared(batch, draw)
+                for number, kept in enumerate(sets):
+                    logits = _logits_keeping(spliced, batch, kept, values)
+                    found[number, columns] += numpy_of(bound(logits, batch)) / prepared.draws
+                    done += len(columns)
+                    progress(done / work)
+    return found
+
+
+def logits_keeping(
+    spliced: SplicedModel, pairs: PromptPairs, kept: Kept, reference: Reference, *, draw: int = 0
+) -> Float[Tensor, "pair vocab"]:
+    """Logits at each clean prompt's last position when only some nodes are kept; all pairs in one forward."""
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    _check(kept, spliced, pairs)
+    batch = pairs.batch(device=spliced.model.device)
+    with torch.no_grad(), spliced.model.frozen():
+        return _logits_keeping(spliced, batch, kept, reference.prepared(spliced, pairs)(batch, draw))
+
+
+def _logits_keeping(
+    spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference]
+) -> Float[Tensor, "row vocab"]:
+    here = spliced.spliced_positions(batch.clean_ids, batch.last)
+    columns = _columns_in(batch, kept.keys)
+    functions: dict[str, SiteFunction] = {}
+    for place, site in enumerate(spliced.sites, start=1):
+        there = {name: column[columns["site"] == place] for name, column in columns.items()}
+        functions[site] = _keeper(spliced, site, here, kept, there, values[site])
+    return last_logits(logits_with(spliced.model, batch.clean_ids, functions), batch.last)
+
+
+def _keeper(
+    spliced: SplicedModel,
+    site: str,
+    here: Bool[Tensor, "row pos"],
+    kept: Kept,
+    columns: NodeColumns,
+    reference: SiteReference,
+) -> SiteFunction:
+    sae = spliced.saes[site]
+    reference_g = reference.features.dense()
+
+    def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
+        encoding = sae.encode(x)
+        feature_kept, error_kept = _masks(kept, columns, here, sae.d_sae)
+        g = written_by(encoding.features, encoding.frame)
+        new_g = torch.where(feature_kept, g, reference_g)
+        written = (new_g - g * error_kept[..., None]) @ sae.W_dec
+        offset = offset_of(sae, encoding.frame) if reference.offset is None else reference.offset
+        y = written + torch.where(error_kept[..., None], x.to(written.dtype), reference.error + offset)
+        return torch.where(here[..., None], y.to(x.dtype), x)
+
+    return function
+
+
+def _masks(
+    kept: Kept, columns: NodeColumns, here: Bool[Tensor, "row pos"], d_sae: int
+) -> tuple[Bool[Tensor, "row pos d_sae"], Bool[Tensor, "row pos"]]:
+    """Which features and errors of a site are kept."""
+    features = here.new_full((*here.shape, d_sae), kept.complement)
+    errors = here.new_full(here.shape, kept.complement if kept.all_errors is None else kept.all_errors)
+    row, pos, index = (torch.from_numpy(columns[n]).to(here.device) for n in ("row", "position", "index"))
+    is_error = torch.from_numpy(columns["kind"] == KINDS.index("error")).to(here.device)
+    features[row[~is_error], pos[~is_error], index[~is_error]] = not kept.complement
+    if kept.all_errors is None:
+        errors[row[is_error], pos[is_error]] = not kept.complement
+    return features, errors
+
+
+def _columns_in(batch: PairBatch, keys: np.ndarray) -> NodeColumns:
+    """The nodes of a batch of consecutive examples, with the row they lie in."""
+    columns = columns_of_keys(keys)
+    first = int(batch.example[0])
+    row = columns["example"] - first
+    inside = (row >= 0) & (row < len(batch.example))
+    return {name: column[inside] for name, column in (columns | {"row": row}).items()}
+
+
+def _check(kept: Kept, spliced: SplicedModel, pairs: PromptPairs) -> None:
+    """Every key is that of a node of these prompts."""
+    columns, sites = columns_of_keys(kept.keys), (TOKENS, *spliced.sites)
+    lengths = np.array([len(pair) for pair in pairs])
+    widths = np.array([0, *(sae.d_sae for sae in spliced.saes.values())])
+    example, site = columns["example"], columns["site"]
+    inside = (example < len(lengths)) & (site < len(sites))
+    inside[inside] = (columns["position"][inside] < lengths[example[inside]]) & (
+        columns["index"][inside] < widths[site[inside]]
+    )
+    if not inside.all():
+        wrong = int(kept.keys[~inside][0])
+        name = node_of_key(wrong, sites) if site[~inside][0] < len(sites) else f"Site number {site[~inside][0]}"
+        raise ValueError(
+            f"{name} is not in these {len(pairs)} prompts and {len(spliced.sites)} spliced sites. Make the keys for "
+            "the same prompts and SAEs."
+        )
