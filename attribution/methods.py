@@ -28,7 +28,7 @@ METHODS: Final[dict[str, Callable[..., Effects]]] = {
 TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
 """The methods that integrate along a path; they also take `points`, a quadrature."""
 
-_WALKS_ERRORS: Final = ("ig-input", "chord-ig")
+WALKS_ERRORS: Final = ("ig-input", "chord-ig")
 """The methods whose paths move the errors too: beside exact patching in `frozen` mode they run in `path` mode."""
 
 
@@ -36,7 +36,7 @@ def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | N
     """The arguments of a method that is to be held against exact patching in `error_mode`; None leaves its default."""
     options: dict[str, Any] = {}
     if error_mode is not None:
-        options["error_mode"] = path_mode(error_mode) if method in _WALKS_ERRORS else error_mode
+        options["error_mode"] = path_mode(error_mode) if method in WALKS_ERRORS else error_mode
     if points is not None:
         refuse_points(method)
         options["points"] = points

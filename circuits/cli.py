@@ -34,6 +34,7 @@ Points = Annotated[int | None, typer.Option(min=1, help="Points of the path (ig,
 Rule = Annotated[
     str | None, typer.Option(help="midpoint or gauss_legendre. Default: midpoint; chord-ig: gauss_legendre.")
 ]
+FIND_EXAMPLES = 100
 METRIC_HELP = "logit_difference, log_probability or kl_divergence."
 PATCH_HELP = "What nodes are set to: counterfactual, zero or mean."
 
@@ -48,7 +49,9 @@ def find(
     task: Task = None,
     pairs: Pairs = None,
     split: Split = None,
-    examples: Examples = None,
+    examples: Annotated[
+        int | None, typer.Option(min=1, help="Pairs used. Default: 100 of a task, a whole file.")
+    ] = None,
     model: Model = None,
     saes: Saes = None,
     method: Annotated[
@@ -59,7 +62,21 @@ def find(
     metric: Annotated[str, typer.Option(help=METRIC_HELP)] = "logit_difference",
     points: Points = None,
     rule: Rule = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes the circuit keeps.")] = 50,
+    budget: Annotated[
+        int, typer.Option(min=1, help="With exact: patch at most so many nodes of examples; beyond, screen and verify.")
+    ] = 200_000,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Keep the strongest so many nodes. Default: 50.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Instead: keep nodes with at least this |effect|.")] = None,
+    share: Annotated[
+        float | None, typer.Option(help="Instead: keep the fewest nodes that carry this share of Σ|effect|.")
+    ] = None,
+    least_edge: Annotated[float, typer.Option(help="Edges below this share of the total effect go.")] = 0.002,
+    per_pair: Annotated[bool, typer.Option("--per-pair", help="A circuit for every pair, not one of all.")] = False,
+    held_out: Annotated[Path | None, typer.Option(help="File of other pairs that the circuit is judged on.")] = None,
+    other_examples: Annotated[
+        int, typer.Option(min=0, help="Pairs of each other split of a task that the circuit is judged on.")
+    ] = 100,
+    text: Annotated[Path | None, typer.Option(help="General text that the SAEs are judged on (or .jsonl).")] = None,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: out/<task or file>.")] = None,
@@ -67,8 +84,28 @@ def find(
 ) -> None:
     """Find a circuit: the effect of every feature, error and token on a task, and the strongest of them."""
     with errors_for_people():
+        if examples is None and pairs is None:
+            examples = FIND_EXAMPLES
         inputs = Inputs(task, _text(pairs), split, examples, model, saes, splice_bos, seed)
-        options = find_command.FindOptions(method, error, patch, metric, points, rule, nodes, rows, _text(out))
+        options = find_command.FindOptions(
+            method=method,
+            error=error,
+            patch=patch,
+            metric=metric,
+            points=points,
+            rule=rule,
+            budget=budget,
+            nodes=nodes,
+            threshold=threshold,
+            share=share,
+            least_edge=least_edge,
+            per_pair=per_pair,
+            held_out=_text(held_out),
+            other_examples=other_examples,
+            text=_text(text),
+            rows=rows,
+            out=_text(out),
+        )
         find_command.find(Console(), inputs, options)
 
 

@@ -17,7 +17,7 @@ from attribution.edges import Edges
 from attribution.effects import Effects
 from attribution.gradient_edges import gradient_edges
 from attribution.measurement import Progress, silent, within
-from attribution.methods import METHODS
+from attribution.methods import METHODS, WALKS_ERRORS, refuse_points
 from attribution.metric import Metric, logit_difference
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
@@ -54,7 +54,7 @@ def discover(
     *,
     method: str = "exact",
     budget: int | None = None,
-    error_mode: ErrorMode = "live",
+    error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
     select: Selection = Selection(nodes=50),  # noqa: B008  (a frozen value)
@@ -74,8 +74,8 @@ def discover(
         method: a name of `METHODS`.
         budget: with `exact`, the most nodes (counted per example) that are patched; where there are more, they are
             screened by an estimate and verified as the checker does. With an estimate, how many nodes are verified.
-        error_mode: of exact patching; path methods run in the mode that fits it. Edges end in features, so they meet
-            gates: they are measured in `path` mode (`zero` where this is `zero`).
+        error_mode: what effects are measured in; `live` by default, `path` for `ig-input` and `chord-ig`. Edges end in
+            features, so they meet gates: they are measured in `path` mode (`zero` where this is `zero`).
         patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
         points: points of the path, for the methods that integrate.
         select: which nodes the circuit keeps before pruning.
@@ -86,8 +86,8 @@ def discover(
         inputs: stored with the circuit: what it was made from.
         progress: told the share of work done.
     """
-    question = Question(spliced, pairs, metric, error_mode, patch_value)
-    _refuse(question, method, budget, least_edge, compare)
+    question = Question(spliced, pairs, metric, _patching_mode(method, error_mode), patch_value)
+    _refuse(question, method, budget, points, least_edge, compare)
     measured = measure(question, method, budget, points, within(progress, 0.0, 0.5))
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
     measured = _with_exact_circuit(question, measured, select.of(ranking), within(progress, 0.5, 0.55))
@@ -133,16 +133,34 @@ def discover_each(
     ]
 
 
-def _refuse(question: Question, method: str, budget: int | None, least_edge: float, compare: Sequence[str]) -> None:
+def _patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
+    """The mode of exact patching beside a method in `error_mode`."""
+    if error_mode is None:
+        return "frozen" if method in WALKS_ERRORS else "live"
+    if error_mode == "path" and method in WALKS_ERRORS:
+        return "frozen"
+    if error_mode not in ("live", "frozen", "zero"):
+        raise ValueError(f"{method} cannot be measured in error mode {error_mode!r}. Choose live, frozen or zero.")
+    return error_mode
+
+
+def _refuse(
+    question: Question,
+    method: str,
+    budget: int | None,
+    points: Quadrature | None,
+    least_edge: float,
+    compare: Sequence[str],
+) -> None:
     for name in (method, *compare):
         if name not in METHODS:
             raise ValueError(f"No method {name!r}. Methods: {', '.join(METHODS)}.")
+    if points is not None:
+        refuse_points(method)
     if budget is not None and budget < 1:
         raise ValueError(f"A budget is at least 1 node; got {budget}.")
     if least_edge < 0:
         raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
-    if question.error_mode not in ("live", "frozen", "zero"):
-        raise ValueError(f"Nodes are patched in error mode live, frozen or zero; got {question.error_mode!r}.")
     if question.patch_value is not counterfactual and question.metric.flat_at_clean:
         raise ValueError(
             f"The gradient of {question.metric.name} is zero at the clean run, so there would be no edges without a "

@@ -1,26 +1,34 @@
-"""`jumpwire find`: measure every node, keep the strongest, write the run."""
+"""`jumpwire find`: measure every node, keep the strongest, join and certify them, write the run."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 
 from circuits.console import progress_bar, quiet_libraries, timed
-from circuits.inputs import Inputs
+from circuits.inputs import Inputs, Loaded
 
 if TYPE_CHECKING:
+    from attribution.language_model import LanguageModel
     from attribution.patch_values import PatchValue
     from attribution.prompt_pairs import PromptPairs
     from attribution.quadrature import Quadrature
     from attribution.splice import SplicedModel
+    from circuits.discover import Found
+
+DEFAULT_NODES: Final = 50
+GENERAL_PIECES: Final = 64
+"""Pieces of general text on which the SAEs are judged."""
 
 PATCHES = ("counterfactual", "zero", "mean")
 
 
 @dataclass(frozen=True)
 class FindOptions:
-    """How effects are measured and shown; None where the method's default stands."""
+    """How effects are measured, which nodes are kept, on what the circuit is judged; None where a default stands."""
 
     method: str = "exact"
     error: str | None = None
@@ -28,55 +36,111 @@ class FindOptions:
     metric: str = "logit_difference"
     points: int | None = None
     rule: str | None = None
-    nodes: int = 50
+    budget: int = 200_000
+    nodes: int | None = None
+    threshold: float | None = None
+    share: float | None = None
+    least_edge: float = 0.002
+    per_pair: bool = False
+    held_out: str | None = None
+    other_examples: int = 100
+    text: str | None = None
     rows: int = 15
     out: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, path in (("--held-out", self.held_out), ("--text", self.text)):
+            if path is not None and not Path(path).is_file():
+                raise FileNotFoundError(f"{name} {path}: no such file.")
 
 
 def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
     """The whole command."""
     seconds: dict[str, float] = {}
     with console.status("loading"), timed(seconds, "import"):
-        from attribution.methods import METHODS
-        from attribution.metric import METRICS
-        from circuits.discover import discover
         from circuits.run_files import RunFolder, write_run
-        from circuits.selection import Selection
         from circuits.terminal import print_found
 
         quiet_libraries()
-        points = quadrature(options.points, options.rule, options.method)
-        known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
-        refuse_unknown({name: getattr(options, name) for name in known}, known)
+        plan = _plan(options)
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
         target.make()
     with console.status("loading the model and its SAEs"), timed(seconds, "load"):
         loaded = inputs.load()
+        plan["patch_value"] = patch_value(options.patch, loaded.spliced, loaded.prompts, options.error)
+        plan["inputs"] = {
+            "task": inputs.name,
+            "model": loaded.spliced.model.name,
+            "seed": inputs.seed,
+            "hashes": dict(loaded.hashes),
+        }
     with (
         progress_bar(console, f"{options.method} on {len(loaded.prompts)} pair(s)") as told,
         timed(seconds, "measure"),
     ):
-        found = discover(
+        runs = _measured(inputs, options, loaded, plan, told)
+    arguments = {**inputs.arguments(), **asdict(options)}
+    for number, found in enumerate(runs):
+        title = f"{inputs.name} on {loaded.spliced.model.name}" + (f", pair {number}" if options.per_pair else "")
+        own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
+        own.make()
+        write_run(own, found, title=title, arguments=arguments, hashes=loaded.hashes, seconds=seconds)
+        print_found(console, found, own, title=title, rows=options.rows)
+
+
+def _plan(options: FindOptions) -> dict[str, Any]:
+    """The arguments of `discover` that need no model; refused here if there is no such choice."""
+    from attribution.methods import METHODS
+    from attribution.metric import METRICS
+    from circuits.selection import Selection
+
+    known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
+    refuse_unknown({name: getattr(options, name) for name in known}, known)
+    nodes = options.nodes
+    if options.threshold is None and options.share is None and nodes is None:
+        nodes = DEFAULT_NODES
+    return {
+        "metric": METRICS[options.metric],
+        "method": options.method,
+        "budget": options.budget if options.method == "exact" else None,
+        "error_mode": options.error,
+        "points": quadrature(options.points, options.rule, options.method),
+        "select": Selection(nodes, options.threshold, options.share),
+        "least_edge": options.least_edge,
+    }
+
+
+def _measured(
+    inputs: Inputs, options: FindOptions, loaded: Loaded, plan: dict[str, Any], told: Callable[[float], None]
+) -> "list[Found]":
+    from circuits.discover import discover, discover_each
+
+    if options.per_pair:
+        return discover_each(loaded.spliced, loaded.prompts, progress=told, **plan)
+    model = loaded.spliced.model
+    return [
+        discover(
             loaded.spliced,
             loaded.prompts,
-            METRICS[options.metric],
-            method=options.method,
-            error_mode=options.error or "live",
-            patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
-            points=points,
-            select=Selection(nodes=options.nodes),
+            splits=inputs.splits(model, options.other_examples, options.held_out),
+            texts=_texts(inputs, options, model),
             progress=told,
-            inputs={
-                "task": inputs.name,
-                "model": loaded.spliced.model.name,
-                "seed": inputs.seed,
-                "hashes": dict(loaded.hashes),
-            },
+            **plan,
         )
-    title = f"{inputs.name} on {loaded.spliced.model.name}"
-    arguments = {**inputs.arguments(), **asdict(options)}
-    write_run(target, found, title=title, arguments=arguments, hashes=loaded.hashes, seconds=seconds)
-    print_found(console, found, target, title=title, rows=options.rows)
+    ]
+
+
+def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:
+    """General text: the user's own, else new text of the embedded language for the embedded model."""
+    from circuits.corpus import corpus_from_file, embedded_corpus
+
+    if options.text is not None:
+        corpus = corpus_from_file(options.text, model)
+    elif inputs.model is None:
+        corpus = embedded_corpus(model, documents=GENERAL_PIECES)
+    else:
+        return {}
+    return {"general text": list(islice(corpus.pieces(), GENERAL_PIECES))}
 
 
 def refuse_unknown(chosen: dict[str, str], known: dict[str, tuple[str, ...]]) -> None:

@@ -68,6 +68,20 @@ class Inputs:
 
         return SplicedModel(*_model_and_saes(self.model, self.saes), splice_bos=self.splice_bos)
 
+    def splits(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
+        """Other pairs to judge a circuit on: `count` of every other split of the task, and those of a file."""
+        from attribution.prompt_pairs import PromptPairs
+        from circuits.tasks.prompts import prompt_pairs
+        from circuits.tasks.templates import SPLITS
+
+        found: dict[str, PromptPairs] = {}
+        if self.pairs is None and count > 0:
+            others = [split for split in SPLITS if split != (self.split or "train")]
+            found = {split: prompt_pairs(self.name, split, count, self.seed, model) for split in others}
+        if held_out is not None:
+            found[Path(held_out).stem] = PromptPairs.from_json(held_out, model)
+        return found
+
     def _prompts(self, model: "LanguageModel") -> "PromptPairs":
         from attribution.prompt_pairs import PromptPairs
         from circuits.tasks.prompts import prompt_pairs

@@ -1,4 +1,7 @@
-"""What a run leaves in its folder: effects.parquet, circuit.json, run.json and circuit.html."""
+"""What a run leaves in its folder: effects.parquet, circuit.json, run.json and circuit.html.
+
+Where nodes were screened by an estimate there is a verdict.json too.
+"""
 
 import json
 import platform
@@ -14,7 +17,7 @@ import numpy as np
 from attribution.effects import Effects
 from circuits.discover import Found
 from circuits.replacing import replacing
-from graphs import save_circuit, write_figure_page
+from graphs import save_circuit, save_verdict, write_figure_page
 
 RUN_SCHEMA_VERSION: Final = 1
 _MEASURED: Final = ("method", "error_mode", "patch_value", "metric", "metric_unit", "unit", "sign")
@@ -43,6 +46,10 @@ class RunFolder:
         return self.folder / "circuit.json"
 
     @property
+    def verdict(self) -> Path:
+        return self.folder / "verdict.json"
+
+    @property
     def run(self) -> Path:
         return self.folder / "run.json"
 
@@ -66,6 +73,9 @@ def write_run(
         found.effects.write_parquet(path)
     with replacing(target.circuit) as path:
         save_circuit(found.circuit, path)
+    if found.verdict is not None:
+        with replacing(target.verdict) as path:
+            save_verdict(found.verdict, path)
     with replacing(target.page) as path:
         write_figure_page(found.circuit, path, title=title)
     seconds = {**seconds, "write": time.perf_counter() - start}
@@ -125,4 +135,7 @@ def _counts(found: Found) -> dict[str, int]:
         **kinds,
         "nodes_measured": found.circuit.measurement.nodes_measured,
         "nodes_kept": len(found.circuit.strongest()),
+        "nodes_pruned": found.circuit.measurement.pruned,
+        "edges_measured": found.circuit.measurement.edges_measured,
+        "edges_kept": len(found.circuit.edges),
     }

@@ -4,17 +4,30 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from circuits.certificate_terminal import certificate_table
 from circuits.discover import Found
-from circuits.run_files import RunFolder, totals
+from circuits.run_files import RunFolder
 from graphs import CircuitGraph, MetricNode, WeightedNode
 
 _WIDTH_WITH_BARS = 100
 
 
 def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
-    """Total effect, residual, the strongest nodes and where the files are."""
-    table = _table(found.circuit, rows, console.width)
-    console.print(Group(_headline(found, title), Text(), table, Text(), _closing(found, target)))
+    """The certificate, the strongest nodes, the strongest edges, and where the files are."""
+    circuit = found.circuit
+    console.print(
+        Group(
+            _headline(found, title),
+            Text(),
+            certificate_table(circuit, console.width),
+            Text(),
+            _table(circuit, rows, console.width),
+            Text(),
+            _edges(circuit, rows),
+            Text(),
+            _closing(found, target),
+        )
+    )
 
 
 def _headline(found: Found, title: str) -> Text:
@@ -25,17 +38,26 @@ def _headline(found: Found, title: str) -> Text:
         f"{measured.metric}, {measured.examples} pair(s), {measured.method}, {measured.error_mode} errors, "
         f"{measured.patch_value} patch\n"
     )
-    text.append(f"total effect  {measured.total_effect:+.3f} {measured.metric_unit} (mean)   ", style="bold")
-    residual = totals(found.effects)["residual"]
-    if residual is None:
-        text.append(f"residual  {measured.residual_law}")
-    else:
-        relative = residual["relative"]
-        share = "undefined (total effect 0)" if relative["median"] is None else f"{relative['median']:.1%}"
-        most = "" if relative["max"] is None else f", at most {relative['max']:.1%}"
-        text.append(f"residual  {share} of it (median{most})")
-        text.append(f"\n  residual: {measured.residual_law}", style="dim")
+    kept, edges = len(found.circuit.strongest()), len(found.circuit.edges)
+    text.append(f"circuit of {kept} nodes and {edges} edges, total effect {measured.total_effect:+.3f} ", style="bold")
+    text.append(f"{measured.metric_unit} (mean)", style="bold")
     return text
+
+
+def _edges(circuit: CircuitGraph, rows: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("weight", justify="right", no_wrap=True, min_width=8)
+    table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
+    table.add_column("from", no_wrap=True)
+    table.add_column("to", no_wrap=True)
+    for edge in sorted(circuit.edges, key=lambda e: -abs(e.weight))[:rows]:
+        table.add_row(
+            Text(f"{edge.weight:+.4f}", style="green" if edge.weight >= 0 else "magenta"),
+            "" if edge.standard_error is None else f"{edge.standard_error:.4f}",
+            Text(circuit.name(edge.source)),
+            Text(circuit.name(edge.target)),
+        )
+    return table
 
 
 def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
@@ -85,8 +107,10 @@ def _colour(weighted: WeightedNode) -> str:
 def _closing(found: Found, target: RunFolder) -> Text:
     measured = found.circuit.measurement
     share = "" if measured.share_kept is None else f", which carry {measured.share_kept:.0%} of Σ|effect|"
-    text = Text(f"{len(found.circuit.strongest())} of {measured.nodes_measured} nodes kept{share}. ")
-    text.append(f"{measured.evidence[0].upper()}{measured.evidence[1:]}.\n")
+    pruned = f", {measured.pruned} of them pruned (on no path of kept edges)" if measured.pruned else ""
+    kept = len(found.circuit.strongest()) + measured.pruned
+    text = Text(f"{kept} of {measured.nodes_measured} nodes chosen{share}{pruned}. ")
+    text.append(f"{len(found.circuit.edges)} of {measured.edges_measured} edges kept.\n")
     text.append(f"effect: in {measured.unit}; {measured.sign}\n", style="dim")
     text.append(f"Open {target.page} in a browser. ", style="bold")
     text.append(f"Beside it: {target.circuit.name}, {target.effects.name}, {target.run.name}.")

@@ -66,8 +66,8 @@ def _faithful(found: Faithfulness) -> Line:
         name=f"faithfulness, {_split(found)}",
         value=f"{found.faithfulness:.2f} {_interval(found.low, found.high)}".rstrip(),
         reading=(
-            f"With everything outside the circuit at its {found.reference} value, {found.faithfulness:.0%} of the gap "
-            f"between the patched and the whole model is restored ({found.pairs} pairs)."
+            f"With all else at its {found.reference} value, the circuit restores {_percent(found.faithfulness)} of the "
+            f"gap to the whole model ({found.pairs} pairs)."
         ),
         colour=_graded(abs(1 - found.faithfulness), 0.2, 0.5),
         rule="green within 0.2 of 1, amber within 0.5",
@@ -79,12 +79,17 @@ def _complete(found: Faithfulness) -> Line:
         name=f"completeness, {_split(found)}",
         value=f"{found.completeness:.2f} {_interval(found.completeness_low, found.completeness_high)}".rstrip(),
         reading=(
-            f"Without the circuit the rest of the model still restores {found.completeness:.0%} of the gap"
+            f"Without the circuit, the rest of the model restores {_percent(found.completeness)} of the gap"
             + ("; 0 means that nothing outside does the task." if abs(found.completeness) > 0.2 else ".")
         ),
         colour=_graded(abs(found.completeness), 0.2, 0.5),
         rule="green within 0.2 of 0, amber within 0.5",
     )
+
+
+def _percent(share: float) -> str:
+    """Whole percent, without a minus before 0."""
+    return f"{round(100 * share) + 0:d}%"
 
 
 def _split(found: Faithfulness) -> str:
@@ -153,8 +158,8 @@ def _sae(quality: SAEQuality) -> Line:
         name=f"SAEs on {quality.text}",
         value="undefined" if recovered is None else f"{recovered:.1%} of CE",
         reading=(
-            f"All spliced in without their errors, the SAEs cost {quality.ce_increase:.3f} nats a token "
-            f"(KL {quality.kl:.3f}) at {l0:.0f} active features a site.{alone}"
+            f"Together and without their errors, the SAEs cost {quality.ce_increase:.3f} nats a token (KL "
+            f"{quality.kl:.3f}, {quality.tokens:,} tokens) at {l0:.0f} active features a site.{alone}"
         ),
         colour="grey" if recovered is None else _graded(1 - recovered, 0.05, 0.2),
         rule="green from 95% of the cross-entropy recovered on, amber from 80%",

@@ -15,7 +15,7 @@ from attribution.keep_only import EVERYTHING, NOTHING, ErrorChoice, Kept, metric
 from attribution.metric import Metric, logit_difference
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.reference_values import counterfactual, zero
-from circuits.aggregate import Ranking, build_circuit, rank
+from circuits.aggregate import Ranking, rank
 from circuits.bootstrap import Bootstrap, Scale
 from circuits.faithfulness import faithfulness_report
 from circuits.faithfulness_curves import faithfulness_curves
@@ -42,9 +42,9 @@ def ranking() -> Ranking:
 def test_the_report_is_the_ratio_of_means_over_pairs() -> None:
     spliced = world().spliced
     effects = exact_patching(spliced, TRAIN, logit_difference)
-    circuit = build_circuit(effects, TRAIN, world().model, nodes=30)
+    circuit = rank(effects, TRAIN, world().model).top(30)
     found = faithfulness_report(spliced, {"train": TRAIN}, logit_difference, circuit, bootstrap=QUICK)[0]
-    strongest = [w.node for w in circuit.strongest() if isinstance(w.node, FeatureNode | ErrorNode)]
+    strongest = [w.node for w in circuit.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
     keys = []
     for example, pair in enumerate(TRAIN):
         for node in strongest:
