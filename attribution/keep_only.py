@@ -127,34 +127,35 @@ def _keeper(
     columns: NodeColumns,
     reference: SiteReference,
 ) -> SiteFunction:
-    sae = spliced.saes[site]
-    reference_g = reference.features.dense()
+    sae, reference_g = spliced.saes[site], reference.features.dense()
+    is_error = columns["kind"] == KINDS.index("error")
+    error_kept = _error_kept(kept, columns, is_error, here)[..., None]
+    row, pos, index = (torch.from_numpy(columns[n][~is_error]).to(here.device) for n in ("row", "position", "index"))
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
         encoding = sae.encode(x)
-        feature_kept, error_kept = _masks(kept, columns, here, sae.d_sae)
         g = written_by(encoding.features, encoding.frame)
-        new_g = torch.where(feature_kept, g, reference_g)
-        written = (new_g - g * error_kept[..., None]) @ sae.W_dec
+        most, listed = (g, reference_g) if kept.complement else (reference_g, g)
+        new_g = most.clone()
+        new_g[row, pos, index] = listed[row, pos, index]
+        written = (new_g - g * error_kept) @ sae.W_dec
         offset = offset_of(sae, encoding.frame) if reference.offset is None else reference.offset
-        y = written + torch.where(error_kept[..., None], x.to(written.dtype), reference.error + offset)
+        y = written + torch.where(error_kept, x.to(written.dtype), reference.error + offset)
         return torch.where(here[..., None], y.to(x.dtype), x)
 
     return function
 
 
-def _masks(
-    kept: Kept, columns: NodeColumns, here: Bool[Tensor, "row pos"], d_sae: int
-) -> tuple[Bool[Tensor, "row pos d_sae"], Bool[Tensor, "row pos"]]:
-    """Which features and errors of a site are kept."""
-    features = here.new_full((*here.shape, d_sae), kept.complement)
-    errors = here.new_full(here.shape, kept.complement if kept.all_errors is None else kept.all_errors)
-    row, pos, index = (torch.from_numpy(columns[n]).to(here.device) for n in ("row", "position", "index"))
-    is_error = torch.from_numpy(columns["kind"] == KINDS.index("error")).to(here.device)
-    features[row[~is_error], pos[~is_error], index[~is_error]] = not kept.complement
-    if kept.all_errors is None:
-        errors[row[is_error], pos[is_error]] = not kept.complement
-    return features, errors
+def _error_kept(
+    kept: Kept, columns: NodeColumns, is_error: Bool[np.ndarray, " node"], here: Bool[Tensor, "row pos"]
+) -> Bool[Tensor, "row pos"]:
+    """Where a site's error takes what it computes in this run."""
+    if kept.all_errors is not None:
+        return torch.full_like(here, kept.all_errors)
+    found = torch.full_like(here, kept.complement)
+    row, pos = (torch.from_numpy(columns[n][is_error]).to(here.device) for n in ("row", "position"))
+    found[row, pos] = not kept.complement
+    return found
 
 
 def _columns_in(batch: PairBatch, keys: np.ndarray) -> NodeColumns:

@@ -5,6 +5,7 @@ from graphs.certificate_lines import Line, certificate_lines
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edge import Edge
 from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
+from graphs.faithfulness_figures import faithfulness_by_size
 from graphs.feature_label import Context, FeatureLabel, Labels, Writer
 from graphs.figures import circuit_figure, write_figure_page
 from graphs.jump_ledger import JumpLedger
@@ -60,6 +61,7 @@ __all__ = [
     "circuit_figure",
     "error_by_cause",
     "estimate_against_exact",
+    "faithfulness_by_size",
     "load_circuit",
     "load_labels",
     "load_verdict",

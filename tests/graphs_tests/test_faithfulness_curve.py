@@ -1,4 +1,4 @@
-"""Faithfulness as numbers: areas by hand, plain data in and out, and what is refused."""
+"""Faithfulness as numbers: areas by hand, plain data in and out, what is refused, and the figure of curves."""
 
 import json
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from graphs.faithfulness_curve import MIB_SHARES, Faithfulness, FaithfulnessCurve, area
+from graphs.faithfulness_figures import faithfulness_by_size
 
 
 def curve(**changed: Any) -> FaithfulnessCurve:
@@ -109,3 +110,33 @@ def test_plain_data_that_does_not_fit_is_refused() -> None:
         Faithfulness.from_dict(one().as_dict() | {"weight": 1})
     with pytest.raises(ValueError, match=r"cpr 0\.5 does not follow from the curve"):
         FaithfulnessCurve.from_dict(curve().as_dict() | {"cpr": 0.5})
+
+
+def test_the_figure_names_the_ranking_that_needs_the_fewest_nodes() -> None:
+    slow = curve(ranking="<b>difference", faithfulness=(0.1, 0.3, 1.0), low=(0.0, 0.2, 1.0), high=(0.2, 0.4, 1.0))
+    figure = faithfulness_by_size([curve(), slow])
+    assert figure.layout.meta["finding"] == "“AtP” needs 50 nodes or fewer for 80% of the model's effect"
+    lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
+    assert [trace.name for trace in lines if trace.showlegend is None] == ["AtP", "&lt;b&gt;difference"]
+    assert [tuple(trace.y) for trace in lines] == [
+        curve().faithfulness,
+        curve().completeness,
+        slow.faithfulness,
+        slow.completeness,
+    ]
+    none = faithfulness_by_size([slow])
+    assert none.layout.meta["finding"].startswith("No ranking reaches 80%")
+
+
+def test_a_band_leaves_out_what_has_no_interval() -> None:
+    figure = faithfulness_by_size([curve(low=(None, 1.1, 1.0), high=(None, 1.3, 1.0))])
+    band = next(trace for trace in figure.data if trace.fill == "toself")
+    assert tuple(band.x) == (50, 100, 100, 50)
+    assert tuple(band.y) == (1.1, 1.0, 1.0, 1.3)
+
+
+def test_curves_of_different_measurements_are_not_drawn_together() -> None:
+    with pytest.raises(ValueError, match=r"Curves of different split \(held_out, train\)"):
+        faithfulness_by_size([curve(), curve(split="train")])
+    with pytest.raises(ValueError, match="No curves"):
+        faithfulness_by_size([])

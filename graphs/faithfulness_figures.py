@@ -1,0 +1,111 @@
+"""Faithfulness over the size of a circuit: one line for each ranking, with its interval as a band."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
+from plotly.subplots import make_subplots
+
+from graphs.faithfulness_curve import Bounds, FaithfulnessCurve
+from graphs.figure_frame import GRADIENT, LINES, MARK, TRUTH, drawn_text, framed
+from graphs.verdict_words import counted
+
+_COLOURS: Final = (TRUTH, GRADIENT, *LINES)
+_ERRORS: Final = {
+    "nodes": "Errors are nodes of the circuit like features.",
+    "kept": "Every error is kept.",
+    "removed": "Every error is at its reference value, also inside the circuit.",
+}
+_OF_MODEL: Final = 0.8
+
+
+def faithfulness_by_size(curves: Sequence[FaithfulnessCurve], *, target: float = _OF_MODEL) -> go.Figure:
+    """F (left) and completeness (right) of the curves of one split, over the number of nodes on a log axis.
+
+    All curves share split, reference, choice of errors and metric; a dashed line stands at `target`. Share 1, the whole
+    model, is the last point of every line.
+    """
+    about = _shared(curves)
+    figure = make_subplots(1, 2, shared_xaxes=True, subplot_titles=["faithfulness", "completeness"])
+    for number, curve in enumerate(curves):
+        colour = MARK if curve.draws > 1 else _COLOURS[number % len(_COLOURS)]
+        figure.add_trace(_band(curve, curve.low, curve.high, colour), 1, 1)
+        figure.add_trace(_band(curve, curve.completeness_low, curve.completeness_high, colour), 1, 2)
+        figure.add_trace(_line(curve, curve.faithfulness, colour), 1, 1)
+        figure.add_trace(_line(curve, curve.completeness, colour).update(showlegend=False), 1, 2)
+    figure.add_hline(y=target, line={"dash": "dash", "width": 1, "color": MARK}, row=1, col=1)
+    where = f"{about.split.replace('_', ' ')}, {counted(about.pairs, 'pair')}, {about.metric}"
+    framed(
+        figure,
+        _finding(curves, target),
+        f"{where}. 1 is the whole model, 0 has everything at its {about.reference} value. Faithfulness: only the "
+        f"circuit is kept. Completeness: only the rest is; 0 is best. {_ERRORS[about.errors]} Bands: bootstrap over pairs.",
+        legend_rows=2,
+    )
+    figure.update_xaxes(type="log", title="nodes in the circuit", tickformat="~s", dtick=1)
+    figure.update_yaxes(title="F(C)", col=1)
+    figure.update_yaxes(title="F(M∖C)", col=2)
+    return figure
+
+
+def _shared(curves: Sequence[FaithfulnessCurve]) -> FaithfulnessCurve:
+    """Any curve, once all are known to be of one measurement."""
+    if not curves:
+        raise ValueError("No curves: there is nothing to draw.")
+    for name in ("split", "reference", "errors", "metric", "pairs"):
+        found = sorted({str(getattr(curve, name)) for curve in curves})
+        if len(found) > 1:
+            raise ValueError(f"Curves of different {name} ({', '.join(found)}) belong in figures of their own.")
+    return curves[0]
+
+
+def _finding(curves: Sequence[FaithfulnessCurve], target: float) -> str:
+    """Which ranking gets to the target with the fewest nodes, of the sizes drawn; the whole model does not count."""
+    reached = {
+        curve.ranking: size
+        for curve in curves
+        for size, share, f in sorted(zip(curve.sizes, curve.shares, curve.faithfulness, strict=True), reverse=True)
+        if share < 1 and f >= target
+    }
+    if not reached:
+        return f"No ranking reaches {target:.0%} of the model's effect below the whole model"
+    fewest = min(reached.values())
+    best = [f"“{name}”" for name, size in reached.items() if size == fewest]
+    needs = "needs" if len(best) == 1 else "need"
+    return f"{' and '.join(best)} {needs} {counted(fewest, 'node')} or fewer for {target:.0%} of the model's effect"
+
+
+def _line(curve: FaithfulnessCurve, values: tuple[float, ...], colour: str) -> go.Scatter:
+    name = curve.ranking + (f" (mean of {curve.draws})" if curve.draws > 1 else "")
+    shares = [f"{share:.1%} of its nodes" if share < 1 else "the whole model" for share in curve.shares]
+    return go.Scatter(
+        x=curve.sizes,
+        y=values,
+        mode="lines+markers",
+        name=drawn_text(name),
+        legendgroup=drawn_text(name),
+        line={"color": colour, "width": 2, "dash": "dot" if curve.draws > 1 else "solid"},
+        marker={"size": 5},
+        text=shares,
+        hovertemplate="%{x} nodes (%{text}): %{y:.3f}",
+    )
+
+
+def _band(curve: FaithfulnessCurve, low: Bounds, high: Bounds, colour: str) -> go.Scatter:
+    """The interval where it is bounded."""
+    found = [(x, a, b) for x, a, b in zip(curve.sizes, low, high, strict=True) if a is not None and b is not None]
+    sizes, below, above = zip(*found, strict=True) if found else ((), (), ())
+    red, green, blue = hex_to_rgb(colour)
+    name = curve.ranking + (f" (mean of {curve.draws})" if curve.draws > 1 else "")
+    return go.Scatter(
+        x=[*sizes, *reversed(sizes)],
+        y=[*below, *reversed(above)],
+        fill="toself",
+        fillcolor=f"rgba({red},{green},{blue},0.13)",
+        line={"width": 0},
+        legendgroup=drawn_text(name),
+        showlegend=False,
+        hoverinfo="skip",
+        mode="lines",
+    )
