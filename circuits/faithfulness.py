@@ -72,6 +72,7 @@ def faithfulness_report(
     }
     for name, (kept, _) in sets.items():
         _refuse_strange_positions(name, nodes, circuit.positions, kept)
+    refuse_undefined(spliced, splits, metric, reference, batch_size)
     found: list[Faithfulness] = []
     for split, within in each_split(splits, progress):
         pairs = splits[split]
@@ -94,6 +95,7 @@ class Terms:
 
 
 def judged(about: Terms, scale: Scale, kept: np.ndarray, rest: np.ndarray, nodes: int) -> Faithfulness:
+    """A circuit of so many nodes, from the metric of each pair with the circuit kept and with the rest kept."""
     low, high = scale.ratio_interval(kept, about.bootstrap)
     rest_low, rest_high = scale.ratio_interval(rest, about.bootstrap)
     return Faithfulness(
@@ -133,6 +135,18 @@ def _refuse_strange_positions(split: str, nodes: Sequence[Node], positions: Sequ
             f"No prompt of split {split!r} has a position of the circuit ({labels}), so none of its nodes is there. "
             "Give prompts whose roles name their positions as those of the circuit."
         )
+
+
+def refuse_undefined(
+    spliced: SplicedModel, splits: Mapping[str, PromptPairs], metric: Metric, reference: Reference, batch_size: int
+) -> None:
+    """A ValueError, before long work, where a split has no scale or no reference value for a prompt."""
+    for split, pairs in splits.items():
+        ends = metric_keeping(spliced, pairs, metric, [EVERYTHING, NOTHING], reference, batch_size=batch_size)
+        try:
+            Scale(*ends)
+        except ValueError as error:
+            raise ValueError(f"Split {split!r}: {error}") from None
 
 
 def each_split(splits: Mapping[str, PromptPairs], progress: Progress) -> Iterator[tuple[str, Progress]]:

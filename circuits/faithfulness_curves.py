@@ -20,7 +20,7 @@ from attribution.reference_values import Reference, counterfactual
 from attribution.splice import SplicedModel
 from circuits.aggregate import Ranking
 from circuits.bootstrap import Bootstrap, Scale
-from circuits.faithfulness import DEFAULT_BOOTSTRAP, Terms, each_split
+from circuits.faithfulness import DEFAULT_BOOTSTRAP, Terms, each_split, refuse_undefined
 from circuits.ranked_circuits import Order, circuit_and_rest, model_and_nothing, ordered_nodes, size_of
 from graphs import Node, Position
 from graphs.faithfulness_curve import MIB_SHARES, FaithfulnessCurve
@@ -51,6 +51,7 @@ def faithfulness_curves(
     if not families or not all(families.values()):
         raise ValueError("No rankings: give at least one, and at least one under each name.")
     ordered = {name: [ordered_nodes(r, order, errors) for r in family] for name, family in families.items()}
+    refuse_undefined(spliced, splits, metric, reference, batch_size)
     found: list[FaithfulnessCurve] = []
     for split, within in each_split(splits, progress):
         pairs, sets = splits[split], [EVERYTHING, NOTHING]

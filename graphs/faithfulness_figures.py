@@ -40,7 +40,8 @@ def faithfulness_by_size(curves: Sequence[FaithfulnessCurve], *, target: float =
         figure,
         _finding(curves, target),
         f"{where}. 1 is the whole model, 0 has everything at its {about.reference} value. Faithfulness: only the "
-        f"circuit is kept. Completeness: only the rest is; 0 is best. {_ERRORS[about.errors]} Bands: bootstrap over pairs.",
+        f"circuit is kept. Completeness: only the rest is; 0 is best. {_ERRORS[about.errors]} "
+        "Bands: bootstrap over pairs.",
         legend_rows=2,
     )
     figure.update_xaxes(type="log", title="nodes in the circuit", tickformat="~s", dtick=1)

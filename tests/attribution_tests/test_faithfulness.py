@@ -160,8 +160,13 @@ def test_sizes_are_scanned_twice_a_doubling() -> None:
 
 def test_faithfulness_is_undefined_where_ablation_changes_nothing() -> None:
     constant = Metric("constant", "logits", of=lambda logits, _: 0 * logits[:, 0] + 1.31)
-    with pytest.raises(ValueError, match=r"Faithfulness is undefined: ablating everything leaves the metric at 1\.31"):
-        faithfulness_report(world().spliced, {"s": PAIRS}, constant, ranking(), bootstrap=QUICK)
+    told: list[float] = []
+    message = r"Split 'train': Faithfulness is undefined: ablating everything leaves the metric at 1\.31 of 1\.31\."
+    with pytest.raises(ValueError, match=message):
+        faithfulness_report(world().spliced, SPLITS, constant, ranking(), bootstrap=QUICK, progress=told.append)
+    with pytest.raises(ValueError, match=message):
+        faithfulness_curves(world().spliced, SPLITS, constant, {"exact": ranking()}, progress=told.append)
+    assert told == [], "found out before the long work"
 
 
 def test_prompts_that_name_their_positions_otherwise_are_an_error() -> None:
