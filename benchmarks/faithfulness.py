@@ -1,0 +1,155 @@
+"""Which ranking needs the fewest nodes? Faithfulness of the circuits of every method's ranking.
+
+    python -m benchmarks.faithfulness [--tasks T ...] [--train N] [--pairs N] [--out FILE]
+
+Rankings come from training pairs of the embedded model (JumpReLU SAEs at all 12 sites) and are judged on training,
+held-out and out-of-distribution pairs, everything outside a circuit at its counterfactual value. Prints, for each task,
+the smallest circuits, areas and F at some sizes as Markdown, and writes every curve as JSON.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attribution.activation_difference import activation_difference
+from attribution.attribution_patching import attribution_patching
+from attribution.chord_integrated_gradients import chord_integrated_gradients
+from attribution.exact_patching import exact_patching
+from attribution.integrated_gradients import integrated_gradients
+from attribution.keep_only import ErrorChoice
+from attribution.metric import logit_difference
+from attribution.prompt_pairs import PromptPairs
+from attribution.splice import SplicedModel
+from circuits.aggregate import Ranking, rank
+from circuits.embedded.load import embedded_model, embedded_saes
+from circuits.faithfulness_curves import faithfulness_curves
+from circuits.ranked_circuits import Order, random_rankings
+from circuits.smallest_faithful import smallest_faithful
+from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.templates import SPLITS
+from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
+
+TARGETS = (0.5, 0.8)
+SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+RUNS: tuple[tuple[str, Order, ErrorChoice], ...] = (
+    ("train", "absolute", "nodes"),
+    ("held_out", "absolute", "nodes"),
+    ("out_of_distribution", "absolute", "nodes"),
+    ("held_out", "signed", "nodes"),
+    ("held_out", "absolute", "kept"),
+    ("held_out", "absolute", "removed"),
+)
+"""Split, order and choice of errors of the curves."""
+
+
+def rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Ranking]:
+    """Every method's ranking of all nodes."""
+    arguments = (spliced, train, logit_difference)
+    effects = {
+        "exact, live": exact_patching(*arguments),
+        "exact, frozen": exact_patching(*arguments, error_mode="frozen"),
+        "AtP, live": attribution_patching(*arguments),
+        "IG, live": integrated_gradients(*arguments),
+        "chord IG, path": chord_integrated_gradients(*arguments),
+        "activation difference": activation_difference(*arguments),
+    }
+    return {name: rank(found, train, spliced.model) for name, found in effects.items()}
+
+
+def curves(
+    spliced: SplicedModel, pairs: Mapping[str, PromptPairs], found: Mapping[str, Ranking]
+) -> list[FaithfulnessCurve]:
+    """The curves of `RUNS`, random circuits included."""
+    families: dict[str, Ranking | Sequence[Ranking]] = {**found}
+    families["random"] = random_rankings(next(iter(found.values())), draws=2)
+    made: list[FaithfulnessCurve] = []
+    for split, order, errors in RUNS:
+        own = {split: pairs[split]}
+        made += faithfulness_curves(spliced, own, logit_difference, families, order=order, errors=errors)
+    return made
+
+
+def smallest(
+    spliced: SplicedModel, pairs: Mapping[str, PromptPairs], found: Mapping[str, Ranking]
+) -> dict[str, dict[str, Faithfulness | None]]:
+    """By ranking, the smallest circuit for each target and split."""
+    return {
+        name: {
+            f"{target} {split}": smallest_faithful(
+                spliced, pairs[split], logit_difference, ranking, target=target, split=split
+            )
+            for split in ("train", "held_out")
+            for target in TARGETS
+        }
+        for name, ranking in found.items()
+    }
+
+
+def task_result(spliced: SplicedModel, task: str, train: int, count: int) -> dict[str, Any]:
+    """Everything measured on one task, as plain data; tables are printed on the way."""
+    pairs = {split: prompt_pairs(task, split, count, 1, spliced.model) for split in SPLITS}
+    start = time.perf_counter()
+    found = rankings(spliced, prompt_pairs(task, "train", train, 0, spliced.model))
+    ranked = time.perf_counter()
+    made, least = curves(spliced, pairs, found), smallest(spliced, pairs, found)
+    print_tables(task, made, least)
+    seconds = {"rankings": ranked - start, "faithfulness": time.perf_counter() - ranked}
+    print(f"\n{task}: {seconds['rankings']:.0f} s for the rankings, {seconds['faithfulness']:.0f} s for the rest")
+    return {
+        "nodes": {name: len(ranking.nodes) for name, ranking in found.items()},
+        "curves": [curve.as_dict() for curve in made],
+        "smallest": {name: {k: f and f.as_dict() for k, f in of.items()} for name, of in least.items()},
+        "seconds": {stage: round(s) for stage, s in seconds.items()},
+    }
+
+
+def print_tables(
+    task: str, made: Sequence[FaithfulnessCurve], least: Mapping[str, Mapping[str, Faithfulness | None]]
+) -> None:
+    """Smallest circuits and areas; then F by share, for each run."""
+    keys = list(next(iter(least.values())))
+    areas = {(c.ranking, c.split, c.order, c.errors): c for c in made}
+    print(f"\n### {task}\n\nFewest nodes for F of at least a target; areas on held-out pairs\n")
+    columns = [f"F >= {key.replace('_', '-')}" for key in keys]
+    print_row(["ranking", *columns, "CPR (signed)", "CMD (absolute)", "CMD, errors kept", "CMD, errors removed"])
+    print_row(["---"] * (len(columns) + 5))
+    for name in dict.fromkeys(c.ranking for c in made):
+        sizes = [str(f.nodes) if (f := least.get(name, {}).get(key)) else "–" for key in keys]
+        chosen = [("signed", "nodes"), ("absolute", "nodes"), ("absolute", "kept"), ("absolute", "removed")]
+        own = [areas[name, "held_out", *choice] for choice in chosen]
+        print_row([name, *sizes, f"{own[0].cpr:.3f}", *(f"{curve.cmd:.3f}" for curve in own[1:])])
+    for split, order, errors in RUNS:
+        print(f"\nF by share: {split}, {order} order, errors {errors}\n")
+        print_row(["ranking", *(f"{share:.1%}" for share in SHOWN)])
+        print_row(["---"] * (len(SHOWN) + 1))
+        for curve in (c for c in made if (c.split, c.order, c.errors) == (split, order, errors)):
+            place = [curve.shares.index(share) for share in SHOWN]
+            print_row([curve.ranking, *(f"{curve.faithfulness[n]:.2f}" for n in place)])
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """One line of a Markdown table."""
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=["agreement", "pronoun"])
+    parser.add_argument("--train", type=int, default=40, help="pairs that rankings are made from")
+    parser.add_argument("--pairs", type=int, default=60, help="pairs of each split that circuits are judged on")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    spliced = SplicedModel(embedded_model(), embedded_saes())
+    results = {task: task_result(spliced, task, chosen.train, chosen.pairs) for task in chosen.tasks}
+    chosen.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
