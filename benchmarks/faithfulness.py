@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from attribution.activation_difference import activation_difference
 from attribution.attribution_patching import attribution_patching
 from attribution.chord_integrated_gradients import chord_integrated_gradients
@@ -145,7 +143,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60, help="pairs of each split that circuits are judged on")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
     spliced = SplicedModel(embedded_model(), embedded_saes())
     results = {task: task_result(spliced, task, chosen.train, chosen.pairs) for task in chosen.tasks}
     chosen.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")

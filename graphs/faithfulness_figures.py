@@ -34,7 +34,8 @@ def faithfulness_by_size(curves: Sequence[FaithfulnessCurve], *, target: float =
         figure.add_trace(_band(curve, curve.completeness_low, curve.completeness_high, colour), 1, 2)
         figure.add_trace(_line(curve, curve.faithfulness, colour), 1, 1)
         figure.add_trace(_line(curve, curve.completeness, colour).update(showlegend=False), 1, 2)
-    figure.add_hline(y=target, line={"dash": "dash", "width": 1, "color": MARK}, row=1, col=1)
+    ends = {"x0": 0, "x1": 1, "y0": target, "y1": target}
+    figure.add_shape(type="line", xref="x domain", yref="y", line={"dash": "dash", "width": 1, "color": MARK}, **ends)
     where = f"{about.split.replace('_', ' ')}, {counted(about.pairs, 'pair')}, {about.metric}"
     framed(
         figure,

@@ -116,9 +116,9 @@ def test_the_figure_names_the_ranking_that_needs_the_fewest_nodes() -> None:
     slow = curve(ranking="<b>difference", faithfulness=(0.1, 0.3, 1.0), low=(0.0, 0.2, 1.0), high=(0.2, 0.4, 1.0))
     figure = faithfulness_by_size([curve(), slow])
     assert figure.layout.meta["finding"] == "“AtP” needs 50 nodes or fewer for 80% of the model's effect"
-    lines = [trace for trace in figure.data if trace.mode == "lines+markers"]
-    assert [trace.name for trace in lines if trace.showlegend is None] == ["AtP", "&lt;b&gt;difference"]
-    assert [tuple(trace.y) for trace in lines] == [
+    lines = [trace for trace in figure.to_dict()["data"] if trace["mode"] == "lines+markers"]
+    assert [trace["name"] for trace in lines if "showlegend" not in trace] == ["AtP", "&lt;b&gt;difference"]
+    assert [tuple(trace["y"]) for trace in lines] == [
         curve().faithfulness,
         curve().completeness,
         slow.faithfulness,
@@ -130,9 +130,9 @@ def test_the_figure_names_the_ranking_that_needs_the_fewest_nodes() -> None:
 
 def test_a_band_leaves_out_what_has_no_interval() -> None:
     figure = faithfulness_by_size([curve(low=(None, 1.1, 1.0), high=(None, 1.3, 1.0))])
-    band = next(trace for trace in figure.data if trace.fill == "toself")
-    assert tuple(band.x) == (50, 100, 100, 50)
-    assert tuple(band.y) == (1.1, 1.0, 1.0, 1.3)
+    band = next(trace for trace in figure.to_dict()["data"] if trace.get("fill") == "toself")
+    assert tuple(band["x"]) == (50, 100, 100, 50)
+    assert tuple(band["y"]) == (1.1, 1.0, 1.0, 1.3)
 
 
 def test_curves_of_different_measurements_are_not_drawn_together() -> None:
