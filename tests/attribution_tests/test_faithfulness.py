@@ -24,6 +24,7 @@ from circuits.smallest_faithful import scanned_sizes, smallest_faithful
 from graphs import ErrorNode, FeatureNode, TokenNode
 
 QUICK = Bootstrap(resamples=50)
+SHARES = (0.05, 0.5, 1.0)
 TRAIN = PromptPairs(PAIRS.pairs[:2])
 SPLITS: Mapping[str, PromptPairs] = {"train": TRAIN, "held_out": PAIRS}
 
@@ -70,7 +71,7 @@ def test_the_report_is_the_ratio_of_means_over_pairs() -> None:
 @pytest.mark.parametrize("order", ["absolute", "signed"])
 def test_the_whole_model_has_faithfulness_1_and_completeness_0_exactly(order: Order) -> None:
     curves = faithfulness_curves(
-        world().spliced, SPLITS, logit_difference, {"exact": ranking()}, order=order, bootstrap=QUICK
+        world().spliced, SPLITS, logit_difference, {"exact": ranking()}, order=order, shares=SHARES, bootstrap=QUICK
     )
     assert [c.split for c in curves] == ["train", "held_out"]
     for curve in curves:
@@ -95,7 +96,7 @@ def test_errors_kept_or_removed_do_not_move_the_scale(errors: ErrorChoice) -> No
     assert {type(n) for n in nodes} == {FeatureNode}
     assert {type(n) for n in ordered_nodes(ranking())} == set(kinds)
     one = faithfulness_curves(
-        world().spliced, {"s": TRAIN}, logit_difference, {"exact": ranking()}, errors=errors, bootstrap=QUICK
+        world().spliced, {"s": TRAIN}, logit_difference, {"exact": ranking()}, errors=errors, shares=SHARES
     )[0]
     report = faithfulness_report(world().spliced, {"s": TRAIN}, logit_difference, ranking(), errors=errors)[0]
     usual = faithfulness_report(world().spliced, {"s": TRAIN}, logit_difference, ranking())[0]
@@ -107,7 +108,9 @@ def test_errors_kept_or_removed_do_not_move_the_scale(errors: ErrorChoice) -> No
 def test_random_circuits_are_averaged_over_draws() -> None:
     draws = random_rankings(ranking(), draws=3, seed=1)
     families: dict[str, Ranking | tuple[Ranking, ...]] = {"random": draws, **{str(n): r for n, r in enumerate(draws)}}
-    mean, *each = faithfulness_curves(world().spliced, {"s": PAIRS}, logit_difference, families, bootstrap=QUICK)
+    mean, *each = faithfulness_curves(
+        world().spliced, {"s": PAIRS}, logit_difference, families, shares=(0.2, 0.5), bootstrap=QUICK
+    )
     assert (mean.draws, each[0].draws) == (3, 1)
     assert mean.faithfulness == pytest.approx(np.mean([c.faithfulness for c in each], axis=0).tolist())
     assert {tuple(w.node for w in r.nodes) for r in draws} != {tuple(w.node for w in draws[0].nodes)}
