@@ -135,7 +135,8 @@ class NodeEdit:
         spliced: Bool[Tensor, "row pos"],
     ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]]:
         """Features and error afterwards; only spliced positions change."""
-        named = self.nodes.mask(*features.shape, self.start)
+        rows, positions, d_sae = features.shape
+        named = self.nodes.mask(rows, positions, d_sae, self.start)
         chosen = (~named if self.operation.outside else named) & spliced[..., None]
 
         def changed(old: Tensor, reference: Tensor, where: Tensor) -> Tensor:
