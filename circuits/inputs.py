@@ -55,11 +55,19 @@ class Inputs:
 
     def load(self) -> "Loaded":
         """Load the model and its SAEs, and make the prompts."""
+        spliced = self.load_spliced()
+        return self.with_prompts(spliced, self._prompts(spliced.model))
+
+    def load_spliced(self) -> "SplicedModel":
+        """Load the model and its SAEs."""
         from attribution.splice import SplicedModel
 
         model, saes = _model_and_saes(self.model, self.saes)
-        prompts = self._prompts(model)
-        spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
+        return SplicedModel(model, saes, splice_bos=self.splice_bos)
+
+    def with_prompts(self, spliced: "SplicedModel", prompts: "PromptPairs") -> "Loaded":
+        """The loaded model with other prompts than the chosen ones."""
+        model = spliced.model
         hashes = {
             "model": model.digest(),
             "saes": {site: sae.digest() for site, sae in spliced.saes.items()},

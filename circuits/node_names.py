@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 from attribution.language_model import LanguageModel
 from attribution.node_edits import ERROR, EVERYWHERE, SiteNodes
-from attribution.prompt_pairs import PromptPair
 from attribution.splice import TOKENS, SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 
@@ -111,10 +110,12 @@ def name_of(
     return NodeName(spliced.site(node.site), node.index if isinstance(node, FeatureNode) else ERROR, label)
 
 
-def token_roles(pair: PromptPair, model: LanguageModel) -> tuple[str, ...]:
+def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
     """Names for the positions of any text: the token where it occurs once, else its number."""
-    texts = [model.token_text(token).strip() for token in pair.clean_ids]
-    return tuple(text if text and texts.count(text) == 1 else str(n) for n, text in enumerate(texts))
+    texts = [model.token_text(token).strip() for token in ids]
+    return tuple(
+        text if text and not text.isdecimal() and texts.count(text) == 1 else str(n) for n, text in enumerate(texts)
+    )
 
 
 def site_nodes(names: Sequence[NodeName | None], labels: Labels, spliced: SplicedModel) -> Mapping[str, SiteNodes]:

@@ -30,7 +30,7 @@ class RunFolder:
     def make(self) -> None:
         """Make the folder and try to write there, so that a run does not find out at its end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(self.folder / "writable") as path:
+        with replacing(self.folder / "writable") as path:
             path.touch()
         (self.folder / "writable").unlink()
 
@@ -45,6 +45,10 @@ class RunFolder:
     @property
     def run(self) -> Path:
         return self.folder / "run.json"
+
+    @property
+    def ablation(self) -> Path:
+        return self.folder / "ablation.json"
 
     @property
     def page(self) -> Path:
@@ -62,11 +66,11 @@ def write_run(
 ) -> None:
     """Write all files of a run into its folder, which exists; run.json last."""
     start = time.perf_counter()
-    with _replacing(target.effects) as path:
+    with replacing(target.effects) as path:
         found.effects.write_parquet(path)
-    with _replacing(target.circuit) as path:
+    with replacing(target.circuit) as path:
         save_circuit(found.circuit, path)
-    with _replacing(target.page) as path:
+    with replacing(target.page) as path:
         write_figure_page(found.circuit, path, title=title)
     seconds = {**seconds, "write": time.perf_counter() - start}
     effects = found.effects
@@ -80,12 +84,12 @@ def write_run(
         **{name: getattr(effects, name) for name in _MEASURED},
         **totals(effects),
     }
-    with _replacing(target.run) as path:
+    with replacing(target.run) as path:
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; it takes the place of `path` when the writing is done, and not before."""
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
