@@ -157,4 +157,4 @@ class NodeEdit:
         return Touched(self.nodes.found_in(changed, self.start), int(changed.sum()))
 
     def __str__(self) -> str:
-        return f"{self.operation.label} {len(self.nodes.node.unique())} node(s) of {self.site}"
+        return f"{self.operation.label} (on {len(self.nodes.node.unique())} node(s) of {self.site})"

@@ -1,13 +1,14 @@
 """`jumpwire ablate`: change nodes, and print what else changes; or test a circuit by knocking out its nodes."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from circuits.ablate_options import AblateOptions
 from circuits.console import progress_bar, quiet_libraries
-from circuits.find_command import PATCHES, patch_value, refuse_unknown
+from circuits.find_command import patch_value
 from circuits.inputs import Inputs, Loaded
 
 if TYPE_CHECKING:
@@ -15,41 +16,8 @@ if TYPE_CHECKING:
     from circuits.ablate_inputs import CircuitFile
     from circuits.edits import Ablation
 
-ERRORS = ("live", "frozen", "zero")
 GENERAL_DOCUMENTS, GENERAL_SEED = 64, 2
 """Of the embedded language; the recipe trained neither model nor SAEs on this seed."""
-
-
-@dataclass(frozen=True)
-class AblateOptions:
-    """What is done to which nodes, and what is reported; None where a default stands."""
-
-    nodes: tuple[str, ...] = ()
-    circuit: str | None = None
-    op: str | None = None
-    test: bool = False
-    text: str | None = None
-    text_file: str | None = None
-    generate: int = 0
-    temperature: float = 0.0
-    error: str | None = None
-    patch: str | None = None
-    metric: str | None = None
-    per_pair: bool = False
-    rows: int = 10
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.nodes) == (self.circuit is not None):
-            raise ValueError(
-                "Name nodes, as in blocks.2.hook_resid_post/117@verb, or give --circuit FILE: one of them."
-            )
-        if self.test and (self.circuit is None or self.op or self.text is not None or self.generate):
-            raise ValueError("--test knocks out the nodes of --circuit one by one: give no --op, --text or --generate.")
-        if self.text_file is not None and not Path(self.text_file).is_file():
-            raise FileNotFoundError(f"--text-file {self.text_file}: no such file.")
-        if self.temperature and not self.generate:
-            raise ValueError("--temperature belongs to --generate.")
 
 
 def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
@@ -63,7 +31,7 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         if options.text is not None and (inputs.task, inputs.pairs, inputs.split, inputs.examples) != (None,) * 4:
             raise ValueError("--text stands by itself: give no --task, --pairs, --split or --examples with it.")
         inputs = inputs if found is None else found.completed(inputs)
-        options = _settled(options, found)
+        options = options.settled(found)
         operation = parse_operation(options.op or "remove")
         target = RunFolder(_folder(inputs, options))
         target.make()
@@ -76,28 +44,10 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
     about = {"arguments": arguments, "hashes": dict(loaded.hashes)}
     if options.test:
         assert found is not None
-        _test(console, loaded, options, found, target.ablation, about)
+        _test(console, loaded, options, found, target.causal_test, about)
     else:
         ablation = _ablation(loaded, options, found, operation)
         _ablate(console, inputs, loaded, options, ablation, target.ablation, about)
-
-
-def _settled(options: AblateOptions, found: "CircuitFile | None") -> AblateOptions:
-    """Options with their defaults: those of the circuit's effects where there is one."""
-    from attribution.metric import METRICS
-
-    measured = None if found is None else found.circuit.measurement
-    error = "live" if measured is None else {"path": "frozen"}.get(measured.error_mode, measured.error_mode)
-    patch = "zero" if options.text is not None else "counterfactual" if measured is None else measured.patch_value
-    metric = "logit_difference" if measured is None else measured.metric
-    settled = replace(
-        options, error=options.error or error, patch=options.patch or patch, metric=options.metric or metric
-    )
-    known = {"error": ERRORS, "patch": PATCHES, "metric": tuple(METRICS)}
-    refuse_unknown({name: str(getattr(settled, name)) for name in known}, known)
-    if options.text is not None and settled.patch == "counterfactual":
-        raise ValueError("--text has no patch prompt: use --patch zero or mean.")
-    return settled
 
 
 def _folder(inputs: Inputs, options: AblateOptions) -> Path:

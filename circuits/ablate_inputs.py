@@ -1,6 +1,7 @@
 """What `jumpwire ablate` works on: prompts of a task, a file or a text; nodes by name or of a circuit file."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from attribution.language_model import LanguageModel
 from attribution.node_edits import KEEP_ONLY, REMOVE, Operation, add, scale, set_to
-from attribution.prompt_pairs import PromptPair, PromptPairs, pair_from
+from attribution.prompt_pairs import PromptPair, PromptPairs
 from circuits.inputs import Inputs
 from circuits.node_names import token_roles
 from graphs import CircuitGraph, load_circuit
@@ -25,10 +26,11 @@ def parse_operation(text: str) -> Operation:
     name, _, number = text.partition("=")
     makers = {"set": set_to, "add": add, "scale": scale}
     try:
-        if name in makers:
-            return makers[name](float(number))
+        value = float(number)
     except ValueError:
-        pass
+        value = math.nan
+    if name in makers and math.isfinite(value):
+        return makers[name](value)
     raise ValueError(f"No operation {text!r}. Choose one of: {', '.join(OPERATIONS)}, with V a number.")
 
 
@@ -76,8 +78,11 @@ class CircuitFile:
 
 def text_prompt(text: str, model: LanguageModel) -> PromptPairs:
     """A text as one pair without a contrast; answer and wrong answer are the model's two likeliest next tokens."""
-    entry = {"clean": text, "patch": text, "answer_id": 0, "wrong_id": 1}
-    ids = pair_from(0, entry, model).clean_ids
+    ids = tuple(model.token_ids(text))
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    strange = [word for word in text.split() if unknown is not None and unknown in model.token_ids(word)]
+    if strange:
+        raise ValueError(f"--text {text!r}: the tokenizer does not know {', '.join(map(repr, strange))}.")
     with torch.no_grad():
         first, second = model.logits(torch.tensor([ids], device=model.device))[0, -1].topk(2).indices.tolist()
     return PromptPairs((PromptPair(ids, ids, first, second, token_roles(ids, model)),))

@@ -17,7 +17,7 @@ from circuits.causal_test import CausalTest
 from circuits.generated_text import GeneratedText, text_of
 from circuits.side_effect import SideEffect
 
-_SHOWN_NODES = 6
+_SHOWN_NODES = 3
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from circuits import ablate_command, check_command, find_command
+from circuits.ablate_options import AblateOptions
 from circuits.console import errors_for_people
 from circuits.inputs import Inputs
 
@@ -167,14 +168,14 @@ def ablate(
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Features or nodes in the printed table.")] = 10,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for ablation.json. Default: the circuit's, or out/<task>-ablate.")
+        Path | None, typer.Option(help="Folder for the file. Default: the circuit's, or out/<task>-ablate.")
     ] = None,
     seed: Seed = 0,
 ) -> None:
     """Ablate or steer features, errors or a whole circuit, and see what changes: task, text, side effect."""
     with errors_for_people():
         inputs = Inputs(task, _text(pairs), split, examples, model, saes, splice_bos, seed)
-        options = ablate_command.AblateOptions(
+        options = AblateOptions(
             nodes=tuple(nodes or ()),
             circuit=_text(circuit),
             op=op,
