@@ -64,7 +64,7 @@ def _headline(report: Report, title: str) -> Text:
     text = Text(f"{title}\n", style="bold")
     values = f", to {ablation.patch_value.name} values" if ablation.operation.uses_reference else ""
     text.append(
-        f"{ablation.operation.label} {len(ablation.names)} node(s){values}, {ablation.error_mode} errors, "
+        f"{ablation.operation.label} on {len(ablation.names)} node(s){values}, {ablation.error_mode} errors, "
         f"{len(report.prompts)} prompt(s)\n"
     )
     text.append(f"  {_named(ablation.names)}\n", style="dim")
@@ -85,7 +85,9 @@ def _metric(report: Report) -> Text:
     pair = report.prompts[0]
     if outcome.metric == "logit_difference" and len(report.prompts) == 1:
         answer, foil = (report.model.token_text(t) for t in (pair.answer_id, pair.foil_id))
-        text.append(f"\n  of {answer.strip()!r} over {foil.strip()!r}", style="dim")
+        of = f"\n  of {answer.strip()!r} over {foil.strip()!r}"
+        more = ", the likeliest two" if pair.clean_ids == pair.patch_ids else ""
+        text.append(of + more, style="dim")
     elif outcome.metric == "logit_difference":
         right = [int((values > 0).sum()) for values in (outcome.before, outcome.after)]
         text.append(f"\n  the answer is the likelier of the two in {right[0]} → {right[1]}", style="dim")

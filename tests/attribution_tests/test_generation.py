@@ -110,8 +110,7 @@ def test_without_edits_it_is_the_models_own_greedy_text(llama_world: World) -> N
 
 def test_drawing_is_the_same_for_the_same_seed_and_follows_the_temperature(llama_world: World) -> None:
     def drawn(seed: int, temperature: float = 1.0) -> list[list[int]]:
-        settings = {"new_tokens": 6, "temperature": temperature, "seed": seed}
-        return generate(llama_world.spliced, IDS, **settings).ids.tolist()  # pyright: ignore[reportArgumentType]
+        return generate(llama_world.spliced, IDS, new_tokens=6, temperature=temperature, seed=seed).ids.tolist()
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)

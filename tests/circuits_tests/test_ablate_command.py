@@ -70,7 +70,7 @@ def test_a_text_is_steered_and_generated_before_and_after(run: Path, tmp_path: P
 
 def test_a_circuit_is_kept_on_the_prompts_and_saes_it_was_found_on(run: Path, tmp_path: Path) -> None:
     printed, content = ablate(run, tmp_path, "--circuit", run / "circuit.json", "--op", "keep-only")
-    assert "keep-only 11 node(s), to counterfactual values, live errors, 2 prompt(s)" in printed  # the token is left
+    assert "keep-only on 11 node(s), to counterfactual values, live errors, 2 prompt(s)" in printed  # the token is left
     assert content["arguments"]["saes"] == "topk"
     assert not any(name.startswith("token") for name in content["nodes"])
     assert "to 0: no patch prompt there" in printed
