@@ -1,12 +1,15 @@
 """Generation with the KV cache equals whole runs at every step, for every operation and error mode."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
 import twins
 from tiny_models import BRIDGES, JUMPRELU_SITES, World, bridge, plain_world, saes_on
 from torch import Tensor
+from transformer_lens.config import TransformerBridgeConfig
+from transformer_lens.model_bridge import TransformerBridge
 
 from attribution.generation import generate
 from attribution.language_model import LanguageModel
@@ -134,15 +137,12 @@ def test_a_model_that_ignores_the_cache_is_found_out_and_run_whole() -> None:
     assert torch.equal(found.logits, whole.logits)
 
 
-def test_a_bridge_whose_cache_does_nothing_is_found_out() -> None:
-    model = bridge("llama")
-    forward = model.module.forward
-
-    def without_cache(ids: Tensor, **_settings: object) -> Tensor:
-        return forward(ids, use_cache=False)
-
-    model.module.forward = without_cache
-    assert not LanguageModel(model.module, model.tokenizer).keeps_cache
+def test_a_bridge_without_a_hugging_face_model_ignores_the_cache_and_is_found_out() -> None:
+    make_config: Any = TransformerBridgeConfig
+    boot: Any = TransformerBridge
+    size = {"n_layers": 2, "d_model": 16, "n_ctx": 32, "d_head": 4, "n_heads": 4, "d_mlp": 24, "d_vocab": 24}
+    config = make_config(**size, act_fn="gelu", normalization_type="LN")
+    assert not LanguageModel(boot.boot_native(config)).keeps_cache
 
 
 @pytest.mark.parametrize(
