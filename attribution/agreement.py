@@ -29,8 +29,8 @@ def agreement(
     return Agreement(
         scope=scope,
         nodes=count,
-        pearson=_correlation(estimate, exact),
-        spearman=_correlation(*(pd.Series(v).rank().to_numpy() for v in (estimate, exact))),
+        pearson=pearson(estimate, exact),
+        spearman=spearman(estimate, exact),
         top=top,
         top_overlap=overlap,
         large=int(large.sum()),
@@ -66,8 +66,13 @@ def agreements(
     )
 
 
-def _correlation(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Pearson's; None where undefined."""
+def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Spearman's rank correlation; None where undefined."""
+    return pearson(*(pd.Series(v).rank().to_numpy() for v in (a, b)))
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Pearson's correlation; None where undefined (fewer than 2 values, or one side constant)."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])

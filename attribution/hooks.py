@@ -47,10 +47,11 @@ def logits_with(
     *,
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
+    cache: Any = None,
 ) -> Float[Tensor, "row pos vocab"]:
-    """One forward with functions in place."""
+    """One forward with functions in place; with a cache, of the positions after those it has seen."""
     with hooked(model, functions, enter=enter, blocks=blocks):
-        return model.logits(ids)
+        return model.logits(ids, cache)
 
 
 def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:

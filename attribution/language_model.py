@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -141,6 +142,11 @@ class LanguageModel:
             return getattr(self.tokenizer, "bos_token_id", None)
         return getattr(getattr(getattr(self.module, "original_model", None), "config", None), "bos_token_id", None)
 
+    @property
+    def eos_id(self) -> int | None:
+        """The token id that closes a text, or None where the model has none."""
+        return getattr(self.tokenizer, "eos_token_id", None)
+
     def probe_ids(self) -> Int[Tensor, "1 pos"]:
         """A short prompt of arbitrary tokens, for checks at load."""
         ids = torch.arange(3, 8, device=self.device)[None] % self.d_vocab
@@ -174,14 +180,44 @@ class LanguageModel:
                 f"{site.replace('hook_resid_mid', 'hook_attn_out')!r} instead, or use a HookedTransformer."
             )
 
-    def logits(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocab"]:
-        """One plain forward, in evaluation mode. Right padding needs no mask: attention is causal."""
-        with self.frozen():
-            return self._forward(ids)
+    def logits(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row pos vocab"]:
+        """One plain forward, in evaluation mode. Right padding needs no mask: attention is causal.
 
-    def _forward(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocab"]:
+        With a cache of `new_cache`, `ids` go on after what it has seen, and it is extended by them.
+        """
+        with self.frozen():
+            return self._forward(ids, cache)
+
+    def new_cache(self) -> Any:
+        """An empty cache of keys and values, for `logits`; only for a model that `keeps_cache`."""
+        from transformers import DynamicCache
+
+        return DynamicCache()
+
+    @cached_property
+    def keeps_cache(self) -> bool:
+        """True where going on from a cache gives the logits of the whole run, measured on a short prompt.
+
+        A bridge without a Hugging Face model ignores the cache without a word, and its logits are then wrong.
+        """
+        if not self.is_bridge:
+            return False
+        ids, cache = self.probe_ids(), self.new_cache()
+        try:
+            with torch.no_grad():
+                whole = self.logits(ids)
+                parts = [self.logits(part, cache) for part in (ids[:, :2], *ids[:, 2:].split(1, dim=1))]
+        except (TypeError, AttributeError, RuntimeError, IndexError):
+            return False
+        return bool((torch.cat(parts, dim=1) - whole).abs().max() <= 1e-4 * whole.abs().max())
+
+    def _forward(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row pos vocab"]:
         if self.is_bridge:
-            return self.module(ids, use_cache=False)
+            if cache is None:
+                return self.module(ids, use_cache=False)
+            return self.module(ids, past_key_values=cache, use_cache=True)
+        if cache is not None:
+            raise ValueError(f"{self.name} is no TransformerBridge: it is run without a cache.")
         # HookedTransformer guesses a mask from the padding token when its tokenizer pads on the left.
         guesses_mask = getattr(self.tokenizer, "padding_side", "right") == "left"
         return self.module(ids, attention_mask=torch.ones_like(ids) if guesses_mask else None)

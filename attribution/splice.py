@@ -21,12 +21,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.hooks import SiteFunction, constant, logits_with
-from attribution.intervention import Intervention
 from attribution.language_model import BlockCall, LanguageModel, layer_of
+from attribution.node_edits import ERROR, EVERYWHERE, NodeEdit, Touched
 from attribution.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
 from attribution.resuming import TOKENS, can_resume, last_logits, with_error
 from attribution.saes import SAE, Frame
 from attribution.soundness import activation_widths, check_soundness
+from attribution.writing import Edit, Parts, write
 
 __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
@@ -35,12 +36,15 @@ __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 class SplicedRun:
     """One forward with interventions: logits at every position; features and errors as they were written back.
 
-    Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set.
+    Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set. `encoded` are
+    the features that arrived at each site, before its interventions; `touched` says what its `NodeEdit`s changed.
     """
 
     logits: Float[Tensor, "row pos vocab"]
     features: Mapping[str, SparseFeatures]
     errors: Mapping[str, Float[Tensor, "row pos width"]]
+    encoded: Mapping[str, SparseFeatures]
+    touched: Mapping[str, tuple[Touched, ...]]
 
 
 @final
@@ -189,7 +193,7 @@ class SplicedModel:
     ) -> SiteRecord:
         """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f)."""
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
-            parts = self._parts(site, x, spliced)
+            parts = Parts.of(self.saes[site], x, spliced)
             if error is None:
                 error = parts.error
             output = x
@@ -208,78 +212,63 @@ class SplicedModel:
     def run(
         self,
         ids: Int[Tensor, "row pos"],
-        interventions: Sequence[Intervention] = (),
+        interventions: Sequence[Edit] = (),
         *,
         last: Int[Tensor, " row"] | None = None,
         error_mode: ErrorMode = "live",
+        entry: Float[Tensor, "row pos d_model"] | None = None,
     ) -> SplicedRun:
         """One forward with interventions on features and errors, applied in the order given.
 
         Args:
             ids: token ids, padded on the right where `last` (each row's last real position) says so.
-            interventions: see `intervention.py`. One that would change nothing is an error.
+            interventions: see `intervention.py`, where one that would change nothing is an error, and `node_edits.py`.
             error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
+            entry: takes the place of the residual stream into block 0, where tokens act; an intervention too.
         """
         if error_mode == "path":
             raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
         ids = ids.to(self.model.device)
         last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last.to(ids.device)
         spliced = self.spliced_positions(ids, last)
-        by_site: dict[str, list[Intervention]] = {site: [] for site in self.sites}
-        for intervention in interventions:
-            by_site[self._checked(intervention, spliced)].append(intervention)
+        by_site: dict[str, list[Edit]] = {site: [] for site in self.sites}
+        for edit in interventions:
+            by_site[self._checked(edit, spliced)].append(edit)
         frozen = self.record(ids, last) if error_mode == "frozen" else None
+        encoded: dict[str, SparseFeatures] = {}
         features: dict[str, SparseFeatures] = {}
         errors: dict[str, Tensor] = {}
+        touched: dict[str, tuple[Touched, ...]] = {}
 
-        def intervener(site: str) -> SiteFunction:
+        def writer(site: str) -> SiteFunction:
+            error = None if frozen is None else frozen.sites[site].error
+
             def function(x: Tensor) -> Tensor:
-                before = self._parts(site, x, spliced)
-                new_f, new_e = before.features, before.error
-                if frozen is not None and (given := frozen.sites[site].error) is not None:
-                    new_e = given
-                elif error_mode == "zero":
-                    new_e = torch.zeros_like(new_e)
-                for intervention in by_site[site]:
-                    new_f, new_e = intervention.applied(new_f, new_e, spliced)
-                features[site], errors[site] = SparseFeatures.of(new_f), new_e
-                if error_mode == "live" and not by_site[site]:
-                    return x
-                written = self.saes[site].decode(new_f, before.frame)
-                if error_mode == "live":
-                    written = x + ((written + new_e) - (before.decoded + before.error))
-                elif error_mode == "zero":
-                    written = written + new_e
-                else:
-                    written = with_error(x, written, new_e)
-                return torch.where(spliced[..., None], written.to(x.dtype), x)
+                written = write(self.saes[site], x, spliced, by_site[site], error_mode, error)
+                encoded[site], features[site] = map(SparseFeatures.of, (written.encoded, written.features))
+                errors[site], touched[site] = written.error, written.touched
+                return written.output
 
             return function
 
+        enter = None if entry is None else constant(entry)
         with torch.no_grad(), self.model.frozen():
-            logits = logits_with(self.model, ids, {site: intervener(site) for site in self.sites})
-        return SplicedRun(logits, features, errors)
+            logits = logits_with(self.model, ids, {site: writer(site) for site in self.sites}, enter=enter)
+        return SplicedRun(logits, features, errors, encoded, touched)
 
-    def _parts(self, site: str, x: Tensor, spliced: Tensor) -> "_Parts":
-        sae, here = self.saes[site], spliced[..., None]
-        encoding = sae.encode(x)
-        features = torch.where(here, encoding.features, 0)
-        decoded = sae.decode(features, encoding.frame)
-        return _Parts(encoding.frame, features, decoded, torch.where(here, x.to(features.dtype) - decoded, 0))
-
-    def _checked(self, intervention: Intervention, spliced: Bool[Tensor, "row pos"]) -> str:
-        """The site of an intervention that can do something; all that can be known before the forward."""
-        site = self.site(intervention.site)
-        d_sae = self.saes[site].d_sae
-        if intervention.index is not None and not 0 <= intervention.index < d_sae:
-            raise ValueError(f"Cannot {intervention}: the SAE there has features 0 to {d_sae - 1}.")
-        width = spliced.shape[1]
-        for position in intervention.positions or ():
+    def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"]) -> str:
+        """The site of an edit that can do something; all that can be known before the forward."""
+        site = self.site(edit.site)
+        d_sae, width = self.saes[site].d_sae, spliced.shape[1]
+        largest, smallest, positions = _extent(edit)
+        if largest >= d_sae or smallest < 0:
+            raise ValueError(f"Cannot {edit}: the SAE there has features 0 to {d_sae - 1}.")
+        for position in positions:
             if not 0 <= position < width:
-                raise ValueError(f"Cannot {intervention}: positions run from 0 to {width - 1}.")
+                raise ValueError(f"Cannot {edit}: positions run from 0 to {width - 1}.")
             if not spliced[:, position].any():
                 raise ValueError(
-                    f"Cannot {intervention}: position {position} is not spliced (BOS is spliced only with "
+                    f"Cannot {edit}: position {position} is not spliced (BOS is spliced only with "
                     "splice_bos=True, padding never)."
                 )
         return site
@@ -292,14 +281,14 @@ class SplicedModel:
             return logits_with(self.model, ids, {self.site(s): constant(y) for s, y in outputs.items()})
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What an SAE makes of an activation: x = decoded + error; features and error are 0 where nothing is spliced."""
-
-    frame: Frame | None
-    features: Float[Tensor, "row pos d_sae"]
-    decoded: Float[Tensor, "row pos width"]
-    error: Float[Tensor, "row pos width"]
+def _extent(edit: Edit) -> tuple[int, int, tuple[int, ...]]:
+    """Largest and smallest feature index, and the positions, that an edit names."""
+    if isinstance(edit, NodeEdit):
+        index, pos = edit.nodes.index, edit.nodes.pos
+        indices = index[index != ERROR].tolist() or [0]
+        return max(indices), min(indices), tuple(pos[pos != EVERYWHERE].unique().tolist())
+    index = edit.index or 0
+    return index, index, edit.positions or ()
 
 
 def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:

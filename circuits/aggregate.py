@@ -6,6 +6,7 @@ A node has effect 0 in an example in which its clean and patch value agree, or t
 mean effects add up as the effects of the examples do.
 """
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +34,10 @@ class Ranking:
     def top(self, count: int) -> "Ranking":
         """Its first nodes."""
         return replace(self, nodes=self.nodes[:count])
+
+    def only(self, nodes: Container[Node]) -> "Ranking":
+        """Some of its nodes, in its order."""
+        return replace(self, nodes=tuple(w for w in self.nodes if w.node in nodes))
 
 
 def rank(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:

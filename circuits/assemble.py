@@ -23,6 +23,7 @@ def assemble(
     flow: AveragedFlow,
     estimates: Mapping[str, Ranking],
     flags: Mapping[Node, Mapping[str, int]],
+    ranked_by: str,
     inputs: Mapping[str, Any],
 ) -> CircuitGraph:
     """The chosen nodes, the metric and the edges among them; nothing is pruned.
@@ -33,6 +34,7 @@ def assemble(
         edges, flow: edges among the nodes, per example and averaged.
         estimates: rankings by other methods, by name.
         flags: how often a checker flagged a node's estimate, by flag.
+        ranked_by: the method whose ranking the nodes were chosen from.
         inputs: stored with the circuit: what it was made from.
     """
     others = {name: {w.node: w.effect for w in by.nodes} for name, by in estimates.items()}
@@ -46,7 +48,7 @@ def assemble(
         positions=chosen.positions,
         nodes=(*nodes, metric),
         edges=flow.edges,
-        measurement=_measurement(chosen, measured, ranking, edges, flow, inputs),
+        measurement=_measurement(chosen, measured, ranking, edges, flow, ranked_by, inputs),
     )
     return in_order(circuit)
 
@@ -86,6 +88,7 @@ def _measurement(
     ranking: Ranking,
     edges: Edges,
     flow: AveragedFlow,
+    ranked_by: str,
     inputs: Mapping[str, Any],
 ) -> Measurement:
     effects = measured.effects
@@ -106,6 +109,7 @@ def _measurement(
         residual_max=None if residual is None else float(residual.max()),
         residual_law=effects.residual_law,
         evidence=measured.evidence,
+        ranked_by=ranked_by,
         nodes_measured=len(ranking.nodes),
         share_kept=sum(abs(w.effect) for w in chosen.nodes) / whole if whole > 0 else None,
         edge_method=edges.method,

@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | labels`. Heavy imports wait for a command, so that help is instant."""
+"""The command line: `jumpwire find | check | ablate | labels`. Heavy imports wait until one runs: help is instant."""
 
 import sys
 import traceback
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from circuits import check_command, find_command, labels_command
+from circuits import ablate_command, check_command, find_command, labels_command
+from circuits.ablate_options import AblateOptions
 from circuits.console import errors_for_people
 from circuits.inputs import Inputs
 
@@ -65,11 +66,17 @@ def find(
     budget: Annotated[
         int, typer.Option(min=1, help="With exact: patch at most so many nodes of examples; beyond, screen and verify.")
     ] = 200_000,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Keep the strongest so many nodes. Default: 50.")] = None,
+    faithful: Annotated[
+        float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.8.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Instead: keep the strongest so many nodes.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead: keep nodes with at least this |effect|.")] = None,
     share: Annotated[
         float | None, typer.Option(help="Instead: keep the fewest nodes that carry this share of Σ|effect|.")
     ] = None,
+    rank_by: Annotated[
+        str, typer.Option(help="Method that ranks the nodes to keep; `method`: the one that measures them.")
+    ] = "chord-ig",
     least_edge: Annotated[float, typer.Option(help="Edges below this share of the total effect go.")] = 0.002,
     per_pair: Annotated[bool, typer.Option("--per-pair", help="A circuit for every pair, not one of all.")] = False,
     held_out: Annotated[Path | None, typer.Option(help="File of other pairs that the circuit is judged on.")] = None,
@@ -98,6 +105,8 @@ def find(
             nodes=nodes,
             threshold=threshold,
             share=share,
+            faithful=faithful,
+            rank_by=rank_by,
             least_edge=least_edge,
             per_pair=per_pair,
             held_out=_text(held_out),
@@ -205,6 +214,67 @@ def labels(
             out=_text(out),
         )
         labels_command.labels(Console(), Inputs(model=model, saes=saes, splice_bos=splice_bos), options)
+
+
+@app.command()
+def ablate(
+    nodes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Nodes, as in blocks.2.hook_resid_post/117@verb; without @ everywhere; /error, token@3."),
+    ] = None,
+    circuit: Annotated[Path | None, typer.Option(help="All features and errors of a circuit.json instead.")] = None,
+    op: Annotated[
+        str | None,
+        typer.Option(help="remove (default) or keep-only: to the value of --patch; set=V, add=V, scale=V."),
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Knock out the circuit's nodes one by one; compare.")] = False,
+    text: Annotated[str | None, typer.Option(help="A prompt of your own instead of a task's pairs.")] = None,
+    generate: Annotated[int, typer.Option(min=0, help="Tokens to generate, before and after.")] = 0,
+    temperature: Annotated[float, typer.Option(min=0, help="Of generation; 0 takes the likeliest token.")] = 0.0,
+    text_file: Annotated[
+        Path | None, typer.Option(help="General text for the side effect, a document a line. Default: embedded.")
+    ] = None,
+    task: Task = None,
+    pairs: Pairs = None,
+    split: Split = None,
+    examples: Examples = None,
+    model: Model = None,
+    saes: Saes = None,
+    error: Annotated[
+        str | None, typer.Option(help="SAE errors: live, frozen or zero. Default: the circuit's, else live.")
+    ] = None,
+    patch: Annotated[
+        str | None, typer.Option(help=f"{PATCH_HELP} Default: the circuit's; zero with --text; else the first.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help=f"{METRIC_HELP} Default: the circuit's, else the first.")] = None,
+    per_pair: Annotated[bool, typer.Option("--per-pair", help="Print every prompt.")] = False,
+    splice_bos: SpliceBos = False,
+    rows: Annotated[int, typer.Option(min=1, help="Features or nodes in the printed table.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the file. Default: the circuit's, or out/<task>-ablate.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Ablate or steer features, errors or a whole circuit, and see what changes: task, text, side effect."""
+    with errors_for_people():
+        inputs = Inputs(task, _text(pairs), split, examples, model, saes, splice_bos, seed)
+        options = AblateOptions(
+            nodes=tuple(nodes or ()),
+            circuit=_text(circuit),
+            op=op,
+            test=test,
+            text=text,
+            text_file=_text(text_file),
+            generate=generate,
+            temperature=temperature,
+            error=error,
+            patch=patch,
+            metric=metric,
+            per_pair=per_pair,
+            rows=rows,
+            out=_text(out),
+        )
+        ablate_command.ablate(Console(), inputs, options)
 
 
 def main() -> None:

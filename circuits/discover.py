@@ -57,7 +57,8 @@ def discover(
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
-    select: Selection = Selection(nodes=50),  # noqa: B008  (a frozen value)
+    select: Selection = Selection(faithful=0.8),  # noqa: B008  (a frozen value)
+    rank_by: str | None = "chord-ig",
     least_edge: float = 0.002,
     compare: Sequence[str] = COMPARED,
     splits: Mapping[str, PromptPairs] | None = None,
@@ -78,7 +79,10 @@ def discover(
             features, so they meet gates: they are measured in `path` mode (`zero` where this is `zero`).
         patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
         points: points of the path, for the methods that integrate.
-        select: which nodes the circuit keeps before pruning.
+        select: which nodes the circuit keeps before pruning: by default the fewest that are faithful.
+        rank_by: the method whose ranking `select` chooses from; None for `method` itself. A joint attribution ranks
+            better than exact effects of single nodes (`benchmarks/faithfulness.py`): these are measured in the intact
+            model, where nodes that back each other up look weak. Without a patch prompt the ranking is `method`'s.
         least_edge: edges below this share of |mean total effect| are not kept.
         compare: estimates by name, measured for the circuit's nodes too.
         splits: other pairs by the name of their split: faithfulness is measured there as well.
@@ -87,20 +91,23 @@ def discover(
         progress: told the share of work done.
     """
     question = Question(spliced, pairs, metric, _patching_mode(method, error_mode), patch_value)
-    _refuse(question, method, budget, points, least_edge, compare)
-    measured = measure(question, method, budget, points, within(progress, 0.0, 0.5))
+    _refuse(question, method, budget, points, least_edge, (*compare, *([rank_by] if rank_by else [])))
+    measured = measure(question, method, budget, points, within(progress, 0.0, 0.4))
+    estimates = _estimates(question, compare, rank_by, within(progress, 0.4, 0.6))
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
-    measured = _with_exact_circuit(question, measured, select.of(ranking), within(progress, 0.5, 0.55))
+    chosen = select.of(estimates.get(rank_by or "", ranking), question)
+    measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.6, 0.65))
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
-    chosen = select.of(ranking)
-    edges = _edges(question, measured.effects, chosen, within(progress, 0.55, 0.75))
+    chosen = ranking.only({weighted.node for weighted in chosen.nodes})
+    edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.85))
     whole = assemble(
         chosen,
         measured,
         ranking,
         edges=edges,
         flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name),
-        estimates=_estimates(question, compare, within(progress, 0.75, 0.9)),
+        estimates=estimates,
+        ranked_by=rank_by if rank_by in estimates else method,
         flags=flags_of(measured.verdict, pairs, spliced.model),
         inputs=inputs or {},
     )
@@ -111,7 +118,7 @@ def discover(
         verdict=measured.verdict,
         splits=splits,
         texts=texts,
-        progress=within(progress, 0.9, 1.0),
+        progress=within(progress, 0.85, 1.0),
     )
     return Found(measured.effects, measured.verdict, ranking, replace(circuit, certificate=certificate))
 
@@ -192,14 +199,19 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
     return gradient_edges(*given, sources=nodes, error_mode=mode, patch_value=question.patch_value, progress=progress)
 
 
-def _estimates(question: Question, compare: Sequence[str], progress: Progress) -> dict[str, Ranking]:
+def _estimates(
+    question: Question, compare: Sequence[str], rank_by: str | None, progress: Progress
+) -> dict[str, Ranking]:
+    """Rankings by other methods, those left out that have no meaning for the question."""
+    without = set[str]()
+    if question.patch_value is not counterfactual:
+        without |= {"ig-input", "chord-ig"}
+    if question.metric.flat_at_clean:
+        without |= {"atp", "atp-star"}
+    wanted = [*compare, *([rank_by] if rank_by and rank_by not in compare else [])]
+    names = [name for name in wanted if name not in without]
     found: dict[str, Ranking] = {}
-    for number, name in enumerate(compare):
-        part = within(progress, number / len(compare), (number + 1) / len(compare))
-        if question.patch_value is not counterfactual and name in ("ig-input", "chord-ig"):
-            continue
-        if question.metric.flat_at_clean and name in ("atp", "atp-star"):
-            continue
-        effects = question.estimate(name, part)
-        found[name] = rank(effects, question.pairs, question.spliced.model)
+    for number, name in enumerate(names):
+        part = within(progress, number / len(names), (number + 1) / len(names))
+        found[name] = rank(question.estimate(name, part), question.pairs, question.spliced.model)
     return found

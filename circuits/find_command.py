@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from attribution.splice import SplicedModel
     from circuits.discover import Found
 
-DEFAULT_NODES: Final = 50
+DEFAULT_FAITHFULNESS: Final = 0.8
+ITSELF: Final = "method"
 GENERAL_PIECES: Final = 64
 """Pieces of general text on which the SAEs are judged."""
 
@@ -40,6 +41,8 @@ class FindOptions:
     nodes: int | None = None
     threshold: float | None = None
     share: float | None = None
+    faithful: float | None = None
+    rank_by: str = "chord-ig"
     least_edge: float = 0.002
     per_pair: bool = False
     held_out: str | None = None
@@ -96,16 +99,18 @@ def _plan(options: FindOptions) -> dict[str, Any]:
 
     known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
     refuse_unknown({name: getattr(options, name) for name in known}, known)
-    nodes = options.nodes
-    if options.threshold is None and options.share is None and nodes is None:
-        nodes = DEFAULT_NODES
+    refuse_unknown({"rank-by": options.rank_by}, {"rank-by": (*METHODS, ITSELF)})
+    faithful = options.faithful
+    if options.threshold is options.share is options.nodes is faithful is None:
+        faithful = DEFAULT_FAITHFULNESS
     return {
         "metric": METRICS[options.metric],
         "method": options.method,
         "budget": options.budget if options.method == "exact" else None,
         "error_mode": options.error,
         "points": quadrature(options.points, options.rule, options.method),
-        "select": Selection(nodes, options.threshold, options.share),
+        "select": Selection(options.nodes, options.threshold, options.share, faithful),
+        "rank_by": None if options.rank_by == ITSELF else options.rank_by,
         "least_edge": options.least_edge,
     }
 

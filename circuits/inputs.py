@@ -55,18 +55,19 @@ class Inputs:
 
     def load(self) -> "Loaded":
         """Load the model and its SAEs, and make the prompts."""
+        spliced = self.load_spliced()
+        return self.with_prompts(spliced, self._prompts(spliced.model))
+
+    def load_spliced(self) -> "SplicedModel":
+        """Load the model and its SAEs."""
         from attribution.splice import SplicedModel
 
         model, saes = _model_and_saes(self.model, self.saes)
-        prompts = self._prompts(model)
-        spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
+        return SplicedModel(model, saes, splice_bos=self.splice_bos)
+
+    def with_prompts(self, spliced: "SplicedModel", prompts: "PromptPairs") -> "Loaded":
+        """The loaded model with other prompts than the chosen ones."""
         return Loaded(spliced, prompts, {**weight_hashes(spliced), "prompts": prompts.digest()})
-
-    def load_spliced(self) -> "SplicedModel":
-        """Load the model and its SAEs, without prompts."""
-        from attribution.splice import SplicedModel
-
-        return SplicedModel(*_model_and_saes(self.model, self.saes), splice_bos=self.splice_bos)
 
     def splits(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
         """Other pairs to judge a circuit on: `count` of every other split of the task, and those of a file."""

@@ -54,6 +54,14 @@ class RunFolder:
         return self.folder / "run.json"
 
     @property
+    def ablation(self) -> Path:
+        return self.folder / "ablation.json"
+
+    @property
+    def causal_test(self) -> Path:
+        return self.folder / "causal_test.json"
+
+    @property
     def page(self) -> Path:
         return self.folder / "circuit.html"
 

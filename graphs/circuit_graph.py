@@ -61,7 +61,8 @@ class Measurement:
     """What a graph's numbers are: method, metric, modes, examples, and the total they are parts of.
 
     `unit` and `sign` are those of node effects and edge weights, `metric_unit` that of the total effect (a mean) and
-    of the residual (median and maximum of its absolute value over examples, see `residual_law`). `edge_method` is how
+    of the residual (median and maximum of its absolute value over examples, see `residual_law`). `ranked_by` is the
+    method whose ranking the nodes were chosen from, None where that is `method`. `edge_method` is how
     edges were measured, `edge_imbalance` the largest |inflow + undivided − carried| of a node, as a share of the total.
     `pruned` counts nodes taken out because no path of kept edges joins them to a source and to the metric.
     """
@@ -79,6 +80,7 @@ class Measurement:
     residual_max: float | None
     residual_law: str
     evidence: str = NOT_VERIFIED
+    ranked_by: str | None = None
     nodes_measured: int = 0
     share_kept: float | None = None
     edge_method: str | None = None

@@ -1,0 +1,90 @@
+"""What a splice writes back when nodes are changed.
+
+f, e  ->  f', e'                             by the edits, in the order given
+live      y = x + (D(f') + e' − D(f) − e)    e = x − D(f), recomputed in this very run
+frozen    y = D(f') + e'                     e: that of the run without edits
+zero      y = D(f') + e'                     e = 0 before the edits
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attribution.intervention import Intervention
+from attribution.node_edits import NodeEdit, Touched
+from attribution.recording import ErrorMode
+from attribution.resuming import with_error
+from attribution.saes import SAE, Frame
+
+Edit = Intervention | NodeEdit
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an SAE makes of an activation: x = decoded + error; features and error are 0 where nothing is spliced."""
+
+    frame: Frame | None
+    features: Float[Tensor, "row pos d_sae"]
+    decoded: Float[Tensor, "row pos width"]
+    error: Float[Tensor, "row pos width"]
+
+    @classmethod
+    def of(cls, sae: SAE, x: Float[Tensor, "row pos width"], spliced: Bool[Tensor, "row pos"]) -> "Parts":
+        here = spliced[..., None]
+        encoding = sae.encode(x)
+        features = torch.where(here, encoding.features, 0)
+        decoded = sae.decode(features, encoding.frame)
+        return cls(encoding.frame, features, decoded, torch.where(here, x.to(features.dtype) - decoded, 0))
+
+
+@dataclass(frozen=True)
+class Written:
+    """One site in a run with edits.
+
+    `encoded` is E(x), what arrived, before the edits; `features` and `error` are as they were written back;
+    `touched` belongs to the `NodeEdit`s among the edits, in their order.
+    """
+
+    encoded: Float[Tensor, "row pos d_sae"]
+    features: Float[Tensor, "row pos d_sae"]
+    error: Float[Tensor, "row pos width"]
+    output: Float[Tensor, "row pos width"]
+    touched: tuple[Touched, ...]
+
+
+def write(
+    sae: SAE,
+    x: Float[Tensor, "row pos width"],
+    spliced: Bool[Tensor, "row pos"],
+    edits: Sequence[Edit],
+    error_mode: ErrorMode,
+    error: Float[Tensor, "row pos width"] | None = None,
+) -> Written:
+    """What a site's edits make of the activation that arrives there; `error` is that of the run without edits."""
+    before = Parts.of(sae, x, spliced)
+    start = before.error
+    if error_mode == "frozen":
+        assert error is not None
+        start = error
+    elif error_mode == "zero":
+        start = torch.zeros_like(start)
+    now, touched = (before.features, start), list[Touched]()
+    for edit in edits:
+        old, now = now, edit.applied(*now, spliced)
+        if isinstance(edit, NodeEdit):
+            touched.append(edit.touched(old, now))
+    features, error = now
+    output = x
+    if edits or error_mode != "live":
+        written = _combined(x, before, sae.decode(features, before.frame), error, error_mode)
+        output = torch.where(spliced[..., None], written.to(x.dtype), x)
+    return Written(before.features, features, error, output, tuple(touched))
+
+
+def _combined(x: Tensor, before: Parts, decoded: Tensor, error: Tensor, error_mode: ErrorMode) -> Tensor:
+    if error_mode == "live":
+        return x + ((decoded + error) - (before.decoded + before.error))
+    return decoded + error if error_mode == "zero" else with_error(x, decoded, error)
