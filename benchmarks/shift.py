@@ -31,7 +31,6 @@ from circuits.shift import Shifted, shift
 from circuits.site_activations import Ablation, Feature, active_features, mean_ablation, site_activations
 from circuits.spurious_features import SpuriousFeature, firing_words, spurious_features
 from circuits.tasks.stereotypes import (
-    LabelledText,
     TopicPair,
     ambiguous_texts,
     balanced_texts,
@@ -46,21 +45,15 @@ TRAINING, EVALUATION, BALANCED, SPURIOUS_ONLY, MEASURED, RANDOM_DRAWS = 500, 200
 Row = tuple[str, list[SubgroupAccuracy]]
 
 
-def labelled(spliced: SplicedModel, texts: Sequence[LabelledText]) -> LabelledPrompts:
-    """Texts as prompts; a text of neither class counts as class 0, which nothing reads."""
-    intended, spurious = [bool(t.intended) for t in texts], [t.spurious for t in texts]
-    return LabelledPrompts.of_texts(spliced.model, [t.text for t in texts], intended, spurious)
-
-
 class Experiment:
     """One pair of topics: its texts, and the probe that is to be repaired."""
 
     def __init__(self, spliced: SplicedModel, topics: TopicPair) -> None:
         self.spliced = spliced
-        self.training = labelled(spliced, ambiguous_texts(TRAINING, SEED, topics))
-        self.evaluation = labelled(spliced, balanced_texts(EVALUATION, SEED, topics))
-        self.balanced = labelled(spliced, balanced_texts(BALANCED, SEED + 1, topics))
-        self.spurious_only = labelled(spliced, spurious_only_texts(SPURIOUS_ONLY, SEED, topics))
+        self.training = LabelledPrompts.of(spliced.model, ambiguous_texts(TRAINING, SEED, topics))
+        self.evaluation = LabelledPrompts.of(spliced.model, balanced_texts(EVALUATION, SEED, topics))
+        self.balanced = LabelledPrompts.of(spliced.model, balanced_texts(BALANCED, SEED + 1, topics))
+        self.spurious_only = LabelledPrompts.of(spliced.model, spurious_only_texts(SPURIOUS_ONLY, SEED, topics))
         self.bare = site_activations(spliced, self.evaluation.prompts, SITE)
         self.probe = fit_probe(site_activations(spliced, self.training.prompts, SITE), self.training.intended)
 

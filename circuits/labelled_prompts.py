@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attribution.language_model import LanguageModel
 from circuits.site_activations import token_prompts
+from circuits.tasks.stereotypes import LabelledText
 
 SUBGROUPS = ((False, False), (False, True), (True, False), (True, True))
 """(intended, spurious)."""
@@ -37,6 +38,12 @@ class LabelledPrompts:
     ) -> "LabelledPrompts":
         """Texts as the model's token ids; a word its tokenizer does not know is an error."""
         return cls(token_prompts(model, texts), torch.tensor(list(intended)), torch.tensor(list(spurious)))
+
+    @classmethod
+    def of(cls, model: LanguageModel, texts: Sequence[LabelledText]) -> "LabelledPrompts":
+        """Texts of the embedded language; one of neither class gets intended label False, for nobody to read."""
+        intended, spurious = [bool(t.intended) for t in texts], [t.spurious for t in texts]
+        return cls.of_texts(model, [t.text for t in texts], intended, spurious)
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -14,14 +14,9 @@ from circuits.probe_effects import ProbeEffect, probe_effects
 from circuits.shift import Shifted, shift
 from circuits.site_activations import Feature, active_features, site_activations, token_prompts
 from circuits.spurious_features import firing_words, separation_of, spurious_features
-from circuits.tasks.stereotypes import LabelledText, ambiguous_texts, balanced_texts, spurious_only_texts
+from circuits.tasks.stereotypes import ambiguous_texts, balanced_texts, spurious_only_texts
 
 SITE = "blocks.3.hook_resid_post"
-
-
-def labelled(spliced: SplicedModel, texts: tuple[LabelledText, ...]) -> LabelledPrompts:
-    intended, spurious = [bool(t.intended) for t in texts], [t.spurious for t in texts]
-    return LabelledPrompts.of_texts(spliced.model, [t.text for t in texts], intended, spurious)
 
 
 @dataclass(frozen=True)
@@ -41,11 +36,17 @@ class Case:
 @pytest.fixture(scope="module")
 def case() -> Case:
     spliced = SplicedModel(embedded_model(), embedded_saes())
-    training = labelled(spliced, ambiguous_texts(300, 7))
+    training = LabelledPrompts.of(spliced.model, ambiguous_texts(300, 7))
     probe = fit_probe(site_activations(spliced, training.prompts, SITE), training.intended)
     effects = probe_effects(spliced, SITE, probe, training.prompts[:12], exact=60)
     evaluation, spurious = balanced_texts(240, 7), spurious_only_texts(100, 7)
-    return Case(spliced, training, labelled(spliced, evaluation), labelled(spliced, spurious), effects)
+    return Case(
+        spliced,
+        training,
+        LabelledPrompts.of(spliced.model, evaluation),
+        LabelledPrompts.of(spliced.model, spurious),
+        effects,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def shifted(case: Case) -> Shifted:
 
 def test_both_labels_can_be_read_and_the_probe_reads_the_spurious_one(case: Case, shifted: Shifted) -> None:
     bare = site_activations(case.spliced, case.evaluation.prompts, SITE)
-    balanced = labelled(case.spliced, balanced_texts(240, 8))
+    balanced = LabelledPrompts.of(case.spliced.model, balanced_texts(240, 8))
     other = site_activations(case.spliced, balanced.prompts, SITE)
     for labels, truth in (
         (balanced.intended, case.evaluation.intended),
