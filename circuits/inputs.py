@@ -1,5 +1,6 @@
 """What every command starts from: a model with SAEs spliced in, and prompt pairs; checked before anything is loaded."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TASK = "agreement"
 DEFAULT_EXAMPLES = 8
+SMALL = 256
+"""Models up to this width run on one thread."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Inputs:
         from attribution.splice import SplicedModel
 
         model, saes = _model_and_saes(self.model, self.saes)
+        _few_threads(model)
         return SplicedModel(model, saes, splice_bos=self.splice_bos)
 
     def with_prompts(self, spliced: "SplicedModel", prompts: "PromptPairs") -> "Loaded":
@@ -99,6 +103,17 @@ class Loaded:
     spliced: "SplicedModel"
     prompts: "PromptPairs"
     hashes: Mapping[str, Any]
+
+
+def _few_threads(model: "LanguageModel") -> None:
+    """One thread for a small model on a CPU: beside other work, threads cost it several times what they share.
+
+    OMP_NUM_THREADS says otherwise where it is set.
+    """
+    if model.device.type == "cpu" and model.d_model <= SMALL and "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def weight_hashes(spliced: "SplicedModel") -> dict[str, Any]:
