@@ -1,0 +1,125 @@
+"""Ground truth: do the methods find the nodes and edges of programs that are known?
+
+    python -m benchmarks.ground_truth [--pairs N] [--programs NAME ...] [--out FILE]
+
+RASP programs compiled to transformers by tracr; the residual basis as an exact SAE with names (ReLU and JumpReLU); the
+true nodes and edges of each contrast pair from the program alone (`benchmarks/programs/truth.py`). Prints AUROC of
+every method as Markdown tables and writes all numbers as JSON, with those of `benchmarks/composite_features.py`.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from attribution.recording import ErrorMode
+from attribution.saes import JumpReLU, ReLU
+from benchmarks.composite_features import composite_report
+from benchmarks.programs.compiled_model import load_compiled
+from benchmarks.programs.library import PROGRAMS
+from benchmarks.programs.scores import Kind, Measured, Question, auroc
+from benchmarks.programs.truth import contrasts
+
+SETTINGS: Final[tuple[tuple[Kind, ErrorMode], ...]] = ((ReLU, "live"), (ReLU, "frozen"), (JumpReLU, "frozen"))
+LARGE: Final = 0.01
+"""A score is called an effect from here on where single misses are listed; answers differ by 1 or 2."""
+
+
+def question_about(name: str, count: int) -> Question:
+    """Random contrast pairs of one program."""
+    compiled = load_compiled(name)
+    return Question(compiled, contrasts(compiled, count))
+
+
+def cell(question: Question, kind: Kind, mode: ErrorMode) -> dict[str, Any]:
+    """All methods on one program, encoder kind and error mode. In `live` mode no edge ends in a feature."""
+    measured = Measured(question, kind, mode)
+    scores: dict[str, tuple[Callable[[str], Mapping[Any, bool]], Mapping[str, Mapping[Any, float]]]] = {
+        "node": (question.nodes, measured.nodes())
+    }
+    if mode != "live":
+        scores["edge"] = (question.edges, measured.edges())
+    found: dict[str, Any] = {}
+    for what, (truth, by_method) in scores.items():
+        found[what] = {
+            "candidates": len(truth("clean end")),
+            **{f"true at {end}": sum(truth(end).values()) for end in question.truths},
+            "auroc": {
+                end: {method: auroc(truth(end), values) for method, values in by_method.items()}
+                for end in question.truths
+            },
+            "chord against either end": misses(question, truth("either end"), by_method),
+        }
+    return found
+
+
+def misses(question: Question, truth: Mapping[Any, bool], by_method: Mapping[str, Mapping[Any, float]]) -> list[str]:
+    """The first candidates on whose truth chord IG at most points and the program disagree, in words."""
+    name = next(method for method in reversed(list(by_method)) if method.startswith("chord"))
+    found: list[str] = []
+    for candidate, true in truth.items():
+        value = by_method[name].get(candidate, 0.0)
+        if (abs(value) >= LARGE) != true:
+            pair = question.contrasts[candidate[0]]
+            ends = " → ".join(f"{place.variable}@{place.position}" for place in candidate[1:])
+            prompts = " / ".join(" ".join(map(str, tokens)) for tokens in (pair.clean, pair.patch))
+            found.append(f"{prompts}: {ends} is {'true' if true else 'false'}, {name} {value:+.2g}")
+    return [f"{len(found)} of {len(truth)}", *found[:5]]
+
+
+def table(rows: list[dict[str, Any]], what: str, end: str) -> str:
+    """AUROC by program and setting, as Markdown."""
+    rows = [row for row in rows if what in row]
+    methods = list(rows[0][what]["auroc"][end]) if rows else []
+    text = (
+        f"| {what}s, {end} | encoder, mode | true / all | {' | '.join(methods)} |\n|{' --- |' * (3 + len(methods))}\n"
+    )
+    for row in rows:
+        values = [row[what]["auroc"][end][method] for method in methods]
+        shares = f"{row[what][f'true at {end}']} / {row[what]['candidates']}"
+        cells = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
+        text += f"| {row['program']} | {row['encoder']}, {row['mode']} | {shares} | {cells} |\n"
+    return text
+
+
+def composite_table(rows: list[dict[str, Any]]) -> str:
+    """Effects of the composite world's features, as Markdown."""
+    methods = ("exact", "AtP", "chord IG")
+    text = f"| basis | question | total effect | {' | '.join(methods)} | flags on AtP |\n|{' --- |' * 7}\n"
+    for row in rows:
+        effects = [", ".join(f"{name} {value:+.0f}" for name, value in row[m].items()) for m in methods]
+        flags = ", ".join(row["flags on AtP"]) or "–"
+        total = f"{row['total effect']:+.0f}"
+        text += f"| {row['basis']} | {row['question']} | {total} | {' | '.join(effects)} | {flags} |\n"
+    return text
+
+
+def main() -> None:
+    """Run the experiment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=8, help="contrast pairs per program")
+    parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS))
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/ground_truth.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    content = {"pairs": arguments.pairs, "programs": rows, "composite": composite_report()}
+    for name in arguments.programs:
+        question = question_about(name, arguments.pairs)
+        for kind, mode in SETTINGS:
+            start = time.perf_counter()
+            rows.append({"program": name, "encoder": kind.kind, "mode": mode, **cell(question, kind, mode)})
+            print(f"{name}, {kind.kind}, {mode}: {time.perf_counter() - start:.0f} s", flush=True)
+            arguments.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for what in ("node", "edge"):
+        for end in ("clean end", "either end"):
+            print(table(rows, what, end))
+    print(composite_table(content["composite"]))
+
+
+if __name__ == "__main__":
+    main()
