@@ -4,7 +4,7 @@
     value slope a = ḡ Δv / Δp           gate slope b = v̄ Δg / Δμ, at most s_max · (slope of v where open) − a
     Δf = a Δp + b Δμ + undivided        undivided: what the cap leaves of v̄ Δg
 
-Where Δp = 0 the value slope is its limit, the derivative: inputs whose changes cancel there are each passed on.
+Where Δp = 0 and no gate flips, Δv / Δp is the derivative: inputs whose changes cancel there are each passed on.
 μ moves with p, and for TopK also with a threshold that all features move: Δμ_d = Δp_d − Σ_j share_j Δp_j. Exact.
 Slopes are never negative. Source: METHODS of this project (chord IG); the secant of a nonlinearity as its
 multiplier is DeepLIFT's rescale rule [Shrikumar 2017].
@@ -65,7 +65,7 @@ def secant_gates(
         gate_c = _gate(clean_features, value_c, margin_c)
         gate_p = _gate(patch_features, value_p, margin_p)
     open_slope = sae.open_slope()
-    at_rest = open_slope * (value_c > 0)
+    at_rest = open_slope * ((value_c > 0) & (gate_c == gate_p))
     secant = torch.where(moved != 0, (value_p - value_c) / torch.where(moved != 0, moved, 1), at_rest)
     value_slope = (gate_c + gate_p) / 2 * torch.minimum(secant.clamp(min=0), open_slope)
     opened = gate_p - gate_c

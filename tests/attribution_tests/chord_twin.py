@@ -151,7 +151,10 @@ def slopes_of(sae: SAE, p_c: Tensor, p_p: Tensor, cap: float) -> Slopes:
     (v_c, g_c, margin_c), (v_p, g_p, margin_p) = value_and_gate(sae, p_c), value_and_gate(sae, p_p)
     moved = p_p - p_c
     one = torch.exp(sae.r_mag) if isinstance(sae, Gated) else torch.ones_like(sae.W_dec[:, 0])
-    value = torch.where(moved == 0, 0, (g_c + g_p) / 2 * (v_p - v_c) / torch.where(moved == 0, 1, moved))
+    slope_of_v = torch.where(
+        moved == 0, one * ((v_c > 0) & (g_c == g_p)), (v_p - v_c) / torch.where(moved == 0, 1, moved)
+    )
+    value = (g_c + g_p) / 2 * slope_of_v
     opened = g_p - g_c
     jump = (v_c + v_p) / 2 * opened
     if isinstance(sae, TopK):
@@ -161,7 +164,7 @@ def slopes_of(sae: SAE, p_c: Tensor, p_p: Tensor, cap: float) -> Slopes:
         gate = torch.minimum(steep, cap * one - value)
         return Slopes(value, gate, shares, opened, jump, jump - gate * by_margin)
     change = g_p * v_p - g_c * v_c
-    secant = torch.where(moved == 0, 0, change / torch.where(moved == 0, 1, moved))
+    secant = torch.where(moved == 0, value, change / torch.where(moved == 0, 1, moved))
     slope = torch.where(opened == 0, secant, torch.minimum(secant, cap * one))
     return Slopes(value, slope - value, None, opened, jump, change - slope * moved)
 

@@ -103,6 +103,14 @@ def test_a_gate_that_flips_on_a_margin_within_rounding_stays_finite() -> None:
     assert moved.undivided.item() == moved.jump.item() == pytest.approx(0.5), "no p moved: all of the jump stays"
 
 
+@pytest.mark.parametrize("kind", ["relu", "jumprelu"])
+def test_a_feature_at_rest_passes_on_inputs_whose_changes_cancel(kind: str) -> None:
+    sae = JUMPRELU if kind == "jumprelu" else sae_of(ReLU, b_enc=[0.0])
+    open_one, shut_one = (secants(sae, row(p), row(p)) for p in (0.7, -0.7))
+    assert (open_one.value_slope.item(), shut_one.value_slope.item()) == (1, 0), "the slope is the derivative there"
+    assert open_one.gate_slope.item() == open_one.undivided.item() == 0
+
+
 def test_the_smooth_sweep_leaves_out_the_gates_flow_and_nothing_else() -> None:
     gates = secants(JUMPRELU, row(0.1), row(0.7))
     both = gates.pull_back(row(2.0).expand(2, 1, 1), torch.tensor([True, False])[:, None, None])
