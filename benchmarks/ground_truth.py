@@ -101,7 +101,7 @@ def composite_table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=8, help="contrast pairs per program")
+    parser.add_argument("--pairs", type=int, default=4, help="contrast pairs per program")
     parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/ground_truth.json"))
     arguments = parser.parse_args()

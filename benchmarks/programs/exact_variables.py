@@ -9,7 +9,6 @@ not add up to the effect of the whole.
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +22,6 @@ from attribution.patches import Patches
 from attribution.prompt_pairs import PromptPairs
 from attribution.recording import ErrorMode
 from attribution.resuming import TOKENS, run_between
-from attribution.saes import SAE
 from attribution.splice import SplicedModel
 from attribution.stretches import METRIC as METRIC_END
 from benchmarks.programs.grouping import Grouping, Links, Nodes
@@ -100,17 +98,12 @@ class ExactVariables:
         moved = entry if source == TOKENS else written[source]
         moved[torch.arange(len(row)), pos] += amount
         arrived: dict[str, Tensor] = {}
-
-        def setter(site: str, output: Tensor) -> "_Setter":
-            return _Setter(site, output, arrived)
-
-        functions = {site: setter(site, output) for site, output in written.items()}
+        functions = {site: _Setter(site, output, arrived) for site, output in written.items()}
         logits = run_between(situation.spliced, clean, row, TOKENS, entry, functions, None)
         if target == METRIC_END:
             return situation.metric(logits, situation.batch.rows(row)) - situation.clean_metric[row]
         target_row, target_pos = _columns([(row, second) for row, _, second in edges])
-        sae = cast(SAE, situation.spliced.saes[target])
-        new = sae.encode(arrived[target][torch.arange(len(row)), target_pos]).features
+        new = situation.spliced.saes[target].encode(arrived[target][torch.arange(len(row)), target_pos]).features
         old = clean.sites[target].features.dense()[target_row, target_pos]
         change = self._decoded(target, [second for *_, second in edges], new - old)
         return self._effects(target, target_row, target_pos, change)
