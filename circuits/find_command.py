@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_FAITHFULNESS: Final = 0.8
 ITSELF: Final = "method"
-GENERAL_PIECES: Final = 64
+GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
 
 PATCHES = ("counterfactual", "zero", "mean")

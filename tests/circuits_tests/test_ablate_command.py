@@ -24,7 +24,9 @@ def jumpwire(*arguments: str | Path) -> Result:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A circuit by exact patching, and a file of general text beside it."""
     folder = tmp_path_factory.mktemp("run")
-    result = jumpwire("find", "--examples", "2", "--saes", "topk", "--nodes", "12", "--out", folder)
+    result = jumpwire(
+        "find", "--examples", "2", "--saes", "topk", "--nodes", "12", "--other-examples", "0", "--out", folder
+    )
     assert result.exit_code == 0, result.output
     (folder / "general.txt").write_text(GENERAL)
     return folder

@@ -13,6 +13,7 @@ from circuits.cli import app
 from graphs import load_verdict
 
 QUICK = ("--saes", "prolu", "--examples", "2")
+FEW = ("--other-examples", "0", "--nodes", "12")
 
 
 def run(*arguments: str | Path) -> Result:
@@ -23,7 +24,7 @@ def run(*arguments: str | Path) -> Result:
 def estimate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of find with AtP in frozen mode."""
     folder = tmp_path_factory.mktemp("atp")
-    result = run("find", *QUICK, "--method", "atp", "--error", "frozen", "--out", folder)
+    result = run("find", *QUICK, *FEW, "--method", "atp", "--error", "frozen", "--out", folder)
     assert result.exit_code == 0, result.output
     return folder
 
@@ -53,7 +54,7 @@ def test_a_run_of_find_is_checked_as_it_is_and_its_files_lie_beside_it(estimate:
 
 
 def test_an_exact_run_is_the_truth_for_an_estimate_made_beside_it(tmp_path: Path) -> None:
-    assert run("find", *QUICK, "--error", "frozen", "--out", tmp_path).exit_code == 0
+    assert run("find", *QUICK, *FEW, "--error", "frozen", "--out", tmp_path).exit_code == 0
     result = run("check", tmp_path, "--method", "ig-input", "--points", "5", "--explained", "0")
     assert result.exit_code == 0, result.output
     verdict = load_verdict(tmp_path / "verdict.json")

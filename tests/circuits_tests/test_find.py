@@ -21,6 +21,9 @@ from graphs import load_circuit
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
 
 
+QUICK = ("--method", "atp", "--examples", "3", "--nodes", "20", "--saes", "topk", "--other-examples", "4")
+
+
 def find(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["find", *map(str, arguments)])
 
@@ -29,7 +32,7 @@ def find(*arguments: str | Path) -> Result:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """AtP on three pairs of the agreement task."""
     folder = tmp_path_factory.mktemp("run")
-    result = find("--method", "atp", "--examples", "3", "--nodes", "20", "--out", folder)
+    result = find(*QUICK, "--out", folder)
     assert result.exit_code == 0, result.output
     return folder
 
@@ -82,16 +85,39 @@ def test_run_file_has_totals_and_residuals_per_example(run: Path) -> None:
     assert {"load", "measure", "write"} <= set(content["seconds"])
 
 
-def test_circuit_file_holds_the_strongest_nodes_and_says_what_they_are(run: Path) -> None:
+def test_circuit_file_holds_nodes_edges_and_a_certificate_and_says_what_they_are(run: Path) -> None:
     circuit = load_circuit(run / "circuit.json")
-    assert len(circuit.strongest()) == len(circuit.edges) == 20
+    assert len(circuit.strongest()) + circuit.measurement.pruned == 20
     assert circuit.measurement.evidence.startswith("not verified")
-    assert {edge.target.kind for edge in circuit.edges} == {"metric"}
+    assert circuit.measurement.ranked_by == "chord-ig"
+    assert {edge.target.kind for edge in circuit.edges} == {"feature", "metric"}
+    assert {edge.source.kind for edge in circuit.edges} >= {"feature", "token"}
     assert circuit.positions[0].label == "bos"
+    assert circuit.positions[-1].label == "end"
+    certificate = circuit.certificate
+    assert certificate is not None
+    assert [f.split for f in certificate.faithfulness] == ["own", "held_out", "out_of_distribution"]
+    assert [f.pairs for f in certificate.faithfulness] == [3, 4, 4]
+    assert [q.text for q in certificate.quality] == ["the task's answers", "general text"]
+    assert dict(certificate.hashes) == json.loads((run / "run.json").read_text())["hashes"]
+
+
+def test_the_certificate_comes_first_in_the_terminal(tmp_path: Path) -> None:
+    printed = find(*QUICK, "--out", tmp_path).output
+    assert 0 < printed.index("faithfulness, its own prompts") < printed.index("token@subject")
+    assert "■ effects of its nodes" in " ".join(printed.split())
+
+
+def test_a_circuit_for_every_pair(tmp_path: Path) -> None:
+    result = find(*QUICK, "--per-pair", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    circuits = [load_circuit(tmp_path / f"pair-{n:03}" / "circuit.json") for n in range(3)]
+    assert [c.measurement.examples for c in circuits] == [1, 1, 1]
+    assert len({c.measurement.total_effect for c in circuits}) == 3
 
 
 def test_same_seed_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
-    assert find("--method", "atp", "--examples", "3", "--nodes", "20", "--out", tmp_path).exit_code == 0
+    assert find(*QUICK, "--out", tmp_path).exit_code == 0
     assert (tmp_path / "circuit.json").read_bytes() == (run / "circuit.json").read_bytes()
 
 
@@ -117,6 +143,10 @@ def test_page_makes_no_network_request(run: Path) -> None:
         (["--method", "ig", "--rule", "left"], "No rule 'left'. Choose one of: midpoint"),
         (["--method", "atp", "--points", "9"], "has no path"),
         (["--method", "atp", "--metric", "kl_divergence"], "zero at the clean run"),
+        (["--nodes", "5", "--share", "0.5"], "exactly one of"),
+        (["--rank-by", "exactly"], "No rank-by 'exactly'"),
+        (["--held-out", "missing.json"], "--held-out missing.json: no such file"),
+        (["--text", "missing.txt"], "--text missing.txt: no such file"),
     ],
 )
 def test_wrong_arguments_end_with_a_sentence_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
