@@ -19,8 +19,9 @@ def test_python_of_the_readme_runs(
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
-    assert len(printed) == 9
+    assert len(printed) == 11
     assert all("@" in line for line in printed[:5])
+    assert [line.split()[1] for line in printed[5:7]] == ["faithfulness,", "faithfulness,"]
     assert (tmp_path / "circuit.html").stat().st_size > 100_000
 
 
