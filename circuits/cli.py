@@ -67,7 +67,7 @@ def find(
         int, typer.Option(min=1, help="With exact: patch at most so many nodes of examples; beyond, screen and verify.")
     ] = 200_000,
     faithful: Annotated[
-        float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.8.")
+        float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.85.")
     ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Instead: keep the strongest so many nodes.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Instead: keep nodes with at least this |effect|.")] = None,

@@ -57,7 +57,7 @@ def discover(
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
-    select: Selection = Selection(faithful=0.8),  # noqa: B008  (a frozen value)
+    select: Selection = Selection(faithful=0.85),  # noqa: B008  (a frozen value)
     rank_by: str | None = "chord-ig",
     least_edge: float = 0.002,
     compare: Sequence[str] = COMPARED,

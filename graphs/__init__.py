@@ -3,11 +3,12 @@
 from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
 from graphs.certificate_lines import Line, certificate_lines
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
+from graphs.circuit_page import write_figure_page
 from graphs.edge import Edge
 from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
 from graphs.faithfulness_figures import faithfulness_by_size
 from graphs.feature_label import Context, FeatureLabel, Labels, Writer
-from graphs.figures import circuit_figure, write_figure_page
+from graphs.figures import circuit_figure
 from graphs.jump_ledger import JumpLedger
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.path_figures import path_trace, residual_by_points

@@ -64,7 +64,7 @@ def _graded(value: float, good: float, fair: float) -> Colour:
 def _faithful(found: Faithfulness) -> Line:
     return Line(
         name=f"faithfulness, {_split(found)}",
-        value=f"{found.faithfulness:.2f} {_interval(found.low, found.high)}".rstrip(),
+        value=f"{_number(found.faithfulness)} {_interval(found.low, found.high)}".rstrip(),
         reading=(
             f"With all else at its {found.reference} value, the circuit restores {_percent(found.faithfulness)} of the "
             f"gap to the whole model ({found.pairs} pairs)."
@@ -77,7 +77,7 @@ def _faithful(found: Faithfulness) -> Line:
 def _complete(found: Faithfulness) -> Line:
     return Line(
         name=f"completeness, {_split(found)}",
-        value=f"{found.completeness:.2f} {_interval(found.completeness_low, found.completeness_high)}".rstrip(),
+        value=f"{_number(found.completeness)} {_interval(found.completeness_low, found.completeness_high)}".rstrip(),
         reading=(
             f"Without the circuit, the rest of the model restores {_percent(found.completeness)} of the gap"
             + ("; 0 means that nothing outside does the task." if abs(found.completeness) > 0.2 else ".")
@@ -85,6 +85,11 @@ def _complete(found: Faithfulness) -> Line:
         colour=_graded(abs(found.completeness), 0.2, 0.5),
         rule="green within 0.2 of 0, amber within 0.5",
     )
+
+
+def _number(value: float) -> str:
+    """Two digits, without a minus before 0."""
+    return f"{round(value, 2) + 0:.2f}"
 
 
 def _percent(share: float) -> str:
@@ -97,7 +102,7 @@ def _split(found: Faithfulness) -> str:
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+    return "" if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
 
 
 def _exact(certificate: Certificate, measured: Measurement) -> Line:
@@ -191,7 +196,7 @@ def _measured(measured: Measurement, certificate: Certificate) -> Iterator[Line]
         yield Line(
             name="residual",
             value=f"{share:.1%}",
-            reading=f"{measured.residual_law}: median of its size, as a share of the mean total effect.",
+            reading=f"Median size, as a share of the mean total effect, of: {measured.residual_law}.",
             colour=_graded(share, 0.05, 0.5),
             rule="green up to 5% of the total effect, amber up to 50%",
         )

@@ -1,7 +1,6 @@
 """Plotly figures of circuits. Figures carry their own template; no global theme is changed."""
 
 from html import escape
-from pathlib import Path
 from typing import Final
 
 import plotly.graph_objects as go
@@ -28,7 +27,7 @@ def circuit_figure(circuit: CircuitGraph) -> go.Figure:
     drawn |= {w.node for w in circuit.nodes if isinstance(w.node, MetricNode)}
     largest = max((abs(w.effect) for w in circuit.strongest(1)), default=0.0) or 1.0
     figure = go.Figure()
-    _draw_edges(figure, circuit, layout, drawn, largest)
+    _draw_edges(figure, circuit, layout, drawn)
     for kind in _SYMBOLS:
         nodes = [w for w in circuit.nodes if w.node.kind == kind and w.node in drawn]
         if nodes:
@@ -37,19 +36,12 @@ def circuit_figure(circuit: CircuitGraph) -> go.Figure:
     return figure
 
 
-def write_figure_page(circuit: CircuitGraph, path: str | Path, *, title: str) -> None:
-    """One self-contained HTML file with the circuit's figure; it makes no network request."""
-    html = circuit_figure(circuit).to_html(
-        include_plotlyjs=True, full_html=True, config={"displaylogo": False, "responsive": True}
-    )
-    Path(path).write_text(html.replace("<head>", f"<head><title>{escape(title)}</title>", 1), encoding="utf-8")
-
-
-def _draw_edges(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout, drawn: set[Node], largest: float) -> None:
+def _draw_edges(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout, drawn: set[Node]) -> None:
+    largest = max((abs(edge.weight) for edge in circuit.edges), default=0.0) or 1.0
     for edge in circuit.edges:
         if edge.source in drawn and edge.target in drawn:
             (x0, y0), (x1, y1) = layout.place[edge.source], layout.place[edge.target]
-            share = min(1.0, abs(edge.weight) / largest)
+            share = abs(edge.weight) / largest
             figure.add_trace(
                 go.Scatter(
                     x=[x0, x1],
