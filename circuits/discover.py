@@ -83,7 +83,7 @@ def discover(
         rank_by: the method whose ranking `select` chooses from; None for `method` itself. A joint attribution ranks
             better than exact effects of single nodes (`benchmarks/faithfulness.py`): these are measured in the intact
             model, where nodes that back each other up look weak. Without a patch prompt the ranking is `method`'s.
-        least_edge: edges below this share of |mean total effect| are not kept.
+        least_edge: edges below this share of |mean total effect| are not kept, but for the strongest at each node.
         compare: estimates by name, measured for the circuit's nodes too.
         splits: other pairs by the name of their split: faithfulness is measured there as well.
         texts: general texts (token ids) by name, on which the SAEs are judged.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from circuits.discover import Found
 
 DEFAULT_FAITHFULNESS: Final = 0.85
-"""Before pruning, which takes a little away."""
+"""On the circuit's own prompts, before pruning."""
 ITSELF: Final = "method"
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""

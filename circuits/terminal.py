@@ -107,7 +107,11 @@ def _colour(weighted: WeightedNode) -> str:
 def _closing(found: Found, target: RunFolder) -> Text:
     measured = found.circuit.measurement
     share = "" if measured.share_kept is None else f", which carry {measured.share_kept:.0%} of Σ|effect|"
-    pruned = f", {measured.pruned} of them pruned (on no path of kept edges)" if measured.pruned else ""
+    pruned = (
+        f", {measured.pruned} of them pruned (on no path from a token or an error to the metric)"
+        if measured.pruned
+        else ""
+    )
     kept = len(found.circuit.strongest()) + measured.pruned
     text = Text(f"{kept} of {measured.nodes_measured} nodes chosen{share}{pruned}. ")
     text.append(f"{len(found.circuit.edges)} of {measured.edges_measured} edges kept.\n")

@@ -1,30 +1,44 @@
-"""Prune a circuit to its fixed point: no edge too weak to show, and no dangling node.
+"""Prune a circuit to its fixed point: no dangling node, and no weak edge that neither of its ends needs.
 
-A node dangles where no path of kept edges leads from it to the metric, or none from a source (a token or an error) to
-it. What is left lies on paths from a source to the metric, so that nothing dangles again.
+A node dangles where no path of edges leads from it to the metric, or none from a source (a token or an error) to it.
+Once such nodes are gone, weak edges go too, but for the strongest one out of every node and into every feature: so that
+what is left lies on paths from a source to the metric, and thinning the edges takes no node away.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import networkx as nx
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.node import ErrorNode, MetricNode, TokenNode
+from graphs.edge import Edge
+from graphs.node import ErrorNode, MetricNode, Node, TokenNode
 
 
 def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
-    """Drop edges with |weight| < `least`, then dangling nodes with their edges; `measurement.pruned` counts them."""
-    edges = [edge for edge in circuit.edges if abs(edge.weight) >= least]
-    graph = nx.DiGraph((edge.source, edge.target) for edge in edges)
+    """Drop dangling nodes, then edges with |weight| < `least`; `measurement.pruned` counts the nodes."""
+    graph = nx.DiGraph((edge.source, edge.target) for edge in circuit.edges)
     graph.add_nodes_from(weighted.node for weighted in circuit.nodes)
     goals = [w.node for w in circuit.nodes if isinstance(w.node, MetricNode)]
     sources = [w.node for w in circuit.nodes if isinstance(w.node, TokenNode | ErrorNode)]
     before = set(goals).union(*(nx.ancestors(graph, goal) for goal in goals))
     after = set(sources).union(*(nx.descendants(graph, source) for source in sources))
     kept = before & after | set(goals)
+    edges = [edge for edge in circuit.edges if edge.source in kept and edge.target in kept]
+    needed = _strongest(edges, lambda edge: edge.source) | _strongest(edges, lambda edge: edge.target)
     return replace(
         circuit,
         nodes=tuple(w for w in circuit.nodes if w.node in kept),
-        edges=tuple(e for e in edges if e.source in kept and e.target in kept),
+        edges=tuple(edge for edge in edges if abs(edge.weight) >= least or (edge.source, edge.target) in needed),
         measurement=replace(circuit.measurement, pruned=len(circuit.nodes) - len(kept)),
     )
+
+
+def _strongest(edges: Iterable[Edge], end: Callable[[Edge], Node]) -> set[tuple[Node, Node]]:
+    """The strongest edge at every node that is this end of one."""
+    found: dict[Node, Edge] = {}
+    for edge in edges:
+        best = found.get(end(edge))
+        if best is None or abs(edge.weight) > abs(best.weight):
+            found[end(edge)] = edge
+    return {(edge.source, edge.target) for edge in found.values()}
