@@ -3,6 +3,8 @@
 #   make test      lint, type-check, test
 PYTHON ?= python3
 BIN := .venv/bin
+# One process for each core, at most 4; the tests of a file stay together, since they share what they load.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 SAELENS_BIN := .venv-saelens/bin
 
 .PHONY: circuit test lint types unit test-saelens embedded bench clean
@@ -20,11 +22,11 @@ types: .venv/installed
 	$(BIN)/pyright
 
 unit: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 # The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
 test-saelens: .venv-saelens/installed
-	$(SAELENS_BIN)/pytest tests/saes_tests tests/attribution_tests tests/hub_tests
+	$(SAELENS_BIN)/pytest $(SIDE_BY_SIDE) tests/saes_tests tests/attribution_tests tests/hub_tests
 
 # Train the embedded model and its SAEs again: under two hours on 2 cores.
 embedded: .venv-saelens/installed

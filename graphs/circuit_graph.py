@@ -50,10 +50,10 @@ class WeightedNode:
     clean: float | None
     patch: float | None
     verified: int = 0
-    estimates: Mapping[str, float] = field(default_factory=dict)
+    estimates: Mapping[str, float] = field(default_factory=dict, hash=False)
     carried: float | None = None
     undivided: float | None = None
-    flags: Mapping[str, int] = field(default_factory=dict)
+    flags: Mapping[str, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
