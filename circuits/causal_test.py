@@ -84,6 +84,11 @@ def causal_test(
     """
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
+    if circuit.measurement.unit != circuit.measurement.metric_unit:
+        raise ValueError(
+            f"The circuit's numbers are in {circuit.measurement.unit}, not in units of the metric: they predict no "
+            "effect. Find the circuit by exact patching, or by an attribution."
+        )
     names = circuit_names(circuit, spliced)
     if not names:
         raise ValueError("The circuit has no nodes but the metric: there is nothing to knock out.")

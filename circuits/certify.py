@@ -89,7 +89,9 @@ def _faithfulness(
     for number, (name, pairs) in enumerate(every.items()):
         part = within(progress, number / len(every), (number + 1) / len(every))
         try:
-            found += faithfulness_report(question.spliced, {name: pairs}, question.metric, circuit, progress=part)
+            found += faithfulness_report(
+                question.spliced, {name: pairs}, question.metric, circuit, reference=question.reference, progress=part
+            )
         except ValueError as error:
             missing[f"faithfulness, {name}"] = str(error)
     return tuple(found)
@@ -100,7 +102,10 @@ def _verified(circuit: CircuitGraph) -> float:
     return sum(w.verified for w in nodes) / max(1, sum(w.count for w in nodes))
 
 
-def _error_share(circuit: CircuitGraph) -> float:
+def _error_share(circuit: CircuitGraph) -> float | None:
+    measured = circuit.measurement
+    if measured.error_mode == "zero" or measured.unit != measured.metric_unit:
+        return None
     errors, features = (
         sum(abs(w.effect) for w in circuit.nodes if isinstance(w.node, kind)) for kind in (ErrorNode, FeatureNode)
     )

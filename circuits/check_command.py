@@ -167,11 +167,15 @@ class _Plan:
         """The estimate, and exact effects where the run holds them."""
         from attribution.methods import METHODS, options_of
         from attribution.metric import METRICS
+        from circuits.measuring import SCREENED
 
         found = None if earlier is None else earlier.effects()
-        if found is not None and found.method != "exact_patching":
+        if found is not None and found.method == SCREENED:
+            mode, found = found.error_mode, None  # neither an estimate nor all exact: both are measured again
+        elif found is not None and found.method != "exact_patching":
             return found, None
-        mode = self.error if found is None else found.error_mode
+        else:
+            mode = self.error if found is None else found.error_mode
         points = quadrature(self.points, self.rule, self.method)
         options = {"patch_value": patch, "progress": progress, **options_of(self.method, mode, points)}  # pyright: ignore
         return METHODS[self.method](loaded.spliced, loaded.prompts, METRICS[self.metric], **options), found

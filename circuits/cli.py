@@ -64,7 +64,7 @@ def find(
     points: Points = None,
     rule: Rule = None,
     budget: Annotated[
-        int, typer.Option(min=1, help="With exact: patch at most so many nodes of examples; beyond, screen and verify.")
+        int, typer.Option(min=1, help="With exact: beyond so many nodes of examples, screen and verify so many.")
     ] = 200_000,
     faithful: Annotated[
         float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.85.")
@@ -75,8 +75,9 @@ def find(
         float | None, typer.Option(help="Instead: keep the fewest nodes that carry this share of Σ|effect|.")
     ] = None,
     rank_by: Annotated[
-        str, typer.Option(help="Method that ranks the nodes to keep; `method`: the one that measures them.")
-    ] = "chord-ig",
+        str | None,
+        typer.Option(help="Method that ranks nodes. Default: chord-ig with --faithful, else --method."),
+    ] = None,
     least_edge: Annotated[float, typer.Option(help="Edges below this share of the total effect go.")] = 0.002,
     per_pair: Annotated[bool, typer.Option("--per-pair", help="A circuit for every pair, not one of all.")] = False,
     held_out: Annotated[Path | None, typer.Option(help="File of other pairs that the circuit is judged on.")] = None,

@@ -6,7 +6,7 @@ found = discover(spliced, prompt_pairs("agreement", "train", 8, 0, model), logit
 found.circuit.strongest(10)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +58,7 @@ def discover(
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
     select: Selection = Selection(faithful=0.85),  # noqa: B008  (a frozen value)
-    rank_by: str | None = "chord-ig",
+    rank_by: str | None = None,
     least_edge: float = 0.002,
     compare: Sequence[str] = COMPARED,
     splits: Mapping[str, PromptPairs] | None = None,
@@ -80,9 +80,10 @@ def discover(
         patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
         points: points of the path, for the methods that integrate.
         select: which nodes the circuit keeps before pruning: by default the fewest that are faithful.
-        rank_by: the method whose ranking `select` chooses from; None for `method` itself. A joint attribution ranks
-            better than exact effects of single nodes (`benchmarks/faithfulness.py`): these are measured in the intact
-            model, where nodes that back each other up look weak. Without a patch prompt the ranking is `method`'s.
+        rank_by: the method whose ranking `select` chooses from. By default `method` itself; for a faithful circuit
+            towards a patch prompt chord IG, whose rankings need fewer nodes than those of exact effects
+            (`benchmarks/faithfulness.py`): a single node is patched in the intact model, where nodes that back each
+            other up look weak.
         least_edge: edges below this share of |mean total effect| are not kept, but for the strongest at each node.
         compare: estimates by name, measured for the circuit's nodes too.
         splits: other pairs by the name of their split: faithfulness is measured there as well.
@@ -90,12 +91,14 @@ def discover(
         inputs: stored with the circuit: what it was made from.
         progress: told the share of work done.
     """
+    if rank_by is None:
+        rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
     question = Question(spliced, pairs, metric, _patching_mode(method, error_mode), patch_value)
-    _refuse(question, method, budget, points, least_edge, (*compare, *([rank_by] if rank_by else [])))
+    _refuse(question, method, budget, points, least_edge, (*compare, rank_by))
     measured = measure(question, method, budget, points, within(progress, 0.0, 0.4))
-    estimates = _estimates(question, compare, rank_by, within(progress, 0.4, 0.6))
+    estimates = _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.6))
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
-    chosen = select.of(estimates.get(rank_by or "", ranking), question)
+    chosen = select.of(estimates.get(rank_by, ranking), question)
     measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.6, 0.65))
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
     chosen = ranking.only({weighted.node for weighted in chosen.nodes})
@@ -112,6 +115,8 @@ def discover(
         inputs=inputs or {},
     )
     circuit = prune(whole, least=least_edge * abs(whole.measurement.total_effect))
+    if not circuit.strongest():
+        raise ValueError(f"None of the {len(chosen.nodes)} chosen nodes leads to the metric. Choose more nodes.")
     certificate = certify(
         circuit,
         question,
@@ -125,19 +130,12 @@ def discover(
 
 def discover_each(
     spliced: SplicedModel, pairs: PromptPairs, metric: Metric = logit_difference, **options: Any
-) -> list[Found]:
-    """A circuit of its own for every pair; `options` as in `discover`."""
+) -> Iterator[Found]:
+    """A circuit of its own for every pair, one after the other; `options` as in `discover`."""
     progress = options.pop("progress", silent)
-    return [
-        discover(
-            spliced,
-            PromptPairs((pair,)),
-            metric,
-            progress=within(progress, number / len(pairs), (number + 1) / len(pairs)),
-            **options,
-        )
-        for number, pair in enumerate(pairs)
-    ]
+    for number, pair in enumerate(pairs):
+        part = within(progress, number / len(pairs), (number + 1) / len(pairs))
+        yield discover(spliced, PromptPairs((pair,)), metric, progress=part, **options)
 
 
 def _patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
@@ -199,19 +197,16 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
     return gradient_edges(*given, sources=nodes, error_mode=mode, patch_value=question.patch_value, progress=progress)
 
 
-def _estimates(
-    question: Question, compare: Sequence[str], rank_by: str | None, progress: Progress
-) -> dict[str, Ranking]:
-    """Rankings by other methods, those left out that have no meaning for the question."""
-    without = set[str]()
+def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Ranking]:
+    """Rankings by other methods than `method`; those are left out that have no meaning for the question."""
+    without = {method}
     if question.patch_value is not counterfactual:
         without |= {"ig-input", "chord-ig"}
     if question.metric.flat_at_clean:
         without |= {"atp", "atp-star"}
-    wanted = [*compare, *([rank_by] if rank_by and rank_by not in compare else [])]
-    names = [name for name in wanted if name not in without]
+    wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
     found: dict[str, Ranking] = {}
-    for number, name in enumerate(names):
-        part = within(progress, number / len(names), (number + 1) / len(names))
+    for number, name in enumerate(wanted):
+        part = within(progress, number / len(wanted), (number + 1) / len(wanted))
         found[name] = rank(question.estimate(name, part), question.pairs, question.spliced.model)
     return found

@@ -1,6 +1,6 @@
 """`jumpwire find`: measure every node, keep the strongest, join and certify them, write the run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_FAITHFULNESS: Final = 0.85
 """On the circuit's own prompts, before pruning."""
-ITSELF: Final = "method"
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
 
@@ -43,7 +42,7 @@ class FindOptions:
     threshold: float | None = None
     share: float | None = None
     faithful: float | None = None
-    rank_by: str = "chord-ig"
+    rank_by: str | None = None
     least_edge: float = 0.002
     per_pair: bool = False
     held_out: str | None = None
@@ -78,18 +77,18 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
             "seed": inputs.seed,
             "hashes": dict(loaded.hashes),
         }
-    with (
-        progress_bar(console, f"{options.method} on {len(loaded.prompts)} pair(s)") as told,
-        timed(seconds, "measure"),
-    ):
-        runs = _measured(inputs, options, loaded, plan, told)
     arguments = {**inputs.arguments(), **asdict(options)}
-    for number, found in enumerate(runs):
-        title = f"{inputs.name} on {loaded.spliced.model.name}" + (f", pair {number}" if options.per_pair else "")
-        own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
-        own.make()
-        write_run(own, found, title=title, arguments=arguments, hashes=loaded.hashes, seconds=seconds)
-        print_found(console, found, own, title=title, rows=options.rows)
+    label = f"{options.method} on {len(loaded.prompts)} pair(s)"
+    with progress_bar(console, label) as told:
+        runs = _runs(inputs, options, loaded, plan, told)
+        for number in range(len(loaded.prompts) if options.per_pair else 1):
+            with timed(seconds, "measure"):
+                found = next(runs)
+            title = f"{inputs.name} on {loaded.spliced.model.name}" + (f", pair {number}" if options.per_pair else "")
+            own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
+            own.make()
+            write_run(own, found, title=title, arguments=arguments, hashes=loaded.hashes, seconds=seconds)
+            print_found(console, found, own, title=title, rows=options.rows)
 
 
 def _plan(options: FindOptions) -> dict[str, Any]:
@@ -100,7 +99,8 @@ def _plan(options: FindOptions) -> dict[str, Any]:
 
     known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
     refuse_unknown({name: getattr(options, name) for name in known}, known)
-    refuse_unknown({"rank-by": options.rank_by}, {"rank-by": (*METHODS, ITSELF)})
+    if options.rank_by is not None:
+        refuse_unknown({"rank-by": options.rank_by}, {"rank-by": tuple(METHODS)})
     faithful = options.faithful
     if options.threshold is options.share is options.nodes is faithful is None:
         faithful = DEFAULT_FAITHFULNESS
@@ -111,29 +111,23 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "error_mode": options.error,
         "points": quadrature(options.points, options.rule, options.method),
         "select": Selection(options.nodes, options.threshold, options.share, faithful),
-        "rank_by": None if options.rank_by == ITSELF else options.rank_by,
+        "rank_by": options.rank_by,
         "least_edge": options.least_edge,
     }
 
 
-def _measured(
+def _runs(
     inputs: Inputs, options: FindOptions, loaded: Loaded, plan: dict[str, Any], told: Callable[[float], None]
-) -> "list[Found]":
+) -> "Iterator[Found]":
     from circuits.discover import discover, discover_each
 
     if options.per_pair:
-        return discover_each(loaded.spliced, loaded.prompts, progress=told, **plan)
+        yield from discover_each(loaded.spliced, loaded.prompts, progress=told, **plan)
+        return
     model = loaded.spliced.model
-    return [
-        discover(
-            loaded.spliced,
-            loaded.prompts,
-            splits=inputs.splits(model, options.other_examples, options.held_out),
-            texts=_texts(inputs, options, model),
-            progress=told,
-            **plan,
-        )
-    ]
+    splits = inputs.splits(model, options.other_examples, options.held_out)
+    texts = _texts(inputs, options, model)
+    yield discover(loaded.spliced, loaded.prompts, splits=splits, texts=texts, progress=told, **plan)
 
 
 def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:
@@ -146,7 +140,10 @@ def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict
         corpus = embedded_corpus(model, documents=GENERAL_PIECES)
     else:
         return {}
-    return {"general text": list(islice(corpus.pieces(), GENERAL_PIECES))}
+    pieces = [ids for ids in islice(corpus.pieces(), GENERAL_PIECES) if len(ids) > 1]
+    if not pieces:
+        raise ValueError(f"--text {options.text}: there is no text of at least two tokens in it.")
+    return {"general text": pieces}
 
 
 def refuse_unknown(chosen: dict[str, str], known: dict[str, tuple[str, ...]]) -> None:

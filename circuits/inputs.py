@@ -84,7 +84,10 @@ class Inputs:
             others = [split for split in SPLITS if split != (self.split or "train")]
             found = {split: prompt_pairs(self.name, split, count, self.seed, model) for split in others}
         if held_out is not None:
-            found[Path(held_out).stem] = PromptPairs.from_json(held_out, model)
+            name = Path(held_out).stem
+            if name in (*found, "own"):
+                raise ValueError(f"--held-out {held_out}: a split {name!r} exists. Rename the file.")
+            found[name] = PromptPairs.from_json(held_out, model)
         return found
 
     def _prompts(self, model: "LanguageModel") -> "PromptPairs":

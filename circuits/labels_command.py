@@ -40,15 +40,16 @@ def labels(console: Console, inputs: Inputs, options: LabelsOptions) -> None:
         )
     target = _target(options)
     with console.status("loading"):
+        from circuits.ablate_inputs import CircuitFile
         from circuits.label_evidence import LabelOptions
         from circuits.labels import feature_labels
         from circuits.labels_terminal import print_labels
         from circuits.own_labels import feature_place, own_labels
         from circuits.replacing import replacing
-        from graphs import load_circuit, save_labels
+        from graphs import save_labels
 
         quiet_libraries()
-        circuit = None if options.circuit is None else load_circuit(options.circuit)
+        circuit = None if options.circuit is None else CircuitFile.read(options.circuit).circuit
         asked = [feature_place(name) for name in options.features] if circuit is None else list(_effects(circuit))
         if not asked:
             raise ValueError(f"{options.circuit} has no feature nodes: there is nothing to label.")
@@ -73,7 +74,8 @@ def labels(console: Console, inputs: Inputs, options: LabelsOptions) -> None:
 
 
 def _target(options: LabelsOptions) -> Path:
-    beside = Path("out") if options.circuit is None else Path(options.circuit).parent
+    given = None if options.circuit is None else Path(options.circuit)
+    beside = Path("out") if given is None else given if given.is_dir() else given.parent
     target = Path(options.out) if options.out is not None else beside / "labels.json"
     if target.is_dir():
         raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'labels.json'}.")

@@ -8,7 +8,7 @@ A node that was patched has its exact effect; the others keep their estimate, wh
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,10 +23,16 @@ from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature
 from attribution.recording import ErrorMode
+from attribution.reference_values import Reference, zero
+from attribution.reference_values import counterfactual as patch_prompt
 from attribution.splice import SplicedModel
 from circuits.positions import align
+from circuits.reference_prompts import Mean
 from graphs import Node, Verdict
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
+
+SCREENED: Final = "screened_then_patched"
+"""The method of effects some of which are exact and the others estimates."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,12 @@ class Question:
     metric: Metric
     error_mode: ErrorMode
     patch_value: PatchValue = counterfactual
+
+    @property
+    def reference(self) -> Reference:
+        """What everything outside a circuit is set to: the same value that nodes are patched with."""
+        found: dict[str, Reference] = {"zero": zero, "mean": Mean()}
+        return found.get(self.patch_value.name, patch_prompt)
 
     def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
         """Exact effects of all nodes, or of those with the given keys."""
@@ -113,8 +125,16 @@ def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measu
     own = measured.effects.keys()
     place = np.searchsorted(keys, own).clip(max=max(len(keys) - 1, 0))
     known = keys[place] == own if len(keys) else np.zeros(len(own), bool)
-    effects = replace(measured.effects, effect=np.where(known, exact[place], measured.effects.effect))
-    return Measured(effects, measured.exact | known, measured.verdict)
+    verdict = measured.verdict
+    effects = replace(
+        measured.effects,
+        method=SCREENED,
+        error_mode=measured.effects.error_mode if verdict is None else verdict.exact_error_mode,
+        effect=np.where(known, exact[place], measured.effects.effect),
+        residual=None,
+        residual_law="none: exact effects stand beside estimates",
+    )
+    return Measured(effects, measured.exact | known, verdict)
 
 
 def flags_of(verdict: Verdict | None, pairs: PromptPairs, model: LanguageModel) -> dict[Node, dict[str, int]]:

@@ -1,7 +1,7 @@
 """Align positions of different prompts, so that effects can be averaged over examples.
 
-By role where the task names one for every position; by place where all prompts have one length; else by
-distance from the end, where the metric is read.
+By role where the task names one for every position; else by distance from the end, where the metric is read: so that
+other prompts, of whatever length, name their positions alike.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class Alignment:
 
 
 def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
-    """One column for each role, place or distance from the end, in the order of the text."""
+    """One column for each role or distance from the end, in the order of the text."""
     names = position_names(pairs)
     order = _order(names)
     place = {name: column for column, name in enumerate(order)}
@@ -48,8 +48,6 @@ def position_names(pairs: PromptPairs) -> list[tuple[str, ...]]:
     roles = [pair.roles for pair in pairs if pair.roles is not None]
     if len(roles) == len(pairs):
         return roles
-    if len({len(pair) for pair in pairs}) == 1:
-        return [tuple(str(p) for p in range(len(pair))) for pair in pairs]
     return [_from_the_end(pair) for pair in pairs]
 
 

@@ -37,8 +37,8 @@ class Selection:
             raise ValueError(f"The threshold must be positive, in units of the metric; got {self.threshold}.")
         if self.share is not None and not 0 < self.share <= 1:
             raise ValueError(f"A share lies above 0 and is at most 1; got {self.share}.")
-        if self.faithful is not None and not self.faithful > 0:
-            raise ValueError(f"The faithfulness aimed at must be positive; got {self.faithful}.")
+        if self.faithful is not None and not 0 < self.faithful <= 1:
+            raise ValueError(f"The faithfulness aimed at must be positive and at most 1; got {self.faithful}.")
 
     def of(self, ranking: Ranking, question: Question) -> Ranking:
         """The chosen nodes. A threshold that none reaches is an error."""
@@ -60,7 +60,8 @@ class Selection:
 
     def _faithful(self, ranking: Ranking, target: float, question: Question) -> Ranking:
         """The first so many features and errors, with the tokens that rank among them; `most` where none is enough."""
-        found = smallest_faithful(question.spliced, question.pairs, question.metric, ranking, target=target)
+        given = question.spliced, question.pairs, question.metric, ranking
+        found = smallest_faithful(*given, target=target, reference=question.reference)
         wanted = self.most if found is None else min(self.most, found.nodes)
         members = np.cumsum([not isinstance(weighted.node, TokenNode) for weighted in ranking.nodes])
         return ranking.top(int(np.searchsorted(members, wanted)) + 1)

@@ -74,7 +74,8 @@ class Certificate:
     Attributes:
         hashes: of the model, of every SAE and of the prompts.
         circuit_verified: share of the circuit's nodes, counted per example, whose effect is exact.
-        error_share: Σ |effect| of the circuit's error nodes / Σ |effect| of its features and errors.
+        error_share: Σ |effect| of the circuit's error nodes / Σ |effect| of its features and errors; None where errors
+            are no nodes (zero mode), or effects are not in units of the metric.
         flow_shown: Σ weights of the circuit's edges into the metric / total effect; None where no flow was measured.
         screening: None where every node was patched.
         quality: the SAEs on the task, on general text.
@@ -84,7 +85,7 @@ class Certificate:
 
     hashes: Mapping[str, Any]
     circuit_verified: float
-    error_share: float
+    error_share: float | None
     flow_shown: float | None = None
     screening: Screening | None = None
     quality: tuple[SAEQuality, ...] = ()

@@ -135,7 +135,7 @@ def _screened(screening: Screening | None) -> Iterator[Line]:
             name="missed nodes",
             value=f"at most {bound.share:.1%}",
             reading=(
-                f"Of the {bound.unverified:,} nodes that were not patched, at most {bound.most_large:,} have an effect "
+                f"Of the {bound.unverified:,} nodes that screening left, at most {bound.most_large:,} have an effect "
                 f"of {screening.threshold:.3g} or more ({bound.confidence:.0%} sure, by an audit of {bound.audited})."
             ),
             colour=_graded(bound.share, 0.01, 0.05),
@@ -145,6 +145,9 @@ def _screened(screening: Screening | None) -> Iterator[Line]:
 
 def _errors(certificate: Certificate) -> Line:
     share = certificate.error_share
+    if share is None:
+        reading = "Errors were removed, or effects are not in units of the metric: no share can be given."
+        return Line("carried by SAE errors", "undefined", reading, "grey", NO_RULE)
     return Line(
         name="carried by SAE errors",
         value=f"{share:.0%}",

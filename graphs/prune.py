@@ -1,8 +1,8 @@
-"""Prune a circuit to its fixed point: no dangling node, and no weak edge that neither of its ends needs.
+"""Prune a circuit to its fixed point: no node that leads nowhere, and no weak edge that neither of its ends needs.
 
-A node dangles where no path of edges leads from it to the metric, or none from a source (a token or an error) to it.
-Once such nodes are gone, weak edges go too, but for the strongest one out of every node and into every feature: so that
-what is left lies on paths from a source to the metric, and thinning the edges takes no node away.
+A node dangles where no path of edges leads from it to the metric. Once such nodes are gone, weak edges go too, but for
+the strongest one out of every node and into every feature: so that thinning the edges takes no node away. A feature
+that no node of the circuit enters stays: what it carries comes from outside.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ import networkx as nx
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.edge import Edge
-from graphs.node import ErrorNode, MetricNode, Node, TokenNode
+from graphs.node import MetricNode, Node
 
 
 def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
@@ -20,10 +20,8 @@ def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
     graph = nx.DiGraph((edge.source, edge.target) for edge in circuit.edges)
     graph.add_nodes_from(weighted.node for weighted in circuit.nodes)
     goals = [w.node for w in circuit.nodes if isinstance(w.node, MetricNode)]
-    sources = [w.node for w in circuit.nodes if isinstance(w.node, TokenNode | ErrorNode)]
     before = set(goals).union(*(nx.ancestors(graph, goal) for goal in goals))
-    after = set(sources).union(*(nx.descendants(graph, source) for source in sources))
-    kept = before & after | set(goals)
+    kept = before | set(goals)
     edges = [edge for edge in circuit.edges if edge.source in kept and edge.target in kept]
     needed = _strongest(edges, lambda edge: edge.source) | _strongest(edges, lambda edge: edge.target)
     return replace(

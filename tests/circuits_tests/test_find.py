@@ -21,7 +21,8 @@ from graphs import load_circuit
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
 
 
-QUICK = ("--method", "atp", "--examples", "3", "--nodes", "20", "--saes", "topk", "--other-examples", "4")
+QUICK = ("--method", "atp", "--examples", "3", "--nodes", "20", "--rank-by", "chord-ig", "--saes", "topk")
+QUICK += ("--other-examples", "4")
 
 
 def find(*arguments: str | Path) -> Result:
