@@ -10,6 +10,7 @@ from graphs.faithfulness_figures import faithfulness_by_size
 from graphs.feature_label import Context, FeatureLabel, Labels, Writer
 from graphs.figures import circuit_figure
 from graphs.jump_ledger import JumpLedger
+from graphs.merge_positions import merge_positions
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.path_figures import path_trace, residual_by_points
 from graphs.prune import prune
@@ -66,6 +67,7 @@ __all__ = [
     "load_circuit",
     "load_labels",
     "load_verdict",
+    "merge_positions",
     "path_trace",
     "prune",
     "residual_by_points",
