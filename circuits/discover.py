@@ -116,7 +116,7 @@ def discover(
     )
     circuit = prune(whole, least=least_edge * abs(whole.measurement.total_effect))
     if not circuit.strongest():
-        raise ValueError(f"None of the {len(chosen.nodes)} chosen nodes leads to the metric. Choose more nodes.")
+        circuit = whole  # few nodes, none of which leads to the metric directly: shown as they were chosen
     certificate = certify(
         circuit,
         question,

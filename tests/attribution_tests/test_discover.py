@@ -223,3 +223,13 @@ def test_equal_prompts_have_no_circuit() -> None:
     same = PromptPairs((replace(PAIRS[0], patch_ids=PAIRS[0].clean_ids),))
     with pytest.raises(ValueError, match="differ"):
         discover(world().spliced, same, logit_difference)
+
+
+def test_nodes_of_which_none_leads_to_the_metric_are_shown_as_they_were_chosen() -> None:
+    """In the first pair the strongest node is an MLP's error, and a residual site lies between it and the metric."""
+    pairs = PromptPairs(PAIRS.pairs[:1])
+    options: dict[str, Any] = {"error_mode": "live", "select": Selection(nodes=1), "compare": (), "least_edge": 0.0}
+    one = discover(world().spliced, pairs, logit_difference, **options)
+    assert [w.node for w in one.circuit.strongest()] == [ErrorNode("blocks.0.hook_mlp_out", 3)]
+    assert one.circuit.edges == ()
+    assert one.circuit.measurement.pruned == 0
