@@ -30,6 +30,7 @@ from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, gauss_legendre
 from attribution.recording import ErrorMode, FeatureChange
 from attribution.resuming import TOKENS
+from attribution.scoring import feature_slopes
 from attribution.site_secants import SiteSecants
 from attribution.splice import SplicedModel
 from attribution.stretches import Ends
@@ -108,9 +109,8 @@ class _ChordFlow:
         secants = SiteSecants.between(self.ends, site, self.plan.slope_cap, self.plan.points)
         width = self.ends.reached.shape[1]
         place = torch.searchsorted(secants.row * width + secants.pos, change.row * width + change.pos)
-        multiplier = self.swept.sites[site].multiplier[0][change.row, change.pos]
-        directions = self.situation.feature_directions(site, change, self.ends.mean_frame(site))
-        of_feature = einsum(multiplier.to(directions.dtype), directions, "target width, target width -> target")
+        multiplier = self.swept.sites[site].multiplier[0]
+        of_feature = feature_slopes(self.situation, site, change, multiplier, self.ends.mean_frame(site))
         return Carried(
             attribution=of_feature * (change.new - change.old),
             undivided=of_feature * secants.gates.undivided[place, change.index],

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +22,7 @@ from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature
 from attribution.recording import ErrorMode, FeatureChange
+from attribution.scoring import feature_slopes
 from attribution.splice import SplicedModel
 from attribution.stretches import Ends
 
@@ -111,9 +111,7 @@ class _GradientFlow:
         return _CLEAN_RUN
 
     def carried(self, site: str, change: FeatureChange) -> Carried:
-        gradient = self.gradients[site][change.row, change.pos]
-        directions = self.situation.feature_directions(site, change)
-        of_feature = einsum(gradient.to(directions.dtype), directions, "target width, target width -> target")
+        of_feature = feature_slopes(self.situation, site, change, self.gradients[site])
         attribution = of_feature * (change.new - change.old)
         return Carried(attribution, torch.zeros_like(attribution), of_feature[:, None] * self._slopes(site, change))
 

@@ -120,7 +120,7 @@ class _Batch:
         """Add this batch to the sums of every set of sites that is spliced together."""
         clean = self._log_probabilities(spliced, {})
         for sites, found in sums.items():
-            seen: dict[str, Tensor] = {}
+            seen: dict[str, _Seen] = {}
             written = self._log_probabilities(spliced, dict(self._reconstructions(spliced, sites, seen)))
             nothing = self._log_probabilities(spliced, dict.fromkeys(sites, self._zero))
             found.tokens += int(self.scored.sum())
@@ -129,7 +129,7 @@ class _Batch:
             found.zero += self._cross_entropy(nothing)
             found.kl += float((clean.exp() * (clean - written)).sum())
             if len(sites) == 1:
-                self._reconstruction(spliced, sites[0], seen[sites[0]], found)
+                self._reconstruction(seen[sites[0]], found)
 
     def _log_probabilities(
         self, spliced: SplicedModel, functions: dict[str, SiteFunction]
@@ -141,14 +141,14 @@ class _Batch:
         return -float(log_probabilities.gather(1, self.following[self.scored][:, None]).sum())
 
     def _reconstructions(
-        self, spliced: SplicedModel, sites: tuple[str, ...], seen: dict[str, Tensor]
+        self, spliced: SplicedModel, sites: tuple[str, ...], seen: "dict[str, _Seen]"
     ) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
         for site in sites:
 
             def function(x: Tensor, site: str = site) -> Tensor:
-                seen[site] = x
                 encoding = spliced.saes[site].encode(x)
                 decoded = spliced.saes[site].decode(encoding.features, encoding.frame)
+                seen[site] = _Seen(x, encoding.features, decoded)
                 return torch.where(self.here[..., None], decoded.to(x.dtype), x)
 
             yield site, function
@@ -156,12 +156,19 @@ class _Batch:
     def _zero(self, x: Tensor) -> Tensor:
         return torch.where(self.here[..., None], 0, x)
 
-    def _reconstruction(self, spliced: SplicedModel, site: str, x: Tensor, found: _Sums) -> None:
-        sae, own = spliced.saes[site], x[self.here]
-        encoding = sae.encode(own)
-        decoded = sae.decode(encoding.features, encoding.frame).double()
+    def _reconstruction(self, seen: "_Seen", found: _Sums) -> None:
+        own, decoded = seen.arrival[self.here].double(), seen.decoded[self.here].double()
         found.positions += len(own)
-        found.active += float((encoding.features != 0).sum())
-        found.missed += float(((own.double() - decoded) ** 2).sum())
-        found.square += float((own.double() ** 2).sum())
-        found.total = found.total + own.double().sum(0).cpu()
+        found.active += float((seen.features[self.here] != 0).sum())
+        found.missed += float(((own - decoded) ** 2).sum())
+        found.square += float((own**2).sum())
+        found.total = found.total + own.sum(0).cpu()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What arrived at a site, its features and its reconstruction."""
+
+    arrival: Float[Tensor, "row pos width"]
+    features: Float[Tensor, "row pos d_sae"]
+    decoded: Float[Tensor, "row pos width"]

@@ -23,13 +23,23 @@ def score_features(
 
     `frame` is the normalisation of the run that the gradient belongs to, by default the clean run's.
     """
+    return (change.new - change.old) * feature_slopes(situation, site, change, gradient, frame)
+
+
+def feature_slopes(
+    situation: Situation,
+    site: str,
+    change: FeatureChange,
+    gradient: Float[Tensor, "row pos width"],
+    frame: Frame | None = None,
+) -> Float[Tensor, " changed"]:
+    """Decoder direction · gradient at the feature's row and position: from the output's multiplier to the feature's."""
     directions = situation.feature_directions(site, change, frame)
-    slopes = einsum(
+    return einsum(
         directions,
         gradient[change.row, change.pos].to(directions.dtype),
         "changed width, changed width -> changed",
     )
-    return (change.new - change.old) * slopes
 
 
 def dot(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from circuits.ablation import Outcome
 from circuits.causal_test import CausalTest
-from circuits.run_files import replacing
+from circuits.replacing import replacing
 from circuits.side_effect import SideEffect
 
 SCHEMA: Final = "jumpwire.ablation"

@@ -5,13 +5,12 @@ like any other (`circuits/faithfulness.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from attribution.measurement import Progress, silent, within
 from attribution.prompt_pairs import PromptPairs
 from attribution.sae_quality import sae_quality
-from attribution.splice import SplicedModel
 from circuits.faithfulness import faithfulness_report
+from circuits.inputs import all_hashes
 from circuits.measuring import Question
 from graphs import (
     Certificate,
@@ -56,7 +55,7 @@ def certify(
     if not texts:
         missing["general text"] = "no text was given"
     return Certificate(
-        hashes=fingerprints(question.spliced, question.pairs),
+        hashes=all_hashes(question.spliced, question.pairs),
         circuit_verified=_verified(circuit),
         error_share=_error_share(circuit),
         flow_shown=_flow_shown(circuit),
@@ -65,15 +64,6 @@ def certify(
         faithfulness=faithfulness,
         missing=missing,
     )
-
-
-def fingerprints(spliced: SplicedModel, pairs: PromptPairs) -> dict[str, Any]:
-    """sha256 of the model's and every SAE's weights, and of the prompts."""
-    return {
-        "model": spliced.model.digest(),
-        "saes": {site: sae.digest() for site, sae in spliced.saes.items()},
-        "prompts": pairs.digest(),
-    }
 
 
 def _faithfulness(

@@ -99,8 +99,9 @@ def discover(
     estimates = _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.6))
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
     chosen = select.of(estimates.get(rank_by, ranking), question)
-    measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.6, 0.65))
-    ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+    if measured.verdict is not None:
+        measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.6, 0.65))
+        ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
     chosen = ranking.only({weighted.node for weighted in chosen.nodes})
     edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.85))
     whole = assemble(
@@ -175,8 +176,6 @@ def _refuse(
 
 def _with_exact_circuit(question: Question, measured: Measured, chosen: Ranking, progress: Progress) -> Measured:
     """The nodes of a screened circuit are all patched, in every example."""
-    if measured.verdict is None:
-        return measured
     keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
     unknown = measured.effects.keys()[~measured.exact]
     wanted = unknown[np.isin(unknown, keys)]
