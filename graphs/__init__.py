@@ -12,6 +12,7 @@ from graphs.figures import circuit_figure
 from graphs.jump_ledger import JumpLedger
 from graphs.merge_positions import merge_positions
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.page import write_page
 from graphs.path_figures import path_trace, residual_by_points
 from graphs.prune import prune
 from graphs.save import load_circuit, save_circuit
@@ -75,5 +76,6 @@ __all__ = [
     "save_labels",
     "save_verdict",
     "write_figure_page",
+    "write_page",
     "write_verdict_page",
 ]
