@@ -41,9 +41,10 @@ function nodeFrom(n, header, columns) {
 }
 
 function namesOf(node, header) {
-  const at = header.positions[node.position]?.label ?? "";
+  const position = header.positions[node.position];
+  const at = position?.label ?? "";
   if (node.kind === "metric") return { name: `metric/${header.metric}`, place: null, short: header.metric };
-  if (node.kind === "token") return { name: `token@${at}`, place: null, short: `token at ${at}` };
+  if (node.kind === "token") return { name: `token@${at}`, place: null, short: `token “${position.clean_token.trim()}”` };
   const site = header.sites[node.site];
   const what = node.kind === "feature" ? String(node.feature) : "error";
   const row = site.layer === null ? site.part : `L${site.layer} ${site.part}`;

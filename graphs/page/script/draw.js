@@ -4,6 +4,8 @@ import { placeNames } from "./names.js";
 
 const OPACITY = [1, 0.5, 0.13];
 const WIDTH_CLASSES = 6;
+/** More edges than this are drawn fainter and thinner. */
+const CROWD = 150;
 
 /**
  * @param scene {circuit, layout, view: {k, x, y}, plot: {left, top, width, height}, palette, sizeKey, edges, cone,
@@ -79,12 +81,12 @@ function drawEdges(context, scene) {
     addCurve(near ? group.near : group.far, scene, edge);
     group.any++;
   }
-  const crowd = Math.min(1, Math.sqrt(400 / Math.max(1, edges.length)));
+  const crowd = Math.min(1, Math.sqrt(CROWD / Math.max(1, edges.length)));
   classes.forEach(({ near, far, any }, n) => {
     if (!any) return;
     const share = (Math.floor(n / 2) + 1) / WIDTH_CLASSES;
     context.strokeStyle = n % 2 ? palette.negative : palette.positive;
-    context.lineWidth = 0.4 + 3.2 * share;
+    context.lineWidth = 0.4 + 3 * share * Math.sqrt(crowd);
     context.globalAlpha = (0.12 + 0.6 * share) * crowd;
     context.stroke(near);
     context.globalAlpha *= 0.35;

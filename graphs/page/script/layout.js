@@ -7,7 +7,7 @@ const NARROWEST_COLUMN = 22;
 const WIDEST_EMPTY = 74;
 const WIDEST_LABEL = 120;
 const LARGEST_RADIUS = 11;
-const SMALLEST_RADIUS = 3;
+const SMALLEST_RADIUS = 2.8;
 
 /**
  * Places for all nodes in a plot of the given size; the world is larger than the plot where nodes would touch.
@@ -24,7 +24,7 @@ export function layOut(circuit, { width, height }, sizeOf, labelWidths) {
   const bands = rowsOf(grid, circuit.bands.length);
   const found = placed(cells, columns, bands, grid, circuit.nodes.length);
   const largest = largestOf(circuit.nodes, sizeOf);
-  const most = Math.max(SMALLEST_RADIUS + 1, Math.min(LARGEST_RADIUS, 0.52 * Math.min(grid.spacing, grid.row)));
+  const most = Math.max(SMALLEST_RADIUS + 2.5, Math.min(LARGEST_RADIUS, 0.52 * Math.min(grid.spacing, grid.row)));
   const radius = Float32Array.from(circuit.nodes, (node) =>
     node.kind === "metric" ? most : SMALLEST_RADIUS + (most - SMALLEST_RADIUS) * Math.min(1, Math.sqrt(sizeOf(node) / largest)),
   );

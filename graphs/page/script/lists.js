@@ -28,7 +28,7 @@ function rowOf(app, node) {
     el(
       "button",
       { type: "button", class: `${value < 0 ? "negative" : "positive"} strength-1`, title: node.name, onclick: () => app.select(node.index) },
-      el("span", { dir: "auto" }, `${app.nameOf(node)}${node.kind === "token" ? "" : at}`),
+      el("span", { dir: "auto" }, `${app.nameOf(node)}${at}`),
       wrong ? el("span", { class: `flag ${wrong}` }, wrong.replace("_", " ")) : null,
       el("span", { class: "number" }, value === undefined ? "" : signed(value)),
     ),

@@ -2,13 +2,14 @@
 
 const HEIGHT = 18;
 const GAP = 7;
-const MOST_COVERED = 1;
+const MOST_COVERED = 1.5;
+const LARGE = 7;
 
 /**
  * @param wanted [{text, x, y, radius, width, important}] in order of importance; x, y is the node
  * @param obstacles [{place: [x, y], radius}] nodes that names should not cover
  * @returns those that find room, with x, y of the text's left middle; an important one is placed even where it
- *   overlaps; the others cover one other node at most
+ *   overlaps; the others cover little more than one other node
  */
 export function placeNames(wanted, { left, top, width, height }, obstacles = []) {
   const found = [];
@@ -19,17 +20,18 @@ export function placeNames(wanted, { left, top, width, height }, obstacles = [])
     if (!free.length && !name.important) continue;
     const costs = (free.length ? free : places).map((place, n) => ({ place, cost: covered(place, name, obstacles) + n / 100 }));
     const best = costs.reduce((a, b) => (b.cost < a.cost ? b : a));
-    if (name.important || best.cost < MOST_COVERED + 1) found.push({ ...name, ...best.place });
+    if (name.important || best.cost < MOST_COVERED) found.push({ ...name, ...best.place });
   }
   return found;
 }
 
-/** How many nodes a name would cover; its own counts much. */
+/** How many nodes a name would cover, small ones as less than one; its own counts much. */
 function covered(place, { width, x, y }, obstacles) {
   let count = 0;
   for (const { place: [nx, ny], radius } of obstacles) {
     const across = nx + radius > place.x - 3 && nx - radius < place.x + width + 3;
-    if (across && Math.abs(ny - place.y) < radius + HEIGHT / 2 - 1) count += nx === x && ny === y ? 10 : 1;
+    if (!across || Math.abs(ny - place.y) >= radius + HEIGHT / 2 - 1) continue;
+    count += nx === x && ny === y ? 10 : Math.min(1, (radius / LARGE) ** 2);
   }
   return count;
 }

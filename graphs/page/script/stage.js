@@ -5,7 +5,7 @@ import { draw, nodeAt, onScreen, shown } from "./draw.js";
 import { cone, FAR, strongest } from "./edges.js";
 import { labelsFit, layOut } from "./layout.js";
 
-const MOST_STRONGEST = 300;
+const MOST_STRONGEST = 250;
 const MOST_IN_CONE = 1200;
 const NAMED_AT_REST = 8;
 const NAMED_IN_CONE = 10;
@@ -34,9 +34,17 @@ export class Stage {
     this.plot.width = Math.max(50, width - this.plot.left - this.plot.right);
     this.plot.height = Math.max(50, height - this.plot.top - this.plot.bottom);
     this.axis = { turned };
-    this.layout = layOut(this.app.view, this.plot, (node) => this.app.sizeOf(node), turned ? wanted.map(() => 18) : wanted);
+    this.layout = this.layOut(turned ? wanted.map(() => 0) : wanted);
     this.laidOut = { view: this.app.view, size: this.app.state.size };
     this.update();
+  }
+
+  /** Nodes that need more height than there is are laid out in a plot larger by the same factor in both directions. */
+  layOut(labels) {
+    const sizeOf = (node) => this.app.sizeOf(node);
+    const layout = layOut(this.app.view, this.plot, sizeOf, labels);
+    const factor = layout.height / this.plot.height;
+    return factor <= 1 ? layout : layOut(this.app.view, { width: factor * this.plot.width, height: layout.height }, sizeOf, labels);
   }
 
   labelWidths() {
