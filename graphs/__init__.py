@@ -6,9 +6,10 @@ from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNo
 from graphs.circuit_page import write_figure_page
 from graphs.edge import Edge
 from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
-from graphs.faithfulness_figures import faithfulness_by_size
+from graphs.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
 from graphs.feature_label import Context, FeatureLabel, Labels, Writer
 from graphs.figures import circuit_figure
+from graphs.findings import Finding, findings, no_findings_because
 from graphs.jump_ledger import JumpLedger
 from graphs.merge_positions import merge_positions
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
@@ -42,6 +43,7 @@ __all__ = [
     "FaithfulnessCurve",
     "FeatureLabel",
     "FeatureNode",
+    "Finding",
     "JumpLedger",
     "Labels",
     "Line",
@@ -65,10 +67,13 @@ __all__ = [
     "error_by_cause",
     "estimate_against_exact",
     "faithfulness_by_size",
+    "faithfulness_by_split",
+    "findings",
     "load_circuit",
     "load_labels",
     "load_verdict",
     "merge_positions",
+    "no_findings_because",
     "path_trace",
     "prune",
     "residual_by_points",
