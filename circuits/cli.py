@@ -84,7 +84,15 @@ def find(
     other_examples: Annotated[
         int, typer.Option(min=0, help="Pairs of each other split of a task that the circuit is judged on.")
     ] = 100,
-    text: Annotated[Path | None, typer.Option(help="General text that the SAEs are judged on (or .jsonl).")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="General text: SAEs are judged and features labelled on it (or .jsonl).")
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels/--no-labels", help="Say what features are, where there is text. No: --per-pair.")
+    ] = True,
+    explained: Annotated[
+        int, typer.Option(min=0, help="Nodes of the circuit about which IG is wrong, walked for the cause.")
+    ] = 10,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: out/<task or file>.")] = None,
@@ -113,6 +121,8 @@ def find(
             held_out=_text(held_out),
             other_examples=other_examples,
             text=_text(text),
+            labels=labels,
+            explained=explained,
             rows=rows,
             out=_text(out),
         )
