@@ -46,7 +46,8 @@ def with_details(
     progress(0.6)
     chosen, paths = verdict.flagged[:traced], within(progress, 0.6, 1.0)
     given = spliced, pairs, metric, estimate, chosen
-    return replace(with_paths(verdict, *given, patch_value=patch_value, progress=paths), residuals=curves)
+    traces = with_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
+    return replace(verdict, residuals=curves, traces=traces)  # whose cause is told was decided by `check`
 
 
 def _residual_curves(

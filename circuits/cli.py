@@ -87,9 +87,9 @@ def find(
     text: Annotated[
         Path | None, typer.Option(help="General text: SAEs are judged and features labelled on it (or .jsonl).")
     ] = None,
-    labels: Annotated[
-        bool, typer.Option("--labels/--no-labels", help="Say what features are, where there is text. No: --per-pair.")
-    ] = True,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Do not say what features are. Never said with --per-pair.")
+    ] = False,
     explained: Annotated[
         int, typer.Option(min=0, help="Nodes of the circuit about which IG is wrong, walked for the cause.")
     ] = 10,
@@ -121,7 +121,7 @@ def find(
             held_out=_text(held_out),
             other_examples=other_examples,
             text=_text(text),
-            labels=labels,
+            labels=not no_labels,
             explained=explained,
             rows=rows,
             out=_text(out),

@@ -18,7 +18,7 @@ import numpy as np
 from attribution.effects import Effects
 from circuits.discover import Found
 from circuits.replacing import replacing
-from graphs import Labels, save_circuit, save_labels, save_verdict, write_figure_page
+from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
 
 RUN_SCHEMA_VERSION: Final = 1
 _MEASURED: Final = ("method", "error_mode", "patch_value", "metric", "metric_unit", "unit", "sign")
@@ -96,7 +96,7 @@ def write_run(
         with replacing(target.verdict) as path:
             save_verdict(found.checked, path)
     with replacing(target.page) as path:
-        write_figure_page(found.circuit, path, title=title)
+        write_page(found.circuit, path, title=title, labels=labels, verdict=found.checked)
     seconds = {**seconds, "write": time.perf_counter() - start}
     effects = found.effects
     content = {

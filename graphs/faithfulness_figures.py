@@ -75,8 +75,10 @@ def faithfulness_by_split(curves: Sequence[FaithfulnessCurve], circuits: Sequenc
 def _circuit_finding(circuits: Sequence[Faithfulness]) -> str:
     if not circuits:
         return "Faithfulness over the size of a circuit"
-    kept = ", ".join(f"{circuit.faithfulness:.0%} on {_split_name(circuit.split)}" for circuit in circuits)
-    return f"{counted(circuits[0].nodes, 'node')} keep of the model's effect {kept}"
+    on = [f"on {_split_name(circuit.split)}" for circuit in circuits]
+    of = [" of the model's effect", *[""] * (len(circuits) - 1)]
+    parts = [f"{c.faithfulness:.0%}{effect} {where}" for c, effect, where in zip(circuits, of, on, strict=True)]
+    return f"{counted(circuits[0].nodes, 'node')} alone: {', '.join(parts)}"
 
 
 def _split_name(split: str) -> str:

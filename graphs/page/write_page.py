@@ -16,6 +16,7 @@ from typing import Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_label import Labels
 from graphs.page.columns import pack
+from graphs.page.findings_shown import findings_shown
 from graphs.page.payload import payload
 from graphs.page.scripts import bundle
 from graphs.verdict import Verdict
@@ -50,7 +51,7 @@ def write_page(
     for name in (*pinned, *(member for _, members in supernodes for member in members)):
         circuit.node(name)
     state = {"pins": list(pinned), "groups": [{"name": n, "members": list(m)} for n, m in supernodes]}
-    header, columns = payload(circuit, title=title, labels=labels, findings={})
+    header, columns = payload(circuit, title=title, labels=labels, findings=findings_shown(circuit, verdict))
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = bundle("main.js")
     page = Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(

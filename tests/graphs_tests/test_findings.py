@@ -5,8 +5,9 @@ from dataclasses import replace
 from synthetic_verdicts import trace, verdict
 from test_graphs import CIRCUIT, ERROR, FEATURE, LATER, MLP, POST
 
-from graphs import ErrorNode, FeatureNode, NodeVerdict, TokenNode, findings, no_findings_because
+from graphs import CrossedGate, ErrorNode, FeatureNode, NodeVerdict, TokenNode, findings, no_findings_because
 from graphs.findings import flagged_in
+from graphs.page.findings_shown import findings_shown
 
 NAMES = (("bos", "noun", "verb"), ("noun", "bos", "far", "verb"))
 
@@ -55,3 +56,16 @@ def test_no_findings_have_a_reason() -> None:
     for reason, none in reasons.items():
         assert findings(CIRCUIT, none) == {}
         assert reason in str(no_findings_because(CIRCUIT, none))
+
+
+def test_the_page_shows_a_traced_example_first_and_gates_under_their_names_in_circuits() -> None:
+    gates = (CrossedGate(POST, 1, 3, True, 0.4, -0.5),)
+    many = tuple(flagged(FeatureNode(MLP, 1, 7), 0, error) for error in (9.0, 8.0, 7.0, 6.0))
+    traced = replace(LARGE, gates=gates, parts={"jump": -2.0, "interaction": -1.0})
+    shown = findings_shown(CIRCUIT, replace(VERDICT, flagged=(*many, traced)))[CIRCUIT.name(FEATURE)]
+    assert [(f["example"], f["estimate"]) for f in shown] == [(1, -2.0), (0, 10.0), (0, 9.0)]
+    assert shown[0]["gates"] == [{"name": f"{POST}/3@bos", "opened": True, "alpha": 0.4, "size": -0.5}]
+    assert (shown[0]["cause"], shown[0]["flag"], shown[0]["estimate_name"]) == ("jump", "wrong_size", "IG (10 points)")
+    assert set(shown[0]["trace"]) == {"alpha", "metric", "slope", "margins"}
+    assert shown[1]["trace"] is None
+    assert findings_shown(CIRCUIT, None) == {}

@@ -81,7 +81,7 @@ function verdict(app, node) {
   const flags = Object.entries(node.flags);
   if (!flags.length) return null;
   const words = flags.map(([flag, count]) => `${flag.replace("_", " ")} in ${count}`).join(", ");
-  return el("p", {}, el("span", { class: `flag ${flags[0][0]}` }, "checker"), ` Its estimate, pair by pair: ${words}.`);
+  return el("p", {}, el("span", { class: `flag ${flags[0][0]}` }, "checker"), ` ${app.base.header.measurement.flags_of ?? "Its estimate"}, pair by pair: ${words}.`);
 }
 
 function membersOf(app, node) {
