@@ -21,6 +21,8 @@ from graphs import FeatureNode, NodeVerdict, PathTrace, TokenNode, Verdict
 from graphs.node import node_name
 
 _GATES_SHOWN = 3
+_TOLERANCE = 1e-3
+"""Of a path's parts, as a share of the exact effect, and of α between two jumps: what a picture can show."""
 
 
 def with_paths(
@@ -49,9 +51,17 @@ def with_paths(
     if unknown:
         keys = [entries[id(flagged)].keys() for flagged in unknown]
         nodes = estimate.subset(np.isin(estimate.keys(), np.concatenate(keys)))
-        walked = within(progress, 0.0, 0.5)
-        given = spliced, pairs, metric, nodes
-        paths = own_paths(*given, error_mode=mode, patch_value=patch_value, progress=walked)
+        paths = own_paths(
+            spliced,
+            pairs,
+            metric,
+            nodes,
+            error_mode=mode,
+            patch_value=patch_value,
+            rtol=_TOLERANCE,
+            resolution=_TOLERANCE,
+            progress=within(progress, 0.0, 0.5),
+        )
     told: dict[int, NodeVerdict] = {}
     traces: list[PathTrace] = []
     for number, flagged in enumerate(chosen, start=1):
