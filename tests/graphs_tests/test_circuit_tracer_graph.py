@@ -1,0 +1,211 @@
+"""Graphs as circuit-tracer writes them open as circuits, and say that nothing in them was patched."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphs import (
+    CircuitGraph,
+    ErrorNode,
+    FeatureNode,
+    MetricNode,
+    Position,
+    TokenNode,
+    circuit_figure,
+    load_circuit,
+    save_circuit,
+)
+from graphs.circuit_tracer_graph import DIRECT
+from graphs.neuronpedia_read import read_neuronpedia
+from graphs.neuronpedia_rules import broken_rules
+from graphs.neuronpedia_write import write_neuronpedia
+
+AUSTIN, TEXAS = 'Output " Austin" (p=0.600)', 'Output " Texas" (p=0.200)'
+
+
+def node(node_id: str, feature: int, layer: int | str, position: int, kind: str, **more: Any) -> dict[str, Any]:
+    """A node with the fields, types and defaults of circuit-tracer."""
+    row = {
+        "node_id": node_id,
+        "feature": feature,
+        "layer": str(layer),
+        "ctx_idx": position,
+        "feature_type": kind,
+        "token_prob": 0.0,
+        "is_target_logit": False,
+        "run_idx": 0,
+        "reverse_ctx_idx": 0,
+        "jsNodeId": node_id,
+        "clerp": "",
+        "influence": 0.5,
+        "activation": None,
+    }
+    return row | more
+
+
+def feature(layer: int, index: int, position: int, activation: float, **more: Any) -> dict[str, Any]:
+    paired = (layer + index) * (layer + index + 1) // 2 + index
+    name = f"{layer}_{index}_{position}"
+    return node(name, paired, layer, position, "cross layer transcoder", activation=activation, **more)
+
+
+def logit(index: int, label: str, p: float) -> dict[str, Any]:
+    return node(f"4_{index}_2", index, 4, 2, "logit", token_prob=p, clerp=label, influence=None)
+
+
+def traced(**state: Any) -> dict[str, Any]:
+    """Three layers, three tokens, two logits."""
+    links = [
+        ("E_5_1", "0_253_1", 2.0),
+        ("E_2_0", "0_253_1", -6.0),
+        ("0_253_1", "2_7_2", 3.0),
+        ("1_-1_2", "2_7_2", 1.0),
+        ("2_7_2", "4_90_2", 4.0),
+        ("0_253_1", "4_90_2", -1.0),
+        ("2_7_2", "4_91_2", -2.0),
+    ]
+    return {
+        "metadata": {
+            "slug": "capital",
+            "scan": "gemma-2-2b",
+            "transcoder_list": [],
+            "prompt_tokens": ["<bos>", "Dallas", "⏎"],
+            "prompt": "<bos>Dallas\n",
+            "node_threshold": 0.8,
+            "schema_version": 1,
+        },
+        "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""} | state,
+        "nodes": [
+            feature(0, 253, 1, 5.0, clerp="Texas cities"),
+            feature(2, 7, 2, 1.5),
+            node("1_-1_2", -1, 1, 2, "mlp reconstruction error"),
+            node("E_2_0", 0, "E", 0, "embedding"),
+            node("E_5_1", 1, "E", 1, "embedding"),
+            node("E_9_2", 2, "E", 2, "embedding"),
+            logit(90, AUSTIN, 0.6),
+            logit(91, TEXAS, 0.2),
+        ],
+        "links": [{"source": s, "target": t, "weight": w} for s, t, w in links],
+    }
+
+
+def read(content: dict[str, Any], folder: Path) -> CircuitGraph:
+    (folder / "g.json").write_text(json.dumps(content), encoding="utf-8")
+    return read_neuronpedia(folder / "g.json").circuit
+
+
+CITIES, CAPITALS = FeatureNode("layer 0", 1, 253), FeatureNode("layer 2", 2, 7)
+AUSTIN_NODE, TEXAS_NODE = MetricNode(AUSTIN), MetricNode(TEXAS)
+
+
+def test_layers_are_sites_and_logits_are_metrics(tmp_path: Path) -> None:
+    circuit = read(traced(), tmp_path)
+    assert circuit.sites == ("layer 0", "layer 1", "layer 2")
+    assert circuit.positions[1] == Position("1", "Dallas", "Dallas")
+    assert [w.node for w in circuit.nodes] == [
+        CITIES,
+        CAPITALS,
+        ErrorNode("layer 1", 2),
+        *map(TokenNode, range(3)),
+        AUSTIN_NODE,
+        TEXAS_NODE,
+    ]
+    assert [edge.weight for edge in circuit.edges] == [2.0, -6.0, 3.0, 1.0, 4.0, -1.0, -2.0]
+    assert circuit.node("layer 0/253@1").clean == 5.0
+    assert "Dallas" in str(circuit_figure(circuit).to_dict())
+
+
+def test_the_effect_is_the_share_of_the_logits_input(tmp_path: Path) -> None:
+    circuit = read(traced(), tmp_path)
+    effects = {w.node: w.effect for w in circuit.nodes}
+    assert effects[AUSTIN_NODE] == pytest.approx(0.75)
+    assert effects[CAPITALS] == pytest.approx(0.75 * 4 / 5 + 0.25)
+    assert effects[CITIES] == pytest.approx(0.75 * 1 / 5 + effects[CAPITALS] * 3 / 4)
+    assert effects[TokenNode(0)] == pytest.approx(effects[CITIES] * 6 / 8)
+    assert effects[TokenNode(2)] == 0
+    sources = [w.effect for w in circuit.nodes if isinstance(w.node, TokenNode | ErrorNode)]
+    assert sum(sources) == pytest.approx(1.0) == pytest.approx(circuit.measurement.total_effect)
+    assert circuit.node("layer 0/253@1").estimates == {DIRECT: pytest.approx(0.75 * -1.0)}
+    assert circuit.node("layer 2/7@2").estimates == {DIRECT: pytest.approx(0.75 * 4.0 + 0.25 * -2.0)}
+    assert circuit.node("token@0").estimates == {}
+
+
+def test_it_says_that_nothing_was_measured(tmp_path: Path) -> None:
+    circuit = read(traced(), tmp_path)
+    assert circuit.measurement.evidence.startswith("not measured")
+    assert circuit.certificate is None
+    assert all(w.verified == 0 for w in circuit.nodes)
+    assert circuit.measurement.inputs["scan"] == "gemma-2-2b"
+
+
+def test_labels_pins_and_supernodes_are_read(tmp_path: Path) -> None:
+    content = traced(pinnedIds=["2_7_2", "20_1_1"], supernodes=[["cities", "0_253_1"], ["gone", "20_1_1"]])
+    content["qParams"]["clickedId"] = "4_90_2"
+    (tmp_path / "g.json").write_text(json.dumps(content), encoding="utf-8")
+    graph = read_neuronpedia(tmp_path / "g.json")
+    assert graph.labels is not None
+    assert [(label.name, label.text) for label in graph.labels] == [("layer 0/253", "Texas cities")]
+    assert graph.labels.tokens == 0
+    assert graph.pinned == ("layer 2/7@2",)
+    assert graph.supernodes == (("cities", ("layer 0/253@1",)),)
+    assert graph.clicked == f"metric/{AUSTIN}"
+
+
+def test_it_can_be_saved_and_written_again(tmp_path: Path) -> None:
+    circuit = read(traced(), tmp_path)
+    save_circuit(circuit, tmp_path / "c.json")
+    assert load_circuit(tmp_path / "c.json") == circuit
+    write_neuronpedia(circuit, tmp_path / "again.json", slug="again", scan="gemma-2-2b")
+    assert read_neuronpedia(tmp_path / "again.json").circuit == circuit
+    written = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
+    assert broken_rules(written) == []
+    assert [n["clerp"] for n in written["nodes"] if n["feature_type"] == "logit"] == [AUSTIN, TEXAS]
+
+
+def test_older_names_of_errors_are_read(tmp_path: Path) -> None:
+    """They were `0_<layer>_<position>`."""
+    content = json.loads(json.dumps(traced()).replace("1_-1_2", "0_1_2"))
+    assert ErrorNode("layer 1", 2) in {w.node for w in read(content, tmp_path).nodes}
+
+
+def test_a_name_that_two_nodes_share_is_an_error(tmp_path: Path) -> None:
+    content = json.loads(json.dumps(traced()).replace("1_-1_2", "0_253_1"))
+    with pytest.raises(ValueError, match=r"g.json: not a graph of Neuronpedia: the node_id '0_253_1' occurs 2 times"):
+        read(content, tmp_path)
+
+
+def test_logits_of_one_label_stay_two(tmp_path: Path) -> None:
+    content = traced()
+    content["nodes"][-1]["clerp"] = AUSTIN
+    circuit = read(content, tmp_path)
+    assert [w.node for w in circuit.nodes][-2:] == [AUSTIN_NODE, MetricNode(f"{AUSTIN} [4_91_2]")]
+
+
+def test_p_is_read_from_the_label_where_the_node_has_none(tmp_path: Path) -> None:
+    content = traced()
+    for row in content["nodes"][-2:]:
+        del row["token_prob"]
+    assert read(content, tmp_path) == read(traced(), tmp_path)
+    for row in content["nodes"][-2:]:
+        row["clerp"] = row["node_id"]
+    assert [w.effect for w in read(content, tmp_path).nodes][-2:] == [0.5, 0.5]
+
+
+def test_graphs_that_are_no_circuit_are_refused(tmp_path: Path) -> None:
+    backwards = traced()
+    backwards["links"].append({"source": "2_7_2", "target": "0_253_1", "weight": 1.0})
+    with pytest.raises(ValueError, match=r"g.json: The edge layer 2/7@2 -> layer 0/253@1 does not go forward"):
+        read(backwards, tmp_path)
+    aimless = traced()
+    aimless["nodes"], aimless["links"] = aimless["nodes"][:-2], aimless["links"][:-3]
+    with pytest.raises(ValueError, match="the graph has no logit node: there is nothing that its nodes act on"):
+        read(aimless, tmp_path)
+    twins = traced()
+    twins["nodes"].append(twins["nodes"][2] | {"node_id": "1_-1_2b"})
+    with pytest.raises(ValueError, match="'1_-1_2b' and '1_-1_2' are the same node"):
+        read(twins, tmp_path)
+    (tmp_path / "g.json").write_text("{")
+    with pytest.raises(ValueError, match=r"g.json: not valid JSON"):
+        read_neuronpedia(tmp_path / "g.json")
