@@ -5,8 +5,8 @@
 
 circuit-tracer calls this influence. It is the `effect` of a node here: the share of all that enters the logits which
 comes through the node, by |weight|, over the edges of the file; never negative. What enters by tokens and errors adds
-up to 1 where every feature has inputs. `estimates` holds Σ p · weight into the logits, signed, of nodes that write to
-them directly. A layer is a site, a logit a metric; weights stay as they are.
+up to 1 where every feature has inputs. A layer is the site `blocks.<layer>.mlp`, a logit a metric; weights stay as they
+are, in units of their target's input.
 """
 
 import re
@@ -25,7 +25,6 @@ from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 EVIDENCE: Final = (
     "not measured: weights and influence of circuit-tracer's linear replacement model, none compared with patching"
 )
-DIRECT: Final = "direct weight on the logits"
 _PLACE: Final = re.compile(r"(\d+)_(\d+)_\d+")
 
 
@@ -108,22 +107,12 @@ class TracedGraph:
                     found[source] += found[target] * abs(weight) / into[target]
         return found
 
-    @cached_property
-    def direct(self) -> dict[Node, float]:
-        """Σ p · weight into the logits."""
-        found: dict[Node, float] = defaultdict(float)
-        for source, target, weight in self.links:
-            if target in self.weights:
-                found[source] += self.weights[target] * weight
-        return found
-
     def _weighted(self, row: Mapping[str, Any]) -> WeightedNode:
         node = self.nodes[row["node_id"]]
         effect = self.flow[node]
-        estimates = {DIRECT: self.direct[node]} if node in self.direct else {}
         activation = row.get("activation")
         clean = None if activation is None else float(activation)
-        return WeightedNode(node, effect, effect, None, 1, clean, None, estimates=estimates)
+        return WeightedNode(node, effect, effect, None, 1, clean, None)
 
     def _measurement(self) -> Measurement:
         metadata = self.document["metadata"]
@@ -131,9 +120,9 @@ class TracedGraph:
         return Measurement(
             method="circuit-tracer influence",
             metric="weighted logits",
-            unit="shares of the logits' input (edges: input to the target)",
-            metric_unit="shares of the logits' input",
-            sign="a node's share has no sign; an edge is positive where the source raises its target",
+            unit="share of influence",
+            metric_unit="share of influence",
+            sign="a node's share has no sign; an edge is in units of its target's input, positive where it raises it",
             error_mode="linear replacement model",
             patch_value="none",
             examples=1,
@@ -157,7 +146,7 @@ def _node(row: Mapping[str, Any]) -> Node:
         return TokenNode(position)
     if row["layer"] == "E":
         raise ValueError(f"{row['node_id']!r} is no token ({kind}), but lies in layer E.")
-    site = f"layer {int(row['layer'])}"
+    site = f"blocks.{int(row['layer'])}.mlp"
     return ErrorNode(site, position) if kind == ERROR else FeatureNode(site, position, _index(row))
 
 
@@ -172,7 +161,7 @@ def _index(row: Mapping[str, Any]) -> int:
 
 
 def _layer(site: str) -> int:
-    return int(site.removeprefix("layer "))
+    return int(site.split(".")[1])
 
 
 def _depth(node: Node) -> float:

@@ -50,7 +50,8 @@ class LeftOut:
         if not self.edges:
             return f"All {self.all_edges:,} edges are kept."
         share = self.flow_share
-        flow = "" if share is None else f" and {share + 0.0:.1%} of the flow into the metric"
+        sums = f"{self.flow + 0.0:.3g} of {self.all_flow:.3g}"
+        flow = "" if share is None else f" and {share + 0.0:.1%} of the flow into the metric ({sums})"
         return (
             f"{self.all_edges - self.edges:,} of {self.all_edges:,} edges are kept, every node's strongest among them; "
             f"the {self.edges:,} left out carry {self.weight_share:.1%} of Σ|weight|{flow}."

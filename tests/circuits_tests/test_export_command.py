@@ -112,7 +112,7 @@ def test_a_graph_of_circuit_tracer_becomes_a_page(tmp_path: Path) -> None:
     assert "Evidence: not measured: weights and influence of circuit-tracer's" in said(result)
     page = (tmp_path / "g.html").read_text(encoding="utf-8")
     assert "capital on gemma-2-2b" in page
-    assert '"layer 2/7@2"' in page
+    assert '"blocks.2.mlp/7@2"' in page
     assert AUSTIN.replace('"', '\\"') in (tmp_path / "g.dot").read_text(encoding="utf-8")
 
 

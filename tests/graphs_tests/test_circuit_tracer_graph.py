@@ -18,10 +18,10 @@ from graphs import (
     load_circuit,
     save_circuit,
 )
-from graphs.circuit_tracer_graph import DIRECT
 from graphs.neuronpedia_read import read_neuronpedia
 from graphs.neuronpedia_rules import broken_rules
 from graphs.neuronpedia_write import write_neuronpedia
+from graphs.node import short_site
 
 
 def read(content: dict[str, Any], folder: Path) -> CircuitGraph:
@@ -29,24 +29,25 @@ def read(content: dict[str, Any], folder: Path) -> CircuitGraph:
     return read_neuronpedia(folder / "g.json").circuit
 
 
-CITIES, CAPITALS = FeatureNode("layer 0", 1, 253), FeatureNode("layer 2", 2, 7)
+CITIES, CAPITALS = FeatureNode("blocks.0.mlp", 1, 253), FeatureNode("blocks.2.mlp", 2, 7)
 AUSTIN_NODE, TEXAS_NODE = MetricNode(AUSTIN), MetricNode(TEXAS)
 
 
 def test_layers_are_sites_and_logits_are_metrics(tmp_path: Path) -> None:
     circuit = read(traced(), tmp_path)
-    assert circuit.sites == ("layer 0", "layer 1", "layer 2")
+    assert [short_site(site) for site in circuit.sites] == ["L0 mlp", "L1 mlp", "L2 mlp"]
+    assert circuit.sites == ("blocks.0.mlp", "blocks.1.mlp", "blocks.2.mlp")
     assert circuit.positions[1] == Position("1", "Dallas", "Dallas")
     assert [w.node for w in circuit.nodes] == [
         CITIES,
         CAPITALS,
-        ErrorNode("layer 1", 2),
+        ErrorNode("blocks.1.mlp", 2),
         *map(TokenNode, range(3)),
         AUSTIN_NODE,
         TEXAS_NODE,
     ]
     assert [edge.weight for edge in circuit.edges] == [2.0, -6.0, 3.0, 1.0, 4.0, -1.0, -2.0]
-    assert circuit.node("layer 0/253@1").clean == 5.0
+    assert circuit.node("blocks.0.mlp/253@1").clean == 5.0
     assert "Dallas" in str(circuit_figure(circuit).to_dict())
 
 
@@ -60,9 +61,6 @@ def test_the_effect_is_the_share_of_the_logits_input(tmp_path: Path) -> None:
     assert effects[TokenNode(2)] == 0
     sources = [w.effect for w in circuit.nodes if isinstance(w.node, TokenNode | ErrorNode)]
     assert sum(sources) == pytest.approx(1.0) == pytest.approx(circuit.measurement.total_effect)
-    assert circuit.node("layer 0/253@1").estimates == {DIRECT: pytest.approx(0.75 * -1.0)}
-    assert circuit.node("layer 2/7@2").estimates == {DIRECT: pytest.approx(0.75 * 4.0 + 0.25 * -2.0)}
-    assert circuit.node("token@0").estimates == {}
 
 
 def test_it_says_that_nothing_was_measured(tmp_path: Path) -> None:
@@ -79,10 +77,10 @@ def test_labels_pins_and_supernodes_are_read(tmp_path: Path) -> None:
     (tmp_path / "g.json").write_text(json.dumps(content), encoding="utf-8")
     graph = read_neuronpedia(tmp_path / "g.json")
     assert graph.labels is not None
-    assert [(label.name, label.text) for label in graph.labels] == [("layer 0/253", "Texas cities")]
+    assert [(label.name, label.text) for label in graph.labels] == [("blocks.0.mlp/253", "Texas cities")]
     assert graph.labels.tokens == 0
-    assert graph.pinned == ("layer 2/7@2",)
-    assert graph.supernodes == (("cities", ("layer 0/253@1",)),)
+    assert graph.pinned == ("blocks.2.mlp/7@2",)
+    assert graph.supernodes == (("cities", ("blocks.0.mlp/253@1",)),)
     assert graph.clicked == f"metric/{AUSTIN}"
 
 
@@ -100,7 +98,7 @@ def test_it_can_be_saved_and_written_again(tmp_path: Path) -> None:
 def test_older_names_of_errors_are_read(tmp_path: Path) -> None:
     """They were `0_<layer>_<position>`."""
     content = json.loads(json.dumps(traced()).replace("1_-1_2", "0_1_2"))
-    assert ErrorNode("layer 1", 2) in {w.node for w in read(content, tmp_path).nodes}
+    assert ErrorNode("blocks.1.mlp", 2) in {w.node for w in read(content, tmp_path).nodes}
 
 
 def test_a_name_that_two_nodes_share_is_an_error(tmp_path: Path) -> None:
@@ -129,7 +127,7 @@ def test_p_is_read_from_the_label_where_the_node_has_none(tmp_path: Path) -> Non
 def test_graphs_that_are_no_circuit_are_refused(tmp_path: Path) -> None:
     backwards = traced()
     backwards["links"].append({"source": "2_7_2", "target": "0_253_1", "weight": 1.0})
-    with pytest.raises(ValueError, match=r"g.json: The edge layer 2/7@2 -> layer 0/253@1 does not go forward"):
+    with pytest.raises(ValueError, match=r"blocks.2.mlp/7@2 -> blocks.0.mlp/253@1 does not go forward"):
         read(backwards, tmp_path)
     aimless = traced()
     aimless["nodes"], aimless["links"] = aimless["nodes"][:-2], aimless["links"][:-3]

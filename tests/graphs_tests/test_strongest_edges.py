@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_certificate import CERTIFICATE
 from test_graphs import CIRCUIT, ERROR, FEATURE, LATER, METRIC, TOKEN
 
-from graphs import CircuitGraph, Edge, load_circuit, prune, save_circuit
+from graphs import CircuitGraph, Edge, certificate_lines, load_circuit, prune, save_circuit
 from graphs.strongest_edges import keep_edges, left_out_of
 
 WEAK = (Edge(TOKEN, LATER, 0.25), Edge(FEATURE, METRIC, -0.125), Edge(TOKEN, METRIC, 0.0625))
@@ -34,7 +34,7 @@ def test_the_strongest_stay_and_the_rest_is_told() -> None:
     assert left_out.flow_share == pytest.approx((-0.125 + 0.0625) / FLOW)
     assert left_out.sentence == (
         "5 of 7 edges are kept, every node's strongest among them; the 2 left out carry 5.6% of Σ|weight| and -3.1% of "
-        "the flow into the metric."
+        "the flow into the metric (-0.0625 of 2.04)."
     )
 
 
@@ -51,6 +51,15 @@ def test_what_was_left_out_is_stored_and_adds_up(tmp_path: Path) -> None:
     save_circuit(thin, tmp_path / "c.json")
     assert left_out_of(load_circuit(tmp_path / "c.json")) == left_out
     assert left_out_of(WHOLE) is None
+
+
+def test_the_certificate_has_a_line_for_it() -> None:
+    thin, left_out = keep_edges(WHOLE, 5)
+    for circuit in (thin, replace(thin, certificate=None)):
+        found = [line for line in certificate_lines(circuit) if line.name == "edges left out"]
+        assert [(line.value, line.reading) for line in found] == [("5.6% of Σ|weight|", left_out.sentence)]
+    assert "edges left out" not in {line.name for line in certificate_lines(WHOLE)}
+    assert certificate_lines(replace(WHOLE, certificate=None)) == ()
 
 
 def test_enough_edges_leave_the_circuit_as_it_is() -> None:
