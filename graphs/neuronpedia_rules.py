@@ -63,8 +63,10 @@ def unreadable(document: Any) -> list[str]:
     if found:
         return found
     tokens = document["metadata"].get("prompt_tokens")
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+    if not _strings(tokens):
         return ["metadata.prompt_tokens is no list of strings."]
+    if found := list(_marks(document["qParams"])):
+        return found
     found = [fault for n, node in enumerate(document["nodes"]) for fault in _node(node, n, len(tokens))]
     if found:
         return found
@@ -81,12 +83,24 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield "metadata.prompt is no string."
 
 
+def _marks(state: Mapping[str, Any]) -> Iterator[str]:
+    if not _strings(state.get("pinnedIds") or []):
+        yield "qParams.pinnedIds is no list of node_ids."
+    groups = state.get("supernodes") or []
+    if not isinstance(groups, list) or not all(_strings(group) and group for group in groups):
+        yield "qParams.supernodes is no list of lists, each with a name and node_ids."
+
+
+def _strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 def _saved_state(state: Mapping[str, Any], ids: set[str]) -> Iterator[str]:
-    groups = state.get("supernodes", [])
+    groups = state.get("supernodes") or []
     for group in groups:
         if len(group) < 2:
             yield f"the supernode {group!r} has no nodes."
-    named = [*state.get("pinnedIds", []), *(name for group in groups for name in group[1:])]
+    named = [*(state.get("pinnedIds") or []), *(name for group in groups for name in group[1:])]
     for name in dict.fromkeys(named):
         if name not in ids:
             yield f"{name!r} is pinned or in a supernode, but is no node."

@@ -171,6 +171,8 @@ BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
     "loose end": (lambda d: d["links"][0].update(target="x"), r"links\[0\] has target 'x', which is no node"),
     "no weight": (lambda d: d["links"][0].update(weight=None), r"links\[0\] has no finite weight"),
     "pinned nothing": (lambda d: d["qParams"].update(pinnedIds=["x"]), "'x' is pinned or in a supernode"),
+    "a pin that is no text": (lambda d: d["qParams"].update(pinnedIds=[7]), "qParams.pinnedIds is no list of node_ids"),
+    "supernode without a name": (lambda d: d["qParams"].update(supernodes=[[]]), "qParams.supernodes is no list of"),
     "empty supernode": (lambda d: d["qParams"].update(supernodes=[["a"]]), r"the supernode \['a'\] has no nodes"),
 }
 
