@@ -36,7 +36,7 @@ function whereAndWhen(app, node) {
   const position = app.base.header.positions[node.position];
   const patched = position.clean_token === position.patch_token ? "" : ` → “${shown(position.patch_token)}”`;
   const where = `at ${position.label}: “${shown(position.clean_token)}”${patched} in the first pair`;
-  const values = node.clean === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
+  const values = node.clean === null || node.patch === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
   return `${where}${values} · changes in ${node.count} of ${app.base.header.measurement.examples}`;
 }
 
