@@ -9,7 +9,7 @@ export class App {
     this.base = base;
     this.changed = changed;
     this.byName = new Map(base.nodes.map((node) => [node.name, node.index]));
-    this.select = this.select.bind(this);
+    this.visit = this.visit.bind(this);
     this.nameOf = this.nameOf.bind(this);
     this.set(state, false);
   }
@@ -51,7 +51,12 @@ export class App {
   select(index) {
     const { name } = this.view.nodes[index];
     if (this.state.node === name) this.togglePin(index);
-    else this.change({ node: name, tab: "node" });
+    else this.visit(index);
+  }
+
+  /** Trace the node and show its panel, selected already or not. */
+  visit(index) {
+    this.change({ node: this.view.nodes[index].name, tab: "node" });
   }
 
   clear() {

@@ -60,6 +60,6 @@ function scatterSection(app) {
     {},
     el("h3", {}, `${name} against the effects shown`),
     el("p", { class: "faint" }, `${wrong} nodes are ringed: ${name} is wrong about their own effect, from ${threshold} ${app.base.header.measurement.unit} on. Choose a mark to see its node.`),
-    scatter(app.view.nodes, key, { name, unit: app.base.header.measurement.unit, selected: app.selected(), choose: app.select, nameOf: app.nameOf }),
+    scatter(app.view.nodes, key, { name, unit: app.base.header.measurement.unit, selected: app.selected(), choose: app.visit, nameOf: app.nameOf }),
   );
 }

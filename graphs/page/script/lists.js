@@ -27,7 +27,7 @@ function rowOf(app, node) {
     {},
     el(
       "button",
-      { type: "button", class: `${value < 0 ? "negative" : "positive"} strength-1`, title: node.name, onclick: () => app.select(node.index) },
+      { type: "button", class: `${value < 0 ? "negative" : "positive"} strength-1`, title: node.name, onclick: () => app.visit(node.index) },
       el("span", { dir: "auto" }, `${app.nameOf(node)}${at}`),
       wrong ? el("span", { class: `flag ${wrong}` }, wrong.replace("_", " ")) : null,
       el("span", { class: "number" }, value === undefined ? "" : signed(value)),
@@ -42,7 +42,7 @@ export function pinnedPanel(app) {
   return [
     el("h2", { tabindex: -1 }, `${pins.length} pinned`),
     pins.length ? null : el("p", {}, "Click a node twice, or press Enter twice, to pin it. Pinned nodes can be grouped to one supernode."),
-    el("ul", { class: "plain" }, pins.map((node) => el("li", {}, el("button", { type: "button", class: "link", dir: "auto", onclick: () => app.select(node.index) }, app.nameOf(node)), " ", el("button", { type: "button", "aria-label": `Unpin ${app.nameOf(node)}`, onclick: () => app.togglePin(node.index) }, "Unpin")))),
+    el("ul", { class: "plain" }, pins.map((node) => el("li", {}, el("button", { type: "button", class: "link", dir: "auto", onclick: () => app.visit(node.index) }, app.nameOf(node)), " ", el("button", { type: "button", "aria-label": `Unpin ${app.nameOf(node)}`, onclick: () => app.togglePin(node.index) }, "Unpin")))),
     groupable.length > 1 ? groupForm(app) : null,
     app.state.groups.length ? el("h3", {}, "Supernodes") : null,
     el("ul", { class: "plain" }, app.state.groups.map((group) => groupOf(app, group))),

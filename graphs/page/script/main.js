@@ -18,7 +18,7 @@ const PANELS = { certificate: certificatePanel, nodes: nodesPanel, node: nodePan
 const byId = (id) => document.getElementById(id);
 
 async function start() {
-  const pristine = `<!doctype html>\n${document.documentElement.outerHTML}\n`;
+  const pristine = `<!doctype html>\n${document.documentElement.outerHTML}`;
   const base = circuitFrom(await unpack(byId("data").textContent));
   const saved = { ...DEFAULTS, ...JSON.parse(byId("state").textContent) };
   const announce = (text) => (byId("announcer").textContent = text);

@@ -108,7 +108,7 @@ function edgeRow(app, index, edge, largest) {
     {},
     el(
       "button",
-      { type: "button", class: `${weight[edge] < 0 ? "negative" : "positive"} strength-${strength}`, title: `${node.name} ${signed(weight[edge])}${precise}`, onclick: () => app.select(index) },
+      { type: "button", class: `${weight[edge] < 0 ? "negative" : "positive"} strength-${strength}`, title: `${node.name} ${signed(weight[edge])}${precise}`, onclick: () => app.visit(index) },
       el("span", { dir: "auto" }, app.nameOf(node)),
       el("span", { class: "number" }, signed(weight[edge], 2)),
     ),
