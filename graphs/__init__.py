@@ -3,7 +3,6 @@
 from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
 from graphs.certificate_lines import Line, certificate_lines
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
-from graphs.circuit_page import write_figure_page
 from graphs.dot import write_dot
 from graphs.edge import Edge
 from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
@@ -94,7 +93,6 @@ __all__ = [
     "save_labels",
     "save_verdict",
     "write_dot",
-    "write_figure_page",
     "write_graphml",
     "write_neuronpedia",
     "write_page",

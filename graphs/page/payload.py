@@ -65,7 +65,7 @@ def payload(
         "certificate": [asdict(line) for line in lines],
         "faithfulness": [] if certificate is None else [f.as_dict() for f in certificate.faithfulness],
         "curves": [] if certificate is None else [c.as_dict() for c in getattr(certificate, "curves", ())],
-        "metric": next((w.node.name for w in circuit.nodes if isinstance(w.node, MetricNode)), None),
+        "metrics": {n: w.node.name for n, w in enumerate(circuit.nodes) if isinstance(w.node, MetricNode)},
         "flags": {n: dict(w.flags) for n, w in enumerate(circuit.nodes) if w.flags},
         "labels": _labels(circuit, labels),
         "findings": {n: list(findings[name]) for n, name in _names(circuit) if name in findings},
@@ -119,11 +119,14 @@ def _labels(circuit: CircuitGraph, labels: Labels | None) -> dict[str, Any]:
         return {}
     features = {(n.site, n.index) for n in (w.node for w in circuit.nodes) if isinstance(n, FeatureNode)}
     return {
-        f"{site}/{index}": _label(labels.of(site, index)) for site, index in sorted(features) if (site, index) in labels
+        f"{site}/{index}": _label(labels.of(site, index), read=labels.tokens > 0)
+        for site, index in sorted(features)
+        if (site, index) in labels
     }
 
 
-def _label(label: FeatureLabel) -> dict[str, Any]:
+def _label(label: FeatureLabel, *, read: bool) -> dict[str, Any]:
+    """What the page shows of a label; no frequency where no text was read."""
     contexts = []
     for context in label.contexts[:_CONTEXTS_SHOWN]:
         first = max(0, context.place - _TOKENS_AROUND)
@@ -135,7 +138,7 @@ def _label(label: FeatureLabel) -> dict[str, Any]:
         "contexts": contexts,
         "promoted": label.promoted,
         "suppressed": label.suppressed,
-        "frequency": label.frequency,
+        "frequency": label.frequency if read else None,
         "mean_activation": label.mean_activation,
     }
 

@@ -21,7 +21,6 @@ from graphs import (
     certificate_lines,
     load_circuit,
     save_circuit,
-    write_figure_page,
 )
 from graphs.certificate_lines import worst_of
 
@@ -138,15 +137,3 @@ def test_plain_gradient_edges_are_amber_and_chord_edges_by_their_balance() -> No
         measured = replace(CIRCUIT.measurement, edge_method=method, edge_imbalance=imbalance)
         circuit = replace(CIRCUIT, measurement=measured, certificate=CERTIFICATE)
         assert {line.name: line.colour for line in certificate_lines(circuit)}["edges"] == colour
-
-
-def test_the_page_shows_the_certificate_first_and_escapes_what_it_shows(tmp_path: Path) -> None:
-    hostile = replace(CERTIFICATE, missing={"<script>alert(1)</script>": 'it\'s </td> & "more"'})
-    page = tmp_path / "c.html"
-    write_figure_page(replace(CIRCUIT, certificate=hostile), page, title="<b>agreement</b>")
-    text = page.read_text(encoding="utf-8")
-    assert "<script>alert(1)" not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert "&lt;b&gt;agreement&lt;/b&gt;" in text
-    assert 0 < text.index("faithfulness, held out") < text.index("plotly")
-    assert "default-src 'none'" in text

@@ -28,6 +28,7 @@ export function certificatePanel(app) {
 }
 
 function whatWasMeasured(measured) {
+  if (measured.patch_value === "none") return `Node effects are ${measured.method.replaceAll("_", " ")}: ${measured.sign}. No node was patched.`;
   const total = `${signed(measured.total_effect)} ${measured.metric_unit}`;
   return `Taking the whole prompt to its patch version changes ${measured.metric.replaceAll("_", " ")} by ${total} (mean of ${measured.examples} pairs). A node's effect is what it does alone, in ${measured.unit}; ${measured.sign}. Errors ${measured.error_mode}, patch value ${measured.patch_value}.`;
 }

@@ -43,7 +43,10 @@ function nodeFrom(n, header, columns) {
 function namesOf(node, header) {
   const position = header.positions[node.position];
   const at = position?.label ?? "";
-  if (node.kind === "metric") return { name: `metric/${header.metric}`, place: null, short: header.metric };
+  if (node.kind === "metric") {
+    const name = header.metrics[node.index];
+    return { name: `metric/${name}`, place: null, short: name };
+  }
   if (node.kind === "token") return { name: `token@${at}`, place: null, short: `token “${position.clean_token.trim()}”` };
   const site = header.sites[node.site];
   const what = node.kind === "feature" ? String(node.feature) : "error";

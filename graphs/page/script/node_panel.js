@@ -123,29 +123,43 @@ function findingOf(app, finding) {
     { class: "finding" },
     el("h3", {}, el("span", { class: `flag ${finding.flag}` }, finding.flag.replace("_", " ")), " what the checker found"),
     el("p", {}, words),
-    finding.gates.length ? el("ul", { class: "plain" }, finding.gates.slice(0, 4).map(gateOf)) : null,
+    finding.gates.length ? el("ul", { class: "plain" }, jumpsOf(finding.gates).slice(0, 4).map(jumpOf)) : null,
     finding.trace ? [el("h3", {}, "Its own path"), pathPlot(finding.trace, finding.gates)] : null,
   );
 }
 
-function gateOf(gate) {
-  return el("li", {}, `${gate.name} ${gate.opened ? "opens" : "closes"} at α = ${plainNumber(gate.alpha, 2)}: the metric jumps by ${signed(gate.size)}`);
+/** Gates that flip at the same α share one jump. */
+function jumpsOf(gates) {
+  const jumps = new Map();
+  for (const gate of gates) {
+    if (!jumps.has(gate.alpha)) jumps.set(gate.alpha, { alpha: gate.alpha, size: gate.size, gates: [] });
+    jumps.get(gate.alpha).gates.push(gate);
+  }
+  return [...jumps.values()];
+}
+
+function jumpOf({ alpha, size, gates }) {
+  const more = gates.length > 1 ? ` and ${gates.length - 1} more flip` : gates[0].opened ? " opens" : " closes";
+  return el("li", {}, `At α = ${plainNumber(alpha, 2)} the metric jumps by ${signed(size)}: ${gates[0].name}${more}`);
 }
 
 function evidence(app, node) {
   const label = node.place ? app.base.header.labels[node.place] : null;
   if (!label) return null;
-  const often = label.frequency ? `Active on ${plainNumber(100 * label.frequency, 2)}% of tokens` : "Active nowhere in the text that was read";
-  const mean = label.mean_activation === null ? "" : `, ${plainNumber(label.mean_activation)} on average there`;
   return el(
     "section",
     {},
-    el("h3", {}, "Where it is most active"),
-    el("p", { class: "faint" }, `${often}${mean}.`),
+    el("h3", {}, label.contexts.length ? "Where it is most active" : "What it is"),
+    label.frequency === null ? null : el("p", { class: "faint" }, howOften(label)),
     el("ol", { class: "contexts" }, label.contexts.map(contextOf)),
     promoted("Promotes", label.promoted),
     promoted("Suppresses", label.suppressed),
   );
+}
+
+function howOften({ frequency, mean_activation: mean }) {
+  if (!frequency) return "Active nowhere in the text that was read.";
+  return `Active on ${plainNumber(100 * frequency, 2)}% of tokens${mean === null ? "" : `, ${plainNumber(mean)} on average there`}.`;
 }
 
 function contextOf({ tokens, place, activation }) {

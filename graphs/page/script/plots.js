@@ -181,30 +181,34 @@ const splitName = (split) => (split === "own" ? "its own prompts" : split.replac
 /** A node's own path: the slope of the metric (what gradients see), the margins of gates that flip, and the jumps. */
 export function pathPlot(trace, gates) {
   const x = scale(0, 1, 52, WIDTH - 12);
-  const plot = frame(286, "path", "The metric, its slope and the margins of gates along the node's own path");
   const jumps = [...new Map(gates.map((gate) => [gate.alpha.toFixed(4), gate])).values()];
   const panels = [
-    { name: "metric", lines: [trace.metric], from: 84, to: 16 },
-    { name: "slope dm/dα", lines: [trace.slope], from: 170, to: 104 },
-    { name: "gate margins", lines: Object.values(trace.margins), from: 254, to: 190, zero: true },
-  ];
-  for (const { name, lines, from, to, zero } of panels) {
-    const values = [...lines.flat(), ...(zero ? [0] : [])].filter(Number.isFinite);
-    if (!values.length) continue;
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    const y = scale(low, high, from, to);
-    yTicks(plot, y, low === high ? [low] : [low, high], 52, WIDTH - 12);
-    plot.append(svg("text", { class: "axis", x: WIDTH - 12, y: to - 4, "text-anchor": "end" }, name));
-    if (zero && low < 0 && high > 0) plot.append(svg("line", { class: "diagonal", x1: 52, x2: WIDTH - 12, y1: y(0), y2: y(0) }));
-    lines.forEach((line, n) => plot.append(...pieces(line, trace.alpha, jumps, x, y, n, zero)));
-  }
-  xTicks(plot, x, [0, 0.25, 0.5, 0.75, 1], 258, 254);
-  plot.append(svg("text", { class: "axis", x: (52 + WIDTH - 12) / 2, y: 284, "text-anchor": "middle" }, "α: clean → patch"));
+    { name: "metric", lines: [trace.metric] },
+    { name: "slope dm/dα", lines: [trace.slope] },
+    { name: "gate margins", lines: Object.values(trace.margins), zero: true },
+  ].filter(({ lines }) => lines.length);
+  const bottom = PATH_PANEL * panels.length + 2;
+  const plot = frame(bottom + 34, "path", "The metric, its slope and the margins of gates along the node's own path");
+  panels.forEach((panel, n) => pathPanel(plot, panel, PATH_PANEL * n, x, trace.alpha, jumps));
+  xTicks(plot, x, [0, 0.25, 0.5, 0.75, 1], bottom + 2, bottom);
+  plot.append(svg("text", { class: "axis", x: (52 + WIDTH - 12) / 2, y: bottom + 31, "text-anchor": "middle" }, "α: clean → patch"));
   for (const gate of jumps) {
     const words = `jump of ${signed(gate.size)} at α = ${plainNumber(gate.alpha, 2)}`;
-    plot.append(svg("line", { class: "jump", x1: x(gate.alpha), x2: x(gate.alpha), y1: 10, y2: 254 }, svg("title", {}, words)));
+    plot.append(svg("line", { class: "jump", x1: x(gate.alpha), x2: x(gate.alpha), y1: 10, y2: bottom }, svg("title", {}, words)));
   }
   return plot;
+}
+
+const PATH_PANEL = 86;
+
+function pathPanel(plot, { name, lines, zero }, top, x, alpha, jumps) {
+  const values = [...lines.flat(), ...(zero ? [0] : [])].filter(Number.isFinite);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const y = scale(low, high, top + PATH_PANEL - 4, top + 20);
+  yTicks(plot, y, low === high ? [low] : [low, high], 52, WIDTH - 12);
+  plot.append(svg("text", { class: "axis", x: WIDTH - 12, y: top + 14, "text-anchor": "end" }, name));
+  if (zero && low < 0 && high > 0) plot.append(svg("line", { class: "diagonal", x1: 52, x2: WIDTH - 12, y1: y(0), y2: y(0) }));
+  lines.forEach((line, n) => plot.append(...pieces(line, alpha, jumps, x, y, n, zero)));
 }
 
 /** A line that is broken where the metric jumps, since it has two values there. */
