@@ -113,6 +113,17 @@ export class App {
     return this.state.against ?? (keys.includes("ig") ? "ig" : (keys[0] ?? null));
   }
 
+  /**
+   * The flag a node is ringed with: of the chosen estimate against the effect, both means over all pairs. Where there
+   * is no estimate, what the checker said of at least half of the node's pairs.
+   */
+  ringOf(node) {
+    const key = this.against();
+    if (key !== null) return node.wrong[key] ?? null;
+    if (this.base.header.methods.length > 1) return null;
+    return Object.keys(node.flags).find((flag) => 2 * node.flags[flag] >= node.count) ?? null;
+  }
+
   methodName(key) {
     return this.base.header.methods.find((method) => method.key === key).name;
   }
@@ -132,8 +143,8 @@ export class App {
 
   matches(node) {
     const { flag, query } = this.state;
-    const wrong = [node.wrong[this.against()], ...Object.keys(node.flags)].filter(Boolean);
-    if (flag === "any" ? !wrong.length : flag && !wrong.includes(flag)) return false;
+    const ring = this.ringOf(node);
+    if (flag === "any" ? !ring : flag && ring !== flag) return false;
     return !query || this.searchText(node).includes(query.toLowerCase());
   }
 

@@ -100,8 +100,7 @@ export class Stage {
   }
 
   rings() {
-    const key = this.app.against();
-    return this.app.view.nodes.map((node) => (key ? node.wrong[key] : null) ?? Object.keys(node.flags)[0] ?? null);
+    return this.app.view.nodes.map((node) => this.app.ringOf(node));
   }
 
   /** Nodes whose names are written, the most important first. */
