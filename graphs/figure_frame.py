@@ -53,6 +53,9 @@ BELOW_AXIS: Final = 66
 _LEGEND_ROW: Final = 21
 _LEGEND_PAD: Final = 10
 _TITLE_COLUMNS: Final = 84
+_ABOVE_TITLE: Final = 26
+_AROUND_TITLE: Final = 48
+_TITLE_ROW: Final = 22
 
 
 def drawn_text(text: str) -> str:
@@ -79,14 +82,21 @@ def framed(
     legend = _LEGEND_ROW * legend_rows + _LEGEND_PAD if legend_rows else 0
     figure.update_layout(
         template=TEMPLATE,
-        title={"text": title, "x": 0.01, "xanchor": "left", "yref": "container", "y": 0.98, "yanchor": "top"},
+        title={
+            "text": title,
+            "x": 0.01,
+            "xanchor": "left",
+            "yref": "container",
+            "y": 1 - _ABOVE_TITLE / height,
+            "yanchor": "top",
+        },
         title_font_size=17,
         meta={"finding": finding, "reading": reading},
         height=height,
         margin={
             "l": 70,
             "r": 44,
-            "t": 40 + 22 * len(lines) + 17 * len(small),
+            "t": _AROUND_TITLE + _TITLE_ROW * (len(lines) + len(small)),
             "b": below_axis + legend,
         },
         legend={

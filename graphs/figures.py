@@ -7,6 +7,7 @@ from typing import Final
 import plotly.graph_objects as go
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.circuit_words import headline
 from graphs.column_names import name_columns, room_below
 from graphs.edge import Edge
 from graphs.figure_frame import MARK, drawn_text, framed, sign_colour
@@ -37,7 +38,7 @@ def circuit_figure(circuit: CircuitGraph) -> go.Figure:
     figure = go.Figure([*_lines(edges, layout), *_marks(circuit, layout, nodes)])
     framed(
         figure,
-        _finding(circuit),
+        headline(circuit),
         _reading(circuit, len(nodes) - len(metric), len(edges)),
         height=max(420, _TOP_AND_BOTTOM + int(_PIXELS_PER_ROW * layout.height)),
         legend_rows=1,
@@ -113,14 +114,6 @@ def _hover(circuit: CircuitGraph, weighted: WeightedNode) -> str:
     lines += [f"by {drawn_text(name)} {signed(value)}" for name, value in weighted.estimates.items()]
     lines.append(f"mean |effect| {weighted.mean_absolute:.3g}; changes in {counted(weighted.count, 'example')}")
     return "<br>".join(lines)
-
-
-def _finding(circuit: CircuitGraph) -> str:
-    measured = circuit.measurement
-    return (
-        f"{measured.metric.replace('_', ' ')}: total effect {signed(measured.total_effect)} {measured.metric_unit}, "
-        f"{counted(len(circuit.strongest()), 'node')}, {counted(len(circuit.edges), 'edge')}"
-    )
 
 
 def _reading(circuit: CircuitGraph, nodes: int, edges: int) -> str:

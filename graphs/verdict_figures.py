@@ -31,7 +31,7 @@ def estimate_against_exact(verdict: Verdict) -> go.Figure:
     """
     size = np.maximum(np.abs(verdict.estimate), np.abs(verdict.exact))
     drawn = np.sort(np.argsort(-size, kind="stable")[:_STRONGEST_DRAWN])
-    axis = EffectAxis.of(size, verdict.threshold)
+    axis = EffectAxis.of(np.concatenate([verdict.estimate, verdict.exact]), verdict.threshold)
     flagged = [[v for v in verdict.flagged if v.flag == flag] for flag in FLAGS]
     rings = [_rings(verdict, axis, found) for found in flagged if found]
     figure = go.Figure([*_band(axis), axis.diagonal(), _dots(verdict, axis, drawn), *rings])

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -67,7 +67,8 @@ def _figures(verdict: Verdict) -> list[go.Figure]:
 
 def _figure(figure: go.Figure, n: int) -> str:
     """The figure with its finding as a heading, which wraps where a plotly title would be cut off."""
-    meta = figure.layout["meta"]
+    layout: Any = figure.layout
+    meta = layout.meta
     figure.update_layout(
         title=None,
         margin_t=54,
