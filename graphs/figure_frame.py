@@ -55,6 +55,14 @@ _LEGEND_PAD: Final = 10
 _TITLE_COLUMNS: Final = 84
 _ABOVE_TITLE: Final = 26
 _AROUND_TITLE: Final = 48
+_TITLE: Final = {
+    "x": 0.01,
+    "xanchor": "left",
+    "yref": "container",
+    "yanchor": "top",
+    "font": {"size": 17},
+}
+_LEGEND: Final = {"orientation": "h", "x": 0, "xanchor": "left", "yref": "container", "yanchor": "top"}
 _TITLE_ROW: Final = 22
 
 
@@ -74,41 +82,28 @@ def framed(
 ) -> go.Figure:
     """The figure with a title: the finding in words, and below it how to read the figure.
 
-    Both are plain text; they are also kept in `layout.meta`, for pages that set them as text of their own.
+    `below_axis` is the room between the lowest axis and the legend, in pixels. The words are plain text; they are also
+    kept in `layout.meta`, for pages that set them as text of their own.
     """
-    lines = [drawn_text(line) for line in textwrap.wrap(finding, _TITLE_COLUMNS)]
-    small = [drawn_text(line) for line in textwrap.wrap(reading, round(1.3 * _TITLE_COLUMNS))]
-    title = f"{'<br>'.join(lines)}<br><span style='font-size:13px'>{'<br>'.join(small)}</span>"
+    title, rows = _title(finding, reading)
     legend = _LEGEND_ROW * legend_rows + _LEGEND_PAD if legend_rows else 0
     figure.update_layout(
         template=TEMPLATE,
-        title={
-            "text": title,
-            "x": 0.01,
-            "xanchor": "left",
-            "yref": "container",
-            "y": 1 - _ABOVE_TITLE / height,
-            "yanchor": "top",
-        },
-        title_font_size=17,
+        title=_TITLE | {"text": title, "y": 1 - _ABOVE_TITLE / height},
         meta={"finding": finding, "reading": reading},
         height=height,
-        margin={
-            "l": 70,
-            "r": 44,
-            "t": _AROUND_TITLE + _TITLE_ROW * (len(lines) + len(small)),
-            "b": below_axis + legend,
-        },
-        legend={
-            "orientation": "h",
-            "x": 0,
-            "xanchor": "left",
-            "yref": "container",
-            "y": legend / height,
-            "yanchor": "top",
-        },
+        margin={"l": 70, "r": 44, "t": _AROUND_TITLE + _TITLE_ROW * rows, "b": below_axis + legend},
+        legend=_LEGEND | {"y": legend / height},
     )
     return figure
+
+
+def _title(finding: str, reading: str) -> tuple[str, int]:
+    """The title as plotly draws it, and how many rows it takes."""
+    large = [drawn_text(line) for line in textwrap.wrap(finding, _TITLE_COLUMNS)]
+    small = [drawn_text(line) for line in textwrap.wrap(reading, round(1.3 * _TITLE_COLUMNS))]
+    text = f"{'<br>'.join(large)}<br><span style='font-size:13px'>{'<br>'.join(small)}</span>"
+    return text, len(large) + len(small)
 
 
 def note(figure: go.Figure, text: str, **place: object) -> None:
