@@ -18,6 +18,7 @@ test: lint types unit
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/oxlint --deny-warnings graphs/page/script tests/page_tests
 
 types: .venv/installed
 	$(BIN)/pyright

@@ -4,23 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from attribution.causes import crossed_gates
 from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects import KINDS, Effects
+from attribution.effects import Effects
+from attribution.flagged_paths import with_paths
 from attribution.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.measurement import Progress, silent
+from attribution.measurement import Progress, silent, within
 from attribution.metric import Metric
-from attribution.own_path import GateFlip, own_paths, path_values
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import gauss_legendre
 from attribution.recording import ErrorMode, path_mode
 from attribution.splice import SplicedModel
-from graphs import FeatureNode, NodeVerdict, PathTrace, ResidualCurve, TokenNode, Verdict
-from graphs.node import node_name
+from graphs import ResidualCurve, Verdict
 
 _POINTS = (3, 5, 10, 20, 50)
-_GATES_SHOWN = 3
 
 
 def with_details(
@@ -47,12 +44,10 @@ def with_details(
     if patch_value is counterfactual:
         curves = _residual_curves(spliced, pairs.head(examples), metric, mode)
     progress(0.6)
-    traces: list[PathTrace] = []
-    for number, flagged in enumerate(verdict.flagged[:traced], start=1):
-        trace = _trace(spliced, pairs, metric, estimate, flagged, mode, patch_value)
-        traces += [] if trace is None else [trace]
-        progress(0.6 + 0.4 * number / traced)
-    return replace(verdict, residuals=curves, traces=tuple(traces))
+    chosen, paths = verdict.flagged[:traced], within(progress, 0.6, 1.0)
+    given = spliced, pairs, metric, estimate, chosen
+    traces = with_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
+    return replace(verdict, residuals=curves, traces=traces)  # whose cause is told was decided by `check`
 
 
 def _residual_curves(
@@ -70,46 +65,3 @@ def _residual_curves(
             medians, largest = tuple(float(np.median(s)) for s in shares), tuple(float(s.max()) for s in shares)
             found.append(ResidualCurve(name, _POINTS, medians, largest))
     return tuple(found)
-
-
-def _trace(
-    spliced: SplicedModel,
-    pairs: PromptPairs,
-    metric: Metric,
-    estimate: Effects,
-    flagged: NodeVerdict,
-    mode: ErrorMode,
-    patch_value: PatchValue,
-) -> PathTrace | None:
-    """None where the node, by rounding, has the same value in both runs of its pair alone."""
-    node = flagged.node
-    here = (estimate.example == flagged.example) & (estimate.position == node.position)
-    here &= estimate.kind == KINDS.index(node.kind)
-    if not isinstance(node, TokenNode):
-        here &= estimate.site == estimate.sites.index(node.site)
-    if isinstance(node, FeatureNode):
-        here &= estimate.index == node.index
-    one = estimate.subset(here)
-    crossed = flagged.gates
-    if not crossed and mode != "live":
-        paths = own_paths(
-            spliced, pairs, metric, one, error_mode=mode, patch_value=patch_value, rtol=1e-3, resolution=1e-3
-        )
-        if not paths:
-            return None
-        crossed = crossed_gates(paths[int(one.keys()[0])])
-    gates = tuple(GateFlip(g.site, g.position, g.index, g.opened) for g in crossed[:_GATES_SHOWN])
-    try:
-        values = path_values(spliced, pairs, metric, one, gates, error_mode=mode, patch_value=patch_value)
-    except LookupError:
-        return None
-    return PathTrace(
-        node=node,
-        example=flagged.example,
-        alpha=tuple(values.alpha.tolist()),
-        metric=tuple(values.metric.tolist()),
-        slope=tuple(values.slope.tolist()),
-        margins={
-            node_name(FeatureNode(g.site, g.position, g.index)): tuple(m.tolist()) for g, m in values.margins.items()
-        },
-    )

@@ -6,6 +6,7 @@ from attribution.agreement import agreement, agreements
 from attribution.audit import most_large
 from attribution.chord_integrated_gradients import ChordAttribution
 from attribution.effects import Effects
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.recording import ErrorMode
 from attribution.splice import SplicedModel
@@ -78,6 +79,7 @@ def verdict_of(
         total_effect=tuple(map(float, estimate.total_effect)),
         flips=None if chords is None else len(chords.ledger),
         tokens=_tokens(spliced, pairs),
+        names=tuple(position_names(pairs)),
     )
 
 

@@ -22,6 +22,7 @@ from attribution.effects import Effects, node_of_key
 from attribution.exact_patching import exact_patching
 from attribution.gradient_edges import gradient_edges
 from attribution.metric import logit_difference
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.splice import SplicedModel
 from circuits.aggregate import rank
@@ -29,7 +30,6 @@ from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.joint_patch import joint_patch
 from circuits.membership import member_keys
 from circuits.node_names import NodeName
-from circuits.positions import position_names
 from circuits.tasks.prompts import prompt_pairs
 
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}

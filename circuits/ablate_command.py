@@ -69,9 +69,9 @@ def _load(inputs: Inputs, options: AblateOptions) -> Loaded:
 
 
 def _ablation(loaded: Loaded, options: AblateOptions, found: "CircuitFile | None", operation: Any) -> "Ablation":
+    from attribution.position_names import position_names
     from circuits.edits import Ablation
     from circuits.node_names import circuit_names, parse_nodes
-    from circuits.positions import position_names
 
     spliced, prompts = loaded.spliced, loaded.prompts
     if found is None:
@@ -121,11 +121,11 @@ def _ablate(
 ) -> None:
     from attribution.measurement import prepare
     from attribution.metric import METRICS
+    from attribution.position_names import position_names
     from circuits.ablation import ablate as run_ablation
     from circuits.ablation_file import outcome_data, side_effect_data, write_ablation
     from circuits.ablation_terminal import Report, print_ablation
     from circuits.generated_text import before_and_after
-    from circuits.positions import position_names
     from circuits.side_effect import side_effect
 
     assert options.metric is not None

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from attribution.measurement import Progress, Situation, numpy_of, prepare, silent
 from attribution.metric import Metric
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.resuming import last_logits
 from attribution.splice import SplicedModel, SplicedRun
 from circuits.edits import Ablation, edits_of
 from circuits.feature_shifts import FeatureShift, FeatureShifts
 from circuits.node_names import NodeName
-from circuits.positions import position_names
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from attribution.chord_edges import CHORD_FLOW
 from attribution.edges import Edges
 from circuits.aggregate import Ranking
 from circuits.aggregate_edges import AveragedFlow
-from circuits.measuring import Measured
-from graphs import CircuitGraph, Measurement, MetricNode, Node, WeightedNode
+from circuits.measuring import Measured, flags_of
+from graphs import CircuitGraph, Measurement, MetricNode, Node, Verdict, WeightedNode
 
 
 def assemble(
@@ -22,7 +22,7 @@ def assemble(
     edges: Edges,
     flow: AveragedFlow,
     estimates: Mapping[str, Ranking],
-    flags: Mapping[Node, Mapping[str, int]],
+    checked: Verdict | None,
     ranked_by: str,
     inputs: Mapping[str, Any],
 ) -> CircuitGraph:
@@ -33,11 +33,12 @@ def assemble(
         measured: the effects that both come from.
         edges, flow: edges among the nodes, per example and averaged.
         estimates: rankings by other methods, by name.
-        flags: how often a checker flagged a node's estimate, by flag.
+        checked: a verdict on an estimate; how often it flags a node is shown at the node.
         ranked_by: the method whose ranking the nodes were chosen from.
         inputs: stored with the circuit: what it was made from.
     """
     others = {name: {w.node: w.effect for w in by.nodes} for name, by in estimates.items()}
+    flags = flags_of(checked, chosen.positions)
     nodes = [_with_evidence(w, others, flow, flags) for w in chosen.nodes]
     effects, total = measured.effects, measured.effects.total_effect
     metric = WeightedNode(
@@ -48,7 +49,7 @@ def assemble(
         positions=chosen.positions,
         nodes=(*nodes, metric),
         edges=flow.edges,
-        measurement=_measurement(chosen, measured, ranking, edges, flow, ranked_by, inputs),
+        measurement=_measurement(chosen, measured, ranking, edges, flow, checked, ranked_by, inputs),
     )
     return in_order(circuit)
 
@@ -88,6 +89,7 @@ def _measurement(
     ranking: Ranking,
     edges: Edges,
     flow: AveragedFlow,
+    checked: Verdict | None,
     ranked_by: str,
     inputs: Mapping[str, Any],
 ) -> Measurement:
@@ -115,5 +117,6 @@ def _measurement(
         edge_method=edges.method,
         edge_imbalance=float(np.abs(edges.imbalance).max() / total) if conserved else None,
         edges_measured=len(flow.edges),
+        flags_of=None if checked is None else checked.estimate_name,
         inputs=dict(inputs),
     )

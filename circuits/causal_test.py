@@ -17,12 +17,12 @@ from attribution.measurement import Progress, Situation, numpy_of, prepare, sile
 from attribution.metric import Metric
 from attribution.node_edits import REMOVE, NodeEdit, SiteNodes
 from attribution.patch_values import PatchValue, counterfactual
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.resuming import last_logits
 from attribution.splice import ErrorMode, SplicedModel
 from circuits.edits import reference_of
 from circuits.node_names import NodeName, circuit_names
-from circuits.positions import position_names
 from graphs import CircuitGraph
 
 

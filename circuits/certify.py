@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from attribution.measurement import Progress, silent, within
 from attribution.prompt_pairs import PromptPairs
 from attribution.sae_quality import sae_quality
+from circuits.aggregate import Ranking
+from circuits.curve_around import curve_around
 from circuits.faithfulness import faithfulness_report
 from circuits.inputs import all_hashes
 from circuits.measuring import Question
@@ -17,6 +19,7 @@ from graphs import (
     CircuitGraph,
     ErrorNode,
     Faithfulness,
+    FaithfulnessCurve,
     FeatureNode,
     MetricNode,
     SAEQuality,
@@ -34,6 +37,7 @@ def certify(
     question: Question,
     *,
     verdict: Verdict | None = None,
+    ranking: Ranking | None = None,
     splits: Mapping[str, PromptPairs] | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
     progress: Progress = silent,
@@ -44,12 +48,14 @@ def certify(
         circuit: nodes and edges.
         question: what the circuit is an answer to.
         verdict: of the checker, where nodes were screened by an estimate.
+        ranking: what the circuit was chosen from; faithfulness over size is that of its first nodes.
         splits: pairs on which faithfulness is measured beside the circuit's own.
         texts: token ids of general texts by name, on which the SAEs are measured beside the task.
         progress: told the share of work done.
     """
     missing: dict[str, str] = {}
-    faithfulness = _faithfulness(circuit, question, splits or {}, missing, within(progress, 0.0, 0.6))
+    every = {OWN: question.pairs, **(splits or {})}
+    faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, within(progress, 0.0, 0.6))
     if not splits:
         missing["other prompts"] = "no held-out pairs were given"
     if not texts:
@@ -62,6 +68,7 @@ def certify(
         screening=None if verdict is None else _screening(verdict),
         quality=_quality(question, texts or {}, within(progress, 0.6, 1.0)),
         faithfulness=faithfulness,
+        curves=curves,
         missing=missing,
     )
 
@@ -70,21 +77,32 @@ def _faithfulness(
     circuit: CircuitGraph,
     question: Question,
     splits: Mapping[str, PromptPairs],
+    ranking: Ranking | None,
     missing: dict[str, str],
     progress: Progress,
-) -> tuple[Faithfulness, ...]:
-    """One entry for each split on which faithfulness is defined; the reason goes to `missing` for the others."""
+) -> tuple[tuple[Faithfulness, ...], tuple[FaithfulnessCurve, ...]]:
+    """One entry for each split on which faithfulness is defined, and its curve; reasons go to `missing`."""
     found: list[Faithfulness] = []
-    every = {OWN: question.pairs, **splits}
-    for number, (name, pairs) in enumerate(every.items()):
-        part = within(progress, number / len(every), (number + 1) / len(every))
+    curves: list[FaithfulnessCurve] = []
+    by = circuit.measurement.ranked_by or circuit.measurement.method
+    for number, (name, pairs) in enumerate(splits.items()):
+        part = within(progress, number / len(splits), (number + 1) / len(splits))
+        what = f"faithfulness, {name}"
         try:
             found += faithfulness_report(
-                question.spliced, {name: pairs}, question.metric, circuit, reference=question.reference, progress=part
+                question.spliced,
+                {name: pairs},
+                question.metric,
+                circuit,
+                reference=question.reference,
+                progress=within(part, 0.0, 0.2),
             )
+            if ranking is not None:
+                what = f"faithfulness over size, {name}"
+                curves.append(curve_around(found[-1].nodes, ranking, by, question, name, pairs, within(part, 0.2, 1.0)))
         except ValueError as error:
-            missing[f"faithfulness, {name}"] = str(error)
-    return tuple(found)
+            missing[what] = str(error)
+    return tuple(found), tuple(curves)
 
 
 def _verified(circuit: CircuitGraph) -> float:

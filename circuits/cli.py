@@ -1,4 +1,7 @@
-"""The command line: `jumpwire find | check | ablate | labels`. Heavy imports wait until one runs: help is instant."""
+"""The command line: `jumpwire find | check | ablate | labels | export`.
+
+Heavy imports wait until a command runs: help is instant.
+"""
 
 import sys
 import traceback
@@ -84,7 +87,15 @@ def find(
     other_examples: Annotated[
         int, typer.Option(min=0, help="Pairs of each other split of a task that the circuit is judged on.")
     ] = 100,
-    text: Annotated[Path | None, typer.Option(help="General text that the SAEs are judged on (or .jsonl).")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="General text: SAEs are judged and features labelled on it (or .jsonl).")
+    ] = None,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Do not say what features are. Never said with --per-pair.")
+    ] = False,
+    explained: Annotated[
+        int, typer.Option(min=0, help="Nodes of the circuit about which IG is wrong, walked for the cause.")
+    ] = 10,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: out/<task or file>.")] = None,
@@ -113,6 +124,8 @@ def find(
             held_out=_text(held_out),
             other_examples=other_examples,
             text=_text(text),
+            labels=not no_labels,
+            explained=explained,
             rows=rows,
             out=_text(out),
         )
@@ -276,6 +289,55 @@ def ablate(
             out=_text(out),
         )
         ablate_command.ablate(Console(), inputs, options)
+
+
+@app.command()
+def export(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CIRCUIT",
+            help="Folder of a run of find, circuit.json, Neuronpedia / circuit-tracer JSON, .graphml or tables.",
+        ),
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write an interactive page: one file, no network.")] = None,
+    neuronpedia: Annotated[Path | None, typer.Option(help="Write Neuronpedia / circuit-tracer graph JSON.")] = None,
+    graphml: Annotated[Path | None, typer.Option(help="Write GraphML.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Write nodes.parquet and edges.parquet to a folder.")] = None,
+    dot: Annotated[Path | None, typer.Option(help="Write DOT for Graphviz.")] = None,
+    max_edges: Annotated[
+        int | None, typer.Option(min=1, help="Keep the strongest edges and those that nodes need; say what goes.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels of features. Default: labels.json beside the circuit, if there.")
+    ] = None,
+    verdict: Annotated[
+        Path | None, typer.Option(help="A checker's verdict. Default: verdict.json beside the circuit, if there.")
+    ] = None,
+    slug: Annotated[str | None, typer.Option(help="The graph's name on Neuronpedia. Default: the task's.")] = None,
+    scan: Annotated[str | None, typer.Option(help="The model's name on Neuronpedia. Default: the circuit's.")] = None,
+    title: Annotated[str | None, typer.Option(help="Heading of the page. Default: task and model.")] = None,
+) -> None:
+    """Write a circuit as an interactive page or as files that other tools read. Loads no model."""
+    with errors_for_people():
+        from circuits.export_command import ExportOptions
+        from circuits.export_command import export as export_circuit
+
+        options = ExportOptions(
+            source=str(source),
+            html=_text(html),
+            neuronpedia=_text(neuronpedia),
+            graphml=_text(graphml),
+            tables=_text(tables),
+            dot=_text(dot),
+            max_edges=max_edges,
+            labels=_text(labels),
+            verdict=_text(verdict),
+            slug=slug,
+            scan=scan,
+            title=title,
+        )
+        export_circuit(Console(), options)
 
 
 def main() -> None:

@@ -28,23 +28,32 @@ from circuits.aggregate import Ranking, rank
 from circuits.aggregate_edges import average_edges
 from circuits.assemble import assemble
 from circuits.certify import certify
-from circuits.measuring import Measured, Question, flags_of, measure, with_exact
+from circuits.checked_circuit import checked_estimate, with_causes
+from circuits.measuring import Measured, Question, measure, with_exact
 from circuits.membership import member_keys
 from circuits.selection import Selection
 from graphs import CircuitGraph, Verdict, prune
 
 COMPARED = ("atp", "ig", "chord-ig")
 """Estimates that are shown beside the effects of a circuit's nodes."""
+CHECKED = "ig"
+"""The estimate, of those, that exact effects are held against: the one most used."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Effects per example, their verdict where they were screened, all nodes by mean effect, and the circuit."""
+    """Effects per example, verdicts, all nodes by mean effect, and the circuit.
+
+    `verdict` judges the effects themselves: None unless they were screened. `checked` judges an estimate against exact
+    effects and says why it is wrong about nodes of the circuit: of the screening, or where every node was patched of
+    IG; None where no estimate was checked.
+    """
 
     effects: Effects
     verdict: Verdict | None
     ranking: Ranking
     circuit: CircuitGraph
+    checked: Verdict | None = None
 
 
 def discover(
@@ -61,6 +70,7 @@ def discover(
     rank_by: str | None = None,
     least_edge: float = 0.002,
     compare: Sequence[str] = COMPARED,
+    explained: int = 10,
     splits: Mapping[str, PromptPairs] | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
     inputs: Mapping[str, Any] | None = None,
@@ -85,7 +95,9 @@ def discover(
             (`benchmarks/faithfulness.py`): a single node is patched in the intact model, where nodes that back each
             other up look weak.
         least_edge: edges below this share of |mean total effect| are not kept, but for the strongest at each node.
-        compare: estimates by name, measured for the circuit's nodes too.
+        compare: estimates by name, measured for the circuit's nodes too. If IG is among them and every node was
+            patched, IG is checked.
+        explained: of how many of the circuit's flagged nodes the cause and the own path are shown.
         splits: other pairs by the name of their split: faithfulness is measured there as well.
         texts: general texts (token ids) by name, on which the SAEs are judged.
         inputs: stored with the circuit: what it was made from.
@@ -94,39 +106,46 @@ def discover(
     if rank_by is None:
         rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
     question = Question(spliced, pairs, metric, _patching_mode(method, error_mode), patch_value)
-    _refuse(question, method, budget, points, least_edge, (*compare, rank_by))
+    _refuse(question, method, budget, points, least_edge, explained, (*compare, rank_by))
     measured = measure(question, method, budget, points, within(progress, 0.0, 0.4))
-    estimates = _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.6))
+    estimates = _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
+    rankings = {name: rank(effects, pairs, spliced.model) for name, effects in estimates.items()}
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
-    chosen = select.of(estimates.get(rank_by, ranking), question)
+    by = rankings.get(rank_by, ranking)
+    chosen = select.of(by, question)
     if measured.verdict is not None:
-        measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.6, 0.65))
+        measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.55, 0.6))
         ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
     chosen = ranking.only({weighted.node for weighted in chosen.nodes})
-    edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.85))
+    checked = checked_estimate(question, measured, estimates.get(CHECKED), within(progress, 0.6, 0.65))
+    edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.75))
     whole = assemble(
         chosen,
         measured,
         ranking,
         edges=edges,
         flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name),
-        estimates=estimates,
-        ranked_by=rank_by if rank_by in estimates else method,
-        flags=flags_of(measured.verdict, pairs, spliced.model),
+        estimates=rankings,
+        ranked_by=rank_by if rank_by in rankings else method,
+        checked=checked,
         inputs=inputs or {},
     )
     circuit = prune(whole, least=least_edge * abs(whole.measurement.total_effect))
     if not circuit.strongest():
         circuit = whole  # few nodes, none of which leads to the metric directly: shown as they were chosen
+    if checked is not None:
+        given = circuit, question, measured.effects, explained
+        checked = with_causes(checked, *given, within(progress, 0.75, 0.8))
     certificate = certify(
         circuit,
         question,
         verdict=measured.verdict,
+        ranking=by,
         splits=splits,
         texts=texts,
-        progress=within(progress, 0.85, 1.0),
+        progress=within(progress, 0.8, 1.0),
     )
-    return Found(measured.effects, measured.verdict, ranking, replace(circuit, certificate=certificate))
+    return Found(measured.effects, measured.verdict, ranking, replace(circuit, certificate=certificate), checked)
 
 
 def discover_each(
@@ -156,6 +175,7 @@ def _refuse(
     budget: int | None,
     points: Quadrature | None,
     least_edge: float,
+    explained: int,
     compare: Sequence[str],
 ) -> None:
     for name in (method, *compare):
@@ -167,6 +187,8 @@ def _refuse(
         raise ValueError(f"A budget is at least 1 node; got {budget}.")
     if least_edge < 0:
         raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
+    if explained < 0:
+        raise ValueError(f"Nodes are explained in a number of 0 or more; got {explained}.")
     if question.patch_value is not counterfactual and question.metric.flat_at_clean:
         raise ValueError(
             f"The gradient of {question.metric.name} is zero at the clean run, so there would be no edges without a "
@@ -196,16 +218,15 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
     return gradient_edges(*given, sources=nodes, error_mode=mode, patch_value=question.patch_value, progress=progress)
 
 
-def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Ranking]:
-    """Rankings by other methods than `method`; those are left out that have no meaning for the question."""
+def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Effects]:
+    """Effects by other methods than `method`; those are left out that have no meaning for the question."""
     without = {method}
     if question.patch_value is not counterfactual:
         without |= {"ig-input", "chord-ig"}
     if question.metric.flat_at_clean:
         without |= {"atp", "atp-star"}
     wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
-    found: dict[str, Ranking] = {}
+    found: dict[str, Effects] = {}
     for number, name in enumerate(wanted):
-        part = within(progress, number / len(wanted), (number + 1) / len(wanted))
-        found[name] = rank(question.estimate(name, part), question.pairs, question.spliced.model)
+        found[name] = question.estimate(name, within(progress, number / len(wanted), (number + 1) / len(wanted)))
     return found

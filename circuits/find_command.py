@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from attribution.prompt_pairs import PromptPairs
     from attribution.quadrature import Quadrature
     from attribution.splice import SplicedModel
+    from circuits.corpus import Corpus
     from circuits.discover import Found
+    from circuits.run_files import RunFolder
+    from graphs import Labels
 
 DEFAULT_FAITHFULNESS: Final = 0.85
 """On the circuit's own prompts, before pruning."""
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
+LABEL_CACHE: Final = "label_cache"
+"""Folder beside the run's that remembers labels; by default that of `jumpwire labels`."""
 
 PATCHES = ("counterfactual", "zero", "mean")
 
@@ -48,6 +53,8 @@ class FindOptions:
     held_out: str | None = None
     other_examples: int = 100
     text: str | None = None
+    labels: bool = True
+    explained: int = 10
     rows: int = 15
     out: str | None = None
 
@@ -61,6 +68,7 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
     """The whole command."""
     seconds: dict[str, float] = {}
     with console.status("loading"), timed(seconds, "import"):
+        from attribution.measurement import within
         from circuits.run_files import RunFolder, write_run
         from circuits.terminal import print_found
 
@@ -80,14 +88,17 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
     arguments = {**inputs.arguments(), **asdict(options)}
     label = f"{options.method} on {len(loaded.prompts)} pair(s)"
     with progress_bar(console, label) as told:
-        runs = _runs(inputs, options, loaded, plan, told)
+        runs = _runs(inputs, options, loaded, plan, within(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with timed(seconds, "measure"):
                 found = next(runs)
             title = f"{inputs.name} on {loaded.spliced.model.name}" + (f", pair {number}" if options.per_pair else "")
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
-            write_run(own, found, title=title, arguments=arguments, hashes=loaded.hashes, seconds=seconds)
+            with timed(seconds, "label"):
+                labels = _labels(inputs, options, loaded, found, target, within(told, 0.9, 1.0))
+            about = {"title": title, "arguments": arguments, "hashes": loaded.hashes}
+            write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 
 
@@ -113,6 +124,7 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "select": Selection(options.nodes, options.threshold, options.share, faithful),
         "rank_by": options.rank_by,
         "least_edge": options.least_edge,
+        "explained": options.explained,
     }
 
 
@@ -131,19 +143,41 @@ def _runs(
 
 
 def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:
-    """General text: the user's own, else new text of the embedded language for the embedded model."""
-    from circuits.corpus import corpus_from_file, embedded_corpus
-
-    if options.text is not None:
-        corpus = corpus_from_file(options.text, model)
-    elif inputs.model is None:
-        corpus = embedded_corpus(model, documents=GENERAL_PIECES)
-    else:
+    """The first pieces of general text."""
+    corpus = _corpus(inputs, options, model)
+    if corpus is None:
         return {}
     pieces = [ids for ids in islice(corpus.pieces(), GENERAL_PIECES) if len(ids) > 1]
     if not pieces:
         raise ValueError(f"--text {options.text}: there is no text of at least two tokens in it.")
     return {"general text": pieces}
+
+
+def _corpus(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> "Corpus | None":
+    """General text: the user's own, else that of the embedded language for the embedded model."""
+    from circuits.corpus import corpus_from_file, embedded_corpus
+
+    if options.text is not None:
+        return corpus_from_file(options.text, model)
+    return embedded_corpus(model) if inputs.model is None else None
+
+
+def _labels(
+    inputs: Inputs,
+    options: FindOptions,
+    loaded: Loaded,
+    found: "Found",
+    target: "RunFolder",
+    told: Callable[[float], None],
+) -> "Labels | None":
+    """What the circuit's features are, if there is text to read them on; not of a circuit for every pair."""
+    from circuits.circuit_labels import circuit_labels
+
+    corpus = _corpus(inputs, options, loaded.spliced.model) if options.labels and not options.per_pair else None
+    if corpus is None:
+        return None
+    cache = target.folder.parent / LABEL_CACHE
+    return circuit_labels(loaded.spliced, found.circuit, corpus, cache=cache, progress=told)
 
 
 def refuse_unknown(chosen: dict[str, str], known: dict[str, tuple[str, ...]]) -> None:

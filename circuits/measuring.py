@@ -7,6 +7,7 @@
 A node that was patched has its exact effect; the others keep their estimate, which the verdict judges.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ import numpy as np
 from attribution.check import check
 from attribution.effects import Effects, node_keys
 from attribution.exact_patching import exact_patching
-from attribution.language_model import LanguageModel
 from attribution.measurement import Progress, silent, within
 from attribution.methods import METHODS, options_of
 from attribution.metric import Metric
@@ -26,10 +26,10 @@ from attribution.recording import ErrorMode
 from attribution.reference_values import Reference, zero
 from attribution.reference_values import counterfactual as patch_prompt
 from attribution.splice import SplicedModel
-from circuits.positions import align
 from circuits.reference_prompts import Mean
-from graphs import Node, Verdict
+from graphs import Node, Position, Verdict
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
+from graphs.findings import flagged_in
 
 SCREENED: Final = "screened_then_patched"
 """The method of effects some of which are exact and the others estimates."""
@@ -137,14 +137,10 @@ def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measu
     return Measured(effects, measured.exact | known, verdict)
 
 
-def flags_of(verdict: Verdict | None, pairs: PromptPairs, model: LanguageModel) -> dict[Node, dict[str, int]]:
+def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Node, dict[str, int]]:
     """How often the verdict flags each aligned node, by flag."""
     found: dict[Node, dict[str, int]] = {}
-    if verdict is None:
-        return found
-    columns = align(pairs, model).columns
-    for flagged in verdict.flagged:
-        node = replace(flagged.node, position=columns[flagged.example][flagged.node.position])
+    for node, flagged in () if verdict is None else flagged_in(positions, verdict):
         flags = found.setdefault(node, {})
         flags[flagged.flag] = flags.get(flagged.flag, 0) + 1
     return found

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from attribution.effects import node_keys
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.splice import TOKENS
-from circuits.positions import position_names
 from graphs import FeatureNode, MetricNode, Node, Position, TokenNode
 
 

@@ -11,7 +11,8 @@ import networkx as nx
 import numpy as np
 
 from attribution.language_model import LanguageModel
-from attribution.prompt_pairs import PromptPair, PromptPairs
+from attribution.position_names import position_names
+from attribution.prompt_pairs import PromptPairs
 from graphs import Position
 
 
@@ -41,18 +42,6 @@ def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
         tuple(Position(name, *(model.token_text(t) for t in tokens[name])) for name in order),
         tuple(tuple(place[name] for name in own) for own in names),
     )
-
-
-def position_names(pairs: PromptPairs) -> list[tuple[str, ...]]:
-    """What each position of each pair is called: the labels of the columns that `align` gives it."""
-    roles = [pair.roles for pair in pairs if pair.roles is not None]
-    if len(roles) == len(pairs):
-        return roles
-    return [_from_the_end(pair) for pair in pairs]
-
-
-def _from_the_end(pair: PromptPair) -> tuple[str, ...]:
-    return tuple(str(p - len(pair)) for p in range(len(pair)))
 
 
 def _order(names: Sequence[tuple[str, ...]]) -> list[str]:

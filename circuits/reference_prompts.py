@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PairBatch, PromptPairs
 from attribution.recording import SparseFeatures
 from attribution.reference_values import PreparedReference, SiteReference, values_in_run
 from attribution.splice import SplicedModel
-from circuits.positions import position_names
 
 BATCH = 32
 

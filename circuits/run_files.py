@@ -1,6 +1,7 @@
 """What a run leaves in its folder: effects.parquet, circuit.json, run.json and circuit.html.
 
-Where nodes were screened by an estimate there is a verdict.json too.
+Where an estimate was held against exact effects there is a verdict.json too, and where features were labelled a
+labels.json.
 """
 
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from attribution.effects import Effects
 from circuits.discover import Found
 from circuits.replacing import replacing
-from graphs import save_circuit, save_verdict, write_figure_page
+from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
 
 RUN_SCHEMA_VERSION: Final = 1
 _MEASURED: Final = ("method", "error_mode", "patch_value", "metric", "metric_unit", "unit", "sign")
@@ -50,6 +51,10 @@ class RunFolder:
         return self.folder / "verdict.json"
 
     @property
+    def labels(self) -> Path:
+        return self.folder / "labels.json"
+
+    @property
     def run(self) -> Path:
         return self.folder / "run.json"
 
@@ -74,18 +79,24 @@ def write_run(
     arguments: Mapping[str, Any],
     hashes: Mapping[str, Any],
     seconds: Mapping[str, float],
+    labels: Labels | None = None,
 ) -> None:
-    """Write all files of a run into its folder, which exists; run.json last."""
+    """Write all files of a run into its folder, which exists; run.json last. A verdict of an earlier run there goes."""
     start = time.perf_counter()
     with replacing(target.effects) as path:
         found.effects.write_parquet(path)
     with replacing(target.circuit) as path:
         save_circuit(found.circuit, path)
-    if found.verdict is not None:
+    if labels is not None:
+        with replacing(target.labels) as path:
+            save_labels(labels, path)
+    if found.checked is None:
+        target.verdict.unlink(missing_ok=True)
+    else:
         with replacing(target.verdict) as path:
-            save_verdict(found.verdict, path)
+            save_verdict(found.checked, path)
     with replacing(target.page) as path:
-        write_figure_page(found.circuit, path, title=title)
+        write_page(found.circuit, path, title=title, labels=labels, verdict=found.checked)
     seconds = {**seconds, "write": time.perf_counter() - start}
     effects = found.effects
     content = {

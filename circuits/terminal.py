@@ -115,7 +115,10 @@ def _closing(found: Found, target: RunFolder) -> Text:
     kept = len(found.circuit.strongest()) + measured.pruned
     text = Text(f"{kept} of {measured.nodes_measured} nodes chosen{share}{pruned}. ")
     text.append(f"{len(found.circuit.edges)} of {measured.edges_measured} edges kept.\n")
+    if found.checked is not None:
+        text.append(f"{found.checked.sentence}\n")
     text.append(f"effect: in {measured.unit}; {measured.sign}\n", style="dim")
     text.append(f"Open {target.page} in a browser. ", style="bold")
-    text.append(f"Beside it: {target.circuit.name}, {target.effects.name}, {target.run.name}.")
+    beside = (target.circuit, target.effects, target.verdict, target.labels, target.run)
+    text.append(f"Beside it: {', '.join(path.name for path in beside if path.is_file())}.")
     return text

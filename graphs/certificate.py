@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.faithfulness_curve import Faithfulness
+from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
 from graphs.verdict import MissedBound
 from graphs.versioned_json import made
 
@@ -80,6 +80,8 @@ class Certificate:
         screening: None where every node was patched.
         quality: the SAEs on the task, on general text.
         faithfulness: one entry a split.
+        curves: one a split, of the ranking that the circuit was chosen from, at sizes around the circuit's. The circuit
+            itself may differ from the ranking's first nodes by what was pruned.
         missing: what was not measured, and why, by name.
     """
 
@@ -90,6 +92,7 @@ class Certificate:
     screening: Screening | None = None
     quality: tuple[SAEQuality, ...] = ()
     faithfulness: tuple[Faithfulness, ...] = ()
+    curves: tuple[FaithfulnessCurve, ...] = ()
     missing: Mapping[str, str] | None = None
 
 
@@ -101,4 +104,5 @@ def certificate_from(content: dict[str, Any]) -> Certificate:
         screening=lambda found: found and made(Screening, found, bound=lambda b: b and made(MissedBound, b)),
         quality=lambda found: made(SAEQuality, found, sites=lambda site: made(SiteQuality, site)),
         faithfulness=Faithfulness.from_dict,
+        curves=FaithfulnessCurve.from_dict,
     )

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from graphs.certificate import Certificate, SAEQuality, Screening
 from graphs.circuit_graph import CircuitGraph, Measurement
 from graphs.faithfulness_curve import Faithfulness
+from graphs.strongest_edges import left_out_of
 
 Colour = Literal["green", "amber", "red", "grey"]
 COLOURS: Final[tuple[Colour, ...]] = ("red", "amber", "green", "grey")
@@ -32,10 +33,13 @@ class Line:
 
 
 def certificate_lines(circuit: CircuitGraph) -> tuple[Line, ...]:
-    """Every line of a circuit's certificate, in the order people should read them; empty without a certificate."""
+    """Every line of a circuit's certificate, in the order people should read them.
+
+    Without a certificate: what edges were left out, if any.
+    """
     certificate = circuit.certificate
     if certificate is None:
-        return ()
+        return tuple(_left_out(circuit))
     return (
         *(_faithful(f) for f in certificate.faithfulness),
         *(_complete(f) for f in certificate.faithfulness),
@@ -44,6 +48,7 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[Line, ...]:
         _errors(certificate),
         *(_sae(quality) for quality in certificate.quality),
         *_measured(circuit.measurement, certificate),
+        *_left_out(circuit),
         *_missing(certificate),
         *_identity(certificate),
     )
@@ -226,6 +231,13 @@ def _measured(measured: Measurement, certificate: Certificate) -> Iterator[Line]
             colour="amber",
             rule="amber: no law holds for them",
         )
+
+
+def _left_out(circuit: CircuitGraph) -> Iterator[Line]:
+    """What `keep_edges` left out."""
+    found = left_out_of(circuit)
+    if found is not None:
+        yield Line("edges left out", f"{found.weight_share:.1%} of Σ|weight|", found.sentence, "grey", NO_RULE)
 
 
 def _missing(certificate: Certificate) -> Iterator[Line]:

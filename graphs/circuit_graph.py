@@ -39,7 +39,7 @@ class WeightedNode:
         estimates: signed means by other methods, by method.
         carried, undivided: what the node carries in the flow that the edges are of, and how much of that is its own
             undivided jump (`chord_integrated_gradients`); None where no flow was measured.
-        flags: how often a checker flagged the node's estimate, by flag.
+        flags: how often a checker flagged an estimate of the node's effect, by flag; `Measurement.flags_of` says which.
     """
 
     node: Node
@@ -64,6 +64,7 @@ class Measurement:
     of the residual (median and maximum of its absolute value over examples, see `residual_law`). `ranked_by` is the
     method whose ranking the nodes were chosen from, None where that is `method`. `edge_method` is how
     edges were measured, `edge_imbalance` the largest |inflow + undivided − carried| of a node, as a share of the total.
+    `flags_of` names the estimate that the nodes' flags are of, None where none was checked.
     `pruned` counts nodes taken out because no path of kept edges joins them to a source and to the metric.
     """
 
@@ -87,6 +88,7 @@ class Measurement:
     edge_imbalance: float | None = None
     edges_measured: int = 0
     pruned: int = 0
+    flags_of: str | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 

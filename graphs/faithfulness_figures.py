@@ -1,4 +1,4 @@
-"""Faithfulness over the size of a circuit: one line for each ranking, with its interval as a band."""
+"""Faithfulness over the size of a circuit, with intervals as bands: one line for each ranking, or for each split."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
-from graphs.faithfulness_curve import Bounds, FaithfulnessCurve
+from graphs.faithfulness_curve import Bounds, Faithfulness, FaithfulnessCurve
 from graphs.figure_frame import GRADIENT, LINES, MARK, TRUTH, drawn_text, framed
 from graphs.verdict_words import counted
 
@@ -30,10 +30,8 @@ def faithfulness_by_size(curves: Sequence[FaithfulnessCurve], *, target: float =
     figure = make_subplots(1, 2, shared_xaxes=True, subplot_titles=["faithfulness", "completeness"])
     for number, curve in enumerate(curves):
         colour = MARK if curve.draws > 1 else _COLOURS[number % len(_COLOURS)]
-        figure.add_trace(_band(curve, curve.low, curve.high, colour), 1, 1)
-        figure.add_trace(_band(curve, curve.completeness_low, curve.completeness_high, colour), 1, 2)
-        figure.add_trace(_line(curve, curve.faithfulness, colour), 1, 1)
-        figure.add_trace(_line(curve, curve.completeness, colour).update(showlegend=False), 1, 2)
+        name = curve.ranking + (f" (mean of {curve.draws})" if curve.draws > 1 else "")
+        _draw(figure, curve, name, colour)
     ends = {"x0": 0, "x1": 1, "y0": target, "y1": target}
     figure.add_shape(type="line", xref="x domain", yref="y", line={"dash": "dash", "width": 1, "color": MARK}, **ends)
     where = f"{about.split.replace('_', ' ')}, {counted(about.pairs, 'pair')}, {about.metric}"
@@ -45,17 +43,89 @@ def faithfulness_by_size(curves: Sequence[FaithfulnessCurve], *, target: float =
         "Bands: bootstrap over pairs.",
         legend_rows=2,
     )
+    return _with_axes(figure)
+
+
+def faithfulness_by_split(curves: Sequence[FaithfulnessCurve], circuits: Sequence[Faithfulness] = ()) -> go.Figure:
+    """F (left) and completeness (right) of one ranking on several splits; stars mark the circuit chosen from it.
+
+    As a certificate holds both: `faithfulness_by_split(certificate.curves, certificate.faithfulness)`. A star lies off
+    its line by what was pruned.
+    """
+    about = _shared(curves, but=("split", "pairs"), also=("ranking",))
+    figure = make_subplots(1, 2, shared_xaxes=True, subplot_titles=["faithfulness", "completeness"])
+    own = {circuit.split: circuit for circuit in circuits}
+    for number, curve in enumerate(curves):
+        colour = _COLOURS[number % len(_COLOURS)]
+        _draw(figure, curve, _split_name(curve.split), colour)
+        if curve.split in own:
+            for column, mark in enumerate(_marks(own[curve.split], colour), start=1):
+                figure.add_trace(mark, 1, column)
+    framed(
+        figure,
+        _circuit_finding([own[curve.split] for curve in curves if curve.split in own]),
+        f"First nodes by {about.ranking}; {about.metric}. 1 is the whole model, 0 has everything at its "
+        f"{about.reference} value. Faithfulness: only the first nodes are kept. Completeness: only the rest is; 0 is "
+        f"best. {_ERRORS[about.errors]} Stars: the circuit. Bands: bootstrap over pairs.",
+        legend_rows=2,
+    )
+    return _with_axes(figure)
+
+
+def _circuit_finding(circuits: Sequence[Faithfulness]) -> str:
+    if not circuits:
+        return "Faithfulness over the size of a circuit"
+    on = [f"on {_split_name(circuit.split)}" for circuit in circuits]
+    of = [" of the model's effect", *[""] * (len(circuits) - 1)]
+    parts = [f"{c.faithfulness:.0%}{effect} {where}" for c, effect, where in zip(circuits, of, on, strict=True)]
+    return f"{counted(circuits[0].nodes, 'node')} alone: {', '.join(parts)}"
+
+
+def _split_name(split: str) -> str:
+    return "its own prompts" if split == "own" else f"{split.replace('_', ' ')} prompts"
+
+
+def _marks(circuit: Faithfulness, colour: str) -> tuple[go.Scatter, go.Scatter]:
+    marker = {"symbol": "star", "size": 14, "color": colour, "line": {"width": 1, "color": "white"}}
+    name = drawn_text(_split_name(circuit.split))
+    left, right = (
+        go.Scatter(
+            x=[circuit.nodes],
+            y=[value],
+            mode="markers",
+            marker=marker,
+            name=f"the circuit on {name}",
+            legendgroup=name,
+            showlegend=False,
+            hovertemplate="%{x} nodes: %{y:.3f}",
+        )
+        for value in (circuit.faithfulness, circuit.completeness)
+    )
+    return left, right
+
+
+def _draw(figure: go.Figure, curve: FaithfulnessCurve, name: str, colour: str) -> None:
+    """A curve's two lines and their bands."""
+    figure.add_trace(_band(curve, curve.low, curve.high, name, colour), 1, 1)
+    figure.add_trace(_band(curve, curve.completeness_low, curve.completeness_high, name, colour), 1, 2)
+    figure.add_trace(_line(curve, curve.faithfulness, name, colour), 1, 1)
+    figure.add_trace(_line(curve, curve.completeness, name, colour).update(showlegend=False), 1, 2)
+
+
+def _with_axes(figure: go.Figure) -> go.Figure:
     figure.update_xaxes(type="log", title="nodes in the circuit", tickformat="~s", dtick=1)
     figure.update_yaxes(title="F(C)", col=1)
     figure.update_yaxes(title="F(M∖C)", col=2)
     return figure
 
 
-def _shared(curves: Sequence[FaithfulnessCurve]) -> FaithfulnessCurve:
-    """Any curve, once all are known to be of one measurement."""
+def _shared(
+    curves: Sequence[FaithfulnessCurve], *, but: Sequence[str] = (), also: Sequence[str] = ()
+) -> FaithfulnessCurve:
+    """Any curve, once all are known to be of one measurement, but for some of what it consists of."""
     if not curves:
         raise ValueError("No curves: there is nothing to draw.")
-    for name in ("split", "reference", "errors", "metric", "pairs"):
+    for name in (n for n in ("split", "reference", "errors", "metric", "pairs", *also) if n not in but):
         found = sorted({str(getattr(curve, name)) for curve in curves})
         if len(found) > 1:
             raise ValueError(f"Curves of different {name} ({', '.join(found)}) belong in figures of their own.")
@@ -78,8 +148,7 @@ def _finding(curves: Sequence[FaithfulnessCurve], target: float) -> str:
     return f"{' and '.join(best)} {needs} {counted(fewest, 'node')} or fewer for {target:.0%} of the model's effect"
 
 
-def _line(curve: FaithfulnessCurve, values: tuple[float, ...], colour: str) -> go.Scatter:
-    name = curve.ranking + (f" (mean of {curve.draws})" if curve.draws > 1 else "")
+def _line(curve: FaithfulnessCurve, values: tuple[float, ...], name: str, colour: str) -> go.Scatter:
     shares = [f"{share:.1%} of its nodes" if share < 1 else "the whole model" for share in curve.shares]
     return go.Scatter(
         x=curve.sizes,
@@ -94,12 +163,11 @@ def _line(curve: FaithfulnessCurve, values: tuple[float, ...], colour: str) -> g
     )
 
 
-def _band(curve: FaithfulnessCurve, low: Bounds, high: Bounds, colour: str) -> go.Scatter:
+def _band(curve: FaithfulnessCurve, low: Bounds, high: Bounds, name: str, colour: str) -> go.Scatter:
     """The interval where it is bounded."""
     found = [(x, a, b) for x, a, b in zip(curve.sizes, low, high, strict=True) if a is not None and b is not None]
     sizes, below, above = zip(*found, strict=True) if found else ((), (), ())
     red, green, blue = hex_to_rgb(colour)
-    name = curve.ranking + (f" (mean of {curve.draws})" if curve.draws > 1 else "")
     return go.Scatter(
         x=[*sizes, *reversed(sizes)],
         y=[*below, *reversed(above)],

@@ -45,7 +45,7 @@ Node = FeatureNode | ErrorNode | TokenNode | MetricNode
 
 def short_site(name: str) -> str:
     """`blocks.3.hook_mlp_out` as `L3 mlp_out`; also at the start of a node's name."""
-    return re.sub(r"^blocks\.(\d+)\.(?:attn\.|mlp\.)?hook_", r"L\1 ", name)
+    return re.sub(r"^blocks\.(\d+)\.(?:(?:attn\.|mlp\.)?hook_|(?=mlp\b))", r"L\1 ", name)
 
 
 def node_name(node: FeatureNode | ErrorNode | TokenNode) -> str:

@@ -5,7 +5,7 @@ the strongest one out of every node and into every feature: so that thinning the
 that no node of the circuit enters stays: what it carries comes from outside.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import networkx as nx
@@ -23,13 +23,18 @@ def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
     before = set(goals).union(*(nx.ancestors(graph, goal) for goal in goals))
     kept = before | set(goals)
     edges = [edge for edge in circuit.edges if edge.source in kept and edge.target in kept]
-    needed = _strongest(edges, lambda edge: edge.source) | _strongest(edges, lambda edge: edge.target)
+    needed = needed_edges(edges)
     return replace(
         circuit,
         nodes=tuple(w for w in circuit.nodes if w.node in kept),
         edges=tuple(edge for edge in edges if abs(edge.weight) >= least or (edge.source, edge.target) in needed),
         measurement=replace(circuit.measurement, pruned=len(circuit.nodes) - len(kept)),
     )
+
+
+def needed_edges(edges: Sequence[Edge]) -> set[tuple[Node, Node]]:
+    """The strongest edge out of every node and the strongest into every node."""
+    return _strongest(edges, lambda edge: edge.source) | _strongest(edges, lambda edge: edge.target)
 
 
 def _strongest(edges: Iterable[Edge], end: Callable[[Edge], Node]) -> set[tuple[Node, Node]]:

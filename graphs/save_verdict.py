@@ -1,10 +1,12 @@
 """A verdict as versioned JSON, in and out. The same verdict gives the same bytes."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
 
+from graphs.packed_columns import column, values_of
 from graphs.verdict import (
     CHOSEN_BY,
     FLAGS,
@@ -20,21 +22,23 @@ from graphs.verdict import (
 from graphs.versioned_json import made, node, plain, read, write
 
 SCHEMA: Final = "jumpwire.verdict"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+READABLE: Final = (1, 2)
+"""Version 1 has no packed columns."""
 _CODES: Final = ("example", "site", "position", "kind", "index", "chosen_by")
 _COLUMNS: Final = (*_CODES, "estimate", "exact")
 
 
 def save_verdict(verdict: Verdict, path: str | Path) -> None:
     """Write the verdict; keys are sorted, floats keep every digit."""
-    content = plain(verdict)
-    content["columns"] = {name: content.pop(name) for name in _COLUMNS}
+    content = plain({f.name: getattr(verdict, f.name) for f in fields(verdict) if f.name not in _COLUMNS})
+    content["columns"] = {name: column(getattr(verdict, name)) for name in _COLUMNS}
     write(path, SCHEMA, SCHEMA_VERSION, content)
 
 
 def load_verdict(path: str | Path) -> Verdict:
     """Read what `save_verdict` wrote, and check it."""
-    content = read(path, SCHEMA, SCHEMA_VERSION)
+    content = read(path, SCHEMA, *READABLE)
     try:
         return _verdict(content)
     except ValueError as error:
@@ -66,9 +70,10 @@ def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:
     missing = [name for name in _COLUMNS if name not in columns]
     if missing:
         raise ValueError(f"the columns lack {', '.join(missing)}.")
-    if len({len(columns[name]) for name in _COLUMNS}) > 1:
+    found = {name: values_of(columns[name], np.int64 if name in _CODES else np.float64) for name in _COLUMNS}
+    if len({len(values) for values in found.values()}) > 1:
         raise ValueError("the columns have different lengths.")
-    return {name: np.array(columns[name], dtype=np.int64 if name in _CODES else np.float64) for name in _COLUMNS}
+    return found
 
 
 def _node_verdict(content: dict[str, Any]) -> NodeVerdict:

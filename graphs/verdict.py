@@ -156,6 +156,7 @@ class Verdict:
         bound: None where every node is verified.
         total_effect: per example. flips: gates that differ between the two runs, over all examples; None in live mode.
         tokens: per example, what to show at each position, such as " cat → dogs"; empty where unknown.
+        names: per example, what each position is called, as the columns of a circuit are; empty where unknown.
     """
 
     estimate_name: str
@@ -190,6 +191,7 @@ class Verdict:
     residuals: tuple[ResidualCurve, ...] = ()
     traces: tuple[PathTrace, ...] = ()
     tokens: tuple[tuple[str, ...], ...] = ()
+    names: tuple[tuple[str, ...], ...] = ()
 
     @property
     def verified(self) -> int:

@@ -22,8 +22,8 @@ def write(path: str | Path, schema: str, version: int, content: Mapping[str, Any
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def read(path: str | Path, schema: str, version: int) -> dict[str, Any]:
-    """Read what `write` wrote; a file of another schema or version is a ValueError."""
+def read(path: str | Path, schema: str, *versions: int) -> dict[str, Any]:
+    """Read what `write` wrote; a file of another schema, or of none of these versions, is a ValueError."""
     kind = schema.removeprefix("jumpwire.")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -31,10 +31,9 @@ def read(path: str | Path, schema: str, version: int) -> dict[str, Any]:
         raise ValueError(f"{path}: not a {kind} file of jumpwire (no JSON: {error}).") from None
     if not isinstance(content, dict) or content.get("schema") != schema:
         raise ValueError(f"{path}: not a {kind} file of jumpwire (no schema {schema!r}).")
-    if content.get("schema_version") != version:
-        raise ValueError(
-            f"{path}: schema version {content.get('schema_version')}; this version of jumpwire reads {version}."
-        )
+    if (found := content.get("schema_version")) not in versions:
+        readable = ", ".join(map(str, versions))
+        raise ValueError(f"{path}: schema version {found}; this version of jumpwire reads {readable}.")
     return {k: v for k, v in content.items() if k not in ("schema", "schema_version")}
 
 

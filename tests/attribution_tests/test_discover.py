@@ -18,7 +18,7 @@ from circuits.aggregate import rank
 from circuits.discover import Found, discover, discover_each
 from circuits.measuring import Measured, with_exact
 from circuits.selection import Selection
-from graphs import ErrorNode, FeatureNode, MetricNode, TokenNode
+from graphs import ErrorNode, FeatureNode, MetricNode, TokenNode, findings
 
 ALL = Selection(nodes=10_000)
 
@@ -107,6 +107,8 @@ def test_beyond_the_budget_nodes_are_screened_verified_and_the_circuit_is_still_
     full = exact_patching(world().spliced, PAIRS, logit_difference, error_mode="frozen")
     few = found(budget=len(full) // 3, select=Selection(nodes=12), compare=("chord-ig",))
     assert few.verdict is not None
+    assert few.checked is not None
+    assert few.checked.estimate_name == few.verdict.estimate_name == few.circuit.measurement.flags_of
     assert few.circuit.measurement.evidence.startswith("screened by chord IG")
     truth = {w.node: w.effect for w in rank(full, PAIRS, world().model).nodes}
     assert len(few.circuit.strongest()) > 5
@@ -120,6 +122,61 @@ def test_beyond_the_budget_nodes_are_screened_verified_and_the_circuit_is_still_
     assert certificate.screening.bound is not None
     flagged = sum(sum(w.flags.values()) for w in few.circuit.strongest())
     assert flagged <= sum(certificate.screening.flags.values())
+
+
+@cache
+def checked_run() -> Found:
+    """The nodes that 30 by chord IG leave, IG checked on them, its worst errors explained."""
+    return found(select=Selection(nodes=30), compare=("ig",), rank_by="chord-ig", explained=3)
+
+
+def test_where_every_node_was_patched_ig_is_checked_and_its_flags_stand_at_the_nodes() -> None:
+    run = checked_run()
+    assert run.verdict is None
+    assert run.circuit.certificate is not None
+    assert run.circuit.certificate.screening is None
+    assert run.checked is not None
+    assert (run.checked.method, run.checked.verified) == ("integrated_gradients", len(run.effects))
+    np.testing.assert_allclose(np.sort(run.checked.exact), np.sort(run.effects.effect))
+    assert run.circuit.measurement.flags_of == run.checked.estimate_name
+    at_nodes = {run.circuit.name(w.node): sum(w.flags.values()) for w in run.circuit.strongest() if w.flags}
+    assert at_nodes == {name: len(own) for name, own in findings(run.circuit, run.checked).items()}
+    assert at_nodes
+
+
+def test_the_worst_nodes_of_the_circuit_are_explained_each_in_its_worst_example() -> None:
+    run = checked_run()
+    assert run.checked is not None
+    of_circuit = findings(run.circuit, run.checked)
+    worst = sorted((own[0].verdict for own in of_circuit.values()), key=lambda v: -abs(v.error))
+    assert len(worst) > 3
+    assert {(t.node, t.example) for t in run.checked.traces} == {(v.node, v.example) for v in worst[:3]}
+    for explained in worst[:3]:
+        assert explained.parts is not None
+        assert sum(explained.parts.values()) == pytest.approx(explained.error, abs=2e-3 * abs(explained.exact) + 1e-6)
+    assert worst[3].parts is None
+    for own in of_circuit.values():
+        for finding in own:
+            if finding.trace is not None:
+                jumped = finding.trace.metric[-1] - finding.trace.metric[0]
+                assert jumped == pytest.approx(finding.verdict.exact, abs=1e-5)
+
+
+def test_no_check_without_ig_or_without_exact_effects() -> None:
+    assert whole().checked is None
+    assert whole().circuit.measurement.flags_of is None
+    assert found(method="atp", select=Selection(nodes=12), compare=("ig",)).checked is None
+
+
+def test_a_certificate_has_the_curve_of_the_ranking_with_the_circuits_size_on_it() -> None:
+    run = checked_run()
+    assert run.circuit.certificate is not None
+    (curve,), (own,) = run.circuit.certificate.curves, run.circuit.certificate.faithfulness
+    assert (curve.split, curve.ranking) == ("own", "chord-ig")
+    assert own.nodes in curve.sizes
+    assert (curve.shares[-1], curve.faithfulness[-1]) == (1.0, 1.0)
+    if run.circuit.measurement.pruned == 0:
+        assert curve.faithfulness[curve.sizes.index(own.nodes)] == pytest.approx(own.faithfulness)
 
 
 def test_an_estimate_without_a_budget_is_not_verified() -> None:
@@ -193,6 +250,7 @@ def test_enough_nodes_to_be_faithful() -> None:
         ({"compare": ("chord",)}, "No method 'chord'"),
         ({"budget": 0}, "at least 1 node"),
         ({"least_edge": -1.0}, "0 or more"),
+        ({"explained": -1}, "0 or more; got -1"),
         ({"method": "atp", "error_mode": "path"}, "cannot be measured in error mode 'path'"),
         ({"method": "atp", "points": gauss_legendre(3)}, "has no path"),
     ],

@@ -24,9 +24,8 @@ def jumpwire(*arguments: str | Path) -> Result:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A circuit by exact patching, and a file of general text beside it."""
     folder = tmp_path_factory.mktemp("run")
-    result = jumpwire(
-        "find", "--examples", "2", "--saes", "topk", "--nodes", "12", "--other-examples", "0", "--out", folder
-    )
+    few = ("--examples", "2", "--nodes", "12", "--other-examples", "0", "--no-labels")
+    result = jumpwire("find", "--saes", "topk", *few, "--out", folder)
     assert result.exit_code == 0, result.output
     (folder / "general.txt").write_text(GENERAL)
     return folder

@@ -12,6 +12,7 @@ from attribution.measurement import prepare
 from attribution.metric import logit_difference
 from attribution.node_edits import ERROR, KEEP_ONLY, REMOVE, add, set_to
 from attribution.patch_values import zero
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 from circuits.ablation import ablate
@@ -22,7 +23,6 @@ from circuits.embedded.language import documents
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.joint_patch import joint_patch
 from circuits.node_names import NodeName, circuit_names, parse_nodes, token_roles
-from circuits.positions import position_names
 from circuits.selection import Selection
 from circuits.side_effect import documents_of, side_effect
 from circuits.tasks.prompts import prompt_pairs

@@ -13,7 +13,7 @@ from circuits.cli import app
 from graphs import load_verdict
 
 QUICK = ("--saes", "prolu", "--examples", "2")
-FEW = ("--other-examples", "0", "--nodes", "12")
+FEW = ("--other-examples", "0", "--nodes", "12", "--no-labels")
 
 
 def run(*arguments: str | Path) -> Result:
@@ -132,7 +132,8 @@ def test_edited_prompts_are_found_out(tmp_path: Path) -> None:
     pairs = {"clean": "the wolf near the barn", "patch": "the wolves near the barn", "answer": "is", "wrong": "are"}
     file, folder = tmp_path / "mine.json", tmp_path / "run"
     file.write_text(json.dumps({"pairs": [pairs]}))
-    arguments = ("--pairs", file, "--saes", "prolu", "--method", "atp", "--error", "frozen", "--out", folder)
+    arguments = ("--pairs", file, "--saes", "prolu", "--method", "atp", "--error", "frozen", "--no-labels")
+    arguments += ("--out", folder)
     assert run("find", *arguments).exit_code == 0
     file.write_text(
         json.dumps({"pairs": [{**pairs, "clean": "the fox near the barn", "patch": "the foxes near the barn"}]})

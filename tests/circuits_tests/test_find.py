@@ -16,13 +16,13 @@ from attribution.quadrature import RULES
 from circuits.cli import app
 from circuits.find_command import PATCHES
 from circuits.tasks.templates import SPLITS, TASKS
-from graphs import load_circuit
+from graphs import FeatureNode, findings, load_circuit, load_labels, load_verdict
 
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
 
 
 QUICK = ("--method", "atp", "--examples", "3", "--nodes", "20", "--rank-by", "chord-ig", "--saes", "topk")
-QUICK += ("--other-examples", "4")
+QUICK += ("--other-examples", "4", "--no-labels")
 
 
 def find(*arguments: str | Path) -> Result:
@@ -31,8 +31,9 @@ def find(*arguments: str | Path) -> Result:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AtP on three pairs of the agreement task."""
+    """AtP on three pairs of the agreement task, in a folder with a verdict of an earlier run."""
     folder = tmp_path_factory.mktemp("run")
+    (folder / "verdict.json").write_text("of an earlier run", encoding="utf-8")
     result = find(*QUICK, "--out", folder)
     assert result.exit_code == 0, result.output
     return folder
@@ -122,6 +123,47 @@ def test_same_seed_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     assert (tmp_path / "circuit.json").read_bytes() == (run / "circuit.json").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def exact_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every node of two pairs patched, gates met, features labelled on four lines of text."""
+    folder = tmp_path_factory.mktemp("exact")
+    text = folder / "text.txt"
+    text.write_text("the cat near the dogs sits\nthe dogs sit\nthe cat sits\nthe bird sings\n", encoding="utf-8")
+    few = ("--examples", "2", "--nodes", "25", "--other-examples", "0", "--error", "frozen", "--explained", "2")
+    result = find(*few, "--text", text, "--out", folder / "run")
+    assert result.exit_code == 0, result.output
+    assert "IG (5 points) disagrees with patching" in " ".join(result.output.split())
+    assert "verdict.json, labels.json, run.json" in " ".join(result.output.split())
+    return folder / "run"
+
+
+def test_an_exact_run_holds_what_the_checker_found_about_its_nodes(exact_run: Path) -> None:
+    circuit, verdict = load_circuit(exact_run / "circuit.json"), load_verdict(exact_run / "verdict.json")
+    assert (verdict.method, verdict.exact_error_mode) == ("integrated_gradients", "frozen")
+    assert len(verdict.traces) == 2
+    found = findings(circuit, verdict)
+    traced = [finding for own in found.values() for finding in own if finding.trace is not None]
+    assert {finding.verdict.cause for finding in traced} <= {"jump", "interaction"}
+    assert any(finding.verdict.gates for finding in traced)
+    certificate = circuit.certificate
+    assert certificate is not None
+    assert certificate.screening is None
+    assert [curve.split for curve in certificate.curves] == ["own"]
+
+
+def test_a_run_labels_the_circuits_features_on_the_text_given(exact_run: Path) -> None:
+    circuit, labels = load_circuit(exact_run / "circuit.json"), load_labels(exact_run / "labels.json")
+    features = {(w.node.site, w.node.index) for w in circuit.nodes if isinstance(w.node, FeatureNode)}
+    assert {(label.site, label.index) for label in labels} == features
+    assert labels.corpus == "text.txt"
+    assert list((exact_run.parent / "label_cache").glob("labels-*.json"))
+
+
+def test_a_verdict_of_an_earlier_run_goes_and_no_labels_means_none(run: Path) -> None:
+    assert not (run / "labels.json").exists()
+    assert not (run / "verdict.json").exists()
+
+
 def test_page_makes_no_network_request(run: Path) -> None:
     page = (run / "circuit.html").read_text(encoding="utf-8")
     assert "<script src=" not in page
@@ -147,6 +189,7 @@ def test_page_makes_no_network_request(run: Path) -> None:
         (["--nodes", "5", "--share", "0.5"], "exactly one of"),
         (["--rank-by", "exactly"], "No rank-by 'exactly'"),
         (["--held-out", "missing.json"], "--held-out missing.json: no such file"),
+        (["--explained", "-1"], "--explained"),
         (["--text", "missing.txt"], "--text missing.txt: no such file"),
     ],
 )

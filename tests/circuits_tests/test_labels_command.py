@@ -76,7 +76,8 @@ def test_the_marked_token_is_never_cut(width: int) -> None:
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A circuit of attention features."""
     folder = tmp_path_factory.mktemp("found")
-    options = ("--method", "atp", "--examples", "2", "--nodes", "20", "--other-examples", "0", "--out", str(folder))
+    options = ("--method", "atp", "--examples", "2", "--nodes", "20", "--other-examples", "0", "--no-labels")
+    options += ("--out", str(folder))
     result = CliRunner().invoke(app, ["find", *options])
     assert result.exit_code == 0, result.output
     return folder

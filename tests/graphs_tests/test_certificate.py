@@ -1,10 +1,12 @@
 """A certificate: the same after JSON, and every colour by its stated rule."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_faithfulness_curve import curve
 from test_graphs import CIRCUIT
 
 from graphs import (
@@ -60,8 +62,18 @@ CERTIFICATE = Certificate(
     screening=Screening("chord IG (10 points)", 500, 4000, 0.1, {"missed": 3}, MissedBound(0.95, 100, 0, 3500, 102)),
     quality=(QUALITY,),
     faithfulness=(faithful("own", 0.9), faithful("held_out", 0.6, 0.4)),
+    curves=(curve(), curve(split="own")),
     missing={"other prompts": "none were given"},
 )
+
+
+def test_a_circuit_file_without_curves_has_none(tmp_path: Path) -> None:
+    save_circuit(replace(CIRCUIT, certificate=CERTIFICATE), tmp_path / "c.json")
+    content = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    del content["certificate"]["curves"], content["measurement"]["flags_of"]
+    (tmp_path / "c.json").write_text(json.dumps(content), encoding="utf-8")
+    loaded = load_circuit(tmp_path / "c.json")
+    assert loaded == replace(CIRCUIT, certificate=replace(CERTIFICATE, curves=()))
 
 
 def lines(**changes: Any) -> dict[str, Line]:

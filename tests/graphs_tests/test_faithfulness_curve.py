@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from graphs.faithfulness_curve import MIB_SHARES, Faithfulness, FaithfulnessCurve, area
-from graphs.faithfulness_figures import faithfulness_by_size
+from graphs.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
 
 
 def curve(**changed: Any) -> FaithfulnessCurve:
@@ -140,3 +140,18 @@ def test_curves_of_different_measurements_are_not_drawn_together() -> None:
         faithfulness_by_size([curve(), curve(split="train")])
     with pytest.raises(ValueError, match="No curves"):
         faithfulness_by_size([])
+
+
+def test_the_circuit_stands_on_the_curves_of_its_splits() -> None:
+    own = curve(split="own", faithfulness=(0.3, 1.0, 1.0))
+    circuit = one(split="held_out")
+    figure = faithfulness_by_split([own, curve()], [circuit])
+    drawn = figure.to_dict()["data"]
+    lines = [trace for trace in drawn if trace["mode"] == "lines+markers"]
+    assert [trace["name"] for trace in lines if "showlegend" not in trace] == ["its own prompts", "held out prompts"]
+    stars = [trace for trace in drawn if trace["mode"] == "markers"]
+    assert [(*trace["x"], *trace["y"]) for trace in stars] == [(25, 0.75), (25, 0.125)]
+    assert {trace["marker"]["color"] for trace in stars} == {lines[2]["line"]["color"]} != {lines[0]["line"]["color"]}
+    assert figure.layout.meta["finding"] == "25 nodes alone: 75% of the model's effect on held out prompts"
+    with pytest.raises(ValueError, match=r"Curves of different ranking \(AtP, IG\)"):
+        faithfulness_by_split([own, curve(ranking="IG")])

@@ -22,6 +22,7 @@ from graphs import (
     save_verdict,
     write_verdict_page,
 )
+from graphs.packed_columns import LONGEST_LIST
 from graphs.verdict import FLAGS, CrossedGate, Flag, flag_of
 from graphs.verdict_words import grade_of, jumps_of, key_numbers
 
@@ -134,9 +135,40 @@ def test_single_precision_columns_come_back_with_every_digit(tmp_path: Path) -> 
     assert (loaded.exact.dtype, loaded.site.dtype) == (np.float64, np.int64)
 
 
+def test_long_columns_are_packed_and_come_back_with_every_digit(tmp_path: Path) -> None:
+    """Every type: whole numbers of one, two and four bytes, reals of single and of double precision."""
+    count = LONGEST_LIST + 1
+    draw = np.random.default_rng(0)
+    large = replace(
+        USUAL,
+        example=np.arange(count) * 20,
+        site=draw.integers(0, len(USUAL.sites), count),
+        position=draw.integers(0, 300, count),
+        **{name: np.ones(count, np.int64) for name in ("kind", "index", "chosen_by")},
+        estimate=draw.standard_normal(count),
+        exact=draw.standard_normal(count).astype(np.float32),
+    )
+    save_verdict(large, tmp_path / "v.json")
+    columns = json.loads((tmp_path / "v.json").read_text(encoding="utf-8"))["columns"]
+    types = {name: columns[name]["dtype"] for name in ("site", "position", "example", "exact", "estimate")}
+    assert types == {"site": "|i1", "position": "<i2", "example": "<i4", "exact": "<f4", "estimate": "<f8"}
+    loaded = load_verdict(tmp_path / "v.json")
+    assert same(loaded, large)
+    assert (loaded.exact.dtype, loaded.site.dtype) == (np.float64, np.int64)
+
+
+def test_a_file_of_the_first_version_is_read_and_names_no_positions(tmp_path: Path) -> None:
+    content = {k: v for k, v in content_of(tmp_path).items() if k != "names"} | {"schema_version": 1}
+    loaded = load_verdict(written(tmp_path, content))
+    assert same(loaded, USUAL)
+    assert loaded.names == ()
+
+
 def test_a_number_that_json_cannot_hold_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
         save_verdict(replace(USUAL, total_effect=(float("nan"),)), tmp_path / "v.json")
+    with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+        save_verdict(replace(USUAL, exact=np.full_like(USUAL.exact, np.inf)), tmp_path / "v.json")
 
 
 def content_of(tmp_path: Path) -> dict[str, Any]:
@@ -151,13 +183,13 @@ def written(tmp_path: Path, content: Any) -> Path:
 
 def test_a_file_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
     content = content_of(tmp_path)
-    assert (content["schema"], content["schema_version"]) == ("jumpwire.verdict", 1)
+    assert (content["schema"], content["schema_version"]) == ("jumpwire.verdict", 2)
     with pytest.raises(ValueError, match="not a verdict file of jumpwire"):
         load_verdict(written(tmp_path, content | {"schema": "jumpwire.circuit"}))
     with pytest.raises(ValueError, match="not a verdict file of jumpwire"):
         load_verdict(written(tmp_path, []))
-    with pytest.raises(ValueError, match="schema version 2; this version of jumpwire reads 1"):
-        load_verdict(written(tmp_path, content | {"schema_version": 2}))
+    with pytest.raises(ValueError, match="schema version 3; this version of jumpwire reads 1, 2"):
+        load_verdict(written(tmp_path, content | {"schema_version": 3}))
 
 
 def test_a_file_that_lacks_something_says_what(tmp_path: Path) -> None:
@@ -169,6 +201,9 @@ def test_a_file_that_lacks_something_says_what(tmp_path: Path) -> None:
         (without, r"v\.json: a Verdict lacks threshold"),
         (content | {"mood": "good"}, "a Verdict has no mood"),
         (content | {"columns": columns}, "the columns lack exact"),
+        (content | {"columns": columns | {"exact": "0.0"}}, "neither a list nor packed"),
+        (content | {"columns": columns | {"exact": {"dtype": "<i2", "zlib_base64": ""}}}, "neither a list nor packed"),
+        (content | {"columns": columns | {"exact": {"dtype": "<f4", "zlib_base64": "AAAA"}}}, "column is damaged"),
         (content | {"columns": columns | {"exact": [0.0]}}, "the columns have different lengths"),
         (content | {"flagged": [node]}, "a NodeVerdict lacks example"),
         (content | {"flagged": [node | {"flag": "odd"}]}, "flag 'odd'; expected sign_flip, missed"),

@@ -1,0 +1,72 @@
+/** The circuit as the page uses it: nodes as objects, edges as columns with an index by node. */
+
+import { wireUp } from "./edges.js";
+
+export const KINDS = ["feature", "error", "token", "metric"];
+
+/** Nodes, edges and bands from the unpacked data. A band is one row of the grid: tokens, each site, the metric. */
+export function circuitFrom({ header, columns }) {
+  const nodes = Array.from(columns.kind, (_, n) => nodeFrom(n, header, columns));
+  const source = sourcesOf(columns["edges leaving"]);
+  const edges = {
+    source,
+    target: Uint32Array.from(columns["edge target"]),
+    weight: columns["edge weight"],
+    error: columns["edge error"],
+    count: columns["edge count"],
+  };
+  return { header, bands: bandsOf(header), ...wireUp(nodes, edges) };
+}
+
+function nodeFrom(n, header, columns) {
+  const kind = KINDS[columns.kind[n]];
+  const site = kind === "token" || kind === "metric" ? null : columns.site[n];
+  const band = kind === "token" ? 0 : kind === "metric" ? header.sites.length + 1 : 1 + columns.site[n];
+  const effects = { effect: columns.effect[n] };
+  for (const { key } of header.methods.slice(1)) {
+    const value = columns[`estimate ${key}`][n];
+    if (!Number.isNaN(value)) effects[key] = value;
+  }
+  const node = { index: n, kind, site, band, position: columns.position[n], feature: columns.feature[n], effects };
+  for (const name of ["mean_absolute", "standard_error", "clean", "patch", "carried", "undivided"]) {
+    node[name] = Number.isNaN(columns[name][n]) ? null : columns[name][n];
+  }
+  node.count = columns.count[n];
+  node.verified = columns.verified[n];
+  node.flags = header.flags[n] ?? {};
+  node.findings = header.findings[n] ?? [];
+  node.members = null;
+  node.wrong = Object.fromEntries(header.methods.map(({ key, flags }) => [key, flags?.[n] ?? null]));
+  return Object.assign(node, namesOf(node, header));
+}
+
+function namesOf(node, header) {
+  const position = header.positions[node.position];
+  const at = position?.label ?? "";
+  if (node.kind === "metric") return { name: `metric/${header.metric}`, place: null, short: header.metric };
+  if (node.kind === "token") return { name: `token@${at}`, place: null, short: `token “${position.clean_token.trim()}”` };
+  const site = header.sites[node.site];
+  const what = node.kind === "feature" ? String(node.feature) : "error";
+  const row = site.layer === null ? site.part : `L${site.layer} ${site.part}`;
+  return {
+    name: `${site.name}/${what}@${at}`,
+    place: node.kind === "feature" ? `${site.name}/${what}` : null,
+    short: `${row}/${what}`,
+  };
+}
+
+function sourcesOf(leaving) {
+  const total = leaving.reduce((sum, count) => sum + count, 0);
+  const source = new Uint32Array(total);
+  let edge = 0;
+  leaving.forEach((count, node) => {
+    source.fill(node, edge, edge + count);
+    edge += count;
+  });
+  return source;
+}
+
+function bandsOf(header) {
+  const sites = header.sites.map((site) => ({ layer: site.layer, part: site.part }));
+  return [{ layer: null, part: "tokens" }, ...sites, { layer: null, part: "metric" }];
+}

@@ -1,0 +1,165 @@
+/** Everything known of one node: label, effects by every method, verdict, inputs and outputs, contexts. */
+
+import { el, plainNumber, signed } from "./dom.js";
+import { shown } from "./draw.js";
+import { edgesAt } from "./edges.js";
+import { bars, pathPlot } from "./plots.js";
+
+const ROWS = 12;
+
+export function nodePanel(app) {
+  const index = app.selected();
+  if (index === null) return [el("h2", { tabindex: -1 }, "No node is selected"), el("p", {}, "Click a node, or go to one with the arrow keys and press Enter.")];
+  const node = app.view.nodes[index];
+  return [
+    el("p", { class: "mono faint" }, node.members ? `${node.members.length} nodes` : node.name),
+    heading(app, node),
+    el("p", { class: "faint" }, whereAndWhen(app, node)),
+    actions(app, node),
+    effects(app, node),
+    verdict(app, node),
+    node.members ? membersOf(app, node) : null,
+    el("div", { class: "sides" }, edgeList(app, node, "incoming", "Inputs"), edgeList(app, node, "outgoing", "Outputs")),
+    node.findings.map((finding) => findingOf(app, finding)),
+    evidence(app, node),
+  ];
+}
+
+function heading(app, node) {
+  const label = app.labelOf(node);
+  return el("h2", { tabindex: -1, dir: "auto" }, label ? `${node.short} · ${label}` : node.short);
+}
+
+function whereAndWhen(app, node) {
+  if (node.kind === "metric") return "What effects are measured on.";
+  if (node.members) return "A group: effects of members and weights of edges are added up. Joint effects need a joint patch.";
+  const position = app.base.header.positions[node.position];
+  const patched = position.clean_token === position.patch_token ? "" : ` → “${shown(position.patch_token)}”`;
+  const where = `at ${position.label}: “${shown(position.clean_token)}”${patched} in the first pair`;
+  const values = node.clean === null || node.patch === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
+  return `${where}${values} · changes in ${node.count} of ${app.base.header.measurement.examples}`;
+}
+
+function actions(app, node) {
+  const pinned = app.state.pins.includes(node.name);
+  return el(
+    "div",
+    { class: "actions" },
+    el("button", { type: "button", "aria-pressed": String(pinned), onclick: () => app.togglePin(node.index) }, pinned ? "Unpin" : "Pin"),
+    node.kind === "feature" || node.kind === "error" ? el("button", { type: "button", id: "edit-label", onclick: () => editLabel(app, node) }, "Edit label") : null,
+    node.members ? el("button", { type: "button", onclick: () => app.ungroup(node.short) }, "Ungroup") : null,
+  );
+}
+
+function editLabel(app, node) {
+  const input = el("input", { type: "text", id: "label-input", "aria-label": `Label of ${node.short}`, maxlength: 500 });
+  input.value = app.labelOf(node) ?? "";
+  const form = el("form", { class: "edit", onsubmit: (event) => (event.preventDefault(), app.relabel(node, input.value)) }, input, el("button", {}, "Keep"));
+  input.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    app.refresh();
+    document.getElementById("edit-label")?.focus();
+  });
+  document.getElementById("edit-label").replaceWith(form);
+  input.select();
+}
+
+function effects(app, node) {
+  if (node.kind === "metric") return null;
+  const { measurement, methods } = app.base.header;
+  const entries = methods
+    .filter(({ key }) => key in node.effects)
+    .map(({ key, name }) => ({ name, value: node.effects[key], flag: node.wrong[key] }));
+  const error = node.standard_error === null ? "" : ` ± ${plainNumber(node.standard_error, 2)} (standard error)`;
+  const absolute = node.mean_absolute === null ? "" : `Mean |effect| ${plainNumber(node.mean_absolute)}${error}. `;
+  const verified = node.members ? "" : node.verified === node.count ? "Patched exactly in each of them." : `Patched exactly in ${node.verified}.`;
+  return el("section", {}, el("h3", {}, `Effect on the metric when patched (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, verified));
+}
+
+function verdict(app, node) {
+  const flags = Object.entries(node.flags);
+  if (!flags.length) return null;
+  const words = flags.map(([flag, count]) => `${flag.replace("_", " ")} in ${count}`).join(", ");
+  return el("p", {}, el("span", { class: `flag ${flags[0][0]}` }, "checker"), ` ${app.base.header.measurement.flags_of ?? "Its estimate"}, pair by pair: ${words}.`);
+}
+
+function membersOf(app, node) {
+  return el("section", {}, el("h3", {}, "Members"), el("ul", { class: "plain" }, node.members.map((member) => el("li", { dir: "auto" }, `${app.nameOf(member)} `, el("span", { class: "number" }, signed(member.effects.effect))))));
+}
+
+function edgeList(app, node, side, title) {
+  const { edges } = app.view;
+  const found = edgesAt(app.view, side, node.index, app.state.least);
+  const other = side === "incoming" ? edges.source : edges.target;
+  const largest = found.length ? Math.abs(edges.weight[found[0]]) : 1;
+  const all = found.map((edge) => edgeRow(app, other[edge], edge, largest));
+  const rest = all.length > ROWS ? el("details", {}, el("summary", {}, `${all.length - ROWS} more`), el("ul", { class: "edges" }, all.slice(ROWS))) : null;
+  return el("section", {}, el("h3", {}, `${title} (${found.length})`), el("ul", { class: "edges" }, all.slice(0, ROWS)), rest);
+}
+
+function edgeRow(app, index, edge, largest) {
+  const { weight, error, count } = app.view.edges;
+  const node = app.view.nodes[index];
+  const strength = Math.ceil((5 * Math.abs(weight[edge])) / largest);
+  const precise = Number.isNaN(error[edge]) ? "" : ` ± ${plainNumber(error[edge], 2)}, in ${count[edge]} pairs`;
+  return el(
+    "li",
+    {},
+    el(
+      "button",
+      { type: "button", class: `${weight[edge] < 0 ? "negative" : "positive"} strength-${strength}`, title: `${node.name} ${signed(weight[edge])}${precise}`, onclick: () => app.visit(index) },
+      el("span", { dir: "auto" }, app.nameOf(node)),
+      el("span", { class: "number" }, signed(weight[edge], 2)),
+    ),
+  );
+}
+
+function findingOf(app, finding) {
+  const cause = finding.cause ? `, mostly by ${finding.cause} (${signed(finding.parts[finding.cause])} of ${signed(finding.estimate - finding.exact)})` : "";
+  const words = `Pair ${finding.example + 1}: ${finding.estimate_name} says ${signed(finding.estimate)}, patching ${signed(finding.exact)}${cause}.`;
+  return el(
+    "section",
+    { class: "finding" },
+    el("h3", {}, el("span", { class: `flag ${finding.flag}` }, finding.flag.replace("_", " ")), " what the checker found"),
+    el("p", {}, words),
+    finding.gates.length ? el("ul", { class: "plain" }, finding.gates.slice(0, 4).map(gateOf)) : null,
+    finding.trace ? [el("h3", {}, "Its own path"), pathPlot(finding.trace, finding.gates)] : null,
+  );
+}
+
+function gateOf(gate) {
+  return el("li", {}, `${gate.name} ${gate.opened ? "opens" : "closes"} at α = ${plainNumber(gate.alpha, 2)}: the metric jumps by ${signed(gate.size)}`);
+}
+
+function evidence(app, node) {
+  const label = node.place ? app.base.header.labels[node.place] : null;
+  if (!label) return null;
+  const often = label.frequency ? `Active on ${plainNumber(100 * label.frequency, 2)}% of tokens` : "Active nowhere in the text that was read";
+  const mean = label.mean_activation === null ? "" : `, ${plainNumber(label.mean_activation)} on average there`;
+  return el(
+    "section",
+    {},
+    el("h3", {}, "Where it is most active"),
+    el("p", { class: "faint" }, `${often}${mean}.`),
+    el("ol", { class: "contexts" }, label.contexts.map(contextOf)),
+    promoted("Promotes", label.promoted),
+    promoted("Suppresses", label.suppressed),
+  );
+}
+
+function contextOf({ tokens, place, activation }) {
+  return el(
+    "li",
+    {},
+    el("span", { class: "number" }, plainNumber(activation)),
+    el("bdi", {}, tokens.slice(0, place).join("")),
+    el("mark", { dir: "auto" }, tokens[place]),
+    el("bdi", {}, tokens.slice(place + 1).join("")),
+  );
+}
+
+function promoted(title, entries) {
+  if (!entries?.length) return null;
+  return el("p", { class: "tokens" }, `${title} `, entries.map(([token, weight]) => el("span", { class: "token", dir: "auto", title: signed(weight) }, shown(token) || "␣")));
+}

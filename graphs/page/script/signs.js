@@ -1,0 +1,53 @@
+/** What the shapes, colours and rings mean, and which keys do what. */
+
+import { el, svg } from "./dom.js";
+
+const KEYS = [
+  ["Arrow keys", "go from node to node; with Shift, move the picture"],
+  ["Enter", "trace the node up- and downstream; again: pin it"],
+  ["/", "search by label, token or index"],
+  ["p", "pin or unpin the selected node"],
+  ["g", "name a supernode of the pinned nodes"],
+  ["+  −  0", "zoom in, out, and back to the whole circuit"],
+  ["s", "save the page as it is"],
+  ["Esc", "clear the search, then the selection"],
+];
+
+const FLAG_WORDS = {
+  sign_flip: "sign flip: the effect is large and the estimate has the other sign",
+  missed: "missed: the effect is large, the estimate below half the threshold",
+  phantom: "phantom: the estimate is large, the effect below half the threshold",
+  wrong_size: "wrong size: one is more than twice the other",
+};
+
+export function legendContent() {
+  const shapes = [
+    ["feature", svg("circle", { cx: 7, cy: 7, r: 5 })],
+    ["SAE error", svg("polygon", { points: "7,1 13,7 7,13 1,7" })],
+    ["token", svg("rect", { x: 2, y: 2, width: 10, height: 10 })],
+    ["metric", svg("polygon", { points: "7,0.5 8.9,4.9 13.6,5.3 10,8.4 11.1,13 7,10.5 2.9,13 4,8.4 0.4,5.3 5.1,4.9" })],
+  ];
+  return [
+    ...shapes.map(([name, shape]) => item(name, "neutral", shape)),
+    item("raises the metric", "positive", svg("circle", { cx: 7, cy: 7, r: 5 })),
+    item("lowers it", "negative", svg("circle", { cx: 7, cy: 7, r: 5 })),
+    ...Object.keys(FLAG_WORDS).map((flag) => item(flag.replace("_", " "), `ring ${flag}`, svg("circle", { cx: 7, cy: 7, r: 5 }))),
+    el("span", {}, "size: |effect|"),
+  ];
+}
+
+function item(name, style, shape) {
+  return el("span", {}, svg("svg", { class: `sign ${style}`, viewBox: "0 0 14 14", "aria-hidden": "true" }, shape), name);
+}
+
+export function helpContent(close) {
+  return [
+    el("h2", { id: "help-title" }, "Keys and signs"),
+    el("dl", {}, KEYS.map(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)])),
+    el("p", {}, "With a pointer: hover to name a node, click to trace it, click again to pin it, drag to move, turn the wheel to zoom."),
+    el("h3", {}, "Rings"),
+    el("ul", {}, Object.entries(FLAG_WORDS).map(([flag, words]) => el("li", {}, svg("svg", { class: `sign ring ${flag}`, viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("circle", { cx: 7, cy: 7, r: 5 })), words))),
+    el("p", {}, "Lines are edges, as thick as |weight|, green where they raise the metric and purple where they lower it when the source takes its patch value. Without a selection the strongest are drawn; with one, those of its cone. What you choose is kept in the address and in saved pages."),
+    el("button", { type: "button", onclick: close }, "Close"),
+  ];
+}

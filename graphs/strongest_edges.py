@@ -1,0 +1,115 @@
+"""Keep the strongest edges of a circuit, and say what was left out.
+
+An edge stays if it is among the strongest by |weight|, or the strongest out of a node or into one: so that every node
+keeps its way to the metric. Where these alone are more than was asked for, all of them stay.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from graphs.circuit_graph import CircuitGraph
+from graphs.edge import Edge
+from graphs.node import MetricNode
+from graphs.prune import needed_edges
+
+LEFT_OUT: Final = "left_out"
+"""Where a circuit's `measurement.inputs` holds what was left out of it."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a circuit lacks of the `all_edges` that it had.
+
+    Attributes:
+        edges: how many edges are left out.
+        weight: their Σ |weight|, of `all_weight`.
+        flow: their Σ weight into the metric, signed, of `all_flow`; in units of the edges.
+    """
+
+    edges: int
+    all_edges: int
+    weight: float
+    all_weight: float
+    flow: float
+    all_flow: float
+
+    @property
+    def weight_share(self) -> float:
+        """Share of Σ |weight| that is left out; 0 where there is none."""
+        return self.weight / self.all_weight if self.all_weight else 0.0
+
+    @property
+    def flow_share(self) -> float | None:
+        """Share of the flow into the metric that is left out; None where that flow is 0."""
+        return self.flow / self.all_flow if self.all_flow else None
+
+    @property
+    def sentence(self) -> str:
+        """In plain words."""
+        if not self.edges:
+            return f"All {self.all_edges:,} edges are kept."
+        share = self.flow_share
+        sums = f"{self.flow + 0.0:.3g} of {self.all_flow:.3g}"
+        flow = "" if share is None else f" and {share + 0.0:.1%} of the flow into the metric ({sums})"
+        return (
+            f"{self.all_edges - self.edges:,} of {self.all_edges:,} edges are kept, every node's strongest among them; "
+            f"the {self.edges:,} left out carry {self.weight_share:.1%} of Σ|weight|{flow}."
+        )
+
+
+def keep_edges(circuit: CircuitGraph, max_edges: int) -> tuple[CircuitGraph, LeftOut]:
+    """The circuit with about `max_edges` edges, and what it lacks, counted from before any earlier such call.
+
+    What is left out is stored in `measurement.inputs["left_out"]`; the certificate's `flow_shown` follows the edges.
+    """
+    if max_edges < 1:
+        raise ValueError(f"A circuit keeps at least 1 edge; got {max_edges}.")
+    kept = _kept(circuit.edges, max_edges)
+    gone = [edge for edge in circuit.edges if (edge.source, edge.target) not in kept]
+    left_out = _added(left_out_of(circuit) or _whole(circuit.edges), gone)
+    if not gone:
+        return circuit, left_out
+    edges = tuple(edge for edge in circuit.edges if (edge.source, edge.target) in kept)
+    measured, certificate = circuit.measurement, circuit.certificate
+    if certificate is not None and certificate.flow_shown is not None and measured.total_effect:
+        certificate = replace(certificate, flow_shown=_flow(edges) / measured.total_effect)
+    inputs: Mapping[str, Any] = {**measured.inputs, LEFT_OUT: asdict(left_out)}
+    smaller = replace(circuit, edges=edges, measurement=replace(measured, inputs=inputs), certificate=certificate)
+    return smaller, left_out
+
+
+def left_out_of(circuit: CircuitGraph) -> LeftOut | None:
+    """What was left out of a circuit by `keep_edges`; None where nothing was."""
+    found = circuit.measurement.inputs.get(LEFT_OUT)
+    return None if found is None else LeftOut(**found)
+
+
+def _kept(edges: tuple[Edge, ...], max_edges: int) -> set[tuple[object, object]]:
+    kept: set[tuple[object, object]] = set(needed_edges(edges))
+    for edge in sorted(edges, key=lambda e: -abs(e.weight)):
+        if len(kept) >= max_edges:
+            break
+        kept.add((edge.source, edge.target))
+    return kept
+
+
+def _whole(edges: tuple[Edge, ...]) -> LeftOut:
+    return LeftOut(0, len(edges), 0.0, _weight(edges), 0.0, _flow(edges))
+
+
+def _added(earlier: LeftOut, gone: list[Edge]) -> LeftOut:
+    return replace(
+        earlier,
+        edges=earlier.edges + len(gone),
+        weight=earlier.weight + _weight(gone),
+        flow=earlier.flow + _flow(gone),
+    )
+
+
+def _weight(edges: Iterable[Edge]) -> float:
+    return float(sum(abs(edge.weight) for edge in edges))
+
+
+def _flow(edges: Iterable[Edge]) -> float:
+    return float(sum(edge.weight for edge in edges if isinstance(edge.target, MetricNode)))
