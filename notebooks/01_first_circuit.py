@@ -37,6 +37,7 @@ from attribution.measurement import prepare
 from attribution.metric import logit_difference
 from attribution.node_edits import REMOVE
 from attribution.patch_values import counterfactual
+from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs, pair_from
 from attribution.splice import SplicedModel
 from circuits.ablation import ablate
@@ -53,7 +54,6 @@ from circuits.generated_text import before_and_after
 from circuits.labels import feature_labels
 from circuits.labels_terminal import context_line
 from circuits.node_names import parse_nodes
-from circuits.positions import position_names
 from circuits.side_effect import side_effect
 from circuits.tasks.prompts import prompt_pairs
 from graphs import circuit_figure
