@@ -3,11 +3,12 @@
 #   make test      lint, type-check, test
 PYTHON ?= python3
 BIN := .venv/bin
-# One process for each core, at most 4; the tests of a file stay together, since they share what they load.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+# One process for each core, at most 4; the tests of a file stay together, since they share what they load. Files start
+# in the order of collection, notebooks first: a notebook is one long test.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAELENS_BIN := .venv-saelens/bin
 
-.PHONY: circuit test lint types unit test-saelens embedded bench clean
+.PHONY: circuit test lint types unit test-saelens notebooks embedded bench clean
 
 circuit: .venv/installed
 	$(BIN)/jumpwire find --out out/agreement
@@ -28,6 +29,10 @@ unit: .venv/installed
 # The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
 test-saelens: .venv-saelens/installed
 	$(SAELENS_BIN)/pytest $(SIDE_BY_SIDE) tests/saes_tests tests/attribution_tests tests/hub_tests
+
+# Run every notebook and keep what it shows; sources are the .py files in notebooks/. Needs Chromium.
+notebooks: .venv/installed
+	$(BIN)/python notebooks/make_notebooks.py
 
 # Train the embedded model and its SAEs again: under two hours on 2 cores.
 embedded: .venv-saelens/installed

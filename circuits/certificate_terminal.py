@@ -4,10 +4,9 @@ from rich.table import Table
 from rich.text import Text
 
 from graphs import CircuitGraph, Line, certificate_lines
-from graphs.certificate_lines import Colour
+from graphs.certificate_lines import MARKS, Colour
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
-_MARK: dict[Colour, str] = {"green": "●", "amber": "▲", "red": "■", "grey": "·"}
 _WIDTH_WITH_READINGS = 100
 
 
@@ -30,7 +29,7 @@ def certificate_table(circuit: CircuitGraph, width: int) -> Table:
 def _row(line: Line) -> list[Text]:
     style = _STYLE[line.colour]
     return [
-        Text(_MARK[line.colour], style=style),
+        Text(MARKS[line.colour], style=style),
         Text(line.name),
         Text(line.value, style=style),
         Text(line.reading, "dim"),

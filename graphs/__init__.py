@@ -1,7 +1,9 @@
 """The nouns: nodes, edges and circuit graphs. No torch, no model."""
 
+from graphs.cause_figure import error_by_cause
 from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
 from graphs.certificate_lines import Line, certificate_lines
+from graphs.circuit_estimates_figure import circuit_estimates
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.dot import write_dot
 from graphs.edge import Edge
@@ -18,6 +20,7 @@ from graphs.neuronpedia_write import write_neuronpedia
 from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.page import write_page
 from graphs.path_figures import path_trace, residual_by_points
+from graphs.position_figure import effect_by_position
 from graphs.prune import prune
 from graphs.save import load_circuit, save_circuit
 from graphs.save_labels import load_labels, save_labels
@@ -33,7 +36,7 @@ from graphs.verdict import (
     ResidualCurve,
     Verdict,
 )
-from graphs.verdict_figures import error_by_cause, estimate_against_exact
+from graphs.verdict_figures import estimate_against_exact
 from graphs.verdict_page import write_verdict_page
 
 __all__ = [
@@ -70,7 +73,9 @@ __all__ = [
     "WeightedNode",
     "Writer",
     "certificate_lines",
+    "circuit_estimates",
     "circuit_figure",
+    "effect_by_position",
     "error_by_cause",
     "estimate_against_exact",
     "faithfulness_by_size",

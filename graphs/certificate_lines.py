@@ -3,7 +3,7 @@
 Green: trust it. Amber: mind it. Red: do not rely on it. Grey: no judgement, or not measured.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,6 +15,8 @@ from graphs.strongest_edges import left_out_of
 Colour = Literal["green", "amber", "red", "grey"]
 COLOURS: Final[tuple[Colour, ...]] = ("red", "amber", "green", "grey")
 """The worst first."""
+MARKS: Final[Mapping[Colour, str]] = {"green": "●", "amber": "▲", "red": "■", "grey": "·"}
+"""A colour without colour."""
 
 NO_RULE: Final = "no rule: a fact, not a judgement"
 

@@ -177,6 +177,12 @@ class CircuitGraph:
         nodes = [w for w in self.nodes if not isinstance(w.node, MetricNode)]
         return tuple(sorted(nodes, key=lambda w: (-abs(w.effect), self.name(w.node)))[:count])
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What a notebook shows in place of the fields: tables, and plain text."""
+        from graphs.notebook_view import circuit_view  # the view knows this type
+
+        return circuit_view(self)
+
     def to_networkx(self) -> "nx.DiGraph[str]":
         """A DiGraph on node names. Node, edge and graph attributes are the fields of the types here."""
         graph: nx.DiGraph[str] = nx.DiGraph(

@@ -18,7 +18,7 @@ from typing import Final
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.edge import Edge
 from graphs.feature_label import Labels
-from graphs.figures import NEGATIVE, POSITIVE
+from graphs.figure_frame import NEGATIVE, POSITIVE
 from graphs.node import ErrorNode, FeatureNode, MetricNode, TokenNode, short_site
 from graphs.strongest_edges import left_out_of
 from graphs.xml_text import to_xml

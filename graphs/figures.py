@@ -1,150 +1,145 @@
-"""Plotly figures of circuits. Figures carry their own template; no global theme is changed."""
+"""The circuit as a plotly figure: nodes on the grid of sites and positions, edges as lines between them."""
 
-from html import escape
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import plotly.graph_objects as go
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.circuit_words import headline
+from graphs.column_names import name_columns, room_below
+from graphs.edge import Edge
+from graphs.figure_frame import MARK, drawn_text, framed, sign_colour
 from graphs.grid_layout import GridLayout, grid_layout
-from graphs.node import MetricNode, Node, short_site
+from graphs.node import MetricNode, short_site
+from graphs.verdict_words import counted, signed
 
-POSITIVE: Final = "#1b7837"
-NEGATIVE: Final = "#762a83"
-NEUTRAL: Final = "#555555"
 _SYMBOLS: Final = {"feature": "circle", "error": "diamond", "token": "square", "metric": "star"}
-_PIXELS_PER_ROW: Final = 44
+_LEGEND: Final = {"feature": "features", "error": "SAE errors", "token": "tokens", "metric": "metric"}
 _STRONGEST_DRAWN: Final = 300
+_EDGES_DRAWN: Final = 3000
+_CLASSES: Final = (0.0, 0.02, 0.06, 0.15, 0.35, 0.7, 1.0)
+"""Edges between two of these shares of the largest |weight| are drawn alike."""
+_PIXELS_PER_ROW: Final = 40
+_TOP_AND_BOTTOM: Final = 190
 
 
 def circuit_figure(circuit: CircuitGraph) -> go.Figure:
     """The circuit on its grid: circles features, diamonds errors, squares tokens, the star the metric.
 
-    Size is |effect|, green positive and purple negative; lines are edges, as thick as |weight|.
+    Size is |effect|, green positive and purple negative; lines are edges, as thick as |weight|. The strongest 300 nodes
+    and 3,000 edges are drawn; the title says how many are left out.
     """
     layout = grid_layout(circuit)
-    drawn = {w.node for w in circuit.strongest(_STRONGEST_DRAWN)}
-    drawn |= {w.node for w in circuit.nodes if isinstance(w.node, MetricNode)}
-    largest = max((abs(w.effect) for w in circuit.strongest(1)), default=0.0) or 1.0
-    figure = go.Figure()
-    _draw_edges(figure, circuit, layout, drawn)
-    for kind in _SYMBOLS:
-        nodes = [w for w in circuit.nodes if w.node.kind == kind and w.node in drawn]
-        if nodes:
-            figure.add_trace(_marks(circuit, layout, kind, nodes, largest))
-    _frame(figure, circuit, layout)
+    metric = [w for w in circuit.nodes if isinstance(w.node, MetricNode)]
+    nodes = [*circuit.strongest(_STRONGEST_DRAWN), *metric]
+    edges = _drawn_edges(circuit, nodes)
+    figure = go.Figure([*_lines(edges, layout), *_marks(circuit, layout, nodes)])
+    framed(
+        figure,
+        headline(circuit),
+        _reading(circuit, len(nodes) - len(metric), len(edges)),
+        height=max(420, _TOP_AND_BOTTOM + int(_PIXELS_PER_ROW * layout.height)),
+        legend_rows=1,
+        below_axis=room_below(len(layout.columns)),
+    )
+    _draw_grid(figure, circuit, layout)
     return figure
 
 
-def _draw_edges(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout, drawn: set[Node]) -> None:
-    largest = max((abs(edge.weight) for edge in circuit.edges), default=0.0) or 1.0
-    for edge in circuit.edges:
-        if edge.source in drawn and edge.target in drawn:
-            (x0, y0), (x1, y1) = layout.place[edge.source], layout.place[edge.target]
-            share = abs(edge.weight) / largest
-            figure.add_trace(
-                go.Scatter(
-                    x=[x0, x1],
-                    y=[y0, y1],
+def _drawn_edges(circuit: CircuitGraph, nodes: list[WeightedNode]) -> list[Edge]:
+    """The strongest edges between drawn nodes."""
+    drawn = {w.node for w in nodes}
+    edges = [edge for edge in circuit.edges if edge.source in drawn and edge.target in drawn]
+    return sorted(edges, key=lambda edge: -abs(edge.weight))[:_EDGES_DRAWN]
+
+
+def _lines(edges: list[Edge], layout: GridLayout) -> Iterator[go.Scatter]:
+    """One trace for all edges of one sign and one class of width, the weak ones first."""
+    largest = max((abs(edge.weight) for edge in edges), default=0.0) or 1.0
+    for low, high in pairwise(_CLASSES):
+        alike = [e for e in edges if low < abs(e.weight) / largest <= high]
+        for found in ([e for e in alike if e.weight < 0], [e for e in alike if e.weight > 0]):
+            ends = [(layout.place[e.source], layout.place[e.target]) for e in found]
+            if ends:
+                share = (low + high) / 2
+                yield go.Scatter(
+                    x=[x for (x0, _), (x1, _) in ends for x in (x0, x1, None)],
+                    y=[y for (_, y0), (_, y1) in ends for y in (y0, y1, None)],
                     mode="lines",
-                    line={"width": 0.3 + 3 * share, "color": _colour(edge.weight)},
-                    opacity=0.08 + 0.5 * share,
+                    line={"width": round(0.5 + 6 * share, 2), "color": sign_colour(found[0].weight)},
+                    opacity=round(0.12 + 0.6 * share**0.7, 2),
                     hoverinfo="skip",
                     showlegend=False,
                 )
+
+
+def _marks(circuit: CircuitGraph, layout: GridLayout, nodes: list[WeightedNode]) -> Iterator[go.Scatter]:
+    """One trace a kind of node."""
+    largest = max((abs(w.effect) for w in circuit.strongest(1)), default=0.0) or 1.0
+    for kind, symbol in _SYMBOLS.items():
+        found = [w for w in nodes if w.node.kind == kind]
+        sizes = [16.0 if kind == "metric" else 5 + 17 * min(1.0, abs(w.effect) / largest) ** 0.5 for w in found]
+        if found:
+            yield go.Scatter(
+                x=[layout.place[w.node][0] for w in found],
+                y=[layout.place[w.node][1] for w in found],
+                mode="markers",
+                name=_LEGEND[kind],
+                marker={
+                    "symbol": symbol,
+                    "size": [round(size, 1) for size in sizes],
+                    "color": [MARK if kind == "metric" else sign_colour(w.effect) for w in found],
+                    "opacity": 0.9,
+                    "line": {"width": 1, "color": "white"},
+                },
+                hovertext=[_hover(circuit, w) for w in found],
+                hoverinfo="text",
             )
 
 
-def _marks(
-    circuit: CircuitGraph, layout: GridLayout, kind: str, nodes: list[WeightedNode], largest: float
-) -> go.Scatter:
-    places = [layout.place[w.node] for w in nodes]
-    sizes = [16.0 if kind == "metric" else 5 + 17 * (abs(w.effect) / largest) ** 0.5 for w in nodes]
-    return go.Scatter(
-        x=[x for x, _ in places],
-        y=[y for _, y in places],
-        mode="markers",
-        name=kind,
-        marker={
-            "symbol": _SYMBOLS[kind],
-            "size": sizes,
-            "color": [NEUTRAL if kind == "metric" else _colour(w.effect) for w in nodes],
-            "opacity": 0.85,
-            "line": {"width": 1, "color": "white"},
-        },
-        hovertext=[_hover(circuit, w) for w in nodes],
-        hoverinfo="text",
-    )
-
-
 def _hover(circuit: CircuitGraph, weighted: WeightedNode) -> str:
-    node = weighted.node
-    unit = circuit.measurement.metric_unit if isinstance(node, MetricNode) else circuit.measurement.unit
-    lines = [f"<b>{escape(circuit.name(node))}</b>"]
-    if not isinstance(node, MetricNode):
-        position = circuit.positions[node.position]
-        lines.append(f"token “{escape(position.clean_token)}”, patched “{escape(position.patch_token)}”")
+    node, measured = weighted.node, circuit.measurement
+    lines = [f"<b>{drawn_text(circuit.name(node))}</b>"]
+    if isinstance(node, MetricNode):
+        return f"{lines[0]}<br>total effect {signed(measured.total_effect)} {drawn_text(measured.metric_unit)}"
+    position = circuit.positions[node.position]
+    if position.clean_token or position.patch_token:
+        lines.append(f"token “{drawn_text(position.clean_token)}”, patched “{drawn_text(position.patch_token)}”")
     if weighted.clean is not None and weighted.patch is not None:
         lines.append(f"{weighted.clean:.3g} → {weighted.patch:.3g} on average")
     error = "" if weighted.standard_error is None else f" ± {weighted.standard_error:.2g}"
-    lines.append(f"effect {weighted.effect:+.4g}{error} {escape(unit)}")
-    if not isinstance(node, MetricNode):
-        lines.append(f"mean |effect| {weighted.mean_absolute:.4g}; changes in {weighted.count} example(s)")
+    lines.append(f"effect {signed(weighted.effect)}{error} {drawn_text(measured.unit)}")
+    lines += [f"by {drawn_text(name)} {signed(value)}" for name, value in weighted.estimates.items()]
+    lines.append(f"mean |effect| {weighted.mean_absolute:.3g}; changes in {counted(weighted.count, 'example')}")
     return "<br>".join(lines)
 
 
-def _frame(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout) -> None:
+def _reading(circuit: CircuitGraph, nodes: int, edges: int) -> str:
     measured = circuit.measurement
+    method = measured.method.replace("_", " ")
+    left_out = (len(circuit.strongest()) - nodes, "node"), (len(circuit.edges) - edges, "edge")
+    missing = " and ".join(f"{counted(count, noun)}" for count, noun in left_out if count)
+    return (
+        f"Mean of {counted(measured.examples, 'pair')}; {method}, {measured.error_mode} errors, {measured.patch_value} "
+        f"patch; {measured.evidence}. Size is |effect|, width of a line |weight|; green raises the metric, purple "
+        f"lowers it." + (f" The weakest are not drawn: {missing}." if missing else "")
+    )
+
+
+def _draw_grid(figure: go.Figure, circuit: CircuitGraph, layout: GridLayout) -> None:
+    """Bands of sites, names of sites and positions; a run of positions without a node is a gap."""
     for band, (bottom, top) in layout.bands.items():
         if band % 2:
             figure.add_hrect(y0=bottom, y1=top, fillcolor="#f4f4f0", line_width=0, layer="below")
-    names = ["tokens", *map(short_site, circuit.sites), "metric"]
-    title = (
-        f"{escape(measured.metric)}: total effect {measured.total_effect:+.3f} {escape(measured.metric_unit)} "
-        f"<span style='font-size:13px'>· mean of {measured.examples} pair(s) · {escape(measured.method)}, "
-        f"{escape(measured.error_mode)} errors, {escape(measured.patch_value)} patch"
-        f"<br>{escape(measured.evidence)}{_left_out(circuit)}</span>"
-    )
-    figure.update_layout(
-        template="plotly_white",
-        title={"text": title, "x": 0.01, "xanchor": "left", "font": {"size": 17}},
-        height=max(420, 150 + int(_PIXELS_PER_ROW * layout.height)),
-        margin={"l": 110, "r": 30, "t": 80, "b": 70},
-        hoverlabel={"align": "left", "bgcolor": "white", "font": {"color": "#222222"}},
-        legend={
-            "orientation": "h",
-            "x": 1,
-            "xanchor": "right",
-            "y": 1.0,
-            "yanchor": "bottom",
-            "itemsizing": "constant",
-        },
-    )
     figure.update_yaxes(
         tickvals=[(bottom + top) / 2 for bottom, top in layout.bands.values()],
-        ticktext=names,
+        ticktext=["tokens", *(drawn_text(short_site(site)) for site in circuit.sites), "metric"],
         range=[0, layout.height],
         showgrid=False,
-        zeroline=False,
+        ticksuffix=" ",
     )
-    figure.update_xaxes(
-        tickvals=list(range(len(circuit.positions))),
-        ticktext=[_tick(p.label, p.clean_token, p.patch_token) for p in circuit.positions],
-        range=[-0.6, len(circuit.positions) - 0.4],
-        showgrid=False,
-        zeroline=False,
-    )
-
-
-def _left_out(circuit: CircuitGraph) -> str:
-    count = len(circuit.strongest())
-    return f" · the strongest {_STRONGEST_DRAWN} of {count} nodes are drawn" if count > _STRONGEST_DRAWN else ""
-
-
-def _tick(label: str, clean: str, patch: str) -> str:
-    tokens = f"{escape(clean)}" if clean == patch else f"{escape(clean)} → {escape(patch)}"
-    return f"{tokens}<br><span style='color:#777777'>{escape(label)}</span>"
-
-
-def _colour(value: float) -> str:
-    return POSITIVE if value >= 0 else NEGATIVE
+    shown = [None if column.empty else circuit.positions[column.first] for column in layout.columns]
+    name_columns(figure, [column.middle for column in layout.columns], shown)
+    figure.update_xaxes(range=[0, layout.width])

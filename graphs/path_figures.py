@@ -1,12 +1,14 @@
 """Figures of paths: what happens to the metric on a flagged node's own path, and completeness by number of points."""
 
+from typing import Literal
+
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from graphs.figure_frame import GRADIENT, LINES, MARK, TRUTH, drawn_text, framed, note
 from graphs.node import node_name, short_site
-from graphs.verdict import NodeVerdict, PathTrace, Verdict
+from graphs.verdict import NodeVerdict, PathTrace, ResidualCurve, Verdict
 from graphs.verdict_words import Jump, counted, gate_name, jumps_of, signed
 
 _MOST_MARGINS = 6
@@ -52,24 +54,17 @@ def residual_by_points(verdict: Verdict) -> go.Figure:
 
     Median over examples as a line, the largest as a dotted one. A residual of exactly 0 stands on the lower edge.
     """
-    figure = go.Figure()
     values = [r for curve in verdict.residuals for r in (*curve.median, *curve.largest) if r > 0]
     floor = 10.0 ** np.floor(np.log10(min(values, default=0.1)))
     top = 10.0 ** np.ceil(np.log10(max(values, default=1.0)))
-    for curve, colour in zip(verdict.residuals, (GRADIENT, TRUTH, *LINES), strict=False):
-        for what, residuals, dash in (("median", curve.median, "solid"), ("largest", curve.largest, "dot")):
-            figure.add_trace(
-                go.Scatter(
-                    x=list(curve.points),
-                    y=[max(r, floor) for r in residuals],
-                    customdata=list(residuals),
-                    mode="lines+markers",
-                    name=f"{drawn_text(curve.method)}, {what}",
-                    line={"color": colour, "dash": dash, "width": 2.5 if what == "median" else 1.5},
-                    marker={"size": 7 if what == "median" else 5},
-                    hovertemplate="%{x} points: %{customdata:.2%}<extra>%{fullData.name}</extra>",
-                )
-            )
+    colours = (GRADIENT, TRUTH, *LINES)
+    figure = go.Figure(
+        [
+            _residual_line(curve, what, colour, floor)
+            for curve, colour in zip(verdict.residuals, colours, strict=False)
+            for what in ("median", "largest")
+        ]
+    )
     points = sorted({p for curve in verdict.residuals for p in curve.points})
     figure.update_xaxes(type="log", tickvals=points, ticktext=[str(p) for p in points], title="points of the path")
     _percent_axis(figure, floor, top)
@@ -85,6 +80,22 @@ def residual_by_points(verdict: Verdict) -> go.Figure:
         _best_residuals(verdict),
         f"A complete method's parts add up to the total effect. Median of {counted(verdict.examples, 'example')} and "
         f"the largest; a point costs one pass forward and one back.{zero}",
+    )
+
+
+def _residual_line(curve: ResidualCurve, what: Literal["median", "largest"], colour: str, floor: float) -> go.Scatter:
+    """The median over examples, or the largest; values below `floor` stand on it."""
+    median = what == "median"
+    residuals = curve.median if median else curve.largest
+    return go.Scatter(
+        x=list(curve.points),
+        y=[max(r, floor) for r in residuals],
+        customdata=list(residuals),
+        mode="lines+markers",
+        name=f"{drawn_text(curve.method)}, {what}",
+        line={"color": colour, "dash": "solid" if median else "dot", "width": 2.5 if median else 1.5},
+        marker={"size": 7 if median else 5},
+        hovertemplate="%{x} points: %{customdata:.2%}<extra>%{fullData.name}</extra>",
     )
 
 

@@ -210,6 +210,12 @@ class Verdict:
         """What stands at a node's position; empty where unknown."""
         return self.tokens[example][node.position] if self.tokens else ""
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """What a notebook shows in place of the fields: tables, and plain text."""
+        from graphs.notebook_view import verdict_view  # the view knows this type
+
+        return verdict_view(self)
+
     @property
     def sentence(self) -> str:
         """The verdict in one sentence that a person understands in ten seconds."""

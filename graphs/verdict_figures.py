@@ -1,15 +1,15 @@
-"""Figures of a verdict: the estimate against exact patching, and where its errors come from."""
+"""Figure of a verdict: the estimate against exact patching, node by node."""
 
-from typing import Final, get_args
+from typing import Final
 
 import numpy as np
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from graphs.figure_frame import CAUSE_COLOURS, FLAG_COLOURS, HEIGHT, MARK, drawn_text, framed, note
+from graphs.effect_axis import EffectAxis
+from graphs.figure_frame import FLAG_COLOURS, MARK, drawn_text, framed
 from graphs.node import ErrorNode, FeatureNode, TokenNode, node_name
-from graphs.verdict import FLAGS, Cause, NodeVerdict, Verdict
-from graphs.verdict_words import CAUSE_WORDS, FLAG_WORDS, counted, jumps_of, scope_name, signed, site_of
+from graphs.verdict import FLAGS, NodeVerdict, Verdict
+from graphs.verdict_words import CAUSE_WORDS, FLAG_WORDS, counted, jumps_of, signed
 
 _SYMBOLS: Final = {
     "sign_flip": "circle-open",
@@ -21,7 +21,6 @@ _KINDS: Final = ("feature", "error", "token")
 _CROWD: Final = 100
 _RINGS: Final = {False: {"size": 11, "line": {"width": 2}}, True: {"size": 7, "line": {"width": 1}}}
 _STRONGEST_DRAWN: Final = 3000
-_MOST_SITES: Final = 16
 
 
 def estimate_against_exact(verdict: Verdict) -> go.Figure:
@@ -32,105 +31,51 @@ def estimate_against_exact(verdict: Verdict) -> go.Figure:
     """
     size = np.maximum(np.abs(verdict.estimate), np.abs(verdict.exact))
     drawn = np.sort(np.argsort(-size, kind="stable")[:_STRONGEST_DRAWN])
-    reach = 1.06 * float(np.arcsinh(max(size.max(initial=0.0) / verdict.threshold, 2.0)))
-    figure = go.Figure([*_band(verdict.threshold, reach), _dots(verdict, drawn)])
-    for flag in FLAGS:
-        found = [v for v in verdict.flagged if v.flag == flag]
-        if found:
-            figure.add_trace(_rings(verdict, found))
-    values = _ticks(verdict.threshold, reach)
-    axis = {
-        "tickvals": [float(np.arcsinh(v / verdict.threshold)) for v in values],
-        "ticktext": [f"{v:g}".replace("-", "−") for v in values],
-        "range": [-reach, reach],
-        "constrain": "domain",
-    }
-    unit = drawn_text(verdict.unit)
-    figure.update_xaxes(axis, title=f"exact effect, by patching ({unit})")
-    figure.update_yaxes(axis, title=f"estimate ({unit})", scaleanchor="x")
-    flagged, checked = len(verdict.flagged), counted(verdict.verified, "checked node")
-    finding = f"None of {checked} is flagged"
-    if flagged:
-        wrong = verdict.count("sign_flip") or "none"
-        finding = f"{flagged} of {checked} {'is' if flagged == 1 else 'are'} flagged; {wrong} with the wrong sign"
+    axis = EffectAxis.of(np.concatenate([verdict.estimate, verdict.exact]), verdict.threshold)
+    flagged = [[v for v in verdict.flagged if v.flag == flag] for flag in FLAGS]
+    rings = [_rings(verdict, axis, found) for found in flagged if found]
+    figure = go.Figure([*_band(axis), axis.diagonal(), _dots(verdict, axis, drawn), *rings])
+    axis.put_on(figure, verdict.unit)
     left_out = verdict.verified - len(drawn)
     return framed(
         figure,
-        finding,
+        _wrong_of(verdict),
         f"Each dot is a node in one example. On the diagonal the estimate is exact, in the band it is off by less than "
         f"the threshold ({verdict.threshold:.3g} {verdict.unit}). The axes are linear below the threshold and "
         f"logarithmic above." + (f" The {left_out:,} weakest nodes are not drawn." if left_out else ""),
     )
 
 
-def error_by_cause(verdict: Verdict) -> go.Figure:
-    """By site: Σ|part of the error| of the explained flagged nodes by cause, and the number of flags of each kind."""
-    figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.58, 0.42], horizontal_spacing=0.04)
-    names = [site_of(verdict, v.node) for v in verdict.flagged]
-    sites = [s for s in verdict.sites if len(verdict.sites) <= _MOST_SITES or s in names]
-    labels = [drawn_text(scope_name(verdict, site)) for site in sites]
-    explained = [v for v in verdict.flagged if v.parts is not None]
-    sums = {cause: _sums(verdict, explained, cause, sites) for cause in get_args(Cause)}
-    for cause, values in sums.items():
-        if any(values):
-            bar = {
-                "name": CAUSE_WORDS[cause],
-                "marker_color": CAUSE_COLOURS[cause],
-                "hovertemplate": f"%{{y}}: %{{x:.3g}} {drawn_text(verdict.unit)}",
-            }
-            figure.add_trace(go.Bar(x=values, y=labels, orientation="h", **bar), 1, 1)
-    for flag in FLAGS:
-        counts = [sum(n == s and v.flag == flag for n, v in zip(names, verdict.flagged, strict=True)) for s in sites]
-        if any(counts):
-            bar = {"name": FLAG_WORDS[flag], "marker_color": FLAG_COLOURS[flag], "hovertemplate": "%{y}: %{x}"}
-            figure.add_trace(go.Bar(x=counts, y=labels, orientation="h", legend="legend2", **bar), 1, 2)
-    if not verdict.flagged:
-        figure.update_yaxes(showticklabels=False)
-        note(figure, "no node is flagged", x=0.5, y=0.5, xref="paper", yref="paper")
-    elif not explained:
-        note(figure, "no flagged node was explained", x=0.5, y=0.5, xref="x domain", yref="y domain")
-    framed(
-        figure,
-        _main_cause(sums, len(verdict.flagged), len(explained)),
-        f"Left: how much of the error each cause makes, for {len(explained)} of {len(verdict.flagged)} flagged nodes; "
-        f"sizes are added up without sign. Right: flags of all flagged nodes. Sites in the order of the forward pass, "
-        f"from below.",
-        height=max(HEIGHT, 260 + 24 * len(sites)),
-        legend_rows=4,
-    )
-    figure.update_layout(barmode="stack", showlegend=True, legend={"orientation": "v", "traceorder": "normal"})
-    figure.update_layout(legend2={**figure.layout.legend.to_plotly_json(), "x": 0.6})
-    figure.update_xaxes(title=f"Σ |part of the error| ({drawn_text(verdict.unit)})", rangemode="tozero", col=1)
-    figure.update_xaxes(title="flagged nodes (count)", rangemode="tozero", dtick=_step(verdict, names), col=2)
-    figure.update_yaxes(title="site", categoryorder="array", categoryarray=labels, col=1)
-    figure.update_yaxes(showgrid=False, ticksuffix=" ")
-    return figure
+def _wrong_of(verdict: Verdict) -> str:
+    flagged, checked = len(verdict.flagged), counted(verdict.verified, "checked node")
+    if not flagged:
+        return f"None of {checked} is flagged"
+    wrong = verdict.count("sign_flip") or "none"
+    return f"{flagged} of {checked} {'is' if flagged == 1 else 'are'} flagged; {wrong} with the wrong sign"
 
 
-def _band(threshold: float, reach: float) -> list[go.Scatter]:
-    at = np.linspace(-reach, reach, 241)
-    value = threshold * np.sinh(at)
-    above, below = (np.arcsinh((value + side * threshold) / threshold) for side in (1, -1))
-    off: dict[str, object] = {"hoverinfo": "skip", "mode": "lines"}
+def _band(axis: EffectAxis) -> list[go.Scatter]:
+    """Where the error is below the threshold, which is the axis' scale."""
+    at = np.linspace(axis.low, axis.high, 241)
+    value = axis.scale * np.sinh(at)
+    off: dict[str, object] = {"hoverinfo": "skip", "mode": "lines", "x": at.tolist()}
     return [
+        go.Scatter(y=axis.at(value + axis.scale), line={"width": 0}, showlegend=False, **off),
         go.Scatter(
-            x=[*at, *at[::-1]],
-            y=[*above, *below[::-1]],
-            fill="toself",
+            y=axis.at(value - axis.scale),
+            fill="tonexty",
             fillcolor="rgba(0,114,178,0.10)",
             line={"width": 0},
             name="error below threshold",
             **off,
         ),
-        go.Scatter(x=[-reach, reach], y=[-reach, reach], line={"width": 1, "color": MARK}, showlegend=False, **off),
     ]
 
 
-def _dots(verdict: Verdict, drawn: np.ndarray) -> go.Scatter:
-    scale = verdict.threshold
+def _dots(verdict: Verdict, axis: EffectAxis, drawn: np.ndarray) -> go.Scatter:
     return go.Scatter(
-        x=np.arcsinh(verdict.exact[drawn] / scale).tolist(),
-        y=np.arcsinh(verdict.estimate[drawn] / scale).tolist(),
+        x=axis.at(verdict.exact[drawn]),
+        y=axis.at(verdict.estimate[drawn]),
         mode="markers",
         name=f"checked ({verdict.verified:,})",
         marker={"size": 5, "color": MARK, "opacity": 0.6},
@@ -139,11 +84,11 @@ def _dots(verdict: Verdict, drawn: np.ndarray) -> go.Scatter:
     )
 
 
-def _rings(verdict: Verdict, found: list[NodeVerdict]) -> go.Scatter:
+def _rings(verdict: Verdict, axis: EffectAxis, found: list[NodeVerdict]) -> go.Scatter:
     flag, crowd = found[0].flag, len(verdict.flagged) > _CROWD
     return go.Scatter(
-        x=[float(np.arcsinh(v.exact / verdict.threshold)) for v in found],
-        y=[float(np.arcsinh(v.estimate / verdict.threshold)) for v in found],
+        x=axis.at([v.exact for v in found]),
+        y=axis.at([v.estimate for v in found]),
         mode="markers",
         name=f"{FLAG_WORDS[flag]} ({len(found)})",
         marker={"symbol": _SYMBOLS[flag], **_RINGS[crowd], "color": FLAG_COLOURS[flag]},
@@ -177,37 +122,3 @@ def _hover(
         f"exact {signed(exact)} {drawn_text(verdict.unit)}<br>estimate {signed(estimate)}<br>"
         f"error {signed(estimate - exact)}"
     )
-
-
-def _ticks(threshold: float, reach: float) -> list[float]:
-    """Round values from −reach to reach, in units of the metric, not closer than a sixth of the way."""
-    largest = threshold * float(np.sinh(reach))
-    powers = range(int(np.floor(np.log10(threshold))) - 1, int(np.ceil(np.log10(largest))) + 1)
-    chosen = [0.0]
-    for value in (digit * 10.0**power for power in powers for digit in (1, 2, 5)):
-        if value <= largest and np.arcsinh(value / threshold) - np.arcsinh(chosen[-1] / threshold) >= reach / 6:
-            chosen.append(float(f"{value:g}"))
-    return [*(-v for v in reversed(chosen[1:])), *chosen]
-
-
-def _sums(verdict: Verdict, explained: list[NodeVerdict], cause: Cause, sites: list[str]) -> list[float]:
-    at = {site: [v for v in explained if site_of(verdict, v.node) == site] for site in sites}
-    return [sum(abs((v.parts or {}).get(cause, 0.0)) for v in at[site]) for site in sites]
-
-
-def _step(verdict: Verdict, names: list[str]) -> int:
-    """A round number of flagged nodes from tick to tick, so that there are at most six ticks."""
-    most = max(names.count(site) for site in verdict.sites)
-    return next(digit * 10**power for power in range(9) for digit in (1, 2, 5) if most <= 5 * digit * 10**power)
-
-
-def _main_cause(sums: dict[Cause, list[float]], flagged: int, explained: int) -> str:
-    if not explained:
-        return "No flagged node was explained" if flagged else "No node is flagged"
-    totals = {cause: sum(values) for cause, values in sums.items()}
-    cause = max(get_args(Cause), key=lambda c: totals[c])
-    words = CAUSE_WORDS[cause]
-    makes = "make" if cause == "jump" else "makes"
-    share = totals[cause] / (sum(totals.values()) or 1.0)
-    of = "the explained node" if explained == 1 else f"the {explained} explained nodes"
-    return f"{words[0].upper()}{words[1:]} {makes} {share:.0%} of the error of {of}"

@@ -4,16 +4,17 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from graphs.cause_figure import error_by_cause
 from graphs.figure_frame import FLAG_COLOURS
 from graphs.node import node_name, short_site
 from graphs.path_figures import path_trace, residual_by_points
 from graphs.verdict import Agreement, CrossedGate, NodeVerdict, Verdict
-from graphs.verdict_figures import error_by_cause, estimate_against_exact
+from graphs.verdict_figures import estimate_against_exact
 from graphs.verdict_words import (
     CAUSE_WORDS,
     FLAG_WORDS,
@@ -66,7 +67,8 @@ def _figures(verdict: Verdict) -> list[go.Figure]:
 
 def _figure(figure: go.Figure, n: int) -> str:
     """The figure with its finding as a heading, which wraps where a plotly title would be cut off."""
-    meta = figure.layout.meta
+    layout: Any = figure.layout
+    meta = layout.meta
     figure.update_layout(
         title=None,
         margin_t=54,

@@ -114,7 +114,7 @@ def test_plain_data_that_does_not_fit_is_refused() -> None:
 
 def test_the_figure_names_the_ranking_that_needs_the_fewest_nodes() -> None:
     slow = curve(ranking="<b>difference", faithfulness=(0.1, 0.3, 1.0), low=(0.0, 0.2, 1.0), high=(0.2, 0.4, 1.0))
-    figure = faithfulness_by_size([curve(), slow])
+    figure: Any = faithfulness_by_size([curve(), slow])
     assert figure.layout.meta["finding"] == "“AtP” needs 50 nodes or fewer for 80% of the model's effect"
     lines = [trace for trace in figure.to_dict()["data"] if trace["mode"] == "lines+markers"]
     assert [trace["name"] for trace in lines if "showlegend" not in trace] == ["AtP", "&lt;b&gt;difference"]
@@ -124,7 +124,7 @@ def test_the_figure_names_the_ranking_that_needs_the_fewest_nodes() -> None:
         slow.faithfulness,
         slow.completeness,
     ]
-    none = faithfulness_by_size([slow])
+    none: Any = faithfulness_by_size([slow])
     assert none.layout.meta["finding"].startswith("No ranking reaches 80%")
 
 

@@ -246,6 +246,19 @@ def test_ticks_stand_where_their_labels_say() -> None:
     assert max(np.arcsinh(np.abs(USUAL.exact) / THRESHOLD)) <= axis.range[1]
 
 
+@pytest.mark.parametrize("sign", [-1, 0, 1])
+def test_no_node_stands_outside_the_axes_whatever_the_signs(sign: int) -> None:
+    """With one sign only, the axis ends soon after 0 on the other side."""
+    one_sign = {"estimate": sign * np.abs(USUAL.estimate), "exact": sign * np.abs(USUAL.exact)}
+    figure: Any = estimate_against_exact(replace(USUAL, **one_sign, flagged=()) if sign else USUAL)
+    low, high = figure.layout.xaxis.range
+    dots = named(figure, "checked")
+    assert low < min(*dots.x, *dots.y) <= max(*dots.x, *dots.y) < high
+    assert tuple(figure.layout.yaxis.range) == (low, high)
+    if sign:
+        assert sign * (high + low) > 1
+
+
 def test_only_the_strongest_of_very_many_nodes_are_drawn_and_the_figure_says_so() -> None:
     many = verdict(nodes=3100)
     figure: Any = estimate_against_exact(many)
