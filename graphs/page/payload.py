@@ -1,6 +1,6 @@
 """A circuit, its labels and what a checker found about it, as the header and columns that the page reads.
 
-Nodes keep every digit of float32. Edges keep 11 bits of a weight (a relative error of at most 1/4096) and 7 of its
+Nodes keep every digit of float32. Edges keep 11 bits of a weight (a relative error of at most 1/4096) and 4 of its
 standard error: the page shows three digits, `circuit.json` has all.
 """
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from graphs.certificate_lines import certificate_lines, worst_of
 from graphs.circuit_graph import CircuitGraph
-from graphs.feature_label import FeatureLabel, Labels
+from graphs.feature_label import Labels
 from graphs.node import FeatureNode, MetricNode, Node, TokenNode
 from graphs.page.columns import fewer_bits, smallest_integers
+from graphs.page.label_columns import label_columns
 from graphs.verdict import flag_of
 from graphs.versioned_json import plain
 
@@ -37,8 +38,6 @@ METHOD_NAMES: Final = {
     "activation-difference": "activation difference",
     "exact": "exact",
 }
-_CONTEXTS_SHOWN: Final = 5
-_TOKENS_AROUND: Final = 12
 _SHARE_THAT_IS_LARGE: Final = 0.01
 
 
@@ -51,6 +50,7 @@ def payload(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and columns of the page's data. `findings` are plain data by node name (see `write_page`)."""
     lines = certificate_lines(circuit)
+    label_header, tokens = label_columns(circuit, labels)
     certificate = circuit.certificate
     measured = {k: v for k, v in plain(circuit.measurement).items() if k != "inputs"}
     header = {
@@ -64,13 +64,13 @@ def payload(
         "grade": worst_of(lines),
         "certificate": [asdict(line) for line in lines],
         "faithfulness": [] if certificate is None else [f.as_dict() for f in certificate.faithfulness],
-        "curves": [] if certificate is None else [c.as_dict() for c in getattr(certificate, "curves", ())],
+        "curves": [] if certificate is None else [c.as_dict() for c in certificate.curves],
         "metrics": {n: w.node.name for n, w in enumerate(circuit.nodes) if isinstance(w.node, MetricNode)},
         "flags": {n: dict(w.flags) for n, w in enumerate(circuit.nodes) if w.flags},
-        "labels": _labels(circuit, labels),
+        **label_header,
         "findings": {n: list(findings[name]) for n, name in _names(circuit) if name in findings},
     }
-    return header, {**_node_columns(circuit), **_edge_columns(circuit)}
+    return header, {**_node_columns(circuit), **_edge_columns(circuit), **tokens}
 
 
 def _names(circuit: CircuitGraph) -> list[tuple[int, str]]:
@@ -114,35 +114,6 @@ def _flags(circuit: CircuitGraph, method: str) -> dict[int, str]:
     return {n: flag for n, flag in found.items() if flag is not None and threshold > 0}
 
 
-def _labels(circuit: CircuitGraph, labels: Labels | None) -> dict[str, Any]:
-    if labels is None:
-        return {}
-    features = {(n.site, n.index) for n in (w.node for w in circuit.nodes) if isinstance(n, FeatureNode)}
-    return {
-        f"{site}/{index}": _label(labels.of(site, index), read=labels.tokens > 0)
-        for site, index in sorted(features)
-        if (site, index) in labels
-    }
-
-
-def _label(label: FeatureLabel, *, read: bool) -> dict[str, Any]:
-    """What the page shows of a label; no frequency where no text was read."""
-    contexts = []
-    for context in label.contexts[:_CONTEXTS_SHOWN]:
-        first = max(0, context.place - _TOKENS_AROUND)
-        tokens = context.tokens[first : context.place + _TOKENS_AROUND + 1]
-        contexts.append({"tokens": tokens, "place": context.place - first, "activation": context.activation})
-    return {
-        "text": label.text,
-        "source": label.source,
-        "contexts": contexts,
-        "promoted": label.promoted,
-        "suppressed": label.suppressed,
-        "frequency": label.frequency if read else None,
-        "mean_activation": label.mean_activation,
-    }
-
-
 def _node_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
     nodes = circuit.nodes
     columns = {
@@ -170,15 +141,18 @@ def _place(circuit: CircuitGraph, node: Node) -> tuple[int, int]:
 
 
 def _edge_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
-    """Edges sorted by source, then target; sources as the number of edges that leave each node."""
+    """Edges sorted by source, then target; sources as the number of edges that leave each node, targets as what each
+    adds to the one before (to 0 for the first of a source)."""
     place = {w.node: n for n, w in enumerate(circuit.nodes)}
     edges = sorted(circuit.edges, key=lambda e: (place[e.source], place[e.target]))
-    leaving = np.bincount(np.array([place[e.source] for e in edges], int), minlength=len(circuit.nodes))
+    source, target = (np.array([place[getattr(e, end)] for e in edges], int) for end in ("source", "target"))
+    first = np.diff(source, prepend=-1) > 0
+    leaving = np.bincount(source, minlength=len(circuit.nodes))
     return {
         "edges leaving": smallest_integers(leaving),
-        "edge target": smallest_integers(np.array([place[e.target] for e in edges], int)),
+        "edge step": smallest_integers(np.where(first, target, np.diff(target, prepend=0))),
         "edge weight": fewer_bits(_floats([e.weight for e in edges]), 11),
-        "edge error": fewer_bits(_floats([e.standard_error for e in edges]), 7),
+        "edge error": fewer_bits(_floats([e.standard_error for e in edges]), 4),
         "edge count": smallest_integers(np.array([e.count or 0 for e in edges], int)),
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 LOG: Final = (Path(__file__).parent / "drawing_log.js").read_text(encoding="utf-8")
 BRIGHT: Final = 0.5
@@ -104,7 +104,7 @@ def opened(browser: Browser, path: Path, fragment: str = "", **options: Any) -> 
     own = Opened(page, url)
     page.on("console", lambda message: own.complaints.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: own.complaints.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (own.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", partial(_refuse, own))
     page.on("request", lambda request: _note_request(own, request.url))
     page.add_init_script(LOG)
     try:
@@ -113,6 +113,11 @@ def opened(browser: Browser, path: Path, fragment: str = "", **options: Any) -> 
         yield own
     finally:
         page.close()
+
+
+def _refuse(own: Opened, dialog: Dialog) -> None:
+    own.complaints.append(f"dialog: {dialog.message}")
+    dialog.dismiss()
 
 
 def _note_request(own: Opened, url: str) -> None:

@@ -1,16 +1,18 @@
 /** The circuit as the page uses it: nodes as objects, edges as columns with an index by node. */
 
 import { wireUp } from "./edges.js";
+import { labelsFrom } from "./labels.js";
 
 export const KINDS = ["feature", "error", "token", "metric"];
 
 /** Nodes, edges and bands from the unpacked data. A band is one row of the grid: tokens, each site, the metric. */
-export function circuitFrom({ header, columns }) {
+export function circuitFrom({ header: packed, columns }) {
+  const header = { ...packed, labels: labelsFrom(packed, columns["context token"]) };
   const nodes = Array.from(columns.kind, (_, n) => nodeFrom(n, header, columns));
   const source = sourcesOf(columns["edges leaving"]);
   const edges = {
     source,
-    target: Uint32Array.from(columns["edge target"]),
+    target: targetsOf(columns["edge step"], source),
     weight: columns["edge weight"],
     error: columns["edge error"],
     count: columns["edge count"],
@@ -67,6 +69,13 @@ function sourcesOf(leaving) {
     edge += count;
   });
   return source;
+}
+
+/** A step is what a target adds to the one before it, to 0 for the first of a source. */
+function targetsOf(step, source) {
+  const target = Uint32Array.from(step);
+  for (let edge = 1; edge < target.length; edge++) if (source[edge] === source[edge - 1]) target[edge] += target[edge - 1];
+  return target;
 }
 
 function bandsOf(header) {

@@ -2,7 +2,7 @@
 
 import { el, signed } from "./dom.js";
 
-const MOST_ROWS = 300;
+const MOST_ROWS = 120;
 
 /** Matching nodes by falling |effect|; the way through the circuit without a pointer. */
 export function nodesPanel(app) {
