@@ -152,6 +152,7 @@ def test_the_circuit_stands_on_the_curves_of_its_splits() -> None:
     stars = [trace for trace in drawn if trace["mode"] == "markers"]
     assert [(*trace["x"], *trace["y"]) for trace in stars] == [(25, 0.75), (25, 0.125)]
     assert {trace["marker"]["color"] for trace in stars} == {lines[2]["line"]["color"]} != {lines[0]["line"]["color"]}
-    assert figure.layout.meta["finding"] == "25 nodes alone: 75% of the model's effect on held out prompts"
+    layout: Any = figure.layout
+    assert layout.meta["finding"] == "25 nodes alone: 75% of the model's effect on held out prompts"
     with pytest.raises(ValueError, match=r"Curves of different ranking \(AtP, IG\)"):
         faithfulness_by_split([own, curve(ranking="IG")])
