@@ -45,6 +45,13 @@ test("important names are all placed where their nodes are in sight", () => {
   for (const name of names.slice(0, 10)) assert.equal(found.has(name.text), inPlot(name), name.text);
 });
 
+test("a name that has no place but on a node to be kept is not written, on another node it is", () => {
+  const name = { text: "one", x: 300, y: 200, radius: 6, width: 80, important: false };
+  const wide = [{ place: [300, 200], radius: 6 }, { place: [301, 200], radius: 300 }];
+  assert.deepEqual(placeNames([name], PLOT, wide.map((node) => ({ ...node, kept: true }))), []);
+  assert.equal(placeNames([name], PLOT, wide).length, 1);
+});
+
 test("a name of a node out of sight is not written", () => {
   const far = { text: "far", x: PLOT.left - 5, y: 100, radius: 5, width: 50, important: true };
   assert.deepEqual(placeNames([far], PLOT), []);

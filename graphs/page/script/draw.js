@@ -4,6 +4,7 @@ import { placeNames } from "./names.js";
 
 const OPACITY = [1, 0.5, 0.13];
 const WIDTH_CLASSES = 6;
+const SELECTION = 6.5;
 /** More edges than this are drawn fainter and thinner. */
 const CROWD = 150;
 
@@ -70,14 +71,15 @@ function drawGrid(context, { circuit, layout, view, plot, palette }) {
 
 /** Edges in classes of width and sign, each class one path: drawing 50,000 is then a matter of a tenth of a second. */
 function drawEdges(context, scene) {
-  const { circuit, palette, cone, edges } = scene;
+  const { circuit, palette, cone, dimmed, edges } = scene;
   const { weight } = circuit.edges;
   const largest = Math.max(...edges.slice(0, 1).map((edge) => Math.abs(weight[edge])), 1e-30);
   const classes = Array.from({ length: 2 * WIDTH_CLASSES }, () => ({ near: new Path2D(), far: new Path2D(), any: 0 }));
   for (const edge of edges) {
     const share = Math.sqrt(Math.abs(weight[edge]) / largest);
     const group = classes[2 * Math.min(WIDTH_CLASSES - 1, Math.floor(share * WIDTH_CLASSES)) + (weight[edge] < 0 ? 1 : 0)];
-    const near = !cone || cone.distance[circuit.edges.source[edge]] === 0 || cone.distance[circuit.edges.target[edge]] === 0;
+    const ends = [circuit.edges.source[edge], circuit.edges.target[edge]];
+    const near = ends.some((node) => (cone ? cone.distance[node] === 0 : dimmed[node] < 2));
     addCurve(near ? group.near : group.far, scene, edge);
     group.any++;
   }
@@ -127,8 +129,8 @@ function drawNode(context, scene, index, bright = false) {
   context.strokeStyle = pins.has(index) ? palette.ink : palette.edge;
   context.stroke();
   if (rings[index]) ring(context, x, y, r + 2.6, 1.7, palette[rings[index]], rings[index] === "phantom" ? [3, 2.5] : []);
-  if (index === selected) ring(context, x, y, r + 6.5, 2.5, palette.ink, []);
-  if (index === focused) ring(context, x, y, r + 9.5, 1.5, palette.accent, [4, 3]);
+  if (index === selected) around(context, node, x, y, r + SELECTION, 2.5, palette.ink, []);
+  if (index === focused) around(context, node, x, y, r + SELECTION + 3, 1.5, palette.accent, [4, 3]);
   context.globalAlpha = 1;
 }
 
@@ -157,9 +159,21 @@ function starPoints(x, y, r) {
   });
 }
 
+/** A line around a node, in the shape of the node where that is a wide one. */
+function around(context, node, x, y, r, width, colour, dash) {
+  if (node.kind !== "supernode") return ring(context, x, y, r, width, colour, dash);
+  context.beginPath();
+  context.roundRect(x - 1.35 * r, y - r, 2.7 * r, 2 * r, 0.5 * r);
+  return line(context, width, colour, dash);
+}
+
 function ring(context, x, y, r, width, colour, dash) {
   context.beginPath();
   context.arc(x, y, r, 0, 2 * Math.PI);
+  line(context, width, colour, dash);
+}
+
+function line(context, width, colour, dash) {
   context.lineWidth = width;
   context.strokeStyle = colour;
   context.setLineDash(dash);
@@ -256,6 +270,11 @@ export function clipped(context, text, room) {
   return low ? `${letters.slice(0, low).join("")}…` : "";
 }
 
+/** The radius that names keep clear: of the node, and of the line around the selected one. */
+function roomOf(scene, index) {
+  return radiusOf(scene, index) + (index === scene.selected ? SELECTION : 0);
+}
+
 function drawNames(context, scene) {
   const { palette, plot } = scene;
   context.font = `12px ${palette.font}`;
@@ -264,10 +283,10 @@ function drawNames(context, scene) {
   const wanted = scene.named.map(({ index, text, important }) => {
     const [x, y] = onScreen(scene, index);
     const own = clipped(context, text, important ? 300 : 190);
-    return { text: own, x, y, radius: radiusOf(scene, index), width: context.measureText(own).width, important };
+    return { text: own, x, y, radius: roomOf(scene, index), width: context.measureText(own).width, important };
   });
   const bright = scene.circuit.nodes.filter(({ index }) => scene.dimmed[index] < 2);
-  const obstacles = bright.map(({ index }) => ({ place: onScreen(scene, index), radius: radiusOf(scene, index) }));
+  const obstacles = bright.map(({ index }) => ({ place: onScreen(scene, index), radius: roomOf(scene, index), kept: index === scene.selected }));
   for (const { text, x, y, width, important } of placeNames(wanted, plot, obstacles)) {
     context.fillStyle = palette.paper;
     context.globalAlpha = 0.85;

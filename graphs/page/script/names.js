@@ -7,7 +7,7 @@ const LARGE = 7;
 
 /**
  * @param wanted [{text, x, y, radius, width, important}] in order of importance; x, y is the node
- * @param obstacles [{place: [x, y], radius}] nodes that names should not cover
+ * @param obstacles [{place: [x, y], radius, kept}] nodes that names should not cover, least of all those to be kept
  * @returns those that find room, with x, y of the text's left middle; an important one is placed even where it
  *   overlaps; the others cover little more than one other node
  */
@@ -25,13 +25,13 @@ export function placeNames(wanted, { left, top, width, height }, obstacles = [])
   return found;
 }
 
-/** How many nodes a name would cover, small ones as less than one; its own counts much. */
+/** How many nodes a name would cover, small ones as less than one; its own and those to be kept count much. */
 function covered(place, { width, x, y }, obstacles) {
   let count = 0;
-  for (const { place: [nx, ny], radius } of obstacles) {
+  for (const { place: [nx, ny], radius, kept } of obstacles) {
     const across = nx + radius > place.x - 3 && nx - radius < place.x + width + 3;
     if (!across || Math.abs(ny - place.y) >= radius + HEIGHT / 2 - 1) continue;
-    count += nx === x && ny === y ? 10 : Math.min(1, (radius / LARGE) ** 2);
+    count += kept || (nx === x && ny === y) ? 10 : Math.min(1, (radius / LARGE) ** 2);
   }
   return count;
 }
