@@ -13,17 +13,10 @@ from attribution.splice import SplicedModel
 from attribution.verification import Chosen
 from attribution.verified import Verified
 from graphs import MissedBound, NodeVerdict, Verdict
+from graphs.method_names import method_name
 from graphs.verdict import CHOSEN_BY
 
 CONFIDENCE = 0.95
-_NAMES = {
-    "attribution_patching": "AtP",
-    "attribution_patching_star": "AtP*",
-    "integrated_gradients": "IG",
-    "input_path_integrated_gradients": "input-path IG",
-    "chord_integrated_gradients": "chord IG",
-    "activation_difference": "activation difference",
-}
 
 
 def verdict_of(
@@ -121,6 +114,6 @@ def _tokens(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...],
 
 
 def _name(estimate: Effects) -> str:
-    name = _NAMES.get(estimate.method, estimate.method)
+    name = method_name(estimate.method)
     points = estimate.settings.get("points")
     return name if points is None else f"{name} ({points} points)"

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.effect_axis import EffectAxis
 from graphs.figure_frame import GRADIENT, LINES, TRUTH, drawn_text, framed
+from graphs.method_names import method_name, method_order
 from graphs.node import short_site
 from graphs.verdict_words import counted, signed
 
@@ -53,7 +54,7 @@ def _exact_nodes(circuit: CircuitGraph) -> list[WeightedNode]:
 
 
 def _methods(circuit: CircuitGraph) -> list[str]:
-    methods = list(dict.fromkeys(name for w in circuit.nodes for name in w.estimates))
+    methods = sorted({name for w in circuit.nodes for name in w.estimates}, key=method_order)
     if not methods:
         raise ValueError("This circuit has no estimates by other methods: find it with methods to compare.")
     return methods
@@ -68,7 +69,7 @@ def _points(
         x=axis.at([w.effect for w in found]),
         y=axis.at([w.estimates[method] for w in found]),
         mode="markers",
-        name=drawn_text(method),
+        name=drawn_text(method_name(method)),
         marker={
             "symbol": _SYMBOLS[number % len(_SYMBOLS)],
             "size": 8,
@@ -85,7 +86,7 @@ def _hover(circuit: CircuitGraph, weighted: WeightedNode, method: str) -> str:
     return (
         f"<b>{drawn_text(short_site(circuit.name(weighted.node)))}</b><br>"
         f"exact {signed(weighted.effect)} {drawn_text(circuit.measurement.unit)}<br>"
-        f"{drawn_text(method)} {signed(estimate)}<br>error {signed(estimate - weighted.effect)}"
+        f"{drawn_text(method_name(method))} {signed(estimate)}<br>error {signed(estimate - weighted.effect)}"
     )
 
 
@@ -94,5 +95,5 @@ def _wrong_signs(nodes: list[WeightedNode], methods: list[str], large: float) ->
     if not strong:
         return "No node's exact effect is large"
     wrong = {m: sum(w.estimates.get(m, 0.0) * w.effect < 0 for w in strong) for m in methods}
-    told = ", ".join(f"{method} {count}" for method, count in wrong.items())
+    told = ", ".join(f"{method_name(method)} {count}" for method, count in wrong.items())
     return f"Wrong signs among {counted(len(strong), 'large node')}: {told}"

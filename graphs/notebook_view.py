@@ -12,6 +12,7 @@ from typing import Final
 from graphs.certificate_lines import MARKS, certificate_lines
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.circuit_words import headline
+from graphs.method_names import method_name, method_order
 from graphs.node import node_name, short_site
 from graphs.verdict import Verdict
 from graphs.verdict_words import CAUSE_WORDS, FLAG_WORDS, counted, grade_of, key_numbers, signed
@@ -39,11 +40,11 @@ def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
     )
     certificate = _Table("certificate" if lines else f"no certificate; {measured.evidence}", (), lines)
     strongest = circuit.strongest(_NODES)
-    methods = tuple(dict.fromkeys(name for w in strongest for name in w.estimates))
+    methods = tuple(sorted({name for w in strongest for name in w.estimates}, key=method_order))
     nodes = _Table(
         f"strongest of {counted(len(circuit.strongest()), 'node')}, mean of {counted(measured.examples, 'pair')}, "
         f"in {measured.unit}",
-        ("node", "effect", *methods),
+        ("node", "effect", *map(method_name, methods)),
         tuple(_node_row(circuit, weighted, methods) for weighted in strongest),
     )
     return _shown(headline(circuit), (certificate, nodes))

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # Read a circuit, share a circuit
 #
-# A circuit is only worth something if other people can read it, doubt it, and go on from it. This notebook finds a small
-# circuit, looks at it in figures and in the interactive page, and writes it in formats that other tools read. It ends
-# with somebody else's graph in our page. Every number is computed when the cell runs; it takes about half a minute.
+# A circuit is only worth something if other people can read it, doubt it, and go on from it. This notebook finds a
+# small circuit, looks at it in figures and in the interactive page, and writes it in formats that other tools read. It
+# ends with somebody else's graph in our page. Every number is computed when the cell runs, in about half a minute.
 
 # %%
 import json
@@ -82,7 +82,8 @@ labels = feature_labels(spliced, features, embedded_corpus(model))
 circuit
 
 # %% [markdown]
-# A circuit shows its certificate before its nodes: that is the order to read it in. It also says what was *not* measured.
+# A circuit shows its certificate before its nodes: that is the order to read it in. It also says what was *not*
+# measured.
 #
 # ## Look at it
 #
@@ -161,8 +162,8 @@ print(f"{len(readers)} nodes in one")
 #
 # ## Share it
 #
-# Neuronpedia and circuit-tracer read this JSON; what their format has no place for (exact effects, estimates, flags, the
-# certificate) travels in extra keys, so the way back gives the same circuit.
+# Neuronpedia and circuit-tracer read this JSON; what their format has no place for (exact effects, estimates, flags,
+# the certificate) travels in extra keys, so the way back gives the same circuit.
 
 # %%
 write_neuronpedia(
@@ -204,21 +205,21 @@ print(left_out.sentence)
 # Nothing in it was patched, so its evidence says that its effects are shares of influence, not measurements.
 
 # %%
+nodes = (
+    ("E_3_1", 3, "E", "embedding", "Emb: cat"),
+    ("0_7_1", 7, "0", "cross layer transcoder", "pets"),
+    ("1_9_1", 9, "1", "logit", 'Output " sat" (p=0.4)'),
+)
+keys = ("node_id", "feature", "layer", "feature_type", "clerp")
 theirs = {
     "metadata": {"slug": "tiny", "scan": "gemma-2-2b", "prompt_tokens": ["The", " cat"], "prompt": "The cat"},
     "qParams": {"pinnedIds": [], "supernodes": [], "linkType": "both", "clickedId": "", "sg_pos": ""},
-    "nodes": [
-        {"node_id": "E_3_1", "feature": 1, "layer": "E", "ctx_idx": 1, "feature_type": "embedding", "clerp": "Emb: cat"},
-        {"node_id": "0_7_1", "feature": 7, "layer": "0", "ctx_idx": 1, "feature_type": "cross layer transcoder", "clerp": "pets"},
-        {"node_id": "1_9_1", "feature": 9, "layer": "1", "ctx_idx": 1, "feature_type": "logit", "clerp": 'Output " sat" (p=0.4)'},
-    ],
+    "nodes": [{**dict(zip(keys, node, strict=True)), "ctx_idx": 1, "jsNodeId": node[0]} for node in nodes],
     "links": [
         {"source": "E_3_1", "target": "0_7_1", "weight": 2.0},
         {"source": "0_7_1", "target": "1_9_1", "weight": 1.5},
     ],
 }
-for node in theirs["nodes"]:
-    node["jsNodeId"] = node["node_id"]
 (folder / "theirs.json").write_text(json.dumps(theirs))
 opened = read_neuronpedia(folder / "theirs.json")
 write_page(opened.circuit, folder / "theirs.html", title="tiny", labels=opened.labels)

@@ -14,6 +14,7 @@ import numpy as np
 from graphs.certificate_lines import certificate_lines, worst_of
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_label import Labels
+from graphs.method_names import method_name, method_order
 from graphs.node import FeatureNode, MetricNode, Node, TokenNode
 from graphs.page.columns import fewer_bits, smallest_integers
 from graphs.page.label_columns import label_columns
@@ -21,23 +22,6 @@ from graphs.verdict import flag_of
 from graphs.versioned_json import plain
 
 KINDS: Final = ("feature", "error", "token", "metric")
-METHOD_NAMES: Final = {
-    "exact_patching": "exact",
-    "attribution_patching": "AtP",
-    "integrated_gradients": "IG",
-    "input_path_integrated_gradients": "input-path IG",
-    "chord_integrated_gradients": "chord IG",
-    "attribution_patching_star": "AtP*",
-    "activation_difference": "activation difference",
-    "screened_then_patched": "screened, then exact",
-    "atp": "AtP",
-    "atp-star": "AtP*",
-    "ig": "IG",
-    "ig-input": "input-path IG",
-    "chord-ig": "chord IG",
-    "activation-difference": "activation difference",
-    "exact": "exact",
-}
 _SHARE_THAT_IS_LARGE: Final = 0.01
 
 
@@ -89,13 +73,8 @@ def _methods(circuit: CircuitGraph) -> list[dict[str, str]]:
     """The method of the effects first, then those of the estimates."""
     own = circuit.measurement.method
     names = {name for w in circuit.nodes for name in w.estimates}
-    every = [("effect", own), *((name, name) for name in sorted(names, key=_method_order))]
-    return [{"key": key, "name": METHOD_NAMES.get(name, name.replace("_", " "))} for key, name in every]
-
-
-def _method_order(name: str) -> tuple[int, str]:
-    known = list(METHOD_NAMES)
-    return (known.index(name) if name in known else len(known)), name
+    every = [("effect", own), *((name, name) for name in sorted(names, key=method_order))]
+    return [{"key": key, "name": method_name(name)} for key, name in every]
 
 
 def _threshold(circuit: CircuitGraph) -> float:

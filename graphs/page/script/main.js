@@ -11,7 +11,7 @@ import { nodePanel } from "./node_panel.js";
 import { download, fileName, pageWith } from "./save.js";
 import { helpContent, legendContent } from "./signs.js";
 import { Stage } from "./stage.js";
-import { DEFAULTS, fromFragment } from "./state.js";
+import { DEFAULTS, fitted, fromFragment, toFragment } from "./state.js";
 
 const PANELS = { certificate: certificatePanel, nodes: nodesPanel, node: nodePanel, pinned: pinnedPanel };
 
@@ -33,10 +33,12 @@ async function start() {
   };
   const setControls = buildControls(app, actions);
   const side = buildSide(app);
+  // In a page that was saved in some state an empty address means that state; back at the defaults, it must say so.
+  const cleared = toFragment(fitted(saved, base)) ? `tab=${DEFAULTS.tab}` : "";
   let written = null;
 
   function changed() {
-    written = app.fragment();
+    written = app.fragment() || cleared;
     if (written !== location.hash.slice(1)) history.replaceState(null, "", written ? `#${written}` : location.pathname + location.search);
     show();
   }

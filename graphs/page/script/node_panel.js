@@ -34,11 +34,14 @@ function whereAndWhen(app, node) {
   if (node.kind === "metric") return "What effects are measured on.";
   if (node.members) return "A group: effects of members and weights of edges are added up. Joint effects need a joint patch.";
   const position = app.base.header.positions[node.position];
-  const patched = position.clean_token === position.patch_token ? "" : ` → “${shown(position.patch_token)}”`;
-  const where = `at ${position.label}: “${shown(position.clean_token)}”${patched} in the first pair`;
+  const patched = position.clean_token === position.patch_token ? [] : [" → ", quoted(position.patch_token)];
+  const where = ["at ", el("bdi", {}, position.label), ": ", quoted(position.clean_token), patched, " in the first pair"];
   const values = node.clean === null || node.patch === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
-  return `${where}${values} · changes in ${node.count} of ${app.base.header.measurement.examples}`;
+  return [where, `${values} · changes in ${node.count} of ${app.base.header.measurement.examples}`];
 }
+
+/** A token between quotation marks; its direction stays its own. */
+const quoted = (token) => ["“", el("bdi", {}, shown(token)), "”"];
 
 function actions(app, node) {
   const pinned = app.state.pins.includes(node.name);
