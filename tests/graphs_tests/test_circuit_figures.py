@@ -138,7 +138,7 @@ def test_estimates_of_a_circuit_count_wrong_signs_among_large_exact_nodes_only()
     ]
     partly = weighted(FeatureNode(SITES[0], 0, 9), -1.0, estimates={"atp": 1.0}, verified=3)
     figure: Any = circuit_estimates(replace(circuit(), nodes=(*nodes, partly, weighted(METRIC, 0.0)), edges=()))
-    assert figure.layout.meta["finding"] == "Wrong signs among 2 large nodes: atp 1"
+    assert figure.layout.meta["finding"] == "Wrong signs among 2 large nodes: AtP 1"
     assert "Not drawn: 1 node without exact effects." in figure.layout.meta["reading"]
     assert len(traces(figure, "markers")[0].x) == 3
 
