@@ -2,21 +2,27 @@
 
     effect(u) = m(do(u = p_u)) − m(clean)
 
-One run per node, batched across nodes and examples; each run starts at the block the node lies in, where the
-model allows it. In `live` mode nothing else is spliced into the run; in `frozen` and `zero` mode the encoders
-downstream are in it. Source: Vig et al. 2020; Meng et al. 2022.
+One run per node, batched, in its cone (`cone.py`): only what the patch can change is executed. A model whose blocks
+are not known runs whole blocks from the patched one on, and says so. In `live` mode nothing else is spliced into the
+run; in `frozen` and `zero` mode the encoders downstream are in it. Source: Vig et al. 2020; Meng et al. 2022.
 """
+
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attribution.cone import Cone
+from attribution.cone_patching import effects_in_cones
 from attribution.effects import Effects
 from attribution.measurement import SOURCES, Method, Progress, Scores, Situation, measure, silent
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.patches import Patches, all_patches
+from attribution.plain_blocks import UnknownArchitecture, plain_model
 from attribution.prompt_pairs import PromptPairs
 from attribution.resuming import resume
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
@@ -44,7 +50,8 @@ def exact_patching(
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     law = SOURCES if only is None else PARTIAL
-    method = Method("exact_patching", lambda s: _score(s, runs_at_once, only), ("live", "frozen", "zero"), law)
+    patcher = _Patcher(spliced, metric, runs_at_once, only)
+    method = Method("exact_patching", patcher.score, ("live", "frozen", "zero"), law)
     effects = measure(
         method,
         spliced,
@@ -58,27 +65,46 @@ def exact_patching(
     return effects if only is None else effects.subset(np.isin(effects.keys(), only))
 
 
-def _score(situation: Situation, runs_at_once: int, only: np.ndarray | None) -> Scores:
-    patches = all_patches(situation, only)
-    total, done = sum(map(len, patches)), 0
-    changes, blank = situation.changes, situation.clean_metric.new_zeros(situation.clean.spliced.shape)
-    features = {s: blank.new_zeros(len(c.row)) for s, c in changes.features.items()}
-    vectors = {s: torch.zeros_like(blank) for s in (TOKENS, *changes.errors)}
-    for patch in patches:
-        effect = blank.new_zeros(len(patch))
-        for chosen in torch.arange(len(patch), device=blank.device).split(runs_at_once):
-            effect[chosen] = effects_of_patches(situation, patch, chosen)
-            done += len(chosen)
-            situation.progress(done / total)
-        if patch.kind == "feature":
-            features[patch.site][patch.number] = effect
-        else:
-            vectors[patch.site][patch.row, patch.pos] = effect
-    return Scores(
-        features={s: (c, features[s]) for s, c in changes.features.items()},
-        errors={s: vectors[s] for s in changes.errors},
-        tokens=None if changes.entry is None else vectors[TOKENS],
-    )
+@dataclass(frozen=True)
+class _Patcher:
+    """Measures patches: in cones where the model's blocks are known, else by runs from the patched block on."""
+
+    spliced: SplicedModel
+    metric: Metric
+    runs_at_once: int
+    only: np.ndarray | None
+
+    def score(self, situation: Situation) -> Scores:
+        patches = all_patches(situation, self.only)
+        changes, blank = situation.changes, situation.clean_metric.new_zeros(situation.clean.spliced.shape)
+        features = {s: blank.new_zeros(len(c.row)) for s, c in changes.features.items()}
+        vectors = {s: torch.zeros_like(blank) for s in (TOKENS, *changes.errors)}
+        for patch, effect in zip(patches, self._effects(situation, patches), strict=True):
+            if patch.kind == "feature":
+                features[patch.site][patch.number] = effect
+            else:
+                vectors[patch.site][patch.row, patch.pos] = effect
+        return Scores(
+            features={s: (c, features[s]) for s, c in changes.features.items()},
+            errors={s: vectors[s] for s in changes.errors},
+            tokens=None if changes.entry is None else vectors[TOKENS],
+        )
+
+    def _effects(self, situation: Situation, patches: list[Patches]) -> list[Tensor]:
+        try:
+            cone = Cone.of(self.spliced, plain_model(self.spliced.model), situation.clean, situation.error_mode)
+        except UnknownArchitecture as unknown:
+            warnings.warn(
+                f"No cones for {self.spliced.model.name} ({unknown}): every patched run executes whole blocks. The "
+                "numbers are the same; exact patching takes longer.",
+                stacklevel=2,
+            )
+            return [self._run_by_run(situation, patch) for patch in patches]
+        return effects_in_cones(situation, cone, self.metric, patches)
+
+    def _run_by_run(self, situation: Situation, patch: Patches) -> Tensor:
+        parts = torch.arange(len(patch), device=patch.row.device).split(self.runs_at_once)
+        return torch.cat([effects_of_patches(situation, patch, chosen) for chosen in parts])
 
 
 def effects_of_patches(

@@ -242,6 +242,24 @@ class LanguageModel:
         cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
         return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
 
+    def head_columns(
+        self, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"]
+    ) -> Float[Tensor, "run column"]:
+        """Some logits of each run, from its last residual stream: no other is computed."""
+        norm = getattr(self.module, "ln_final", None)
+        normed = hidden if norm is None else norm(hidden[:, None])[:, 0]
+        W_U, b_U = self._unembedding
+        logits = torch.einsum("rd,drc->rc", normed, W_U[:, columns])
+        logits = logits if b_U is None else logits + b_U[columns]
+        cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
+        return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
+
+    @property
+    def _unembedding(self) -> tuple[Float[Tensor, "d_model vocab"], Float[Tensor, " vocab"] | None]:
+        unembed = self.module.unembed
+        b_U = getattr(unembed, "b_U", None)
+        return unembed.W_U.detach(), None if b_U is None else b_U.detach()
+
     def direct_logits(self, directions: Float[Tensor, "direction d_model"]) -> Float[Tensor, "direction vocab"]:
         """Logits of a last residual stream that is one direction alone, at root mean square 1, less those of 0.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.prompt_pairs import PairBatch
@@ -18,10 +18,19 @@ OnLogits = Callable[[Float[Tensor, "row vocab"], PairBatch], Float[Tensor, " row
 
 
 @dataclass(frozen=True)
+class SomeLogits:
+    """What a metric that reads few logits needs: which vocabulary columns of each row, and its value from them."""
+
+    columns: Callable[[PairBatch], Int[Tensor, "row column"]]
+    of: Callable[[Float[Tensor, "row column"]], Float[Tensor, " row"]]
+
+
+@dataclass(frozen=True)
 class Metric:
     """A named metric. `of_clean` builds it anew for each batch from the clean run's logits, where it needs them.
 
-    `flat_at_clean` says that its gradient is zero at the clean run; methods that look only there refuse it.
+    `some` is given where a few logits are enough; without it all are computed. `flat_at_clean` says that its gradient
+    is zero at the clean run; methods that look only there refuse it.
     """
 
     name: str
@@ -29,6 +38,7 @@ class Metric:
     of: OnLogits | None = None
     of_clean: Callable[[Float[Tensor, "row vocab"], PairBatch], OnLogits] | None = None
     flat_at_clean: bool = False
+    some: SomeLogits | None = None
 
     def __post_init__(self) -> None:
         if (self.of is None) == (self.of_clean is None):
@@ -44,6 +54,11 @@ class Metric:
 
 def _logit_difference(logits: Tensor, batch: PairBatch) -> Tensor:
     return _column(logits, batch.answer_id) - _column(logits, batch.foil_id)
+
+
+_ANSWER_AND_FOIL = SomeLogits(
+    lambda b: torch.stack([b.answer_id, b.foil_id], 1), lambda logits: logits[:, 0] - logits[:, 1]
+)
 
 
 def _log_probability(logits: Tensor, batch: PairBatch) -> Tensor:
@@ -65,7 +80,7 @@ def _column(values: Tensor, ids: Tensor) -> Tensor:
     return values.gather(-1, ids[:, None])[:, 0]
 
 
-logit_difference = Metric("logit_difference", "logits", of=_logit_difference)
+logit_difference = Metric("logit_difference", "logits", of=_logit_difference, some=_ANSWER_AND_FOIL)
 """logit(answer) - logit(foil)."""
 
 log_probability = Metric("log_probability", "nats", of=_log_probability)

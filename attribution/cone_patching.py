@@ -1,0 +1,101 @@
+"""Exact effects of patches, each in its cone: m(do(u = p_u)) − m(clean), both computed by the same plain blocks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.cone import Cone, Starts, needed_logits
+from attribution.measurement import Situation
+from attribution.metric import Metric
+from attribution.patches import Patches
+from attribution.resuming import TOKENS
+
+BYTES_AT_ONCE = 256 * 2**20
+_LOGITS_AT_ONCE = 256
+
+
+def effects_in_cones(
+    situation: Situation, cone: Cone, metric: Metric, patches: Sequence[Patches], bytes_at_once: int = BYTES_AT_ONCE
+) -> list[Float[Tensor, "..."]]:
+    """The effect of every patch, one tensor for each of `patches`. A patch that reaches nothing has effect 0.
+
+    `bytes_at_once` bounds what the runs of one batch hold at a time.
+    """
+    found = [situation.clean_metric.new_zeros(len(patch)) for patch in patches]
+    by_block: dict[int, list[int]] = {}
+    for number, patch in enumerate(patches):
+        by_block.setdefault(cone.entered_block(patch.site), []).append(number)
+    total, done = sum(map(len, patches)), 0
+    with torch.no_grad():
+        sweep = _Sweep(situation, cone, metric, bytes_at_once)
+        clean = sweep.clean_metric()
+        for row in range(len(situation.batch.last)):
+            for block, numbers in by_block.items():
+                parts = [patches[n] for n in numbers]
+                chosen = [sweep.of_row(part, row, block) for part in parts]
+                values = sweep.metric_of(row, block, parts, chosen).split([len(c) for c in chosen])
+                for number, own, value in zip(numbers, chosen, values, strict=True):
+                    found[number][own] = (value - clean[row]).to(found[number].dtype)
+                done += sum(int((part.row == row).sum()) for part in parts)
+                situation.progress(done / total)
+    return found
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    situation: Situation
+    cone: Cone
+    metric: Metric
+    bytes_at_once: int
+
+    def of_row(self, patch: Patches, row: int, block: int) -> Int[Tensor, " chosen"]:
+        """The patches of a row that reach the metric: above the last block only those at the last position do."""
+        inside = patch.row == row
+        if block == len(self.cone.layers):
+            inside &= patch.pos == self.cone.recording.last[row]
+        return torch.nonzero(inside)[:, 0]
+
+    def metric_of(
+        self, row: int, block: int, patches: Sequence[Patches], chosen: Sequence[Tensor]
+    ) -> Float[Tensor, " run"]:
+        """The metric under the chosen patches of one row, which enter the same block."""
+        pos = torch.cat([patch.pos[own] for patch, own in zip(patches, chosen, strict=True)])
+        if len(pos) == 0:
+            return self.situation.clean_metric.new_zeros(0)
+        vectors = torch.cat([self._start(patch, row, own) for patch, own in zip(patches, chosen, strict=True)])
+        order = torch.argsort(pos, stable=True)
+        last = self.cone.at_last(Starts(row, block, pos[order], vectors[order]), self.bytes_at_once)
+        values = self._metric_at(last, torch.full_like(order, row))
+        found = torch.empty_like(values)
+        found[order] = values
+        return found
+
+    def clean_metric(self) -> Float[Tensor, " row"]:
+        """Of the recorded run, by the same blocks as the patched runs."""
+        last = self.cone.recording.last
+        rows = torch.arange(len(last), device=last.device)
+        return self._metric_at(self.cone.clean.end[rows, last], rows)
+
+    def _start(self, patch: Patches, row: int, chosen: Tensor) -> Float[Tensor, "run d_model"]:
+        clean = self.situation.clean
+        recorded = clean.entry if patch.site == TOKENS else clean.sites[patch.site].output
+        pos, amount = patch.pos[chosen], patch.amount(chosen)
+        output = (recorded.detach()[row, pos].to(amount.dtype) + amount).to(recorded.dtype)
+        return self.cone.start(patch.site, row, pos, output)
+
+    def _metric_at(self, hidden: Float[Tensor, "run d_model"], rows: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
+        batch, model, some = self.situation.batch.rows(rows), self.situation.spliced.model, self.metric.some
+        if some is not None:
+            return some.of(_wide(needed_logits(model, hidden, some.columns(batch))))
+        parts = torch.arange(len(rows), device=rows.device).split(_LOGITS_AT_ONCE)
+        return torch.cat(
+            [self.situation.metric(_wide(needed_logits(model, hidden[n], None)), batch.rows(n)) for n in parts]
+        )
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """In float32 at least: effects are small differences of logits."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
