@@ -100,7 +100,8 @@ def whole_runs(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any)
         patched.setattr(exact, "plain_model", unknown)
         with pytest.warns(UserWarning, match="No cones for .*not to be known here"):
             effects = exact_patching(*arguments, **options)
-        return effects
+    assert effects.method == "exact_patching"
+    return effects
 
 
 def assert_same(found: Effects, expected: Effects) -> None:

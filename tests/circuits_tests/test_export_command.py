@@ -177,7 +177,7 @@ def test_wrong_choices_are_one_sentence_and_nothing_is_written(run: Path, tmp_pa
     for sentence, arguments in wrong.items():
         result = export(*arguments)
         assert result.exit_code == 2, result.output
-        assert sentence in said(result)
+        assert sentence.replace(" ", "") in said(result).replace(" ", "")  # paths of any length wrap anywhere
         assert not target.exists()
     assert (run / "circuit.json").read_bytes() == before
     assert load_circuit(run / "circuit.json") == FULL
