@@ -6,7 +6,7 @@ import { cone, FAR, strongest } from "./edges.js";
 import { labelsFit, layOut } from "./layout.js";
 
 const MOST_STRONGEST = 250;
-const MOST_IN_CONE = 1200;
+const MOST_IN_CONE = 800;
 const NAMED_AT_REST = 8;
 const NAMED_IN_CONE = 10;
 
