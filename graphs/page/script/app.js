@@ -18,6 +18,7 @@ export class App {
   set(state, tell = true) {
     const groupsBefore = JSON.stringify(this.state?.groups);
     this.state = fitted(state, this.base);
+    this.found = null;
     if (JSON.stringify(this.state.groups) !== groupsBefore) {
       const groups = this.state.groups.map(({ name, members }) => ({ name, members: members.map((m) => this.byName.get(m)) }));
       this.view = collapse(this.base, groups);
@@ -134,7 +135,8 @@ export class App {
 
   /** Nodes that the search and the flag let through. */
   matching() {
-    return this.view.nodes.filter((node) => this.matches(node));
+    this.found ??= this.view.nodes.filter((node) => this.matches(node));
+    return this.found;
   }
 
   filtered() {
