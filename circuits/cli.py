@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | ablate | labels | export`.
+"""The command line: `jumpwire find | check | rank | ablate | labels | export`.
 
 Heavy imports wait until a command runs: help is instant.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from circuits import ablate_command, check_command, find_command, labels_command
+from circuits import ablate_command, check_command, find_command, labels_command, rank_command
 from circuits.ablate_options import AblateOptions
 from circuits.console import errors_for_people
 from circuits.inputs import Inputs
@@ -228,6 +228,51 @@ def labels(
             out=_text(out),
         )
         labels_command.labels(Console(), Inputs(model=model, saes=saes, splice_bos=splice_bos), options)
+
+
+@app.command()
+def rank(
+    task: Task = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Prompt pairs of your own: JSON, or JSONL, which is read as it is needed.")
+    ] = None,
+    split: Split = None,
+    examples: Examples = None,
+    model: Model = None,
+    saes: Saes = None,
+    method: Annotated[
+        str, typer.Option(help="exact, atp, atp-star, ig, ig-input, chord-ig or activation-difference.")
+    ] = "chord-ig",
+    error: Error = None,
+    patch: Annotated[str, typer.Option(help="What nodes are set to: counterfactual or zero.")] = "counterfactual",
+    metric: Annotated[str, typer.Option(help=METRIC_HELP)] = "logit_difference",
+    points: Points = None,
+    rule: Rule = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Pairs measured at a time; memory is that of so many.")] = 32,
+    together: Annotated[bool, typer.Option("--together", help="Do not tell positions apart.")] = False,
+    strongest: Annotated[int, typer.Option(min=0, help="Examples remembered of each node.")] = 5,
+    splice_bos: SpliceBos = False,
+    rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
+    out: Annotated[Path | None, typer.Option(help="File. Default: out/<task or file>-rank.parquet.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Rank all nodes over a dataset of any length: means, errors, and the examples where each does most."""
+    with errors_for_people():
+        inputs = Inputs(task, _text(pairs), split, examples, model, saes, splice_bos, seed)
+        options = rank_command.RankOptions(
+            method=method,
+            error=error,
+            patch=patch,
+            metric=metric,
+            points=points,
+            rule=rule,
+            at_once=at_once,
+            together=together,
+            strongest=strongest,
+            rows=rows,
+            out=_text(out),
+        )
+        rank_command.rank(Console(), inputs, options)
 
 
 @app.command()

@@ -59,7 +59,7 @@ class Inputs:
     def load(self) -> "Loaded":
         """Load the model and its SAEs, and make the prompts."""
         spliced = self.load_spliced()
-        return self.with_prompts(spliced, self._prompts(spliced.model))
+        return self.with_prompts(spliced, self.prompts(spliced.model))
 
     def load_spliced(self) -> "SplicedModel":
         """Load the model and its SAEs."""
@@ -90,7 +90,8 @@ class Inputs:
             found[name] = PromptPairs.from_json(held_out, model)
         return found
 
-    def _prompts(self, model: "LanguageModel") -> "PromptPairs":
+    def prompts(self, model: "LanguageModel") -> "PromptPairs":
+        """The prompt pairs that were chosen."""
         from attribution.prompt_pairs import PromptPairs
         from circuits.tasks.prompts import prompt_pairs
 

@@ -32,7 +32,7 @@ class Alignment:
 def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
     """One column for each role or distance from the end, in the order of the text."""
     names = position_names(pairs)
-    order = _order(names)
+    order = order_of_names(names)
     place = {name: column for column, name in enumerate(order)}
     tokens: dict[str, tuple[int, int]] = {}
     for pair, own in zip(pairs, names, strict=True):
@@ -44,7 +44,7 @@ def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
     )
 
 
-def _order(names: Sequence[tuple[str, ...]]) -> list[str]:
+def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:
     """All names in an order that agrees with every prompt, where there is one; else by mean distance from the end."""
     distances: dict[str, list[int]] = {}
     graph: nx.DiGraph[str] = nx.DiGraph()

@@ -1,0 +1,189 @@
+"""A stream of pairs gives what all pairs at once give, reads no further than it must, and remembers where nodes act."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from attribution.attribution_patching import attribution_patching
+from attribution.effects import Effects
+from attribution.language_model import LanguageModel
+from attribution.metric import kl_divergence, log_probability, logit_difference
+from attribution.pair_stream import pair_stream
+from attribution.position_names import position_names
+from attribution.prompt_pairs import PromptPair, PromptPairs
+from attribution.splice import SplicedModel
+from circuits.aggregate import rank
+from circuits.cli import app
+from circuits.dataset import DatasetRanking, rank_dataset
+from circuits.embedded.load import embedded_model, embedded_saes
+from circuits.tasks.prompts import prompt_pairs
+from graphs import FeatureNode
+
+
+@pytest.fixture(scope="module")
+def spliced() -> SplicedModel:
+    return SplicedModel(embedded_model(), embedded_saes("relu"))
+
+
+@pytest.fixture(scope="module")
+def pairs(spliced: SplicedModel) -> PromptPairs:
+    """Nine pairs of several templates, so of unequal lengths and with different roles."""
+    return prompt_pairs("agreement", "train", 9, 3, spliced.model)
+
+
+def atp(spliced: SplicedModel, pairs: PromptPairs) -> Effects:
+    return attribution_patching(spliced, pairs, logit_difference)
+
+
+@pytest.fixture(scope="module")
+def whole(spliced: SplicedModel, pairs: PromptPairs) -> Effects:
+    return atp(spliced, pairs)
+
+
+def streamed(spliced: SplicedModel, pairs: PromptPairs, at_once: int, together: bool = False) -> DatasetRanking:
+    return rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=at_once, together=together)
+
+
+@pytest.mark.parametrize("at_once", [1, 4, 9])
+def test_a_stream_is_averaged_as_all_pairs_at_once_are(
+    spliced: SplicedModel, pairs: PromptPairs, whole: Effects, at_once: int
+) -> None:
+    assert len({len(pair) for pair in pairs}) > 1
+    found, expected = streamed(spliced, pairs, at_once), rank(whole, pairs, spliced.model)
+    assert {p.label for p in found.ranking.positions} == {p.label for p in expected.positions}
+    own = {found.name(w.node): w for w in found.ranking.nodes}
+    named = replace(found, ranking=expected)
+    assert len(own) == len(expected.nodes) > 500
+    for node in expected.nodes:
+        twin = own[named.name(node.node)]
+        for field in ("effect", "mean_absolute", "standard_error", "clean", "patch"):
+            value = getattr(node, field)
+            assert getattr(twin, field) == (None if value is None else pytest.approx(value, rel=1e-4, abs=1e-6))
+        assert twin.count == node.count
+    assert found.total_effect == pytest.approx(whole.total_effect.mean(), rel=1e-6)
+    sizes = [abs(w.effect) for w in found.ranking.nodes]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_strongest_examples_of_a_node_are_those_of_largest_effect(
+    spliced: SplicedModel, pairs: PromptPairs, whole: Effects
+) -> None:
+    found = rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=2, strongest=3)
+    for weighted, own in list(zip(found.ranking.nodes, found.strongest, strict=True))[:40]:
+        node = weighted.node
+        if not isinstance(node, FeatureNode):
+            continue
+        label = found.ranking.positions[node.position].label
+        here = whole.at(node.site) & whole.of_kind("feature") & (whole.index == node.index)
+        roles = position_names(pairs)
+        names = [roles[e][p] for e, p in zip(whole.example, whole.position, strict=True)]
+        rows = np.flatnonzero(here & (np.array(names) == label))
+        expected = sorted(((abs(whole.effect[r]), int(whole.example[r])) for r in rows), reverse=True)[:3]
+        np.testing.assert_allclose([abs(v) for _, v in own], [size for size, _ in expected], rtol=1e-4, atol=1e-6)
+        assert {e for e, _ in own} == {e for _, e in expected}
+
+
+def test_together_adds_up_positions_in_each_example_first(
+    spliced: SplicedModel, pairs: PromptPairs, whole: Effects
+) -> None:
+    found = streamed(spliced, pairs, 4, together=True)
+    assert [p.label for p in found.ranking.positions] == ["all positions"]
+    strongest = next(w for w in found.ranking.nodes if isinstance(w.node, FeatureNode))
+    assert isinstance(strongest.node, FeatureNode)
+    here = whole.at(strongest.node.site) & whole.of_kind("feature") & (whole.index == strongest.node.index)
+    by_example = np.bincount(whole.example[here], whole.effect[here], minlength=len(pairs))
+    assert strongest.effect == pytest.approx(by_example.mean(), rel=1e-4)
+    assert strongest.mean_absolute == pytest.approx(np.abs(by_example).mean(), rel=1e-4)
+    assert strongest.standard_error == pytest.approx(by_example.std(ddof=1) / len(pairs) ** 0.5, rel=1e-4)
+
+
+def test_pairs_are_read_no_further_than_the_batch_that_is_measured(spliced: SplicedModel, pairs: PromptPairs) -> None:
+    read: list[int] = []
+    ahead: list[int] = []
+
+    def source() -> Iterator[PromptPair]:
+        for number, pair in enumerate(pairs):
+            read.append(number)
+            yield pair
+
+    rank_dataset(
+        source(), spliced.model, partial(atp, spliced), at_once=2, done=lambda count: ahead.append(len(read) - count)
+    )
+    assert len(ahead) == 5
+    assert set(ahead) == {0}
+
+
+def test_opposite_signs_cancel_in_the_mean_and_not_in_the_mean_of_sizes(
+    spliced: SplicedModel, pairs: PromptPairs
+) -> None:
+    turned = [PromptPair(p.patch_ids, p.clean_ids, p.answer_id, p.foil_id, p.roles) for p in pairs]
+    both = PromptPairs((*pairs, *turned))
+    found = streamed(spliced, both, 6)
+    token = next(w for w in found.ranking.nodes if found.name(w.node) == "token@subject")
+    assert token.mean_absolute > 1.5 * abs(token.effect)
+
+
+def test_what_cannot_be_averaged_is_refused(spliced: SplicedModel, pairs: PromptPairs) -> None:
+    metrics = iter((logit_difference, log_probability, kl_divergence))
+
+    def changing(few: PromptPairs) -> Effects:
+        return attribution_patching(spliced, few, next(metrics))
+
+    with pytest.raises(ValueError, match="A batch has metric 'log_probability' where the first had 'logit_difference'"):
+        rank_dataset(iter(pairs), spliced.model, changing, at_once=4)
+    with pytest.raises(ValueError, match="No prompt pairs"):
+        rank_dataset(iter(()), spliced.model, partial(atp, spliced))
+    some = [PromptPair(p.clean_ids, p.patch_ids, p.answer_id, p.foil_id) for p in pairs][:4]
+    with pytest.raises(ValueError, match="Some pairs have roles and others do not"):
+        rank_dataset(iter((*pairs, *some)), spliced.model, partial(atp, spliced), at_once=9)
+    with pytest.raises(ValueError, match="at_once must be at least 1"):
+        rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=0)
+
+
+def write_jsonl(path: Path, pairs: PromptPairs, model: LanguageModel) -> None:
+    rows = [
+        {"clean_ids": p.clean_ids, "patch_ids": p.patch_ids, "answer_id": p.answer_id, "wrong_id": p.foil_id}
+        for p in pairs
+    ]
+    path.write_text("\n\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+
+
+def test_a_jsonl_file_is_read_line_by_line_and_a_bad_line_is_named(
+    spliced: SplicedModel, pairs: PromptPairs, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    write_jsonl(path, pairs, spliced.model)
+    found = list(pair_stream(path, spliced.model))
+    assert [p.clean_ids for p in found] == [p.clean_ids for p in pairs]
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"clean_ids": [1, 2], "patch_ids": [1], "answer_id": 1, "wrong_id": 2}\nnot json\n')
+    stream = pair_stream(path, spliced.model)
+    assert sum(1 for _ in zip(range(9), stream, strict=False)) == 9
+    with pytest.raises(ValueError, match="line 18: clean has 2 tokens and patch 1"):
+        next(stream)
+
+
+def test_the_command_writes_every_node_with_its_strongest_examples(
+    spliced: SplicedModel, pairs: PromptPairs, tmp_path: Path
+) -> None:
+    write_jsonl(tmp_path / "many.jsonl", pairs, spliced.model)
+    arguments = ["--pairs", str(tmp_path / "many.jsonl"), "--saes", "relu", "--method", "atp", "--at-once", "4"]
+    result = CliRunner().invoke(app, ["rank", *arguments, "--out", str(tmp_path / "r.parquet")])
+    assert result.exit_code == 0, result.output
+    assert "nodes over 9 pairs" in result.output
+    table = pq.read_table(tmp_path / "r.parquet").to_pydict()
+    effects = np.abs(table["effect"])
+    assert (np.diff(effects) <= 0).all()
+    assert 1 <= len(table["examples"][0]) <= 5
+    assert abs(table["example_effects"][0][0]) == max(map(abs, table["example_effects"][0]))
+    assert table["mean_absolute"][0] >= effects[0]
+    wrong = CliRunner().invoke(app, ["rank", *arguments, "--patch", "mean"])
+    assert wrong.exit_code == 2
+    assert "No patch 'mean'" in wrong.output
