@@ -13,6 +13,7 @@ from rich.table import Table
 from circuits.console import quiet_libraries
 from circuits.find_command import quadrature, refuse_unknown
 from circuits.inputs import Inputs
+from graphs.merge_positions import EVERYWHERE
 from graphs.node import short_site
 
 if TYPE_CHECKING:
@@ -111,13 +112,14 @@ def _print(console: Console, found: "DatasetRanking", options: RankOptions, targ
         f"{found.patch_value} patch; total effect {found.total_effect:+.3f} {found.unit} (mean)"
     )
     table = Table(box=None, pad_edge=False)
-    for name in ("effect", "± s.e.", "mean |.|", "in", "node", "most in pairs"):
-        table.add_column(name, justify="left" if name in ("node", "most in pairs") else "right", no_wrap=True)
+    for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pairs"):
+        words = name in ("node", "most in pairs")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=None if words else 7)
     for weighted, own in list(zip(ranking.nodes, found.strongest, strict=True))[: options.rows]:
-        error = "" if weighted.standard_error is None else f"{weighted.standard_error:.4f}"
+        error = "" if weighted.standard_error is None else f"{weighted.standard_error:.3f}"
         most = ", ".join(f"{example} ({effect:+.2f})" for example, effect in own[:2])
-        values = (f"{weighted.effect:+.4f}", error, f"{weighted.mean_absolute:.4f}", str(weighted.count))
-        table.add_row(*values, short_site(found.name(weighted.node)), most)
+        values = (f"{weighted.effect:+.3f}", error, f"{weighted.mean_absolute:.3f}", str(weighted.count))
+        table.add_row(*values, short_site(found.name(weighted.node)).removesuffix(f"@{EVERYWHERE}"), most)
     console.print(table)
     console.print(f"effect: in {found.unit}; {found.sign}. Pairs are numbered from 0.")
     console.print(f"All nodes are in {target}.")
