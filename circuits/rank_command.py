@@ -112,12 +112,12 @@ def _print(console: Console, found: "DatasetRanking", options: RankOptions, targ
         f"{found.patch_value} patch; total effect {found.total_effect:+.3f} {found.unit} (mean)"
     )
     table = Table(box=None, pad_edge=False)
-    for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pairs"):
-        words = name in ("node", "most in pairs")
-        table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=None if words else 7)
+    for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pair"):
+        words = name in ("node", "most in pair")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=None if words else 8)
     for weighted, own in list(zip(ranking.nodes, found.strongest, strict=True))[: options.rows]:
         error = "" if weighted.standard_error is None else f"{weighted.standard_error:.3f}"
-        most = ", ".join(f"{example} ({effect:+.2f})" for example, effect in own[:2])
+        most = ", ".join(f"{example} ({effect:+.2f})" for example, effect in own[:1])
         values = (f"{weighted.effect:+.3f}", error, f"{weighted.mean_absolute:.3f}", str(weighted.count))
         table.add_row(*values, short_site(found.name(weighted.node)).removesuffix(f"@{EVERYWHERE}"), most)
     console.print(table)
