@@ -91,7 +91,10 @@ def _of_bridge(model: LanguageModel) -> PlainModel:
 
     def rotation(length: int) -> Rotation:
         probe = torch.zeros(1, 1, dtype=model.dtype, device=model.device)
-        cos, sin = rotary[0](probe, torch.arange(length, device=model.device)[None])
+        try:
+            cos, sin = rotary[0](probe, torch.arange(length, device=model.device)[None])
+        except (TypeError, AttributeError) as error:
+            raise UnknownArchitecture(f"rotary positions that are not one table: {error}") from None
         return cos[0], sin[0]
 
     return PlainModel(blocks, rotation)

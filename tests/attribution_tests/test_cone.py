@@ -22,7 +22,7 @@ from tiny_models import (
     hooked_transformer,
     saes_on,
 )
-from transformers import AutoModelForCausalLM, Gemma2Config
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig
 
 import attribution.exact_patching as exact
 from attribution.cone import Cone
@@ -61,9 +61,9 @@ KINDS: Mapping[str, type[SAE]] = {
 """Every kind of site, in the first, a middle and the last layer, and two sites between layers 1 and 2."""
 
 
-def gemma2() -> LanguageModel:
-    """Soft caps, norms before and after, grouped queries, and windows shorter than the prompts in every other layer."""
-    config = Gemma2Config(
+def gemma(kind: type[Gemma2Config] | type[Gemma3TextConfig]) -> LanguageModel:
+    """Norms before and after, grouped queries, and windows shorter than the prompts in some layers."""
+    config = kind(
         vocab_size=VOCABULARY,
         hidden_size=16,
         intermediate_size=24,
@@ -85,7 +85,8 @@ def gemma2() -> LanguageModel:
 
 @cache
 def spliced_model(kind: str) -> SplicedModel:
-    model = {"gemma2": gemma2, HOOKED: lambda: hooked_transformer(LAYERS)}.get(kind, lambda: bridge(kind, LAYERS))()
+    makers = {"gemma2": lambda: gemma(Gemma2Config), HOOKED: lambda: hooked_transformer(LAYERS)}
+    model = makers.get(kind, lambda: bridge(kind, LAYERS))()
     norms = {"blocks.1.hook_mlp_out": "layer_norm", "blocks.2.hook_attn_out": "constant_norm_rescale"}
     return SplicedModel(model, saes_on(model, KINDS, norms), dtype=torch.float64)
 
@@ -172,6 +173,15 @@ def test_a_block_that_is_not_what_it_seems_is_run_whole_with_the_same_numbers(
     monkeypatch.setattr(exact, "plain_model", lambda _model: wrong)
     with pytest.warns(UserWarning, match=r"No cones for .*layer 0: attention's heads of plain blocks differs"):
         assert_same(exact_patching(spliced, PAIRS, logit_difference), expected)
+
+
+def test_a_model_with_a_rotation_for_each_kind_of_layer_is_run_whole() -> None:
+    model = gemma(Gemma3TextConfig)
+    sites = {site: kind for site, kind in KINDS.items() if site.endswith("hook_mlp_out")}
+    spliced = SplicedModel(model, saes_on(model, sites, {}), dtype=torch.float64)
+    with pytest.warns(UserWarning, match=r"No cones for .*\(rotary positions that are not one table"):
+        effects = exact_patching(spliced, PAIRS, logit_difference)
+    assert np.abs(effects.effect).max() > 0.005
 
 
 def test_only_the_nodes_asked_for_are_run() -> None:
