@@ -1,14 +1,17 @@
 """The page of the embedded model's circuit, used as a reader uses it, in a real browser."""
 
 import re
+from pathlib import Path
 
 import networkx as nx
 import pytest
+from playwright.sync_api import Browser
 
-from graphs import FeatureNode, TokenNode, certificate_lines
+from graphs import FeatureNode, Position, TokenNode, certificate_lines, write_page
 from graphs.page.payload import payload
 from tests.page_tests.conftest import Written
-from tests.page_tests.opened import Drawn, DrawnNode, Opened
+from tests.page_tests.opened import Drawn, DrawnNode, Opened, opened
+from tests.page_tests.page_circuits import small_circuit
 
 RINGS = {"sign_flip": "#d55e00", "missed": "#0072b2", "phantom": "#b5478f", "wrong_size": "#a07800"}
 
@@ -177,3 +180,29 @@ def test_tokens_are_nodes_that_can_be_selected(on_embedded: Opened, embedded: Wr
     assert len(squares) == len(tokens) > 0
     on_embedded.click(squares[0])
     assert shown_node(on_embedded) in {embedded.circuit.name(w.node) for w in tokens}
+
+
+def out_of_sight(own: Opened, drawn: Drawn) -> int:
+    """How many nodes were drawn beyond the canvas."""
+    box = own.page.locator("#graph").bounding_box()
+    assert box is not None
+    return sum(not (0 <= node.x <= box["width"] and 0 <= node.y <= box["height"]) for node in drawn.nodes)
+
+
+def test_the_whole_circuit_stays_in_sight_when_the_window_shrinks(on_embedded: Opened) -> None:
+    on_embedded.page.set_viewport_size({"width": 360, "height": 400})
+    on_embedded.page.wait_for_function("document.getElementById('graph').getBoundingClientRect().width < 400")
+    on_embedded.page.wait_for_timeout(200)
+    assert out_of_sight(on_embedded, on_embedded.frame()) == 0
+
+
+def test_zooming_out_of_a_wide_circuit_does_not_zoom_in(browser: Browser, tmp_path: Path) -> None:
+    many = tuple(Position(f"p{n}", f" word{n}", f" word{n}") for n in range(200))
+    write_page(small_circuit(many), tmp_path / "wide.html", title="wide")
+    with opened(browser, tmp_path / "wide.html") as own:
+        before = own.frame()
+        own.page.locator("#graph").focus()
+        own.page.keyboard.press("-")
+        after = own.frame()
+        assert sorted((n.x, n.y) for n in after.nodes) == sorted((n.x, n.y) for n in before.nodes), "it is all there"
+        assert own.complaints == []

@@ -15,6 +15,7 @@ export class Stage {
     Object.assign(this, { app, canvas, tooltip, announce });
     this.context = canvas.getContext("2d");
     this.view = { k: 1, x: 0, y: 0 };
+    this.fitted = true;
     this.hovered = null;
     this.focused = null;
     this.listen();
@@ -36,6 +37,7 @@ export class Stage {
     this.axis = { turned };
     this.layout = this.layOut(turned ? wanted.map(() => 0) : wanted);
     this.laidOut = { view: this.app.view, size: this.app.state.size };
+    if (this.fitted) this.view = { k: this.wholeScale(), x: 0, y: 0 };
     this.update();
   }
 
@@ -125,23 +127,30 @@ export class Stage {
     return sized.slice(0, this.app.filtered() ? 2 * NAMED_IN_CONE : NAMED_AT_REST).map((node) => node.index);
   }
 
+  /** The scale at which the whole circuit is in the plot, at most 1. */
+  wholeScale() {
+    return Math.min(1, this.plot.width / this.layout.width, this.plot.height / this.layout.height);
+  }
+
+  /** The whole circuit, also in a window of another size, until it is moved or zoomed. */
   fit() {
-    this.view = { k: 1, x: 0, y: 0 };
-    const k = Math.min(1, this.plot.width / this.layout.width, this.plot.height / this.layout.height);
-    if (k < 1) this.view = { k, x: 0, y: 0 };
+    this.fitted = true;
+    this.view = { k: this.wholeScale(), x: 0, y: 0 };
     this.redraw();
   }
 
   zoom(factor, x = this.plot.left + this.plot.width / 2, y = this.plot.top + this.plot.height / 2) {
-    const k = Math.min(12, Math.max(0.4, this.view.k * factor));
+    const k = Math.min(12, Math.max(Math.min(0.4, this.wholeScale()), this.view.k * factor));
     const [px, py] = [x - this.plot.left, y - this.plot.top];
     const ratio = k / this.view.k;
     this.view = { k, x: px - ratio * (px - this.view.x), y: py - ratio * (py - this.view.y) };
+    this.fitted = false;
     this.redraw();
   }
 
   pan(x, y) {
     this.view = { ...this.view, x: this.view.x + x, y: this.view.y + y };
+    this.fitted = false;
     this.redraw();
   }
 
@@ -237,6 +246,7 @@ export class Stage {
     const { nodes } = this.app.view;
     const seen = nodes.filter((node) => this.scene.dimmed[node.index] < 2);
     const pool = seen.length ? seen : nodes;
+    if (!pool.length) return this.announce("The circuit has no node.");
     const now = this.focused ?? this.scene.selected;
     if (now === null) return this.focusOn(pool.reduce((a, b) => (this.app.sizeOf(b) > this.app.sizeOf(a) ? b : a)).index);
     const next = right ? this.along(pool, now, right) : this.across(pool, now, up);
