@@ -29,7 +29,10 @@ class UnknownArchitecture(LookupError):
 
 @dataclass(frozen=True)
 class PlainBlock:
-    """One block. Maps act on the last axis; queries, keys and values come as [..., head, d_head], not yet rotated."""
+    """One block. Maps act on the last axis; queries, keys and values come as [..., head, d_head], not yet rotated.
+
+    `softmax_in` is the dtype of the attention pattern's softmax, None for that of the scores.
+    """
 
     norm: Map
     queries_keys_values: Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
@@ -42,6 +45,7 @@ class PlainBlock:
     parallel: bool = False
     softcap: float | None = None
     window: int | None = None
+    softmax_in: torch.dtype | None = None
 
     def attention_output(self, z: Float[Tensor, "*places head d_head"]) -> Float[Tensor, "*places d_model"]:
         """What attention adds to the residual stream, given its heads' mixtures of values."""
@@ -127,10 +131,10 @@ def _gpt2(block: Any) -> PlainBlock:
         return q, k, v
 
     return PlainBlock(
-        norm=_inner(block.ln_1),
+        norm=block.ln_1,
         queries_keys_values=queries_keys_values,
         output=output,
-        norm_mlp=_inner(block.ln_2),
+        norm_mlp=block.ln_2,
         mlp=lambda x: down(mlp.act(up(x))),
         scaling=attention.scaling,
     )
@@ -147,10 +151,10 @@ def _neox(block: Any) -> PlainBlock:
         return q, k, v
 
     return PlainBlock(
-        norm=_inner(block.input_layernorm),
+        norm=block.input_layernorm,
         queries_keys_values=queries_keys_values,
         output=output,
-        norm_mlp=_inner(block.post_attention_layernorm),
+        norm_mlp=block.post_attention_layernorm,
         mlp=lambda x: down(mlp.act(up(x))),
         scaling=attention.scaling,
         parallel=block.use_parallel_residual,
@@ -166,7 +170,12 @@ def _separate(attention: Any) -> dict[str, Any]:
         queries, keys, values = (rearrange(part(x), "... (h e) -> ... h e", e=head) for part in (q, k, v))
         return queries, keys, values
 
-    return {"queries_keys_values": queries_keys_values, "output": output, "scaling": attention.scaling}
+    return {
+        "queries_keys_values": queries_keys_values,
+        "output": output,
+        "scaling": attention.scaling,
+        "softmax_in": torch.float32,
+    }
 
 
 def _gated(mlp: Any) -> Map:
@@ -177,8 +186,8 @@ def _gated(mlp: Any) -> Map:
 def _llama(block: Any) -> PlainBlock:
     attention = _inner(block.self_attn)
     return PlainBlock(
-        norm=_inner(block.input_layernorm),
-        norm_mlp=_inner(block.post_attention_layernorm),
+        norm=block.input_layernorm,
+        norm_mlp=block.post_attention_layernorm,
         mlp=_gated(_inner(block.mlp)),
         window=getattr(attention, "sliding_window", None),
         **_separate(attention),
@@ -188,11 +197,11 @@ def _llama(block: Any) -> PlainBlock:
 def _gemma2(block: Any) -> PlainBlock:
     attention = _inner(block.self_attn)
     return PlainBlock(
-        norm=_inner(block.input_layernorm),
-        norm_mlp=_inner(block.pre_feedforward_layernorm),
+        norm=block.input_layernorm,
+        norm_mlp=block.pre_feedforward_layernorm,
         mlp=_gated(_inner(block.mlp)),
-        after_attention=_inner(block.post_attention_layernorm),
-        after_mlp=_inner(block.post_feedforward_layernorm),
+        after_attention=block.post_attention_layernorm,
+        after_mlp=block.post_feedforward_layernorm,
         softcap=attention.attn_logit_softcapping,
         window=attention.sliding_window,
         **_separate(attention),

@@ -30,7 +30,7 @@ def suffix_attention(
     shown = _visible(old + new, wanted, block.window, scores.device)
     heads = queries.shape[2] // keys.shape[2]
     scores = scores.masked_fill(~repeat(shown, "q k -> (h q) k", h=heads), -torch.inf)
-    pattern = torch.softmax(scores, -1)
+    pattern = torch.softmax(scores, -1, dtype=block.softmax_in).to(scores.dtype)
     mixed = torch.einsum("g r x k, k g e -> g r x e", pattern[..., :old], old_values)
     mixed = mixed + torch.einsum("g r x k, r k g e -> g r x e", pattern[..., old:], values)
     return rearrange(mixed, "g r (h q) e -> r q (g h) e", q=wanted)
