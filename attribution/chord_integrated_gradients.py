@@ -12,15 +12,26 @@ effect; it does not say what patching one node alone does (`exact_patching.py`).
 multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from attribution.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.chunk_arrays import with_prefix
 from attribution.effects import Effects, NodeColumns, joined
-from attribution.measurement import Method, Progress, Scores, Situation, measure, node_columns, numpy_of, silent
+from attribution.measurement import (
+    Method,
+    Progress,
+    Scores,
+    Situation,
+    measure_beside,
+    node_columns,
+    numpy_of,
+    silent,
+)
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.prompt_pairs import PromptPairs
@@ -33,6 +44,7 @@ from graphs import JumpLedger
 
 SOURCES_AND_JUMPS = "total effect − Σ tokens, errors (in path mode) and undivided jumps"
 NAME = "chord_integrated_gradients"
+_SMOOTH, _LEDGER = "smooth.", "ledger."
 
 
 @dataclass(frozen=True)
@@ -129,15 +141,22 @@ def chord_attribution(
     """
     refuse_without_patch_prompt("Chord IG", patch_value)
     plan = SweepPlan(points, rtol, slope_cap, split)
-    parts: list[ChordPart] = []
 
     def score(situation: Situation) -> Scores:
         part, scores = score_chords(situation, plan)
-        parts.append(part)
-        return scores
+        return replace(scores, beside=part.arrays())
 
-    effects = measure(
-        Method(NAME, score, ("path", "zero", "live"), SOURCES_AND_JUMPS, settings=plan.settings()),
+    method = Method(
+        NAME,
+        score,
+        ("path", "zero", "live"),
+        SOURCES_AND_JUMPS,
+        settings=plan.settings(),
+        depends_on=asdict(plan),
+        pairs_in_chunk=4,
+    )
+    effects, beside = measure_beside(
+        method,
         spliced,
         pairs,
         metric,
@@ -146,7 +165,7 @@ def chord_attribution(
         batch_size=batch_size,
         progress=progress,
     )
-    return assembled(effects, parts, spliced, rtol)
+    return assembled(effects, [ChordPart.of(arrays) for arrays in beside], spliced, rtol)
 
 
 def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Scores]:
@@ -181,6 +200,29 @@ class ChordPart:
     ledger: dict[str, np.ndarray]
     residual: np.ndarray
     points: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As plain arrays, from which `of` makes it again."""
+        smooth = joined(self.smooth) if self.smooth else {}
+        return {
+            "stretches": np.array(self.stretches, dtype=np.str_),
+            "residual": self.residual,
+            "points": self.points,
+            **{f"{_SMOOTH}{name}": column for name, column in smooth.items()},
+            **{f"{_LEDGER}{name}": column for name, column in self.ledger.items()},
+        }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "ChordPart":
+        """The part that these arrays were made of."""
+        smooth = with_prefix(_SMOOTH, arrays)
+        return cls(
+            stretches=tuple(map(str, arrays["stretches"])),
+            smooth=[smooth] if smooth else [],
+            ledger=with_prefix(_LEDGER, arrays),
+            residual=arrays["residual"],
+            points=arrays["points"],
+        )
 
 
 def _scored(situation: Situation, plan: SweepPlan, swept: Sweep) -> tuple[ChordPart, Scores]:

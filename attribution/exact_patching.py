@@ -51,7 +51,7 @@ def exact_patching(
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     law = SOURCES if only is None else PARTIAL
     patcher = _Patcher(spliced, metric, runs_at_once, only)
-    method = Method("exact_patching", patcher.score, ("live", "frozen", "zero"), law)
+    method = Method("exact_patching", patcher.score, ("live", "frozen", "zero"), law, only=only, pairs_in_chunk=1)
     effects = measure(
         method,
         spliced,

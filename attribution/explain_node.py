@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attribution.chord_integrated_gradients import ChordAttribution, assembled, score_chords
 from attribution.chord_sweep import SweepPlan
-from attribution.measurement import Collected, Method, Scores, Situation, prepare
+from attribution.measurement import Collected, Method, Scores, Situation, effects_of_chunks, prepare
 from attribution.metric import Metric
 from attribution.patch_values import Changes, PatchValue, counterfactual
 from attribution.patches import Patches, all_patches
@@ -71,9 +71,10 @@ def explain_node(
         patched = _patched(situation, patch, number)
         part, scores = score_chords(patched, replace(plan, down_to=patch.site))
     method = Method(f"flow of {node}", lambda _: scores, (error_mode,), FLOW_LAW)
-    collected = Collected(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites))
+    sites = (TOKENS, *spliced.sites)
+    collected = Collected(FLOW_LAW, sites)
     collected.add(patched, replace(scores, residual=_residual(scores, patch)))
-    effects = collected.effects()
+    effects = effects_of_chunks(method, metric, error_mode, patch_value, sites, [collected.arrays()])
     itself = isinstance(node, TokenNode) & (effects.position == node.position)
     return assembled(effects.subset(~effects.of_kind("token") | itself), [part], spliced, rtol)
 

@@ -9,6 +9,7 @@ Source: EAP-IG, Hanna et al. 2024.
 """
 
 import itertools
+from dataclasses import asdict
 
 import torch
 from einops import rearrange, repeat
@@ -49,6 +50,7 @@ def input_path_integrated_gradients(
         ("path", "live", "zero"),
         SOURCES,
         settings=points.settings(),
+        depends_on=asdict(points),
     )
     return measure(
         method,

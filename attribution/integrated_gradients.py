@@ -7,7 +7,7 @@ q forwards and q backwards per site, each from that site on. IG takes derivative
 gate that flips, no number of points helps. Source: Sundararajan et al. 2017; Marks et al. 2024.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from einops import rearrange, repeat
@@ -48,6 +48,7 @@ def integrated_gradients(
         ("live", "frozen", "zero"),
         SITE_LAW,
         settings=points.settings(),
+        depends_on=asdict(points),
     )
     return measure(
         method,

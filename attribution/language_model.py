@@ -322,6 +322,20 @@ class LanguageModel:
         """One token as a person reads it."""
         return str(token_id) if self.tokenizer is None else self.tokenizer.decode([token_id])
 
+    def settings(self) -> dict[str, Any]:
+        """The configuration as plain data: what the same weights compute depends on it. Without names of files."""
+        sources = [vars(self.module.cfg)]
+        config = getattr(getattr(self.module, "original_model", None), "config", None)
+        if config is not None:
+            sources.append({**config.to_dict(), "attention": getattr(config, "_attn_implementation", None)})
+        named = ("name", "path", "version")
+        return {
+            f"{number}.{key}": _plain(value)
+            for number, source in enumerate(sources)
+            for key, value in source.items()
+            if not any(word in key for word in named)
+        }
+
     def digest(self) -> str:
         """sha256 over every parameter's and buffer's name, dtype, shape and bytes."""
         sha = hashlib.sha256()
@@ -329,6 +343,17 @@ class LanguageModel:
             sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return sha.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON holds it; of what is no plain data only its type."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return str(value) if isinstance(value, torch.dtype) else type(value).__name__
 
 
 def layer_of(site: str) -> int:

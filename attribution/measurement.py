@@ -1,14 +1,20 @@
 """The way every method goes: batches of pairs -> clean runs and changes -> scores of nodes -> Effects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attribution.chunk_arrays import BESIDE, NODES, batches_beside, moved, with_prefix
+from attribution.chunk_file import Arrays
+from attribution.chunk_key import Work, work
 from attribution.effects import KINDS, SIGN, Effects, NodeColumns, joined
+from attribution.execution import ChunkStore, current_store
 from attribution.metric import Metric, OnLogits
 from attribution.patch_values import Changes, PatchValue
 from attribution.prompt_pairs import PairBatch, PromptPairs
@@ -67,12 +73,16 @@ class Situation:
 
 @dataclass(frozen=True)
 class Scores:
-    """A method's answer for one batch: effects of features, errors and tokens, and the residual of its law."""
+    """A method's answer for one batch: effects of features, errors and tokens, and the residual of its law.
+
+    `beside` holds what else it found, as plain arrays; columns of example numbers are named `example`.
+    """
 
     features: Mapping[str, tuple[FeatureChange, Float[Tensor, " changed"]]]
     errors: Mapping[str, Float[Tensor, "row pos"]] = field(default_factory=dict)
     tokens: Float[Tensor, "row pos"] | None = None
     residual: Float[Tensor, " row"] | None = None
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def residual_of_sources(self, situation: Situation) -> Float[Tensor, " row"] | None:
         """See `SOURCES`; None where tokens are not patched."""
@@ -96,7 +106,9 @@ class Method:
     """How a method is run by `measure`: its name, its scores for a batch, and what it needs.
 
     `residual_law` is `SOURCES`, or says what the residual in the scores is. `unit` and `sign` are those of effects
-    where they are not the metric's. `settings` go with the effects.
+    where they are not the metric's. `settings` go with the effects. `depends_on` is plain data that also decides what
+    is measured, `only` are keys of the nodes that are (None: all). Where chunks are kept, each holds `pairs_in_chunk`
+    pairs: as many as take some seconds.
     """
 
     name: str
@@ -107,6 +119,9 @@ class Method:
     unit: str | None = None
     sign: str = SIGN
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
+    depends_on: Mapping[str, Any] = field(default_factory=dict)
+    only: np.ndarray | None = None
+    pairs_in_chunk: int = 16
 
 
 def measure(
@@ -121,6 +136,29 @@ def measure(
     progress: Progress,
 ) -> Effects:
     """Run a method over all pairs. Arguments are checked before the first forward."""
+    given = method, spliced, pairs, metric
+    effects, _ = measure_beside(
+        *given,
+        error_mode=error_mode,
+        patch_value=patch_value,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return effects
+
+
+def measure_beside(
+    method: Method,
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    *,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[Effects, list[dict[str, np.ndarray]]]:
+    """As `measure`, with what the method found beside effects, batch by batch."""
     if error_mode not in method.error_modes:
         raise ValueError(
             f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
@@ -134,71 +172,128 @@ def measure(
             "Use exact patching or integrated gradients, or another metric."
         )
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
-    collected = Collected(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites))
-    done = 0
+    run = _Run(method, spliced, metric, error_mode, patch_value, batch_size)
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
-            share = len(batch.example) / len(pairs)
-            start = done / len(pairs)
-            situation = prepare(
-                spliced,
-                batch,
-                metric,
-                error_mode,
-                patch_value,
-                progress=lambda within, start=start, share=share: progress(start + within * share),
-                with_gradients=method.with_gradients,
+        chunks = list(run.chunks(pairs, progress))
+    effects = effects_of_chunks(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites), chunks)
+    return effects, [beside for chunk in chunks for beside in batches_beside(chunk)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One method on its way over all pairs, in chunks (`execution.py`): a batch each where none are kept."""
+
+    method: Method
+    spliced: SplicedModel
+    metric: Metric
+    error_mode: ErrorMode
+    patch_value: PatchValue
+    batch_size: int
+
+    def chunks(self, pairs: PromptPairs, progress: Progress) -> Iterator[dict[str, np.ndarray]]:
+        """What is found for the pairs, one part after the other."""
+        store = current_store()
+        work = None if store is None else self._work(store)
+        size = self.batch_size if store is None else self.method.pairs_in_chunk
+        for start in range(0, len(pairs), size):
+            examples = range(start, min(start + size, len(pairs)))
+            compute = partial(
+                self._chunk, pairs, examples, within(progress, start / len(pairs), examples.stop / len(pairs))
             )
-            collected.add(situation, method.score(situation))
-            done += len(batch.example)
-            progress(done / len(pairs))
-    return collected.effects()
+            if store is None or work is None:
+                found = compute()
+            else:
+                found = store.kept(self.method.name, work.key(pairs, examples), compute)
+            yield moved(found, examples.start)
+            progress(examples.stop / len(pairs))
+
+    def _work(self, store: ChunkStore) -> Work:
+        return work(
+            store,
+            self.spliced,
+            self.metric,
+            self.patch_value,
+            only=self.method.only,
+            name=self.method.name,
+            error_mode=self.error_mode,
+            settings=dict(self.method.settings),
+            depends_on=dict(self.method.depends_on),
+        )
+
+    def _chunk(self, pairs: PromptPairs, examples: range, progress: Progress) -> dict[str, np.ndarray]:
+        """Plain arrays, examples counted from the chunk's first."""
+        collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
+        for start in range(examples.start, examples.stop, self.batch_size):
+            batch = pairs.batch(range(start, min(start + self.batch_size, examples.stop)), self.spliced.model.device)
+            told = within(progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last))))
+            with_gradients = self.method.with_gradients
+            given = self.spliced, batch, self.metric, self.error_mode, self.patch_value
+            situation = prepare(*given, progress=told, with_gradients=with_gradients)
+            collected.add(situation, self.method.score(situation))
+        return moved(collected.arrays(), -examples.start)
+
+
+def effects_of_chunks(
+    method: Method,
+    metric: Metric,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    sites: tuple[str, ...],
+    chunks: Sequence[Arrays],
+) -> Effects:
+    """All chunks of a measurement together; `sites` open with `TOKENS`."""
+    law, with_residual = method.residual_law, "residual" in chunks[0]
+    return Effects(
+        method=method.name,
+        metric=metric.name,
+        unit=method.unit or metric.unit,
+        metric_unit=metric.unit,
+        sign=method.sign,
+        error_mode=error_mode,
+        patch_value=patch_value.name,
+        sites=sites,
+        **joined([with_prefix(NODES, chunk) for chunk in chunks]),
+        clean_metric=np.concatenate([chunk["clean_metric"] for chunk in chunks]),
+        total_effect=np.concatenate([chunk["total_effect"] for chunk in chunks]),
+        residual=np.concatenate([chunk["residual"] for chunk in chunks]) if with_residual else None,
+        residual_law=law if with_residual or law != SOURCES else NO_LAW,
+        settings=method.settings,
+    )
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Scores of batches on their way to one `Effects`."""
+    """Scores of batches on their way to one chunk."""
 
-    method: Method
-    metric: Metric
-    error_mode: ErrorMode
-    patch_value: PatchValue
+    residual_law: str
     sites: tuple[str, ...]
     nodes: list[NodeColumns] = field(default_factory=list)
-    clean_metric: list[np.ndarray] = field(default_factory=list)
-    total_effect: list[np.ndarray] = field(default_factory=list)
-    residual: list[np.ndarray] = field(default_factory=list)
+    metrics: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    beside: list[Mapping[str, np.ndarray]] = field(default_factory=list)
 
     def add(self, situation: Situation, scores: Scores) -> None:
         """One batch more; its tensors are not kept."""
         self.nodes.extend(node_columns(situation, scores, self.sites))
-        self.clean_metric.append(numpy_of(situation.clean_metric))
-        self.total_effect.append(numpy_of(situation.total_effect))
-        residual = scores.residual
-        if self.method.residual_law == SOURCES:
-            residual = scores.residual_of_sources(situation)
+        found = {"clean_metric": situation.clean_metric, "total_effect": situation.total_effect}
+        residual = scores.residual_of_sources(situation) if self.residual_law == SOURCES else scores.residual
         if residual is not None:
-            self.residual.append(numpy_of(residual))
+            found["residual"] = residual
+        for name, values in found.items():
+            self.metrics.setdefault(name, []).append(numpy_of(values))
+        if scores.beside:
+            self.beside.append(scores.beside)
 
-    def effects(self) -> Effects:
+    def arrays(self) -> dict[str, np.ndarray]:
         """All batches together."""
-        law = self.method.residual_law
-        return Effects(
-            method=self.method.name,
-            metric=self.metric.name,
-            unit=self.method.unit or self.metric.unit,
-            metric_unit=self.metric.unit,
-            sign=self.method.sign,
-            error_mode=self.error_mode,
-            patch_value=self.patch_value.name,
-            sites=self.sites,
-            **joined(self.nodes),
-            clean_metric=np.concatenate(self.clean_metric),
-            total_effect=np.concatenate(self.total_effect),
-            residual=np.concatenate(self.residual) if self.residual else None,
-            residual_law=law if self.residual or law != SOURCES else NO_LAW,
-            settings=self.method.settings,
-        )
+        return {
+            **{f"{NODES}{name}": column for name, column in joined(self.nodes).items()},
+            **{name: np.concatenate(parts) for name, parts in self.metrics.items()},
+            **{
+                f"{BESIDE}{number}.{name}": values
+                for number, beside in enumerate(self.beside)
+                for name, values in beside.items()
+            },
+        }
 
 
 def prepare(

@@ -30,7 +30,8 @@ class Metric:
     """A named metric. `of_clean` builds it anew for each batch from the clean run's logits, where it needs them.
 
     `some` is given where a few logits are enough; without it all are computed. `flat_at_clean` says that its gradient
-    is zero at the clean run; methods that look only there refuse it.
+    is zero at the clean run; methods that look only there refuse it. `version` is any text that changes when the
+    function does: a metric of your own needs one where chunks are kept (`execution.py`).
     """
 
     name: str
@@ -39,6 +40,7 @@ class Metric:
     of_clean: Callable[[Float[Tensor, "row vocab"], PairBatch], OnLogits] | None = None
     flat_at_clean: bool = False
     some: SomeLogits | None = None
+    version: str | None = None
 
     def __post_init__(self) -> None:
         if (self.of is None) == (self.of_clean is None):

@@ -4,6 +4,7 @@ A patch value is a callable from the clean runs of a batch to the `Changes` of e
 E(u) = m(do(u = patch value)) − m(clean).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -56,6 +57,10 @@ class PatchValue(Protocol):
 class _Counterfactual:
     name: str = "counterfactual"
 
+    def digest(self) -> str:
+        """The pair's patch prompt is all there is to it."""
+        return self.name
+
     def __call__(
         self,
         spliced: SplicedModel,
@@ -103,6 +108,15 @@ class _Constant:
     name: str
     features: Mapping[str, Float[Tensor, " d_sae"]]
     errors: Mapping[str, Float[Tensor, " width"]]
+
+    def digest(self) -> str:
+        """sha256 over every site's values."""
+        sha = hashlib.sha256()
+        for kind, values in (("features", self.features), ("errors", self.errors)):
+            for site, value in sorted(values.items()):
+                sha.update(f"{kind} {site} {value.dtype} {tuple(value.shape)}".encode())
+                sha.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return sha.hexdigest()
 
     def __call__(
         self,

@@ -96,6 +96,9 @@ def find(
     explained: Annotated[
         int, typer.Option(min=0, help="Nodes of the circuit about which IG is wrong, walked for the cause.")
     ] = 10,
+    no_resume: Annotated[
+        bool, typer.Option("--no-resume", help="Measure again what an interrupted or earlier run kept in <out>/chunks.")
+    ] = False,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: out/<task or file>.")] = None,
@@ -126,6 +129,7 @@ def find(
             text=_text(text),
             labels=not no_labels,
             explained=explained,
+            resume=not no_resume,
             rows=rows,
             out=_text(out),
         )

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from circuits.interrupts import exit_code, terminations_as_interrupts
+from circuits.progress_columns import Counted, EndColumn, RateColumn
+
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
@@ -19,13 +22,15 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(console: Console, label: str) -> Iterator[Callable[[float], None]]:
-    """A bar that is told the share of work done, with the time that remains."""
+def progress_bar(console: Console, label: str, counted: Counted | None = None) -> Iterator[Callable[[float], None]]:
+    """A bar that is told the share of work done, with the time that remains, the time of its end, and the rate."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(),
+        EndColumn(),
+        *(() if counted is None else (RateColumn(counted),)),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task(label, total=1.0)
@@ -34,17 +39,18 @@ def progress_bar(console: Console, label: str) -> Iterator[Callable[[float], Non
 
 @contextmanager
 def errors_for_people() -> Iterator[None]:
-    """Wrong input ends with one sentence and exit code 2, an interrupt with 130; a bug keeps its traceback."""
+    """Wrong input ends with one sentence and exit code 2, Ctrl-C with 130, SIGTERM with 143; bugs keep their trace."""
     try:
-        yield
+        with terminations_as_interrupts():
+            yield
     except (KeyError, IndexError):
         raise
     except (ValueError, LookupError, OSError) as error:
         Console(stderr=True).print(Text.assemble(("error ", "bold red"), str(error)))
         raise typer.Exit(2) from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         Console(stderr=True).print("Interrupted. Nothing was measured to the end; files of earlier runs are untouched.")
-        raise typer.Exit(130) from None
+        raise typer.Exit(exit_code(stopped)) from None
 
 
 def quiet_libraries() -> None:

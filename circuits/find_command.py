@@ -10,6 +10,7 @@ from rich.console import Console
 
 from circuits.console import progress_bar, quiet_libraries, timed
 from circuits.inputs import Inputs, Loaded
+from circuits.resumable import chunks_report, resumable
 
 if TYPE_CHECKING:
     from attribution.language_model import LanguageModel
@@ -28,6 +29,8 @@ GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
 LABEL_CACHE: Final = "label_cache"
 """Folder beside the run's that remembers labels; by default that of `jumpwire labels`."""
+CHUNKS: Final = "chunks"
+"""Folder in the run's that keeps finished work; it may be deleted."""
 
 PATCHES = ("counterfactual", "zero", "mean")
 
@@ -55,6 +58,7 @@ class FindOptions:
     text: str | None = None
     labels: bool = True
     explained: int = 10
+    resume: bool = True
     rows: int = 15
     out: str | None = None
 
@@ -87,7 +91,8 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
         }
     arguments = {**inputs.arguments(), **asdict(options)}
     label = f"{options.method} on {len(loaded.prompts)} pair(s)"
-    with progress_bar(console, label) as told:
+    chunks = target.folder / CHUNKS
+    with resumable(chunks, resume=options.resume) as store, progress_bar(console, label, store) as told:
         runs = _runs(inputs, options, loaded, plan, within(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with timed(seconds, "measure"):
@@ -97,7 +102,7 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
             own.make()
             with timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, within(told, 0.9, 1.0))
-            about = {"title": title, "arguments": arguments, "hashes": loaded.hashes}
+            about = {"title": title, "arguments": arguments, "hashes": loaded.hashes, "chunks": chunks_report(store)}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 

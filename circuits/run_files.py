@@ -79,9 +79,13 @@ def write_run(
     arguments: Mapping[str, Any],
     hashes: Mapping[str, Any],
     seconds: Mapping[str, float],
+    chunks: Mapping[str, Any] | None = None,
     labels: Labels | None = None,
 ) -> None:
-    """Write all files of a run into its folder, which exists; run.json last. A verdict of an earlier run there goes."""
+    """Write all files of a run into its folder, which exists; run.json last. A verdict of an earlier run there goes.
+
+    `chunks` says what was kept on the way and what was reused.
+    """
     start = time.perf_counter()
     with replacing(target.effects) as path:
         found.effects.write_parquet(path)
@@ -105,6 +109,7 @@ def write_run(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
         "hashes": dict(hashes),
         "counts": _counts(found),
+        "chunks": chunks,
         "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
         **{name: getattr(effects, name) for name in _MEASURED},
         **totals(effects),

@@ -1,0 +1,85 @@
+"""One chunk of finished work as a file: named arrays that come back bit for bit, or not at all.
+
+    line 1    what it is, its format, the key it was made for and the sha256 of the rest, as JSON
+    the rest  the arrays, as numpy's npz without pickle
+
+A file is written beside its place, flushed to the disk and then moved: it is whole or not there, whoever writes it.
+What is torn, changed or made for another key is not read.
+"""
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+FORMAT: Final = 1
+_WHAT: Final = "jumpwire chunk"
+_UNFINISHED: Final = ".unfinished-"
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
+    """Write a file that holds `arrays` under `key`; another process may write the same one at the same time."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    content = buffer.getvalue()
+    about = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("xb") as file:
+            file.write(json.dumps(about).encode() + b"\n" + content)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _flush_names(path.parent)
+
+
+def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None where there is none.
+
+    Raises:
+        ValueError: the file is not whole, or not of this key.
+    """
+    try:
+        head, _, content = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    wanted = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    try:
+        about = json.loads(head)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a chunk of jumpwire.") from error
+    if about != wanted:
+        raise ValueError(f"{path}: damaged, or made from something else than its name says.")
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
+
+
+def remove_unfinished(folder: Path, older_than: float) -> None:
+    """Remove what killed processes left, last touched before a time in seconds since 1970."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        try:
+            if path.stat().st_mtime < older_than:
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue  # another process was faster
+
+
+def _flush_names(folder: Path) -> None:
+    """The folder's list of names to the disk, where the system can do that."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

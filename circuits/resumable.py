@@ -1,0 +1,45 @@
+"""A command that can be stopped at any moment and started again: it keeps its work, and says so when it is stopped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from circuits.interrupts import exit_code
+
+if TYPE_CHECKING:
+    from attribution.execution import ChunkStore
+
+
+@contextmanager
+def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
+    """Inside, finished work is kept in `folder`; an interrupt ends the command with one line that says so."""
+    from attribution.execution import kept_in
+
+    with kept_in(folder, reuse=resume) as store:
+        try:
+            yield store
+        except KeyboardInterrupt as stopped:
+            Console(stderr=True, soft_wrap=True).print(_goodbye(store, folder, resume), highlight=False)
+            raise typer.Exit(exit_code(stopped)) from None
+
+
+def chunks_report(store: "ChunkStore") -> dict[str, Any]:
+    """What run.json says: the folder's name and size, and for each stage what was computed and what reused."""
+    return {
+        "folder": store.folder.name,
+        "bytes": store.bytes,
+        "stages": {stage: vars(tally).copy() for stage, tally in store.tallies.items()},
+    }
+
+
+def _goodbye(store: "ChunkStore", folder: Path, resume: bool) -> str:
+    if store.chunks == 0:
+        return "Interrupted before the first chunk of work was done. Files of earlier runs are untouched."
+    how = "The same command" if resume else "The same command without --no-resume"
+    return (
+        f"Interrupted. Nothing is lost: {store.chunks} chunks of work are kept in {folder}. {how} goes on from there."
+    )

@@ -1,0 +1,77 @@
+"""`jumpwire find` that is stopped from outside: one line, an exit code, and a rerun that reuses what was done."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from circuits.cli import app
+from circuits.console import errors_for_people
+from circuits.interrupts import exit_code
+from circuits.progress_columns import RateColumn
+from circuits.resumable import resumable
+
+FIND = ("find", "--method", "ig", "--examples", "40", "--nodes", "10", "--rank-by", "ig", "--saes", "topk")
+FIND += ("--other-examples", "0", "--no-labels", "--explained", "0")
+
+
+def test_an_interrupted_run_says_that_nothing_is_lost_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    command = (*FIND, "--out", str(tmp_path))
+    run = [sys.executable, "-c", "from circuits.cli import main; main()", *command]
+    process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not list(tmp_path.glob("chunks/*.chunk")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.strip().splitlines()[-1].startswith("Interrupted. Nothing is lost:")
+    assert "The same command goes on from there." in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run.json").exists()
+    left = len(list(tmp_path.glob("chunks/*.chunk")))
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    chunks = json.loads((tmp_path / "run.json").read_text())["chunks"]
+    stages = chunks["stages"].values()
+    assert sum(stage["reused"] for stage in stages) >= left > 0
+    assert sum(stage["computed"] for stage in stages) > 0
+    assert chunks["stages"]["integrated_gradients"]["rows_reused"] > 0
+    assert chunks["bytes"] > 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_both_signals_end_a_command_cleanly(
+    tmp_path: Path, number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        with errors_for_people(), resumable(tmp_path, resume=True) as store:
+            store.kept("stage", "0", dict)
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    before = signal.getsignal(number)
+    with pytest.raises(typer.Exit) as stopped:
+        command()
+    assert stopped.value.exit_code == code
+    assert "1 chunks of work are kept" in capsys.readouterr().err
+    assert signal.getsignal(number) == before
+    assert exit_code(KeyboardInterrupt()) == 130
+
+
+def test_the_rate_is_that_of_the_last_seconds() -> None:
+    class Work:
+        rows_computed = 0
+
+    work = Work()
+    column = RateColumn(work)
+    assert column.rate(0.0) == 0
+    work.rows_computed = 500
+    assert column.rate(10.0) == 50
+    assert column.rate(40.0) == 0
