@@ -8,7 +8,8 @@ run; in `frozen` and `zero` mode the encoders downstream are in it. Source: Vig 
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from attribution.cone import Cone
 from attribution.cone_patching import effects_in_cones
 from attribution.effects import Effects
-from attribution.measurement import SOURCES, Method, Progress, Scores, Situation, measure, silent
+from attribution.measurement import SOURCES, Method, Progress, Scores, Situation, measure, numpy_of, silent, within
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.patches import Patches, all_patches
@@ -27,6 +28,8 @@ from attribution.prompt_pairs import PromptPairs
 from attribution.resuming import resume
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
+LONG = 1e12
+"""From so many FLOPs on, about half a minute of a processor, a chunk is kept in parts."""
 PARTIAL = "none: not every node was measured"
 
 
@@ -100,11 +103,36 @@ class _Patcher:
                 stacklevel=2,
             )
             return [self._run_by_run(situation, patch) for patch in patches]
-        return effects_in_cones(situation, cone, self.metric, patches)
+        if _flops(situation, patches) < LONG:
+            return effects_in_cones(situation, cone, self.metric, patches)
+        return self._block_by_block(situation, cone, patches)
+
+    def _block_by_block(self, situation: Situation, cone: Cone, patches: list[Patches]) -> list[Tensor]:
+        """The same runs, those that enter one block at a time: a part of the work each, which survives by itself."""
+        blank, total, done = situation.clean_metric.detach(), sum(map(len, patches)), 0
+        entered = [cone.entered_block(patch.site) for patch in patches]
+        found: dict[int, Tensor] = {}
+        for block in sorted(set(entered)):
+            own = {n: patch for n, patch in enumerate(patches) if entered[n] == block}
+            start, done = done, done + sum(map(len, own.values()))
+            told = replace(situation, progress=within(situation.progress, start / total, done / total))
+            arrays = situation.kept(f"block-{block}", partial(self._numbered, told, cone, own))
+            found |= {n: torch.from_numpy(arrays[str(n)]).to(blank) for n in own}
+        return [found[n] for n in range(len(patches))]
+
+    def _numbered(self, situation: Situation, cone: Cone, patches: dict[int, Patches]) -> dict[str, np.ndarray]:
+        effects = effects_in_cones(situation, cone, self.metric, list(patches.values()))
+        return {str(n): numpy_of(effect) for n, effect in zip(patches, effects, strict=True)}
 
     def _run_by_run(self, situation: Situation, patch: Patches) -> Tensor:
         parts = torch.arange(len(patch), device=patch.row.device).split(self.runs_at_once)
         return torch.cat([effects_of_patches(situation, patch, chosen) for chosen in parts])
+
+
+def _flops(situation: Situation, patches: list[Patches]) -> float:
+    """Roughly what the patched runs cost: half of the blocks at half of the positions, each."""
+    weights = sum(p.numel() for block in situation.spliced.model.module.blocks for p in block.parameters())
+    return sum(map(len, patches)) * situation.batch.clean_ids.shape[1] * weights / 2
 
 
 def effects_of_patches(

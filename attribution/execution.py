@@ -31,10 +31,14 @@ _ABANDONED: Final = 3600.0
 
 @dataclass
 class Tally:
-    """Chunks of a stage of work that were computed and that were reused, and the rows (nodes of examples) in them."""
+    """Chunks of a stage of work that were computed and that were reused, and the rows (nodes of examples) in them.
+
+    `parts_reused` are parts of chunks that an earlier run began and did not finish.
+    """
 
     computed: int = 0
     reused: int = 0
+    parts_reused: int = 0
     rows_computed: int = 0
     rows_reused: int = 0
 
@@ -62,9 +66,24 @@ class ChunkStore:
             return found
         computed = compute()
         write_chunk(path, key, computed)
+        self._drop_parts(stage, key)
         tally.computed += 1
         tally.rows_computed += _rows(computed)
         return computed
+
+    def part(self, stage: str, key: str, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """A part of a chunk that takes long, kept until the chunk is whole."""
+        path, own = self.folder / f"{stage}-{key}.{name}.part", f"{key}.{name}"
+        found = self._read(path, own) if self.reuse else None
+        if found is not None:
+            self.tallies.setdefault(stage, Tally()).parts_reused += 1
+            return found
+        write_chunk(path, own, made := compute())
+        return made
+
+    def _drop_parts(self, stage: str, key: str) -> None:
+        for path in self.folder.glob(f"{stage}-{key}.*.part"):
+            path.unlink(missing_ok=True)
 
     @property
     def rows_computed(self) -> int:
@@ -87,6 +106,15 @@ class ChunkStore:
         except ValueError as error:
             warnings.warn(f"A chunk cannot be trusted and is computed again: {error}", stacklevel=4)
             return None
+
+
+KeepPart = Callable[[str, Callable[[], Arrays]], Arrays]
+"""A name and how to compute some arrays -> those arrays, computed or read."""
+
+
+def computed(_name: str, compute: Callable[[], Arrays]) -> Arrays:
+    """What is not kept is computed."""
+    return compute()
 
 
 _STORE: ContextVar[ChunkStore | None] = ContextVar("store", default=None)

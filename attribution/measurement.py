@@ -1,7 +1,7 @@
 """The way every method goes: batches of pairs -> clean runs and changes -> scores of nodes -> Effects."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from attribution.chunk_arrays import BESIDE, NODES, batches_beside, moved, with_
 from attribution.chunk_file import Arrays
 from attribution.chunk_key import Work, work
 from attribution.effects import KINDS, SIGN, Effects, NodeColumns, joined
-from attribution.execution import ChunkStore, current_store
+from attribution.execution import ChunkStore, KeepPart, computed, current_store
 from attribution.metric import Metric, OnLogits
 from attribution.patch_values import Changes, PatchValue
 from attribution.prompt_pairs import PairBatch, PromptPairs
@@ -37,7 +37,10 @@ def within(progress: Progress, start: float, end: float) -> Progress:
 
 @dataclass(frozen=True)
 class Situation:
-    """One batch of pairs, ready to be scored: clean runs, and the change of every node."""
+    """One batch of pairs, ready to be scored: clean runs, and the change of every node.
+
+    A part of long work may be given a name and to `kept`: where chunks are kept, it survives by itself.
+    """
 
     spliced: SplicedModel
     batch: PairBatch
@@ -47,6 +50,7 @@ class Situation:
     clean_metric: Float[Tensor, " row"]
     changes: Changes
     progress: Progress
+    kept: KeepPart = computed
 
     @property
     def total_effect(self) -> Float[Tensor, " row"]:
@@ -197,13 +201,13 @@ class _Run:
         size = self.batch_size if store is None else self.method.pairs_in_chunk
         for start in range(0, len(pairs), size):
             examples = range(start, min(start + size, len(pairs)))
-            compute = partial(
-                self._chunk, pairs, examples, within(progress, start / len(pairs), examples.stop / len(pairs))
-            )
+            told = within(progress, start / len(pairs), examples.stop / len(pairs))
             if store is None or work is None:
-                found = compute()
+                found = self._chunk(pairs, examples, told)
             else:
-                found = store.kept(self.method.name, work.key(pairs, examples), compute)
+                name, key = self.method.name, work.key(pairs, examples)
+                compute = partial(self._chunk, pairs, examples, told, partial(store.part, name, key))
+                found = store.kept(name, key, compute)
             yield moved(found, examples.start)
             progress(examples.stop / len(pairs))
 
@@ -220,7 +224,9 @@ class _Run:
             depends_on=dict(self.method.depends_on),
         )
 
-    def _chunk(self, pairs: PromptPairs, examples: range, progress: Progress) -> dict[str, np.ndarray]:
+    def _chunk(
+        self, pairs: PromptPairs, examples: range, progress: Progress, keep: KeepPart = computed
+    ) -> dict[str, np.ndarray]:
         """Plain arrays, examples counted from the chunk's first."""
         collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
         for start in range(examples.start, examples.stop, self.batch_size):
@@ -229,6 +235,8 @@ class _Run:
             with_gradients = self.method.with_gradients
             given = self.spliced, batch, self.metric, self.error_mode, self.patch_value
             situation = prepare(*given, progress=told, with_gradients=with_gradients)
+            if len(batch.last) == len(examples):
+                situation = replace(situation, kept=keep)
             collected.add(situation, self.method.score(situation))
         return moved(collected.arrays(), -examples.start)
 

@@ -18,6 +18,7 @@ from tiny_models import JUMPRELU_SITES, PAIRS, World
 from torch import Tensor
 
 from attribution import chunk_key
+from attribution import exact_patching as exact_module
 from attribution.attribution_patching import attribution_patching
 from attribution.chord_integrated_gradients import chord_attribution
 from attribution.effects import Effects
@@ -313,3 +314,29 @@ def test_unfinished_files_of_killed_runs_go(tmp_path: Path) -> None:
         assert isinstance(store, ChunkStore)
     assert not old.exists()
     assert young.exists()
+
+
+def test_a_long_chunk_survives_in_parts(llama_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, one = (llama_world.spliced, PAIRS.head(1), logit_difference), "effects_in_cones"
+    with kept_in(tmp_path / "whole"):
+        whole = exact_patching(*given)
+    calls: list[Any] = []
+    measured = getattr(exact_module, one)
+
+    def stopped(*arguments: Any) -> list[Tensor]:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return measured(*arguments)
+
+    monkeypatch.setattr(exact_module, "LONG", 0)
+    monkeypatch.setattr(exact_module, one, stopped)
+    with pytest.raises(KeyboardInterrupt), kept_in(tmp_path):
+        exact_patching(*given)
+    assert len(list(tmp_path.glob("*.part"))) == 2
+    with kept_in(tmp_path) as store:
+        resumed = exact_patching(*given)
+    tally = store.tallies["exact_patching"]
+    assert (tally.computed, tally.reused, tally.parts_reused) == (1, 0, 2)
+    assert_same_bits(whole, resumed)
+    assert [path.suffix for path in tmp_path.iterdir() if path.is_file()] == [".chunk"]
