@@ -99,21 +99,24 @@ class Cone:
         last = int(self.recording.last[starts.row])
         if starts.block == len(self.layers):
             return starts.vector  # of those at the last position; the others end in the clean run's
-        return torch.cat([self._upwards(starts, part, last) for part in self._batches(starts, last, bytes_at_once)])
+        return torch.cat([self._upwards(starts, s, last) for s in self.batches(starts.pos, last, bytes_at_once)])
 
-    def _batches(self, starts: Starts, last: int, bytes_at_once: int) -> Iterator[slice]:
-        """Runs that are executed together: neighbouring positions, within the memory that is allowed."""
-        pos = starts.pos.tolist()
+    def batches(self, pos: Int[Tensor, " run"], last: int, bytes_at_once: int) -> Iterator[slice]:
+        """Runs, sorted by position, that are executed together: neighbours, within the memory that is allowed."""
+        places = pos.tolist()
         begin = 0
-        while begin < len(pos):
-            most = max(1, bytes_at_once // self._bytes_of_a_run(last + 1 - pos[begin]))
+        while begin < len(places):
+            most = max(1, bytes_at_once // self.bytes_of_a_run(last + 1 - places[begin]))
             end = begin
-            while end < len(pos) and end - begin < most and (end - begin < ENOUGH_RUNS or pos[end] == pos[end - 1]):
+            while end < min(len(places), begin + most):
+                if end - begin >= ENOUGH_RUNS and places[end] != places[end - 1]:
+                    break
                 end += 1
             yield slice(begin, end)
             begin = end
 
-    def _bytes_of_a_run(self, length: int) -> int:
+    def bytes_of_a_run(self, length: int) -> int:
+        """What one run of so many positions holds at a time, at most."""
         layer, model = self.layers[0], self.spliced.model
         width = 12 * model.d_model + 3 * int(getattr(model.module.cfg, "d_mlp", None) or 4 * model.d_model)
         if self.error_mode != "live":
