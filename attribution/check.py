@@ -2,7 +2,7 @@
 
     error(u) = estimate(u) − exact(u)
 
-Exact effects of all nodes, or for a budget of the strongest by |estimate|, those at risk of flipping a gate downstream
+Exact effects of all nodes, or of some: the strongest by |estimate|, those at risk of flipping a gate downstream
 (`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of chord
 IG, and the own paths of the flagged nodes that are explained. In `live` mode no gate is met; `frozen` and `zero` mode
 meet them: the verdict names its mode. A path method in `path` mode is compared with exact patching in `frozen` mode.
@@ -38,7 +38,7 @@ def check(
     estimate: Effects,
     *,
     patch_value: PatchValue = counterfactual,
-    budget: int | None = None,
+    verify: int | None = None,
     threshold: float | None = None,
     exact: Effects | None = None,
     seed: int = 0,
@@ -51,7 +51,7 @@ def check(
     Args:
         spliced, pairs, metric, patch_value: what the estimate was measured on.
         estimate: effects by any method but exact patching.
-        budget: how many nodes to verify exactly; None for all.
+        verify: how many nodes to verify exactly; None for all.
         threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
         exact: exact effects of all nodes, where they are known already.
         seed: of the random audit.
@@ -61,9 +61,9 @@ def check(
         progress: told the share of work done.
 
     Raises:
-        ValueError: the estimate is not of these pairs and sites, or is exact itself; budget or threshold <= 0.
+        ValueError: the estimate is not of these pairs and sites, or is exact itself; verify or threshold <= 0.
     """
-    _refuse(spliced, pairs, metric, estimate, patch_value, budget, threshold)
+    _refuse(spliced, pairs, metric, estimate, patch_value, verify, threshold)
     mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
     if exact is not None:
         _refuse_truth(estimate, exact, mode)
@@ -80,11 +80,11 @@ def check(
         estimate,
         error_mode=mode,
         patch_value=patch_value,
-        budget=budget,
+        verify=verify,
         seed=seed,
         progress=within(progress, 0.1, 0.2),
     )
-    truth = exact or work.exact(None if budget is None else chosen.keys, within(progress, 0.2, 0.7))
+    truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
     verified = Verified.of(estimate, truth, chosen)
     flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
     return verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
@@ -179,7 +179,7 @@ def _refuse(
     metric: Metric,
     estimate: Effects,
     patch_value: PatchValue,
-    budget: int | None,
+    verify: int | None,
     threshold: float | None,
 ) -> None:
     if estimate.method == "exact_patching":
@@ -195,8 +195,8 @@ def _refuse(
         )
     if estimate.unit != estimate.metric_unit:
         raise ValueError(f"{estimate.method} is in {estimate.unit}, not in units of the metric: nothing to compare.")
-    if budget is not None and budget < 1:
-        raise ValueError(f"A budget is at least 1 node; got {budget}.")
+    if verify is not None and verify < 1:
+        raise ValueError(f"At least 1 node is verified; got {verify}.")
     refuse_threshold(threshold)
 
 

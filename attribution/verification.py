@@ -1,4 +1,4 @@
-"""Which nodes to verify exactly: all, or for a budget the strongest, those at risk and a random audit of the rest."""
+"""Which nodes to verify exactly: all, or of a number the strongest, those at risk and a random audit of the rest."""
 
 from dataclasses import dataclass
 
@@ -38,12 +38,12 @@ def choose(
     *,
     error_mode: ErrorMode,
     patch_value: PatchValue,
-    budget: int | None,
+    verify: int | None,
     seed: int,
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> Chosen:
-    """Half of the budget goes to the strongest, a quarter to those at risk, the rest to the audit.
+    """Half of the number goes to the strongest, a quarter to those at risk, the rest to the audit.
 
     Where no gate is met, or fewer nodes are at risk, the audit takes what is left. Nodes whose two values are equal
     have exact effect 0 and cost nothing.
@@ -51,20 +51,20 @@ def choose(
     unchanged = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
     keys = estimate.keys()
     changed, still = keys[~unchanged], keys[unchanged]
-    if budget is None or budget >= len(changed):
+    if verify is None or verify >= len(changed):
         reason = np.full(len(keys), CHOSEN_BY.index("all"))
         reason[len(changed) :] = CHOSEN_BY.index("unchanged")
         return Chosen(np.concatenate([changed, still]), reason, 0)
-    strongest = changed[np.argsort(-np.abs(estimate.effect[~unchanged]), kind="stable")[: budget // 2]]
+    strongest = changed[np.argsort(-np.abs(estimate.effect[~unchanged]), kind="stable")[: verify // 2]]
     rest = np.setdiff1d(changed, strongest)
     at_risk = np.empty(0, keys.dtype)
     if error_mode != "live":
         risk_of = _risks(spliced, pairs, metric, error_mode, patch_value, batch_size, progress)
         risk = np.array([risk_of.get(int(key), 0.0) for key in rest])
-        order = np.argsort(-risk, kind="stable")[: budget // 4]
+        order = np.argsort(-risk, kind="stable")[: verify // 4]
         at_risk = rest[order[risk[order] > 0]]
         rest = np.setdiff1d(rest, at_risk)
-    audit = np.random.default_rng(seed).choice(rest, budget - len(strongest) - len(at_risk), replace=False)
+    audit = np.random.default_rng(seed).choice(rest, verify - len(strongest) - len(at_risk), replace=False)
     parts = {"strongest": strongest, "at_risk": at_risk, "audit": audit, "unchanged": still}
     return Chosen(
         np.concatenate(list(parts.values())),

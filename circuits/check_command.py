@@ -30,7 +30,7 @@ class CheckOptions:
     metric: str | None = None
     points: int | None = None
     rule: str | None = None
-    budget: int | None = None
+    verify: int | None = None
     threshold: float | None = None
     audit_seed: int = 0
     explained: int = 20
@@ -73,7 +73,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
             METRICS[plan.metric],
             estimate,
             patch_value=patch,
-            budget=options.budget,
+            verify=options.verify,
             threshold=options.threshold,
             exact=exact,
             seed=options.audit_seed,
@@ -138,7 +138,7 @@ class _Plan:
         from attribution.metric import METRICS
 
         ran = {} if earlier is None else earlier.arguments
-        estimated = ran.get("method", "exact") != "exact"
+        estimated = ran.get("method", "exact") not in ("exact", "auto")
         given = {n: getattr(options, n) for n in ("error", "patch", "metric")}
         if earlier is not None and any(v is not None for v in given.values()):
             raise ValueError("A run has its own error mode, patch value and metric: give none with it.")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from circuits import ablate_command, check_command, find_command, labels_command, rank_command
 from circuits.ablate_options import AblateOptions
+from circuits.amounts import seconds_of
 from circuits.console import errors_for_people
 from circuits.inputs import Inputs
 
@@ -59,16 +60,20 @@ def find(
     model: Model = None,
     saes: Saes = None,
     method: Annotated[
-        str, typer.Option(help="exact, atp, atp-star, ig, ig-input, chord-ig or activation-difference.")
-    ] = "exact",
+        str, typer.Option(help="auto, exact, atp, atp-star, ig, ig-input, chord-ig or activation-difference.")
+    ] = "auto",
     error: Error = None,
     patch: Annotated[str, typer.Option(help=PATCH_HELP)] = "counterfactual",
     metric: Annotated[str, typer.Option(help=METRIC_HELP)] = "logit_difference",
     points: Points = None,
     rule: Rule = None,
     budget: Annotated[
-        int, typer.Option(min=1, help="With exact: beyond so many nodes of examples, screen and verify so many.")
-    ] = 200_000,
+        str, typer.Option(help="Time with auto (90s, 5m, 2h): exact if it fits, else screen, and verify what fits.")
+    ] = "5m",
+    verify: Annotated[
+        int | None,
+        typer.Option(min=1, help="Nodes patched to verify an estimate. Default: see --budget."),
+    ] = None,
     faithful: Annotated[
         float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.85.")
     ] = None,
@@ -116,7 +121,8 @@ def find(
             metric=metric,
             points=points,
             rule=rule,
-            budget=budget,
+            budget=seconds_of(budget),
+            verify=verify,
             nodes=nodes,
             threshold=threshold,
             share=share,
@@ -154,7 +160,7 @@ def check(
     metric: Annotated[str | None, typer.Option(help=f"{METRIC_HELP} Default: the first.")] = None,
     points: Points = None,
     rule: Rule = None,
-    budget: Annotated[
+    verify: Annotated[
         int | None, typer.Option(min=1, help="Nodes verified exactly: strongest, at risk, audit. Default: all.")
     ] = None,
     threshold: Annotated[
@@ -183,7 +189,7 @@ def check(
             metric=metric,
             points=points,
             rule=rule,
-            budget=budget,
+            verify=verify,
             threshold=threshold,
             audit_seed=audit_seed,
             explained=explained,

@@ -29,7 +29,8 @@ from circuits.aggregate_edges import average_edges
 from circuits.assemble import assemble
 from circuits.certify import certify
 from circuits.checked_circuit import checked_estimate, with_causes
-from circuits.measuring import Measured, Question, measure, with_exact
+from circuits.deciding import AUTO, DEFAULT_BUDGET, Decision, decide
+from circuits.measuring import Measured, Question, measure, refuse_verify, with_exact
 from circuits.membership import member_keys
 from circuits.selection import Selection
 from graphs import CircuitGraph, Verdict, prune
@@ -46,7 +47,7 @@ class Found:
 
     `verdict` judges the effects themselves: None unless they were screened. `checked` judges an estimate against exact
     effects and says why it is wrong about nodes of the circuit: of the screening, or where every node was patched of
-    IG; None where no estimate was checked.
+    IG; None where no estimate was checked. `decision` is that of `auto`.
     """
 
     effects: Effects
@@ -54,6 +55,7 @@ class Found:
     ranking: Ranking
     circuit: CircuitGraph
     checked: Verdict | None = None
+    decision: Decision | None = None
 
 
 def discover(
@@ -62,7 +64,8 @@ def discover(
     metric: Metric = logit_difference,
     *,
     method: str = "exact",
-    budget: int | None = None,
+    budget: float = DEFAULT_BUDGET,
+    verify: int | None = None,
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
@@ -82,9 +85,11 @@ def discover(
         spliced: the model with its SAEs.
         pairs: prompt pairs; everything is averaged over them, positions aligned by role.
         metric: what effects are measured on.
-        method: a name of `METHODS`.
-        budget: with `exact`, the most nodes (counted per example) that are patched; where there are more, they are
-            screened by an estimate and verified as the checker does. With an estimate, how many nodes are verified.
+        method: a name of `METHODS`, or `auto`: exact patching where its forecast fits the budget, else an estimate that
+            is verified (`deciding.py`). What was decided depends on the machine; it is in `Found.decision`.
+        budget: seconds, with `auto`, for the nodes' effects; edges and certificate come on top.
+        verify: how many nodes (counted per example) of an estimate are patched to verify it as the checker does. By
+            default none; with `auto` as many as time allows.
         error_mode: what effects are measured in; `live` by default, `path` for `ig-input` and `chord-ig`. Edges end in
             features, so they meet gates: they are measured in `path` mode (`zero` where this is `zero`).
         patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
@@ -103,12 +108,17 @@ def discover(
         inputs: stored with the circuit: what it was made from.
         progress: told the share of work done.
     """
+    names = tuple(compare) if rank_by is None else (*compare, rank_by)
+    _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
+    question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value)
+    decision = decide(question, budget, verify) if method == AUTO else None
+    if decision is not None:
+        method, verify = decision.method, decision.verify
     if rank_by is None:
         rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
-    question = Question(spliced, pairs, metric, _patching_mode(method, error_mode), patch_value)
-    _refuse(question, method, budget, points, least_edge, explained, (*compare, rank_by))
-    measured = measure(question, method, budget, points, within(progress, 0.0, 0.4))
-    estimates = _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
+    measured = measure(question, method, verify, points, within(progress, 0.0, 0.4))
+    own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
+    estimates = own | _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
     rankings = {name: rank(effects, pairs, spliced.model) for name, effects in estimates.items()}
     ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
     by = rankings.get(rank_by, ranking)
@@ -145,7 +155,8 @@ def discover(
         texts=texts,
         progress=within(progress, 0.8, 1.0),
     )
-    return Found(measured.effects, measured.verdict, ranking, replace(circuit, certificate=certificate), checked)
+    circuit = replace(circuit, certificate=certificate)
+    return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
 
 
 def discover_each(
@@ -158,7 +169,7 @@ def discover_each(
         yield discover(spliced, PromptPairs((pair,)), metric, progress=part, **options)
 
 
-def _patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
+def patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
     """The mode of exact patching beside a method in `error_mode`."""
     if error_mode is None:
         return "frozen" if method in WALKS_ERRORS else "live"
@@ -170,28 +181,28 @@ def _patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
 
 
 def _refuse(
-    question: Question,
+    metric: Metric,
     method: str,
-    budget: int | None,
+    verify: int | None,
     points: Quadrature | None,
     least_edge: float,
     explained: int,
     compare: Sequence[str],
+    patch_value: PatchValue,
 ) -> None:
-    for name in (method, *compare):
+    for name in (*(() if method == AUTO else (method,)), *compare):
         if name not in METHODS:
-            raise ValueError(f"No method {name!r}. Methods: {', '.join(METHODS)}.")
+            raise ValueError(f"No method {name!r}. Methods: {AUTO}, {', '.join(METHODS)}.")
     if points is not None:
         refuse_points(method)
-    if budget is not None and budget < 1:
-        raise ValueError(f"A budget is at least 1 node; got {budget}.")
+    refuse_verify(method, verify)
     if least_edge < 0:
         raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
     if explained < 0:
         raise ValueError(f"Nodes are explained in a number of 0 or more; got {explained}.")
-    if question.patch_value is not counterfactual and question.metric.flat_at_clean:
+    if patch_value is not counterfactual and metric.flat_at_clean:
         raise ValueError(
-            f"The gradient of {question.metric.name} is zero at the clean run, so there would be no edges without a "
+            f"The gradient of {metric.name} is zero at the clean run, so there would be no edges without a "
             "patch prompt. Use patch value counterfactual, or another metric."
         )
 

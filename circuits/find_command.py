@@ -1,7 +1,7 @@
 """`jumpwire find`: measure every node, keep the strongest, join and certify them, write the run."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from attribution.quadrature import Quadrature
     from attribution.splice import SplicedModel
     from circuits.corpus import Corpus
+    from circuits.deciding import Decision
     from circuits.discover import Found
     from circuits.run_files import RunFolder
     from graphs import Labels
@@ -39,13 +40,14 @@ PATCHES = ("counterfactual", "zero", "mean")
 class FindOptions:
     """How effects are measured, which nodes are kept, on what the circuit is judged; None where a default stands."""
 
-    method: str = "exact"
+    method: str = "auto"
     error: str | None = None
     patch: str = "counterfactual"
     metric: str = "logit_difference"
     points: int | None = None
     rule: str | None = None
-    budget: int = 200_000
+    budget: float = 300.0
+    verify: int | None = None
     nodes: int | None = None
     threshold: float | None = None
     share: float | None = None
@@ -89,8 +91,12 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
             "seed": inputs.seed,
             "hashes": dict(loaded.hashes),
         }
+    with console.status("estimating the cost"), timed(seconds, "decide"):
+        decision = _decide(options, loaded, plan)
+    if decision is not None:
+        console.print(decision.sentence, highlight=False)
     arguments = {**inputs.arguments(), **asdict(options)}
-    label = f"{options.method} on {len(loaded.prompts)} pair(s)"
+    label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
     chunks = target.folder / CHUNKS
     with resumable(chunks, resume=options.resume) as store, progress_bar(console, label, store) as told:
         runs = _runs(inputs, options, loaded, plan, within(told, 0.0, 0.9))
@@ -102,7 +108,8 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
             own.make()
             with timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, within(told, 0.9, 1.0))
-            about = {"title": title, "arguments": arguments, "hashes": loaded.hashes, "chunks": chunks_report(store)}
+            about = {"title": title, "arguments": arguments, "hashes": loaded.hashes}
+            about |= {"chunks": chunks_report(store), "decision": decision}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 
@@ -111,19 +118,22 @@ def _plan(options: FindOptions) -> dict[str, Any]:
     """The arguments of `discover` that need no model; refused here if there is no such choice."""
     from attribution.methods import METHODS
     from attribution.metric import METRICS
+    from circuits.deciding import AUTO
+    from circuits.measuring import refuse_verify
     from circuits.selection import Selection
 
-    known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
+    known = {"method": (AUTO, *METHODS), "metric": tuple(METRICS), "patch": PATCHES}
     refuse_unknown({name: getattr(options, name) for name in known}, known)
     if options.rank_by is not None:
         refuse_unknown({"rank-by": options.rank_by}, {"rank-by": tuple(METHODS)})
+    refuse_verify(options.method, options.verify)
     faithful = options.faithful
     if options.threshold is options.share is options.nodes is faithful is None:
         faithful = DEFAULT_FAITHFULNESS
     return {
         "metric": METRICS[options.metric],
         "method": options.method,
-        "budget": options.budget if options.method == "exact" else None,
+        "verify": options.verify,
         "error_mode": options.error,
         "points": quadrature(options.points, options.rule, options.method),
         "select": Selection(options.nodes, options.threshold, options.share, faithful),
@@ -131,6 +141,23 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "least_edge": options.least_edge,
         "explained": options.explained,
     }
+
+
+def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Decision | None":
+    """What `auto` comes to, written into the plan; None for another method."""
+    from circuits.deciding import AUTO, decide
+    from circuits.discover import patching_mode
+    from circuits.measuring import Question
+
+    if options.method != AUTO:
+        return None
+    mode = patching_mode(AUTO, plan["error_mode"])
+    question = Question(loaded.spliced, loaded.prompts, plan["metric"], mode, plan["patch_value"])
+    decision = decide(question, options.budget, options.verify)
+    if options.per_pair and decision.verify is not None and options.verify is None:
+        decision = replace(decision, verify=max(1, decision.verify // len(loaded.prompts)))
+    plan |= {"method": decision.method, "verify": decision.verify}
+    return decision
 
 
 def _runs(

@@ -1,8 +1,8 @@
-"""Effects of all nodes: exact where a budget allows it, else screened by an estimate and verified.
+"""Effects of all nodes: exact, estimated, or screened by an estimate and verified. `deciding.py` chooses.
 
-    within the budget    exact patching of every node
-    beyond it            chord IG (site-path IG where there is no patch prompt) of every node, exact patching of the
-                         strongest, of those whose gates are at risk and of a random audit (`attribution/check.py`)
+    exact       exact patching of every node
+    screened    an estimate of every node (chord IG; site-path IG where there is no patch prompt), exact patching of the
+                strongest, of those whose gates are at risk and of a random audit (`attribution/check.py`)
 
 A node that was patched has its exact effect; the others keep their estimate, which the verdict judges.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from attribution.check import check
 from attribution.effects import Effects, node_keys
 from attribution.exact_patching import exact_patching
-from attribution.measurement import Progress, silent, within
+from attribution.measurement import Progress, within
 from attribution.methods import METHODS, options_of
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
@@ -37,11 +37,12 @@ SCREENED: Final = "screened_then_patched"
 
 @dataclass(frozen=True)
 class Measured:
-    """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the estimate of the others."""
+    """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the `estimate` of the others."""
 
     effects: Effects
     exact: np.ndarray
     verdict: Verdict | None
+    estimate: Effects | None = None
 
     @property
     def evidence(self) -> str:
@@ -89,33 +90,37 @@ class Question:
 
 
 def measure(
-    question: Question, method: str, budget: int | None, points: Quadrature | None, progress: Progress
+    question: Question, method: str, verify: int | None, points: Quadrature | None, progress: Progress
 ) -> Measured:
-    """Effects by `method`; where that is `exact` and there are more nodes than the budget, screened and verified.
-
-    An estimate that is asked for by name is checked if there is a budget to check it with.
-    """
+    """Effects by `method`; of an estimate, `verify` nodes are patched to check it."""
     if method == "exact":
-        count = len(question.estimate("activation-difference", silent))
-        if budget is None or count <= budget:
-            effects = question.exact(None, progress)
-            return Measured(effects, np.ones(len(effects), bool), None)
-        method = "chord-ig" if question.patch_value is counterfactual else "ig"
+        effects = question.exact(None, progress)
+        return Measured(effects, np.ones(len(effects), bool), None)
     estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
-    if budget is None or estimate.unit != estimate.metric_unit:
-        return Measured(estimate, np.zeros(len(estimate), bool), None)
+    if verify is None:
+        return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
         question.spliced,
         question.pairs,
         question.metric,
         estimate,
         patch_value=question.patch_value,
-        budget=budget,
+        verify=verify,
         explained=0,
         progress=within(progress, 0.3, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
-    return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict), keys, verdict.exact)
+    return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
+
+
+def refuse_verify(method: str, verify: int | None) -> None:
+    """A ValueError for a number of nodes that cannot be verified."""
+    if verify is None:
+        return
+    if verify < 1:
+        raise ValueError(f"At least 1 node is verified; got {verify}.")
+    if method in ("exact", "activation-difference"):
+        raise ValueError(f"{method} leaves nothing to verify. Choose an estimate: auto, chord-ig, ig, atp, ...")
 
 
 def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measured:
@@ -134,7 +139,7 @@ def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measu
         residual=None,
         residual_law="none: exact effects stand beside estimates",
     )
-    return Measured(effects, measured.exact | known, verdict)
+    return Measured(effects, measured.exact | known, verdict, measured.estimate)
 
 
 def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Node, dict[str, int]]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from attribution.effects import Effects
+from circuits.deciding import Decision
 from circuits.discover import Found
 from circuits.replacing import replacing
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
@@ -81,6 +82,7 @@ def write_run(
     seconds: Mapping[str, float],
     chunks: Mapping[str, Any] | None = None,
     labels: Labels | None = None,
+    decision: Decision | None = None,
 ) -> None:
     """Write all files of a run into its folder, which exists; run.json last. A verdict of an earlier run there goes.
 
@@ -108,6 +110,7 @@ def write_run(
         "arguments": dict(arguments),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
         "hashes": dict(hashes),
+        "decision": None if decision is None else decision.record(),
         "counts": _counts(found),
         "chunks": chunks,
         "seconds": {stage: round(s, 3) for stage, s in seconds.items()},

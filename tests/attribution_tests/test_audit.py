@@ -98,7 +98,7 @@ def audited(estimate: Effects, exact: Effects, *, threshold: float, seed: int) -
         logit_difference,
         estimate,
         exact=exact,
-        budget=60,
+        verify=60,
         threshold=threshold,
         seed=seed,
         explained=0,

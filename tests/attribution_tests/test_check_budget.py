@@ -47,7 +47,7 @@ def budgeted(mode: ErrorMode, budget: int | None, seed: int = 0) -> Verdict:
         TWO,
         logit_difference,
         estimate_of(mode),
-        budget=budget,
+        verify=budget,
         seed=seed,
         threshold=1e-2,
         explained=0,
@@ -92,9 +92,9 @@ def test_those_at_risk_have_the_largest_risks_of_the_rest(monkeypatch: pytest.Mo
     planted = {key: 1.0 + n for n, key in enumerate(weakest)}
     monkeypatch.setattr("attribution.verification._risks", lambda *_: planted)
     check_with = {"threshold": 1e-2, "explained": 0, "exact": exact_of("frozen")}
-    few = check(mixed().spliced, TWO, logit_difference, estimate, budget=16, **check_with)
+    few = check(mixed().spliced, TWO, logit_difference, estimate, verify=16, **check_with)
     assert keys_of(few, "at_risk") == set(weakest[-4:])
-    many = check(mixed().spliced, TWO, logit_difference, estimate, budget=40, **check_with)
+    many = check(mixed().spliced, TWO, logit_difference, estimate, verify=40, **check_with)
     assert keys_of(many, "at_risk") == set(weakest)
     assert len(keys_of(many, "audit")) == 40 - 20 - 6, "the audit takes what is left"
 
@@ -123,7 +123,7 @@ def test_unchanged_nodes_cost_nothing_of_a_budget() -> None:
     estimate = input_path_integrated_gradients(mixed().spliced, TWO, logit_difference, error_mode="path")
     still = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
     assert still.sum() > 0
-    verdict = check(mixed().spliced, TWO, logit_difference, estimate, budget=20, threshold=1e-2)
+    verdict = check(mixed().spliced, TWO, logit_difference, estimate, verify=20, threshold=1e-2)
     assert verdict.verified == 20 + still.sum()
     assert len(keys_of(verdict, "unchanged")) == still.sum()
     assert verdict.bound is not None
@@ -158,7 +158,7 @@ def test_effects_in_other_units_are_refused() -> None:
 
 @pytest.mark.parametrize("budget", [0, -3])
 def test_a_budget_of_no_node_is_refused(budget: int) -> None:
-    refused(f"A budget is at least 1 node; got {budget}", estimate_of("frozen"), budget=budget)
+    refused(f"At least 1 node is verified; got {budget}", estimate_of("frozen"), verify=budget)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan")])

@@ -1,4 +1,4 @@
-"""Discovery: chosen nodes, edges that balance, exact effects where the budget allows, and one circuit of many pairs."""
+"""Discovery: chosen nodes, edges that balance, effects exact or screened, and one circuit of many pairs."""
 
 from dataclasses import replace
 from functools import cache
@@ -103,9 +103,9 @@ def moved(node: Any, length: int) -> Any:
     return replace(node, position=length + label)
 
 
-def test_beyond_the_budget_nodes_are_screened_verified_and_the_circuit_is_still_exact() -> None:
+def test_a_verified_estimate_screens_and_the_circuit_is_still_exact() -> None:
     full = exact_patching(world().spliced, PAIRS, logit_difference, error_mode="frozen")
-    few = found(budget=len(full) // 3, select=Selection(nodes=12), compare=("chord-ig",))
+    few = found(method="chord-ig", verify=len(full) // 3, select=Selection(nodes=12), compare=("chord-ig",))
     assert few.verdict is not None
     assert few.checked is not None
     assert few.checked.estimate_name == few.verdict.estimate_name == few.circuit.measurement.flags_of
@@ -179,7 +179,7 @@ def test_a_certificate_has_the_curve_of_the_ranking_with_the_circuits_size_on_it
         assert curve.faithfulness[curve.sizes.index(own.nodes)] == pytest.approx(own.faithfulness)
 
 
-def test_an_estimate_without_a_budget_is_not_verified() -> None:
+def test_an_estimate_is_not_verified_unasked() -> None:
     estimate = found(method="atp", select=Selection(nodes=12))
     assert estimate.circuit.measurement.evidence.startswith("not verified")
     assert {w.verified for w in estimate.circuit.strongest()} == {0}
@@ -248,7 +248,9 @@ def test_enough_nodes_to_be_faithful() -> None:
     [
         ({"method": "igg"}, "No method 'igg'"),
         ({"compare": ("chord",)}, "No method 'chord'"),
-        ({"budget": 0}, "at least 1 node"),
+        ({"method": "chord-ig", "verify": 0}, "At least 1 node"),
+        ({"verify": 5}, "exact leaves nothing to verify"),
+        ({"method": "auto", "budget": 0.0}, "positive number of seconds"),
         ({"least_edge": -1.0}, "0 or more"),
         ({"explained": -1}, "0 or more; got -1"),
         ({"method": "atp", "error_mode": "path"}, "cannot be measured in error mode 'path'"),

@@ -31,7 +31,7 @@ def estimate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_names_everything_there_is_to_choose() -> None:
     shown = " ".join(run("check", "--help").output.replace("│", " ").split())
-    for name in (*FAIL_ON[1:], "atp", "ig", "chord-ig", "--budget", "--threshold", "--fail-on"):
+    for name in (*FAIL_ON[1:], "atp", "ig", "chord-ig", "--verify", "--threshold", "--fail-on"):
         assert name in shown
 
 
@@ -63,8 +63,8 @@ def test_an_exact_run_is_the_truth_for_an_estimate_made_beside_it(tmp_path: Path
     assert "input-path IG (5 points)" in verdict.sentence
 
 
-def test_a_budget_gives_a_bound_on_what_was_not_checked(tmp_path: Path) -> None:
-    result = run("check", *QUICK, "--method", "atp", "--budget", "120", "--explained", "0", "--out", tmp_path)
+def test_verifying_some_gives_a_bound_on_what_was_not_checked(tmp_path: Path) -> None:
+    result = run("check", *QUICK, "--method", "atp", "--verify", "120", "--explained", "0", "--out", tmp_path)
     assert result.exit_code == 0, result.output
     verdict = load_verdict(tmp_path / "verdict.json")
     assert verdict.bound is not None
