@@ -19,6 +19,7 @@ from attribution.chord_integrated_gradients import ChordAttribution, chord_attri
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.measurement import Progress, numpy_of, prepare, silent, within
+from attribution.memory import Room
 from attribution.metric import Metric
 from attribution.own_path import OwnPath, own_paths
 from attribution.patch_values import PatchValue, counterfactual
@@ -44,6 +45,7 @@ def check(
     seed: int = 0,
     top: int = 20,
     explained: int = 20,
+    room: Room | None = None,
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an estimate with exact patching and say where it is wrong and why.
@@ -58,6 +60,7 @@ def check(
         top: how many of the strongest nodes to compare as a set.
         explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
             site-path IG; the other methods' errors are split without a walk).
+        room: batch sizes within the memory; by default within a share of what is free.
         progress: told the share of work done.
 
     Raises:
@@ -70,7 +73,8 @@ def check(
     size = threshold if threshold is not None else 0.01 * float(np.median(np.abs(estimate.total_effect)))
     if not size > 0:
         raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
-    work = _Work(spliced, pairs, metric, mode, patch_value)
+    work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
+    work.room.refuse_if_too_small()
     work.refuse_other_prompts(estimate)
     chords = work.chords(within(progress, 0.0, 0.1))
     chosen = choose(
@@ -82,6 +86,7 @@ def check(
         patch_value=patch_value,
         verify=verify,
         seed=seed,
+        batch_size=work.room.pairs("atp"),
         progress=within(progress, 0.1, 0.2),
     )
     truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
@@ -99,12 +104,13 @@ class _Work:
     metric: Metric
     mode: ErrorMode
     patch_value: PatchValue
+    room: Room
 
     def refuse_other_prompts(self, estimate: Effects) -> None:
         """The clean metric and the total effect tell whether the estimate was measured on these prompts."""
         found: list[tuple[np.ndarray, np.ndarray]] = []
         with self.spliced.model.frozen(), torch.no_grad():
-            for batch in self.pairs.batches(16, self.spliced.model.device):
+            for batch in self.pairs.batches(self.room.pairs("exact"), self.spliced.model.device):
                 now = prepare(self.spliced, batch, self.metric, self.mode, self.patch_value)
                 found.append((numpy_of(now.clean_metric), numpy_of(now.total_effect)))
         clean, total = (np.concatenate(column) for column in zip(*found, strict=True))
@@ -117,7 +123,13 @@ class _Work:
         if self.mode == "live" or self.patch_value is not counterfactual:
             return None
         return chord_attribution(
-            self.spliced, self.pairs, self.metric, error_mode=path_mode(self.mode), split=True, progress=progress
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=path_mode(self.mode),
+            split=True,
+            batch_size=self.room.pairs("chord-ig"),
+            progress=progress,
         )
 
     def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
@@ -127,6 +139,9 @@ class _Work:
             self.metric,
             error_mode=self.mode,
             patch_value=self.patch_value,
+            batch_size=self.room.pairs("exact"),
+            runs_at_once=self.room.runs,
+            bytes_at_once=self.room.cone_bytes,
             only=only,
             progress=progress,
         )
@@ -169,6 +184,7 @@ class _Work:
             nodes.subset(np.sort(numbers)),
             error_mode=self.mode,
             patch_value=self.patch_value,
+            batch_size=self.room.pairs("atp"),
             progress=progress,
         )
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.cone import Cone
-from attribution.cone_patching import effects_in_cones
+from attribution.cone_patching import BYTES_AT_ONCE, effects_in_cones
 from attribution.effects import Effects
 from attribution.measurement import SOURCES, Method, Progress, Scores, Situation, measure, numpy_of, silent, within
 from attribution.metric import Metric
@@ -42,18 +42,20 @@ def exact_patching(
     patch_value: PatchValue = counterfactual,
     batch_size: int = 16,
     runs_at_once: int = 256,
+    bytes_at_once: int = BYTES_AT_ONCE,
     only: np.ndarray | None = None,
     progress: Progress = silent,
 ) -> Effects:
     """Exact effect of every feature, error and token whose clean and patch values differ.
 
-    Arguments as in `attribution_patching`; `runs_at_once` is the number of patched runs in one forward; `only` are the
+    Arguments as in `attribution_patching`; `bytes_at_once` is what patched runs in cones hold at a time,
+    `runs_at_once` the number of those of whole blocks in one forward; `only` are the
     keys (`Effects.keys`) of the nodes to measure, by default all.
     """
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     law = SOURCES if only is None else PARTIAL
-    patcher = _Patcher(spliced, metric, runs_at_once, only)
+    patcher = _Patcher(spliced, metric, runs_at_once, bytes_at_once, only)
     method = Method("exact_patching", patcher.score, ("live", "frozen", "zero"), law, only=only, pairs_in_chunk=1)
     effects = measure(
         method,
@@ -75,6 +77,7 @@ class _Patcher:
     spliced: SplicedModel
     metric: Metric
     runs_at_once: int
+    bytes_at_once: int
     only: np.ndarray | None
 
     def score(self, situation: Situation) -> Scores:
@@ -104,7 +107,7 @@ class _Patcher:
             )
             return [self._run_by_run(situation, patch) for patch in patches]
         if _flops(situation, patches) < LONG:
-            return effects_in_cones(situation, cone, self.metric, patches)
+            return effects_in_cones(situation, cone, self.metric, patches, self.bytes_at_once)
         return self._block_by_block(situation, cone, patches)
 
     def _block_by_block(self, situation: Situation, cone: Cone, patches: list[Patches]) -> list[Tensor]:
@@ -121,7 +124,7 @@ class _Patcher:
         return [found[n] for n in range(len(patches))]
 
     def _numbered(self, situation: Situation, cone: Cone, patches: dict[int, Patches]) -> dict[str, np.ndarray]:
-        effects = effects_in_cones(situation, cone, self.metric, list(patches.values()))
+        effects = effects_in_cones(situation, cone, self.metric, list(patches.values()), self.bytes_at_once)
         return {str(n): numpy_of(effect) for n, effect in zip(patches, effects, strict=True)}
 
     def _run_by_run(self, situation: Situation, patch: Patches) -> Tensor:

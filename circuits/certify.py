@@ -5,6 +5,7 @@ like any other (`circuits/faithfulness.py`).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from attribution.measurement import Progress, silent, within
 from attribution.prompt_pairs import PromptPairs
@@ -95,6 +96,7 @@ def _faithfulness(
                 question.metric,
                 circuit,
                 reference=question.reference,
+                batch_size=question.room.pairs("exact", 64),
                 progress=within(part, 0.0, 0.2),
             )
             if ranking is not None:
@@ -143,14 +145,8 @@ def _quality(
 ) -> tuple[SAEQuality, ...]:
     prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
     answers = [answer for pair in question.pairs for answer in (pair.answer_id, pair.foil_id)]
-    count = 1 + len(texts)
-    first = sae_quality(
-        question.spliced, prompts, "the task's answers", last_only=answers, progress=within(progress, 0.0, 1 / count)
-    )
-    return (
-        first,
-        *(
-            sae_quality(question.spliced, ids, name, progress=within(progress, n / count, (n + 1) / count))
-            for n, (name, ids) in enumerate(texts.items(), start=1)
-        ),
-    )
+    count, size = 1 + len(texts), question.room.pairs("exact", 32)
+    told = [within(progress, n / count, (n + 1) / count) for n in range(count)]
+    measured = partial(sae_quality, question.spliced, batch_size=size)
+    first = measured(prompts, "the task's answers", last_only=answers, progress=told[0])
+    return (first, *(measured(ids, name, progress=told[n]) for n, (name, ids) in enumerate(texts.items(), start=1)))

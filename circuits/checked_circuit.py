@@ -34,6 +34,7 @@ def checked_estimate(
         patch_value=question.patch_value,
         exact=measured.effects,
         explained=0,
+        room=question.room,
         progress=progress,
     )
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from circuits import ablate_command, check_command, find_command, labels_command, rank_command
 from circuits.ablate_options import AblateOptions
-from circuits.amounts import seconds_of
+from circuits.amounts import bytes_of, seconds_of
 from circuits.console import errors_for_people
 from circuits.inputs import Inputs
 
@@ -74,6 +74,9 @@ def find(
         int | None,
         typer.Option(min=1, help="Nodes patched to verify an estimate. Default: see --budget."),
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Held at once beside the weights (500M, 2G). Default: half of what is free.")
+    ] = None,
     faithful: Annotated[
         float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.85.")
     ] = None,
@@ -123,6 +126,7 @@ def find(
             rule=rule,
             budget=seconds_of(budget),
             verify=verify,
+            memory=None if memory is None else bytes_of(memory),
             nodes=nodes,
             threshold=threshold,
             share=share,

@@ -35,6 +35,7 @@ def curve_around(
         {name: ranking},
         shares=[s / members for s in sizes_around(size, members)],
         reference=question.reference,
+        batch_size=question.room.pairs("exact", 64),
         progress=progress,
     )
     return curve

@@ -78,12 +78,15 @@ def decide(question: Question, budget: float = DEFAULT_BUDGET, verify: int | Non
     """Exact where it fits `budget` seconds; else screened, with `verify` nodes patched or as many as time allows."""
     if not budget > 0:
         raise ValueError(f"A budget is a positive number of seconds; got {budget}.")
+    question.room.refuse_if_too_small()
     found = forecast(
         question.spliced,
         question.pairs,
         question.metric,
         error_mode=question.error_mode,
         patch_value=question.patch_value,
+        batch_size=question.room.pairs("exact"),
+        bytes_at_once=question.room.cone_bytes,
     )
     if found.seconds <= budget:
         return Decision("exact", None, question.error_mode, budget, found, 0.0)

@@ -66,6 +66,7 @@ def discover(
     method: str = "exact",
     budget: float = DEFAULT_BUDGET,
     verify: int | None = None,
+    memory: int | None = None,
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
@@ -90,6 +91,8 @@ def discover(
         budget: seconds, with `auto`, for the nodes' effects; edges and certificate come on top.
         verify: how many nodes (counted per example) of an estimate are patched to verify it as the checker does. By
             default none; with `auto` as many as time allows.
+        memory: bytes that the batches of every stage may hold beside the weights; by default half of what is free. One
+            pair that does not fit is an error before anything is measured.
         error_mode: what effects are measured in; `live` by default, `path` for `ig-input` and `chord-ig`. Edges end in
             features, so they meet gates: they are measured in `path` mode (`zero` where this is `zero`).
         patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
@@ -110,7 +113,8 @@ def discover(
     """
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
-    question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value)
+    question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
+    question.room.refuse_if_too_small()
     decision = decide(question, budget, verify) if method == AUTO else None
     if decision is not None:
         method, verify = decision.method, decision.verify
@@ -221,12 +225,14 @@ def _with_exact_circuit(question: Question, measured: Measured, chosen: Ranking,
 def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:
     keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
     nodes = effects.subset(np.isin(effects.keys(), keys))
-    given = question.spliced, question.pairs, question.metric, nodes
+    given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
     if question.patch_value is counterfactual:
         mode = path_mode("frozen" if question.error_mode == "live" else question.error_mode)
-        return chord_edges(*given, sources=nodes, error_mode=mode, progress=progress)
+        return chord_edges(*given, sources=nodes, error_mode=mode, batch_size=size, progress=progress)
     mode = "zero" if question.error_mode == "zero" else "frozen"
-    return gradient_edges(*given, sources=nodes, error_mode=mode, patch_value=question.patch_value, progress=progress)
+    return gradient_edges(
+        *given, sources=nodes, error_mode=mode, batch_size=size, patch_value=question.patch_value, progress=progress
+    )
 
 
 def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Effects]:

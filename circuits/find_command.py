@@ -48,6 +48,7 @@ class FindOptions:
     rule: str | None = None
     budget: float = 300.0
     verify: int | None = None
+    memory: int | None = None
     nodes: int | None = None
     threshold: float | None = None
     share: float | None = None
@@ -134,6 +135,7 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "metric": METRICS[options.metric],
         "method": options.method,
         "verify": options.verify,
+        "memory": options.memory,
         "error_mode": options.error,
         "points": quadrature(options.points, options.rule, options.method),
         "select": Selection(options.nodes, options.threshold, options.share, faithful),
@@ -152,7 +154,7 @@ def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Deci
     if options.method != AUTO:
         return None
     mode = patching_mode(AUTO, plan["error_mode"])
-    question = Question(loaded.spliced, loaded.prompts, plan["metric"], mode, plan["patch_value"])
+    question = Question(loaded.spliced, loaded.prompts, plan["metric"], mode, plan["patch_value"], options.memory)
     decision = decide(question, options.budget, options.verify)
     if options.per_pair and decision.verify is not None and options.verify is None:
         decision = replace(decision, verify=max(1, decision.verify // len(loaded.prompts)))

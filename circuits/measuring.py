@@ -9,6 +9,7 @@ A node that was patched has its exact effect; the others keep their estimate, wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from attribution.check import check
 from attribution.effects import Effects, node_keys
 from attribution.exact_patching import exact_patching
 from attribution.measurement import Progress, within
+from attribution.memory import Room
 from attribution.methods import METHODS, options_of
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
@@ -63,6 +65,13 @@ class Question:
     metric: Metric
     error_mode: ErrorMode
     patch_value: PatchValue = counterfactual
+    memory: int | None = None
+    """Bytes that batches may hold; None for a share of what is free."""
+
+    @cached_property
+    def room(self) -> Room:
+        """Batch sizes within the memory."""
+        return Room.of(self.spliced, self.pairs, self.error_mode, self.memory)
 
     @property
     def reference(self) -> Reference:
@@ -78,6 +87,9 @@ class Question:
             self.metric,
             error_mode=self.error_mode,
             patch_value=self.patch_value,
+            batch_size=self.room.pairs("exact"),
+            runs_at_once=self.room.runs,
+            bytes_at_once=self.room.cone_bytes,
             only=only,
             progress=progress,
         )
@@ -85,6 +97,7 @@ class Question:
     def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
         """Effects by a name of `METHODS`; path methods run in the mode that ends where exact patching's does."""
         options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
+        options["batch_size"] = self.room.pairs(method)
         options |= options_of(method, self.error_mode, points)
         return METHODS[method](self.spliced, self.pairs, self.metric, **options)
 
@@ -107,6 +120,7 @@ def measure(
         patch_value=question.patch_value,
         verify=verify,
         explained=0,
+        room=question.room,
         progress=within(progress, 0.3, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)

@@ -61,7 +61,8 @@ class Selection:
     def _faithful(self, ranking: Ranking, target: float, question: Question) -> Ranking:
         """The first so many features and errors, with the tokens that rank among them; `most` where none is enough."""
         given = question.spliced, question.pairs, question.metric, ranking
-        found = smallest_faithful(*given, target=target, reference=question.reference)
+        size = question.room.pairs("exact", 64)
+        found = smallest_faithful(*given, target=target, reference=question.reference, batch_size=size)
         wanted = self.most if found is None else min(self.most, found.nodes)
         members = np.cumsum([not isinstance(weighted.node, TokenNode) for weighted in ranking.nodes])
         return ranking.top(int(np.searchsorted(members, wanted)) + 1)
