@@ -26,11 +26,9 @@ def _amount(text: str, units: dict[str, float], option: str, examples: str) -> f
 
 
 def time_in_words(seconds: float) -> str:
-    """As in `40 s`, `5 min`, `3.2 h`."""
-    if seconds < 1:
-        return "under 1 s"
+    """As in `40 s`, `5 min`, `3.2 h`; at least 1 s."""
     if seconds < 100:
-        return f"{seconds:.0f} s"
+        return f"{max(1.0, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
