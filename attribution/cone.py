@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from einops import EinopsError
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.language_model import LanguageModel, layer_of
-from attribution.plain_blocks import PlainModel, rotated
+from attribution.plain_blocks import PlainModel, UnknownArchitecture, rotated
 from attribution.plain_run import PlainLayer, PlainRun, part_of, plain_run
 from attribution.recording import ErrorMode, Recording
 from attribution.resuming import TOKENS, Resumable
@@ -54,8 +55,14 @@ class Cone:
 
     @classmethod
     def of(cls, spliced: Resumable, plain: PlainModel, recording: Recording, error_mode: ErrorMode) -> "Cone":
-        """The recorded run prepared; plain blocks that differ from it are an `UnknownArchitecture` error."""
-        return cls(spliced, recording, error_mode, plain_run(spliced.model, plain, recording))
+        """The recorded run prepared; plain blocks that differ from it, or do not run, are `UnknownArchitecture`."""
+        try:
+            clean = plain_run(spliced.model, plain, recording)
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, AttributeError, IndexError, RuntimeError, EinopsError) as error:
+            raise UnknownArchitecture(f"its blocks do not run as they seem to: {error}") from error
+        return cls(spliced, recording, error_mode, clean)
 
     @property
     def layers(self) -> tuple[PlainLayer, ...]:

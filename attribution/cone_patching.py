@@ -14,7 +14,8 @@ from attribution.patches import Patches
 from attribution.resuming import TOKENS
 
 BYTES_AT_ONCE = 256 * 2**20
-_LOGITS_AT_ONCE = 256
+_ROWS_OF_ALL_LOGITS = 256
+_ROWS_OF_SOME_LOGITS = 4096
 
 
 def effects_in_cones(
@@ -65,7 +66,9 @@ class _Sweep:
         pos = torch.cat([patch.pos[own] for patch, own in zip(patches, chosen, strict=True)])
         if len(pos) == 0:
             return self.situation.clean_metric.new_zeros(0)
-        vectors = torch.cat([self._start(patch, row, own) for patch, own in zip(patches, chosen, strict=True)])
+        most = max(1, self.bytes_at_once // self.cone.bytes_of_a_run(1))
+        each = [(patch, part) for patch, own in zip(patches, chosen, strict=True) for part in own.split(most)]
+        vectors = torch.cat([self._start(patch, row, part) for patch, part in each])
         order = torch.argsort(pos, stable=True)
         last = self.cone.at_last(Starts(row, block, pos[order], vectors[order]), self.bytes_at_once)
         values = self._metric_at(last, torch.full_like(order, row))
@@ -87,13 +90,15 @@ class _Sweep:
         return self.cone.start(patch.site, row, pos, output)
 
     def _metric_at(self, hidden: Float[Tensor, "run d_model"], rows: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
+        most = _ROWS_OF_ALL_LOGITS if self.metric.some is None else _ROWS_OF_SOME_LOGITS
+        parts = torch.arange(len(rows), device=rows.device).split(most)
+        return torch.cat([self._metric_of_part(hidden[n], rows[n]) for n in parts])
+
+    def _metric_of_part(self, hidden: Tensor, rows: Tensor) -> Tensor:
         batch, model, some = self.situation.batch.rows(rows), self.situation.spliced.model, self.metric.some
-        if some is not None:
-            return some.of(_wide(needed_logits(model, hidden, some.columns(batch))))
-        parts = torch.arange(len(rows), device=rows.device).split(_LOGITS_AT_ONCE)
-        return torch.cat(
-            [self.situation.metric(_wide(needed_logits(model, hidden[n], None)), batch.rows(n)) for n in parts]
-        )
+        if some is None:
+            return self.situation.metric(_wide(needed_logits(model, hidden, None)), batch)
+        return some.of(_wide(needed_logits(model, hidden, some.columns(batch))))
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -189,7 +189,7 @@ def _llama(block: Any) -> PlainBlock:
         norm=block.input_layernorm,
         norm_mlp=block.post_attention_layernorm,
         mlp=_gated(_inner(block.mlp)),
-        window=getattr(attention, "sliding_window", None),
+        window=getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
         **_separate(attention),
     )
 

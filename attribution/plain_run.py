@@ -22,6 +22,9 @@ PARTS = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook
 TOLERANCE = 1e-4
 """Of the largest entry: far above what the order of sums does in float32, far below what a wrong weight does."""
 
+ROUNDINGS = 8
+"""In half precision rounding is larger: so many units in the last place of the largest entry."""
+
 
 class Disagreement(UnknownArchitecture):
     """The plain blocks compute something else than the model."""
@@ -108,7 +111,7 @@ def _plain_layer(
 def _compare_logits(model: LanguageModel, end: Float[Tensor, "row pos d_model"], recording: Recording) -> None:
     rows = torch.arange(len(recording.last), device=end.device)
     logits = model.head(end[rows, recording.last][:, None])[:, 0]
-    if (logits - recording.logits).abs().max() > TOLERANCE * recording.logits.abs().max():
+    if (logits - recording.logits).abs().max() > _tolerance(logits) * recording.logits.abs().max():
         raise Disagreement("the logits of plain blocks differ from the model's.")
 
 
@@ -145,4 +148,8 @@ def _agree(recorded: Tensor, computed: Tensor, last: Tensor) -> bool:
     """Within rounding at all positions that are no padding."""
     real = torch.arange(recorded.shape[1], device=last.device) <= last[:, None]
     recorded, computed = recorded[real], computed[real]
-    return bool((recorded - computed).abs().max() <= TOLERANCE * recorded.abs().max())
+    return bool((recorded - computed).abs().max() <= _tolerance(computed) * recorded.abs().max())
+
+
+def _tolerance(computed: Tensor) -> float:
+    return max(TOLERANCE, ROUNDINGS * torch.finfo(computed.dtype).eps)

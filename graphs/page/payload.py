@@ -45,6 +45,7 @@ def payload(
         "measurement": measured,
         "methods": [{**method, "flags": _flags(circuit, method["key"])} for method in _methods(circuit)],
         "threshold": _threshold(circuit),
+        "exact": _how_many_exact(circuit),
         "grade": worst_of(lines),
         "certificate": [asdict(line) for line in lines],
         "faithfulness": [] if certificate is None else [f.as_dict() for f in certificate.faithfulness],
@@ -82,13 +83,22 @@ def _threshold(circuit: CircuitGraph) -> float:
     return _SHARE_THAT_IS_LARGE * abs(circuit.measurement.total_effect)
 
 
+def _how_many_exact(circuit: CircuitGraph) -> str:
+    """`all`, `some` or `none` of the circuit's nodes were patched in every example."""
+    exact = [w.verified == w.count > 0 for w in circuit.strongest()]
+    return "all" if exact and all(exact) else "some" if any(exact) else "none"
+
+
 def _flags(circuit: CircuitGraph, method: str) -> dict[int, str]:
-    """Where a method's mean is wrong about the node's own effect, as a checker would flag it (`graphs/verdict.py`)."""
+    """Where a method's mean is wrong about the node's own effect, as a checker would flag it (`graphs/verdict.py`).
+
+    Only nodes that were patched in every example: against another estimate nobody is wrong.
+    """
     threshold = _threshold(circuit)
     found = {
         n: flag_of(w.estimates[method], w.effect, threshold)
         for n, w in enumerate(circuit.nodes)
-        if method in w.estimates
+        if method in w.estimates and w.verified == w.count
     }
     return {n: flag for n, flag in found.items() if flag is not None and threshold > 0}
 

@@ -43,7 +43,7 @@ def write_page(
         labels: of the circuit's features; others are ignored.
         verdict: a checker's verdict on the same prompts: its findings and own paths are shown at their nodes.
         pinned: names of nodes that are pinned when the page opens.
-        supernodes: named groups of nodes, by their names.
+        supernodes: named groups of two or more nodes, by their names; metric nodes are left out of them.
 
     Raises:
         LookupError: a pinned or grouped name is no node of the circuit.

@@ -45,12 +45,12 @@ class Written:
 
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    """A circuit of the embedded model: attribution patching on three pairs, with all estimates and a certificate."""
+    """A circuit of the embedded model: three pairs, with all estimates and a certificate."""
     spliced = SplicedModel(embedded_model(), embedded_saes("topk"))
     pairs, other = (prompt_pairs("agreement", split, 3, 0, spliced.model) for split in ("train", "held_out"))
     select = Selection(nodes=60)
     circuit = discover(
-        spliced, pairs, logit_difference, method="atp", select=select, rank_by="chord-ig", splits={"held_out": other}
+        spliced, pairs, logit_difference, select=select, rank_by="chord-ig", splits={"held_out": other}
     ).circuit
     features = sorted({(w.node.site, w.node.index) for w in circuit.nodes if isinstance(w.node, FeatureNode)})
     labels = feature_labels(spliced, features, embedded_corpus(spliced.model, documents=20))

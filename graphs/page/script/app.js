@@ -107,10 +107,10 @@ export class App {
     return label ? `${node.short} ${inBrief(label)}` : node.short;
   }
 
-  /** The estimate that is held against the effects: the chosen one, else IG, else the first; null for none. */
+  /** The estimate that is held against exact effects: the chosen one, else IG, else the first; null for none. */
   against() {
     const keys = this.base.header.methods.slice(1).map((method) => method.key);
-    if (this.state.against === "") return null;
+    if (this.state.against === "" || this.base.header.exact === "none") return null;
     return this.state.against ?? (keys.includes("ig") ? "ig" : (keys[0] ?? null));
   }
 

@@ -18,7 +18,7 @@ export function certificatePanel(app) {
     el("h2", { tabindex: -1 }, "How far to trust this circuit"),
     el("p", { class: `grade ${header.grade}` }, el("span", { class: "mark-of-grade" }, MARKS[header.grade]), SUMMARY[header.grade]),
     el("ul", { class: "lines" }, of("red", "amber").map(lineOf)),
-    el("p", {}, whatWasMeasured(header.measurement)),
+    el("p", {}, whatWasMeasured(header)),
     faithfulnessSection(header),
     scatterSection(app),
     of("green").length ? [el("h3", {}, "What can be relied on"), el("ul", { class: "lines" }, of("green").map(lineOf))] : null,
@@ -27,10 +27,12 @@ export function certificatePanel(app) {
   ];
 }
 
-function whatWasMeasured(measured) {
+function whatWasMeasured(header) {
+  const measured = header.measurement;
   if (measured.patch_value === "none") return `Node effects are ${measured.method.replaceAll("_", " ")}: ${measured.sign}. No node was patched.`;
   const total = `${signed(measured.total_effect)} ${measured.metric_unit}`;
-  return `Taking the whole prompt to its patch version changes ${measured.metric.replaceAll("_", " ")} by ${total} (mean of ${measured.examples} pairs). A node's effect is what it does alone, in ${measured.unit}; ${measured.sign}. Errors ${measured.error_mode}, patch value ${measured.patch_value}.`;
+  const exact = { all: "is what it does alone, patched exactly", some: "is what it does alone, patched where this was verified, else estimated", none: "is an estimate; no node was patched" };
+  return `Taking the whole prompt to its patch version changes ${measured.metric.replaceAll("_", " ")} by ${total} (mean of ${measured.examples} pairs). A node's effect ${exact[header.exact]}; in ${measured.unit}; ${measured.sign}. Errors ${measured.error_mode}, patch value ${measured.patch_value}.`;
 }
 
 function lineOf(line) {
@@ -52,7 +54,7 @@ function faithfulnessSection(header) {
 
 function scatterSection(app) {
   const key = app.against();
-  if (!key) return el("p", { class: "faint" }, "No estimate stands beside these effects.");
+  if (!key) return el("p", { class: "faint" }, app.base.header.exact === "none" ? "No node was patched, so no estimate can be held against the truth." : "No estimate is held against these effects.");
   const name = app.methodName(key);
   const wrong = app.view.nodes.filter((node) => node.wrong[key]).length;
   const threshold = plainNumber(app.base.header.threshold, 2);

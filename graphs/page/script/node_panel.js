@@ -32,7 +32,7 @@ function heading(app, node) {
 
 function whereAndWhen(app, node) {
   if (node.kind === "metric") return "What effects are measured on.";
-  if (node.members) return "A group: effects of members and weights of edges are added up. Joint effects need a joint patch.";
+  if (node.members) return "A group: effects of its members and weights of edges are added up. What they do together, only a joint patch says.";
   const position = app.base.header.positions[node.position];
   const patched = position.clean_token === position.patch_token ? [] : [" → ", quoted(position.patch_token)];
   const where = ["at ", el("bdi", {}, position.label), ": ", quoted(position.clean_token), patched, " in the first pair"];
@@ -73,11 +73,17 @@ function effects(app, node) {
   const { measurement, methods } = app.base.header;
   const entries = methods
     .filter(({ key }) => key in node.effects)
-    .map(({ key, name }) => ({ name, value: node.effects[key], flag: node.wrong[key] }));
+    .map(({ key, name }) => ({ name: node.members ? `Σ ${name}` : name, value: node.effects[key], flag: node.wrong[key] }));
   const error = node.standard_error === null ? "" : ` ± ${plainNumber(node.standard_error, 2)} (standard error)`;
   const absolute = node.mean_absolute === null ? "" : `Mean |effect| ${plainNumber(node.mean_absolute)}${error}. `;
-  const verified = node.members ? "" : node.verified === node.count ? "Patched exactly in each of them." : `Patched exactly in ${node.verified}.`;
-  return el("section", {}, el("h3", {}, `Effect on the metric when patched (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, verified));
+  const title = measurement.patch_value === "none" ? measurement.method.replaceAll("_", " ") : node.verified || node.members ? "Effect on the metric when patched" : "Effect on the metric, estimated";
+  return el("section", {}, el("h3", {}, `${title} (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, howVerified(app, node)));
+}
+
+function howVerified(app, node) {
+  if (node.members || app.base.header.measurement.patch_value === "none") return "";
+  if (node.verified === node.count) return "Patched exactly in each of them.";
+  return node.verified ? `Patched exactly in ${node.verified}.` : "Not patched: an estimate.";
 }
 
 function verdict(app, node) {

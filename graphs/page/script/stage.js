@@ -220,6 +220,7 @@ export class Stage {
   }
 
   hideTooltip() {
+    this.hovered = null;
     this.tooltip.hidden = true;
   }
 

@@ -57,11 +57,12 @@ function split(text) {
 /** The state with only what this circuit has: names of its nodes and groups, its methods, numbers in range. */
 export function fitted(state, circuit) {
   const names = new Set(circuit.nodes.map((node) => node.name));
+  const groupable = new Set(circuit.nodes.filter((node) => node.kind !== "metric").map((node) => node.name));
   const methods = circuit.header.methods.map((method) => method.key);
   const taken = new Set();
   const groups = [];
   for (const { name, members } of state.groups ?? []) {
-    const own = [...new Set(members)].filter((member) => names.has(member) && !taken.has(member));
+    const own = [...new Set(members)].filter((member) => groupable.has(member) && !taken.has(member));
     if (own.length < 2 || typeof name !== "string" || groups.some((group) => group.name === name)) continue;
     own.forEach((member) => taken.add(member));
     groups.push({ name, members: own });
