@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +11,11 @@ from attribution.measurement import Scores, Situation
 from attribution.recording import FeatureChange
 from attribution.saes import Frame
 from attribution.splice import TOKENS
+
+WORTH_A_PRODUCT = 400
+"""A gathered direction costs as much as so many entries of a matrix product (measured on a CPU: 300 to 500)."""
+
+PLACES_AT_ONCE = 256
 
 
 def score_features(
@@ -33,13 +39,23 @@ def feature_slopes(
     gradient: Float[Tensor, "row pos width"],
     frame: Frame | None = None,
 ) -> Float[Tensor, " changed"]:
-    """Decoder direction · gradient at the feature's row and position: from the output's multiplier to the feature's."""
-    directions = situation.feature_directions(site, change, frame)
-    return einsum(
-        directions,
-        gradient[change.row, change.pos].to(directions.dtype),
-        "changed width, changed width -> changed",
-    )
+    """Decoder direction · gradient at the feature's row and position: from the output's multiplier to the feature's.
+
+    Products with the whole decoder cost less than to gather a direction for every feature, where many change.
+    """
+    sae, positions = situation.spliced.saes[site], gradient.shape[1]
+    frame = frame or situation.clean.sites[site].frame
+    scaled = (gradient if frame is None else frame.scale * gradient).to(sae.W_dec.dtype)
+    places, own = torch.unique(change.row * positions + change.pos, return_inverse=True)
+    at_places = scaled.flatten(0, 1)[places]
+    if WORTH_A_PRODUCT * len(change.row) < len(places) * sae.d_sae:
+        return einsum(sae.W_dec[change.index], at_places[own], "changed width, changed width -> changed")
+    slopes = at_places.new_empty(len(change.row))
+    for part in torch.arange(len(places), device=places.device).split(PLACES_AT_ONCE):
+        (chosen,) = torch.nonzero((own >= part[0]) & (own <= part[-1]), as_tuple=True)
+        products = einsum(at_places[part], sae.W_dec, "place width, feature width -> place feature")
+        slopes[chosen] = products[own[chosen] - part[0], change.index[chosen]]
+    return slopes
 
 
 def dot(
