@@ -39,8 +39,7 @@ embedded: .venv-saelens/installed
 	$(SAELENS_BIN)/python -m circuits.embedded.recipe --out circuits/embedded
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/exact_patching.py
-	$(BIN)/python -m benchmarks.chord_cost
+	$(BIN)/python -m benchmarks.methods
 
 # torch first, at the version of constraints.txt: a newer one would bring several GB of CUDA along.
 .venv/installed: pyproject.toml constraints.txt

@@ -1,0 +1,54 @@
+"""AtP against the least it can be made of: both forwards and the backward, and one encode and decode per site and run.
+
+The bare passes keep every site's activation, as AtP must, and do nothing else with it.
+"""
+
+import statistics
+import time
+
+import torch
+from torch import Tensor
+
+from attribution.attribution_patching import attribution_patching
+from attribution.hooks import SiteFunction, logits_with
+from attribution.metric import logit_difference
+from benchmarks.cases import Case
+
+
+def bare_passes(case: Case) -> None:
+    """The clean forward and its backward, the patch forward, encodes and decodes."""
+    batch = case.pairs.batch()
+    for ids, backward in ((batch.clean_ids, True), (batch.patch_ids, False)):
+        seen: dict[str, Tensor] = {}
+        entry: list[Tensor] = []
+
+        def enter(x: Tensor, entry: list[Tensor] = entry, backward: bool = backward) -> Tensor:
+            entry.append(x.detach().requires_grad_(backward))
+            return entry[0]
+
+        def keeping(site: str, seen: dict[str, Tensor] = seen) -> SiteFunction:
+            return lambda x: seen.setdefault(site, x)
+
+        functions = {site: keeping(site) for site in case.spliced.sites}
+        with torch.set_grad_enabled(backward), case.spliced.model.frozen():
+            logits = logits_with(case.spliced.model, ids, functions, enter=enter)
+            assert logit_difference.of is not None
+            metric = logit_difference.of(logits[torch.arange(len(ids)), batch.last], batch)
+        if backward:
+            torch.autograd.grad(metric.sum(), entry)
+        with torch.no_grad():
+            for site, sae in case.spliced.saes.items():
+                encoding = sae.encode(seen[site])
+                sae.decode(encoding.features, encoding.frame)
+
+
+def atp_over_bare_passes(case: Case, repeats: int = 7) -> float:
+    """Median ratio of CPU seconds, the two taking turns."""
+    ratios: list[float] = []
+    for _ in range(repeats):
+        start = time.process_time()
+        bare_passes(case)
+        middle = time.process_time()
+        attribution_patching(case.spliced, case.pairs, logit_difference)
+        ratios.append((time.process_time() - middle) / (middle - start))
+    return statistics.median(ratios)

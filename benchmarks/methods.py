@@ -1,0 +1,226 @@
+"""What every method costs, against plain hooks and against the FLOP bound of its cones.
+
+    python -m benchmarks.methods [--sample N] [--out benchmarks/RESULTS.md]
+
+CPU seconds on one thread, peak memory above the loaded model, FLOPs, and the rate of a matrix product measured beside
+each row of exact patching. Plain hooks are measured on a sample of the nodes and scaled up; their effects must be those
+of exact patching. `frozen` and `zero` on the large model are measured on its first pair and scaled up.
+"""
+
+import argparse
+import datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from attribution.attribution_patching import attribution_patching
+from attribution.chord_integrated_gradients import chord_integrated_gradients
+from attribution.cone import Cone
+from attribution.cost import ConeCost, cone_flops
+from attribution.effects import Effects
+from attribution.exact_patching import exact_patching
+from attribution.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.integrated_gradients import integrated_gradients
+from attribution.measurement import prepare
+from attribution.metric import logit_difference
+from attribution.patch_values import counterfactual
+from attribution.patches import all_patches
+from attribution.plain_blocks import plain_model
+from attribution.quadrature import gauss_legendre, midpoint
+from attribution.recording import ErrorMode
+from benchmarks.bare_passes import atp_over_bare_passes
+from benchmarks.cases import Case, embedded_case, neox_case
+from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine, matmul_rate
+from benchmarks.plain_hooks import PlainHooks, evenly, neighbours
+
+HEADING = """# What the methods cost
+
+`make bench`, {date}, {machine}.
+
+CPU seconds on one thread; peak memory above the loaded model; FLOPs of matrix products and of decoding active features
+(norms, softmax and activation functions are not counted). The bound is what the cones' FLOPs take, each run alone, at
+the rate of a matrix product of a block's shape that was measured beside the row. "Scaled": measured on a sample of the
+nodes (plain hooks) or on the first prompt, and scaled up. The effects of plain hooks were those of exact patching.
+"""
+
+BATCHES = (32, 64, 128)
+"""Sizes of batched plain forwards: the fastest counts."""
+
+TOLERANCE = 1e-4
+"""Largest difference of an effect from the plain way's, as a share of the largest effect."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one case. `bound` are the cones' FLOPs, `rate` FLOPs a second of a matrix product beside it."""
+
+    name: str
+    nodes: int
+    cost: Cost
+    bound: float | None = None
+    rate: float | None = None
+
+    @property
+    def over_bound(self) -> float | None:
+        """CPU seconds over those that the bound takes at the measured rate."""
+        return None if self.bound is None or self.rate is None else self.cost.seconds / (self.bound / self.rate)
+
+
+def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> tuple[Effects, Row]:
+    """Exact patching of all nodes; the row is scaled up by `times`. Its FLOPs are those of `attribution.cost`."""
+    d_model, options = case.spliced.model.d_model, {"error_mode": mode, "patch_value": case.patch_value}
+    before = matmul_rate(d_model)
+    effects, cost = cost_of(lambda: exact_patching(case.spliced, case.pairs, logit_difference, **options), repeats)
+    rate = (before + matmul_rate(d_model)) / 2
+    flops = cone_cost(case, mode)
+    cost = cost.with_flops(flops.executed).times(times)
+    return effects, Row(f"exact, cones, {mode}", len(effects) * times, cost, flops.bound * times, rate)
+
+
+def cone_cost(case: Case, mode: ErrorMode) -> ConeCost:
+    """FLOPs of a case's patched runs, and those that no grouping of them can avoid."""
+    spliced = case.spliced
+    with torch.no_grad(), spliced.model.frozen():
+        situation = prepare(spliced, case.pairs.batch(), logit_difference, mode, case.patch_value)
+        cone = Cone.of(spliced, plain_model(spliced.model), situation.clean, mode)
+        return cone_flops(cone, all_patches(situation))
+
+
+def gradient_rows(case: Case) -> Iterator[Row]:
+    """AtP and the kinds of integrated gradients. Path methods walk to the patch prompt, whatever the patch value."""
+    options = {"patch_value": case.patch_value}
+    works: dict[str, Callable[[], Effects]] = {
+        "AtP": lambda: attribution_patching(case.spliced, case.pairs, logit_difference, **options),
+        "AtP, patch prompt": lambda: attribution_patching(case.spliced, case.pairs, logit_difference),
+        "IG, site path, 5 points": lambda: integrated_gradients(
+            case.spliced, case.pairs, logit_difference, points=midpoint(5), **options
+        ),
+        "IG, input path, 10 points": lambda: input_path_integrated_gradients(
+            case.spliced, case.pairs, logit_difference, points=gauss_legendre(10)
+        ),
+        "chord IG, 10 points": lambda: chord_integrated_gradients(
+            case.spliced, case.pairs, logit_difference, points=gauss_legendre(10)
+        ),
+    }
+    if case.patch_value is counterfactual:
+        del works["AtP, patch prompt"]
+    for name, work in works.items():
+        effects, cost = cost_of(work, repeats=3)
+        yield Row(name, len(effects), cost.with_flops(flops_of(work)))
+
+
+def plain_rows(case: Case, effects: Effects, sample: int) -> Iterator[Row]:
+    """Plain hooks on a sample of the nodes of live exact patching, scaled up; refused where effects differ."""
+    plain = PlainHooks(case)
+    with torch.no_grad():
+        chosen = evenly(len(effects), sample)
+        writes = [plain.write(effects, n) for n in chosen]
+        plain.one(writes[0])
+        found, cost = cost_of(lambda: [plain.one(write) for write in writes])
+        refuse_difference(effects, chosen, np.array(found))
+        cost = cost.with_flops(len(writes) * flops_of(lambda: plain.one(writes[0])))
+        yield Row("plain, one forward per node", len(effects), cost.times(len(effects) / len(chosen)))
+        rows = [_batched_row(plain, effects, size) for size in BATCHES]
+        yield min(rows, key=lambda row: row.cost.seconds)
+
+
+def _batched_row(plain: PlainHooks, effects: Effects, size: int) -> Row:
+    batches = neighbours(effects, size, 4)
+    chosen = [n for batch in batches for n in batch]
+    writes = [[plain.write(effects, n) for n in batch] for batch in batches]
+    found, cost = cost_of(lambda: [plain.batched(batch) for batch in writes], repeats=2)
+    cost = cost.with_flops(flops_of(lambda: [plain.batched(batch) for batch in writes]))
+    refuse_difference(effects, chosen, np.concatenate(found))
+    return Row(f"plain, {size} to a forward, 2 logits", len(effects), cost.times(len(effects) / len(chosen)))
+
+
+def refuse_difference(effects: Effects, chosen: list[int], found: np.ndarray) -> None:
+    """The plain way and ours must agree."""
+    difference = np.abs(effects.effect[chosen] - found).max()
+    if difference > TOLERANCE * np.abs(effects.effect).max():
+        raise SystemExit(f"The plain way and exact patching disagree by {difference:.1e}.")
+
+
+def rows_of(case: Case, sample: int, part_of_gated: bool) -> list[Row]:
+    """Every method on one case; `part_of_gated`: frozen and zero are measured on the first pair and scaled up."""
+    part, times = (case.first_pair(), len(case.pairs)) if part_of_gated else (case, 1)
+    repeats = 1 if part_of_gated else 5
+    exact_patching(part.spliced, part.pairs.head(1), logit_difference, only=np.zeros(0, np.int64))  # warms up
+    effects, live = exact_row(case, "live", repeats=repeats)
+    gated = [exact_row(part, mode, times, repeats)[1] for mode in ("frozen", "zero")]
+    return [live, *gated, *gradient_rows(case), *plain_rows(case, effects, sample)]
+
+
+def report(case: Case, rows: list[Row]) -> str:
+    """One case's table and what it says, in Markdown."""
+    live, plain, batched = rows[0], rows[-2], rows[-1]
+    head = (
+        "| method | nodes | CPU s | peak memory, MB | TFLOP | bound, TFLOP | CPU s / bound | per node, live exact = 1 |"
+    )
+    lines = [f"## {case.name}", "", _about(case), "", head, "| --- |" + " --: |" * 7]
+    unit = live.cost.seconds / live.nodes
+    for row in rows:
+        scaled = " (scaled)" if row.cost.scaled != 1 else ""
+        lines.append(
+            f"| {row.name}{scaled} | {row.nodes:,} | {row.cost.seconds:,.2f} | {_megabytes(row.cost.peak)} "
+            f"| {_tera(row.cost.flops)} | {_tera(row.bound)} | {_number(row.over_bound)} "
+            f"| {row.cost.seconds / row.nodes / unit:.3g} |"
+        )
+    rates = ", ".join(f"{row.rate / 1e9:.0f}" for row in rows if row.rate)
+    atp = atp_over_bare_passes(case)
+    lines += [
+        "",
+        f"- exact patching against one plain forward per node: {plain.cost.seconds / live.cost.seconds:.1f} times less "
+        f"CPU time, {plain.cost.flops / live.cost.flops:.1f} times fewer FLOPs",
+        f"- against batched forwards with two logits: {batched.cost.seconds / live.cost.seconds:.1f} times less CPU "
+        f"time, {batched.cost.flops / live.cost.flops:.1f} times fewer FLOPs",
+        f"- matrix products of a block's shape beside the three rows of cones: {rates} GFLOP/s",
+        f"- AtP to the patch prompt takes {atp:.2f} times its bare forwards, its backward, and one encode and decode "
+        "per site and run (median of 7)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _about(case: Case) -> str:
+    spliced, pairs = case.spliced, case.pairs
+    sae = next(iter(spliced.saes.values()))
+    tokens = "/".join(str(n) for n in sorted({len(pair) for pair in pairs}))
+    return (
+        f"{len(spliced.sites)} SAEs of {sae.d_sae:,} features, {len(pairs)} prompts of {tokens} tokens; patch value "
+        f"{case.patch_value.name}."
+    )
+
+
+def _megabytes(peak: int | None) -> str:
+    return "–" if peak is None else f"{peak / 2**20:,.0f}"
+
+
+def _tera(flops: float | None) -> str:
+    return "" if flops is None else f"{flops / 1e12:.3g}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=200, help="nodes measured by one plain forward each")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/RESULTS.md"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # seconds are of the process: threads would only add their waiting
+    parts = [HEADING.format(date=datetime.datetime.now(datetime.UTC).date(), machine=machine())]
+    for make, part_of_gated in ((embedded_case, False), (neox_case, True)):
+        case = make()
+        parts.append(report(case, rows_of(case, arguments.sample, part_of_gated)))
+        print(parts[-1], flush=True)
+    arguments.out.write_text("\n".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

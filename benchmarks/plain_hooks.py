@@ -1,0 +1,139 @@
+"""Exact patching as it is commonly done: whole forwards of the hooked model, one for each node or many in a batch.
+
+Everything that a node's change needs is worked out before: only the forwards are measured. `live` mode.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attribution.effects import KINDS, Effects
+from attribution.hooks import SiteFunction, hooked, logits_with
+from attribution.language_model import ENTRY, BlockCall
+from attribution.patch_values import counterfactual
+from benchmarks.cases import Case
+
+
+@dataclass(frozen=True)
+class Write:
+    """What patching one node adds to an activation of one prompt."""
+
+    example: int
+    hook: str
+    position: int
+    added: Tensor
+
+
+@dataclass(frozen=True)
+class PlainHooks:
+    """Whole forwards of a case's model, with hooks."""
+
+    case: Case
+
+    def write(self, effects: Effects, node: int) -> Write:
+        """Of the node that stands at a place of our effects."""
+        example, position = int(effects.example[node]), int(effects.position[node])
+        hook, index = effects.sites[effects.site[node]], int(effects.index[node])
+        kind = KINDS[effects.kind[node]]
+        if kind == "token":
+            clean, patch = (run[ENTRY] for run in self._runs[example])
+            return Write(example, ENTRY, position, (patch - clean)[0, position])
+        parts = [self._parts(run[hook], hook) for run in self._runs[example]]
+        (features, error), (new_features, new_error) = parts[0], parts[1] if self._is_patched else (None, None)
+        if kind == "error":
+            added = -error if new_error is None else new_error - error
+            return Write(example, hook, position, added[0, position])
+        gain = -features if new_features is None else new_features - features
+        return Write(example, hook, position, gain[0, position, index] * self.case.spliced.saes[hook].W_dec[index])
+
+    def one(self, write: Write) -> float:
+        """The effect by a forward of its own, with all logits, as `run_with_hooks` gives them."""
+        ids = torch.tensor([self.case.pairs[write.example].clean_ids])
+
+        def add(activation: Tensor, hook: object) -> Tensor:
+            del hook
+            changed = activation.clone()
+            changed[0, write.position] += write.added
+            return changed
+
+        logits = self.case.spliced.model.module.run_with_hooks(ids, fwd_hooks=[(write.hook, add)])
+        return self._metric(logits[:, -1], write.example)[0] - self._clean_metric[write.example]
+
+    def batched(self, writes: Sequence[Write]) -> np.ndarray:
+        """Effects of writes at one hook of one prompt by one forward: all blocks at all positions, and two logits."""
+        model, first = self.case.spliced.model, writes[0]
+        positions = torch.tensor([w.position for w in writes])
+        added, runs = torch.stack([w.added for w in writes]), torch.arange(len(writes))
+
+        def add(activation: Tensor) -> Tensor:
+            changed = activation.clone()
+            changed[runs, positions] += added
+            return changed
+
+        pair, (entry, calls) = self.case.pairs[first.example], self._blocks[first.example]
+        rows = torch.zeros_like(runs)
+        hidden = entry.expand(len(writes), -1, -1)
+        hooks: dict[str, SiteFunction] = {} if first.hook == ENTRY else {first.hook: add}
+        with model.frozen(), hooked(model, hooks):
+            start = add(hidden) if first.hook == ENTRY else hidden
+            hidden = model.run_blocks(start, 0, [call.for_rows(rows) for call in calls])
+            columns = torch.tensor([[pair.answer_id, pair.foil_id]]).expand(len(writes), -1)
+            logits = model.head_columns(hidden[:, -1], columns)
+        return (logits[:, 0] - logits[:, 1]).numpy() - self._clean_metric[first.example]
+
+    @property
+    def _is_patched(self) -> bool:
+        return self.case.patch_value is counterfactual
+
+    def _parts(self, x: Tensor, site: str) -> tuple[Tensor, Tensor]:
+        """Features and error. Whole activations are encoded, as ours are: rounding may open a gate at its threshold."""
+        sae = self.case.spliced.saes[site]
+        encoding = sae.encode(x)
+        return encoding.features, x - sae.decode(encoding.features, encoding.frame)
+
+    @cached_property
+    def _runs(self) -> list[list[dict[str, Tensor]]]:
+        """What the clean and the patch prompt of every pair leave at the sites and at block 0's input."""
+        module, names = self.case.spliced.model.module, [ENTRY, *self.case.spliced.sites]
+        prompts = [(pair.clean_ids, pair.patch_ids) for pair in self.case.pairs]
+        return [[module.run_with_cache(torch.tensor([ids]), names_filter=names)[1] for ids in two] for two in prompts]
+
+    @cached_property
+    def _blocks(self) -> list[tuple[Tensor, list[BlockCall]]]:
+        """By prompt: the residual stream into block 0, and what every block is called with besides."""
+        found: list[tuple[Tensor, list[BlockCall]]] = []
+        for pair in self.case.pairs:
+            blocks: list[tuple[Tensor, BlockCall]] = []
+            logits_with(self.case.spliced.model, torch.tensor([pair.clean_ids]), {}, blocks=blocks)
+            found.append((blocks[0][0], [call for _, call in blocks]))
+        return found
+
+    @cached_property
+    def _clean_metric(self) -> list[float]:
+        model = self.case.spliced.model
+        ids = [torch.tensor([pair.clean_ids]) for pair in self.case.pairs]
+        return [self._metric(model.logits(one)[:, -1], n)[0] for n, one in enumerate(ids)]
+
+    def _metric(self, logits: Tensor, example: int) -> list[float]:
+        pair = self.case.pairs[example]
+        return (logits[:, pair.answer_id] - logits[:, pair.foil_id]).tolist()
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Places spread over `count` of them."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int)).tolist()
+
+
+def neighbours(effects: Effects, size: int, batches: int) -> list[list[int]]:
+    """Batches of at most `size` nodes that lie at one site of one prompt, spread over all nodes."""
+    place = effects.example.astype(np.int64) * len(effects.sites) + effects.site
+    found: list[list[int]] = []
+    for start in evenly(len(effects), batches):
+        group = np.flatnonzero(place == place[start])
+        first = int(min(start, max(group[0], group[-1] + 1 - size)))
+        found.append(list(range(first, int(min(first + size, group[-1] + 1)))))
+    return found
