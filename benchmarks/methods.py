@@ -12,6 +12,7 @@ import datetime
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ HEADING = """# What the methods cost
 `make bench`, {date}, {machine}.
 
 CPU seconds on one thread; peak memory above the loaded model; FLOPs of matrix products and of decoding active features
-(norms, softmax and activation functions are not counted). The bound is what the cones' FLOPs take, each run alone, at
+(norms, softmax and activation functions are not counted), those of cones by `attribution.cost`, which a test holds equal
+to what torch counts, without the decoding. The bound is what the cones' FLOPs take, each run alone, at
 the rate of a matrix product of a block's shape that was measured beside the row. "Scaled": measured on a sample of the
 nodes (plain hooks) or on the first prompt, and scaled up. The effects of plain hooks were those of exact patching.
 """
@@ -71,7 +73,8 @@ class Row:
 
 def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> tuple[Effects, Row]:
     """Exact patching of all nodes; the row is scaled up by `times`. Its FLOPs are those of `attribution.cost`."""
-    d_model, options = case.spliced.model.d_model, {"error_mode": mode, "patch_value": case.patch_value}
+    d_model = case.spliced.model.d_model
+    options: dict[str, Any] = {"error_mode": mode, "patch_value": case.patch_value}
     before = matmul_rate(d_model)
     effects, cost = cost_of(lambda: exact_patching(case.spliced, case.pairs, logit_difference, **options), repeats)
     rate = (before + matmul_rate(d_model)) / 2
@@ -91,7 +94,7 @@ def cone_cost(case: Case, mode: ErrorMode) -> ConeCost:
 
 def gradient_rows(case: Case) -> Iterator[Row]:
     """AtP and the kinds of integrated gradients. Path methods walk to the patch prompt, whatever the patch value."""
-    options = {"patch_value": case.patch_value}
+    options: dict[str, Any] = {"patch_value": case.patch_value}
     works: dict[str, Callable[[], Effects]] = {
         "AtP": lambda: attribution_patching(case.spliced, case.pairs, logit_difference, **options),
         "AtP, patch prompt": lambda: attribution_patching(case.spliced, case.pairs, logit_difference),
