@@ -42,10 +42,11 @@ HEADING = """# What the methods cost
 `make bench`, {date}, {machine}.
 
 CPU seconds on one thread; peak memory above the loaded model; FLOPs of matrix products and of decoding active features
-(norms, softmax and activation functions are not counted), those of cones by `attribution.cost`, which a test holds equal
-to what torch counts, without the decoding. The bound is what the cones' FLOPs take, each run alone, at
-the rate of a matrix product of a block's shape that was measured beside the row. "Scaled": measured on a sample of the
-nodes (plain hooks) or on the first prompt, and scaled up. The effects of plain hooks were those of exact patching.
+(norms, softmax and activation functions are not counted). Those of cones are worked out by `attribution.cost`, which a
+test holds equal to what torch counts; the decoding is not in them. The bound is what the cones' FLOPs take, each run
+alone, at the rate of a matrix product of a block's shape that was measured beside the row. "Scaled": measured on a
+sample of the nodes (plain hooks) or on the first prompt, and scaled up. The effects of plain hooks were those of exact
+patching.
 """
 
 BATCHES = (32, 64, 128)
