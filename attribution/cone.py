@@ -30,9 +30,6 @@ from attribution.suffix_attention import suffix_attention
 ENOUGH_RUNS = 64
 """Neighbouring positions are run together until there are so many runs."""
 
-LONG_ROWS = 384
-"""Width from which active features are decoded one by one: measured at widths 128, 512 and 768 on a CPU."""
-
 
 @dataclass(frozen=True)
 class Starts:
@@ -239,12 +236,7 @@ class Cone:
 
 
 def decode_active(sae: SAE, features: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
-    """D(f) without its frame: only the rows of the decoder whose feature is active are read, where rows are long.
-
-    Shorter ones are summed sooner by one matrix product than active features are found.
-    """
-    if sae.d_in < LONG_ROWS:
-        return features @ sae.W_dec + sae.b_dec
+    """D(f) without its frame: only the rows of the decoder whose feature is active are read."""
     flat = features.flatten(0, -2)
     place, index = torch.nonzero(flat, as_tuple=True)
     starts = torch.searchsorted(place, torch.arange(len(flat), device=flat.device))
