@@ -48,7 +48,7 @@ def feature_slopes(
     scaled = (gradient if frame is None else frame.scale * gradient).to(sae.W_dec.dtype)
     places, own = torch.unique(change.row * positions + change.pos, return_inverse=True)
     at_places = scaled.flatten(0, 1)[places]
-    if WORTH_A_PRODUCT * len(change.row) < len(places) * sae.d_sae:
+    if WORTH_A_PRODUCT * len(change.row) <= len(places) * sae.d_sae:
         return einsum(sae.W_dec[change.index], at_places[own], "changed width, changed width -> changed")
     slopes = at_places.new_empty(len(change.row))
     for part in torch.arange(len(places), device=places.device).split(PLACES_AT_ONCE):
