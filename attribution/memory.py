@@ -98,7 +98,7 @@ def _sizes(model: LanguageModel) -> tuple[int, int, int, int]:
     """Layers, width of the MLP, heads and vocabulary."""
     cfg = model.module.cfg
     wide = int(getattr(cfg, "d_mlp", None) or 4 * model.d_model)
-    return int(cfg.n_layers), wide, int(cfg.n_heads), int(cfg.d_vocab)
+    return model.n_layers, wide, int(getattr(cfg, "n_heads", None) or 1), model.d_vocab
 
 
 def _recorded(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:

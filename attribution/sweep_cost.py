@@ -30,7 +30,7 @@ def block_flops(model: LanguageModel) -> list[float]:
 
 def head_flops(model: LanguageModel) -> float:
     """FLOPs of all logits of one position."""
-    return 2.0 * model.d_model * int(model.module.cfg.d_vocab)
+    return 2.0 * model.d_model * model.d_vocab
 
 
 def sweep_flops(
