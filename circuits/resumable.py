@@ -25,6 +25,9 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
         except KeyboardInterrupt as stopped:
             Console(stderr=True, soft_wrap=True).print(_goodbye(store, folder, resume), highlight=False)
             raise typer.Exit(exit_code(stopped)) from None
+        finally:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def chunks_report(store: "ChunkStore") -> dict[str, Any]:

@@ -181,7 +181,7 @@ def test_page_makes_no_network_request(run: Path) -> None:
         (["--split", "test"], "No split 'test'"),
         (["--method", "exact", "--error", "path"], "cannot be measured in error mode 'path'"),
         (["--method", "ig-input", "--patch", "zero"], "needs a patch prompt"),
-        (["--method", "igg"], "No method 'igg'. Choose one of: exact, atp"),
+        (["--method", "igg"], "No method 'igg'. Choose one of: auto, exact, atp"),
         (["--metric", "loss"], "No metric 'loss'"),
         (["--method", "ig", "--rule", "left"], "No rule 'left'. Choose one of: midpoint"),
         (["--method", "atp", "--points", "9"], "has no path"),
