@@ -25,6 +25,7 @@ from attribution.plain_run import PlainLayer, PlainRun, part_of, plain_run
 from attribution.recording import ErrorMode, Recording
 from attribution.resuming import TOKENS, Resumable
 from attribution.saes import SAE
+from attribution.saes.normalisation import restore
 from attribution.suffix_attention import suffix_attention
 
 ENOUGH_RUNS = 64
@@ -161,11 +162,14 @@ class Cone:
         if not is_first:
             q, k, v = block.queries_keys_values(block.norm(hidden))
             return rotated(q, self._turn(here)), rotated(k, self._turn(here)), v
-        new = [t[:, None] for t in block.queries_keys_values(block.norm(hidden[runs]))]
+        q, k, v = block.queries_keys_values(block.norm(hidden[runs]))
+        turn = self._turn(here[runs[1]])  # one position a run, each turned by its own
         found = []
-        for clean, own, turns in zip((layer.queries, layer.keys, layer.values), new, (True, True, False), strict=True):
+        for clean, own in zip(
+            (layer.queries, layer.keys, layer.values), (rotated(q, turn), rotated(k, turn), v), strict=True
+        ):
             whole = clean[row, here].expand(len(hidden), -1, -1, -1).clone()
-            whole[runs] = (_rotated_each(own, self._turn(here[runs[1]])) if turns else own)[:, 0]
+            whole[runs] = own
             found.append(whole)
         return found[0], found[1], found[2]
 
@@ -195,29 +199,24 @@ class Cone:
 
     def _attention_of(self, number: int, z: Tensor, row: int, pos: Tensor) -> Tensor:
         """What attention adds, given z as its site wrote it, with flat heads."""
-        layer = self.layers[number]
-        written = layer.block.output(z)
-        if layer.site_before_norm.get("hook_attn_out", False):
-            return self._normed(layer, "hook_attn_out", self._splice(number, "hook_attn_out", written, row, pos))
-        if layer.block.after_attention is not None:
-            written = layer.block.after_attention(written)
-        return self._splice(number, "hook_attn_out", written, row, pos)
+        return self._added(number, "hook_attn_out", self.layers[number].block.output(z), row, pos)
 
     def _mlp_of(self, number: int, x: Tensor, attention: Tensor, row: int, pos: Tensor) -> Tensor:
         """What the MLP adds."""
+        return self._added(number, "hook_mlp_out", self.layers[number].block.mlp_written(x, attention), row, pos)
+
+    def _added(self, number: int, part: str, written: Tensor, row: int, pos: Tensor) -> Tensor:
+        """What a part adds to the residual stream: its site and its norm, in the order that the recording shows."""
         layer = self.layers[number]
-        block = layer.block
-        written = block.mlp(block.norm_mlp(x if block.parallel else x + attention))
-        if layer.site_before_norm.get("hook_mlp_out", False):
-            return self._normed(layer, "hook_mlp_out", self._splice(number, "hook_mlp_out", written, row, pos))
-        if block.after_mlp is not None:
-            written = block.after_mlp(written)
-        return self._splice(number, "hook_mlp_out", written, row, pos)
+        norm = layer.block.norm_after(part)
+        if norm is not None and not layer.site_before_norm.get(part, False):
+            written = norm(written)
+        return self._normed(layer, part, self._splice(number, part, written, row, pos))
 
     def _normed(self, layer: PlainLayer, part: str, output: Tensor) -> Tensor:
         """What a part's site wrote, as it joins the residual stream."""
-        norm = layer.block.after_attention if part == "hook_attn_out" else layer.block.after_mlp
-        return norm(output) if norm is not None and layer.site_before_norm[part] else output
+        norm = layer.block.norm_after(part)
+        return norm(output) if norm is not None and layer.site_before_norm.get(part, False) else output
 
     def _splice(self, number: int, part: str, x: Tensor, row: int, pos: Tensor) -> Tensor:
         """What a site writes back at some positions of a row, given what arrives there."""
@@ -228,7 +227,7 @@ class Cone:
         encoding = sae.encode(x)
         written = decode_active(sae, encoding.features)
         if encoding.frame is not None:
-            written = encoding.frame.scale * written + encoding.frame.mean
+            written = restore(written, encoding.frame)
         if self.error_mode == "frozen":
             assert record.error is not None
             written = written + record.error[row, pos]
@@ -244,13 +243,6 @@ def decode_active(sae: SAE, features: Float[Tensor, "*batch d_sae"]) -> Float[Te
         index, sae.W_dec, starts, mode="sum", per_sample_weights=flat[place, index]
     )
     return (summed + sae.b_dec).reshape(*features.shape[:-1], sae.d_in)
-
-
-def _rotated_each(values: Float[Tensor, "run 1 head d_head"], rotation: tuple[Tensor, Tensor] | None) -> Tensor:
-    """One position a run, each turned by its own."""
-    if rotation is None:
-        return values
-    return rotated(values[:, 0], rotation)[:, None]
 
 
 def needed_logits(

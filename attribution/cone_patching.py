@@ -11,7 +11,7 @@ from attribution.cone import Cone, Starts, needed_logits
 from attribution.measurement import Situation
 from attribution.metric import Metric
 from attribution.patches import Patches
-from attribution.resuming import TOKENS
+from attribution.resuming import at_least_float32
 
 BYTES_AT_ONCE = 256 * 2**20
 _ROWS_OF_ALL_LOGITS = 256
@@ -83,11 +83,7 @@ class _Sweep:
         return self._metric_at(self.cone.clean.end[rows, last], rows)
 
     def _start(self, patch: Patches, row: int, chosen: Tensor) -> Float[Tensor, "run d_model"]:
-        clean = self.situation.clean
-        recorded = clean.entry if patch.site == TOKENS else clean.sites[patch.site].output
-        pos, amount = patch.pos[chosen], patch.amount(chosen)
-        output = (recorded.detach()[row, pos].to(amount.dtype) + amount).to(recorded.dtype)
-        return self.cone.start(patch.site, row, pos, output)
+        return self.cone.start(patch.site, row, patch.pos[chosen], patch.written(self.situation, chosen))
 
     def _metric_at(self, hidden: Float[Tensor, "run d_model"], rows: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
         most = _ROWS_OF_ALL_LOGITS if self.metric.some is None else _ROWS_OF_SOME_LOGITS
@@ -97,10 +93,5 @@ class _Sweep:
     def _metric_of_part(self, hidden: Tensor, rows: Tensor) -> Tensor:
         batch, model, some = self.situation.batch.rows(rows), self.situation.spliced.model, self.metric.some
         if some is None:
-            return self.situation.metric(_wide(needed_logits(model, hidden, None)), batch)
-        return some.of(_wide(needed_logits(model, hidden, some.columns(batch))))
-
-
-def _wide(logits: Tensor) -> Tensor:
-    """In float32 at least: effects are small differences of logits."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+            return self.situation.metric(at_least_float32(needed_logits(model, hidden, None)), batch)
+        return some.of(at_least_float32(needed_logits(model, hidden, some.columns(batch))))

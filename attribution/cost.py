@@ -59,11 +59,6 @@ def cone_flops(cone: Cone, patches: Sequence[Patches], logits: int = 2, bytes_at
     return total
 
 
-def cone_flop_bound(cone: Cone, patches: Sequence[Patches], logits: int = 2) -> float:
-    """The FLOPs of the cones that no grouping of runs can avoid."""
-    return cone_flops(cone, patches, logits).bound
-
-
 def _upwards(cone: Cone, pricing: "_Pricing", block: int, pos: Tensor, last: int, bytes_at_once: int) -> ConeCost:
     """All blocks from the entered one on, for runs of one row, sorted by position."""
     if block == len(cone.layers):

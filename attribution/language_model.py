@@ -237,20 +237,21 @@ class LanguageModel:
 
     def head(self, hidden: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos vocab"]:
         """Final norm, unembedding and soft cap: from the last residual stream to logits."""
-        norm = getattr(self.module, "ln_final", None)
-        logits = self.module.unembed(hidden if norm is None else norm(hidden))
-        cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
-        return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
+        return self._capped(self.module.unembed(self._last_norm(hidden)))
 
     def head_columns(
         self, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"]
     ) -> Float[Tensor, "run column"]:
         """Some logits of each run, from its last residual stream: no other is computed."""
-        norm = getattr(self.module, "ln_final", None)
-        normed = hidden if norm is None else norm(hidden[:, None])[:, 0]
         W_U, b_U = self._unembedding
-        logits = torch.einsum("rd,drc->rc", normed, W_U[:, columns])
-        logits = logits if b_U is None else logits + b_U[columns]
+        logits = torch.einsum("rd,drc->rc", self._last_norm(hidden[:, None])[:, 0], W_U[:, columns])
+        return self._capped(logits if b_U is None else logits + b_U[columns])
+
+    def _last_norm(self, hidden: Tensor) -> Tensor:
+        norm = getattr(self.module, "ln_final", None)
+        return hidden if norm is None else norm(hidden)
+
+    def _capped(self, logits: Tensor) -> Tensor:
         cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
         return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
 
@@ -269,9 +270,8 @@ class LanguageModel:
         size = directions.pow(2).mean(-1, keepdim=True).sqrt()
         alone = torch.where(size > 0, directions / torch.where(size > 0, size, 1), 0)
         streams = torch.cat([alone, torch.zeros_like(alone[:1])])[:, None].to(self.dtype)
-        norm = getattr(self.module, "ln_final", None)
         with torch.no_grad(), self.frozen():
-            logits = self.module.unembed(streams if norm is None else norm(streams))[:, 0].to(directions.dtype)
+            logits = self.module.unembed(self._last_norm(streams))[:, 0].to(directions.dtype)
         return logits[:-1] - logits[-1]
 
     def attention_output(self, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:

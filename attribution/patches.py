@@ -59,13 +59,22 @@ class Patches:
         self, situation: Situation, chosen: Int[Tensor, " chosen"], share: Float[Tensor, " chosen"] | float = 1.0
     ) -> Float[Tensor, "chosen pos width"]:
         """The site's clean output with each chosen patch made, or that share of it."""
-        clean, row = situation.clean, self.row[chosen]
-        output = (clean.entry if self.site == TOKENS else clean.sites[self.site].output).detach()[row]
-        place = torch.arange(len(row), device=row.device), self.pos[chosen]
-        amount = self.amount(chosen)
-        amount = amount * torch.as_tensor(share, dtype=amount.dtype, device=amount.device).reshape(-1, 1)
-        output[place] = (output[place].to(amount.dtype) + amount).to(output.dtype)
+        row = self.row[chosen]
+        output = self._recorded(situation)[row]
+        output[torch.arange(len(row), device=row.device), self.pos[chosen]] = self.written(situation, chosen, share)
         return output
+
+    def written(
+        self, situation: Situation, chosen: Int[Tensor, " chosen"], share: Float[Tensor, " chosen"] | float = 1.0
+    ) -> Float[Tensor, "chosen width"]:
+        """What `outputs` holds at each patch's own position."""
+        clean, amount = self._recorded(situation)[self.row[chosen], self.pos[chosen]], self.amount(chosen)
+        amount = amount * torch.as_tensor(share, dtype=amount.dtype, device=amount.device).reshape(-1, 1)
+        return (clean.to(amount.dtype) + amount).to(clean.dtype)
+
+    def _recorded(self, situation: Situation) -> Float[Tensor, "row pos width"]:
+        clean = situation.clean
+        return (clean.entry if self.site == TOKENS else clean.sites[self.site].output).detach()
 
 
 def all_patches(situation: Situation, only: np.ndarray | None = None) -> list[Patches]:

@@ -47,17 +47,15 @@ class PlainBlock:
     window: int | None = None
     softmax_in: torch.dtype | None = None
 
-    def attention_output(self, z: Float[Tensor, "*places head d_head"]) -> Float[Tensor, "*places d_model"]:
-        """What attention adds to the residual stream, given its heads' mixtures of values."""
-        written = self.output(z.flatten(-2))
-        return written if self.after_attention is None else self.after_attention(written)
-
-    def mlp_output(
+    def mlp_written(
         self, x: Float[Tensor, "*places d_model"], attention: Float[Tensor, "*places d_model"]
     ) -> Float[Tensor, "*places d_model"]:
-        """What the MLP adds, given the block's input and what attention added."""
-        written = self.mlp(self.norm_mlp(x if self.parallel else x + attention))
-        return written if self.after_mlp is None else self.after_mlp(written)
+        """What the MLP writes, before its site and a norm, given the block's input and what attention added."""
+        return self.mlp(self.norm_mlp(x if self.parallel else x + attention))
+
+    def norm_after(self, part: str) -> Map | None:
+        """The norm between a part (`hook_attn_out`, `hook_mlp_out`) and the residual stream; None where none is."""
+        return self.after_attention if part == "hook_attn_out" else self.after_mlp
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,7 @@ def _plain_layer(
         z = at_z.output
     before: dict[str, bool] = {}
     attention = _written(block, "hook_attn_out", block.output(z), record, before, layer, last)
-    read = x if block.parallel else x + attention
-    mlp = _written(block, "hook_mlp_out", block.mlp(block.norm_mlp(read)), record, before, layer, last)
+    mlp = _written(block, "hook_mlp_out", block.mlp_written(x, attention), record, before, layer, last)
     after = x + attention + mlp
     arrived = _next_input(recording, layer) if post is None else post.arrival
     if arrived is not None:
@@ -125,7 +124,7 @@ def _written(
     last: Tensor,
 ) -> Tensor:
     """What a part adds to the stream, its site and its norm applied in the order that the recording shows."""
-    norm = block.after_attention if part == "hook_attn_out" else block.after_mlp
+    norm = block.norm_after(part)
     site = record[part]
     normed = written if norm is None else norm(written)
     if site is None:

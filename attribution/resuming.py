@@ -121,8 +121,12 @@ def can_resume(model: LanguageModel) -> bool:
 
 def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
     """Logits at the last real position, in float32 at least: effects are small differences of them."""
-    chosen = _at_last(logits, last)[:, 0]
-    return chosen.float() if chosen.dtype in (torch.float16, torch.bfloat16) else chosen
+    return at_least_float32(_at_last(logits, last)[:, 0])
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision as float32; other dtypes stay."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def with_error(

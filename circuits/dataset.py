@@ -23,6 +23,7 @@ from circuits.positions import order_of_names
 from circuits.running_averages import RunningAverages
 from graphs import MetricNode, Node, Position, TokenNode, WeightedNode
 from graphs.merge_positions import EVERYWHERE
+from graphs.node import node_name
 
 _INDEX, _NAME, _SITE = 1 << 24, 1 << 20, 1 << 12
 
@@ -47,10 +48,7 @@ class DatasetRanking:
     def name(self, node: Node) -> str:
         """As circuits name their nodes: `blocks.3.hook_mlp_out/117@verb`."""
         assert not isinstance(node, MetricNode)
-        label = self.ranking.positions[node.position].label
-        if isinstance(node, TokenNode):
-            return f"token@{label}"
-        return f"{node.site}/{getattr(node, 'index', 'error')}@{label}"
+        return node_name(node, self.ranking.positions[node.position].label)
 
     def table(self) -> pa.Table:
         """One row per node; `examples` and `example_effects` are lists, the strongest first."""

@@ -9,7 +9,7 @@ import networkx as nx
 
 from graphs.certificate import Certificate, certificate_from
 from graphs.edge import Edge
-from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.versioned_json import plain
 
 NOT_VERIFIED: Final = "not verified: effects are estimates, none was compared with exact patching"
@@ -157,10 +157,7 @@ class CircuitGraph:
         """The name people and files use: `blocks.3.hook_mlp_out/117@verb`."""
         if isinstance(node, MetricNode):
             return f"metric/{node.name}"
-        label = self.positions[node.position].label
-        if isinstance(node, TokenNode):
-            return f"token@{label}"
-        return f"{node.site}/{node.index if isinstance(node, FeatureNode) else 'error'}@{label}"
+        return node_name(node, self.positions[node.position].label)
 
     def node(self, name: str) -> WeightedNode:
         """The node of a name; an unknown one is a LookupError."""

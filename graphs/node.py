@@ -48,8 +48,9 @@ def short_site(name: str) -> str:
     return re.sub(r"^blocks\.(\d+)\.(?:(?:attn\.|mlp\.)?hook_|(?=mlp\b))", r"L\1 ", name)
 
 
-def node_name(node: FeatureNode | ErrorNode | TokenNode) -> str:
-    """The name where positions have no labels: `blocks.3.hook_mlp_out/117@4`, as `CircuitGraph.name` has it."""
+def node_name(node: FeatureNode | ErrorNode | TokenNode, position: str | None = None) -> str:
+    """`blocks.3.hook_mlp_out/117@verb` at a position of that name; without one its number stands there."""
+    at = node.position if position is None else position
     if isinstance(node, TokenNode):
-        return f"token@{node.position}"
-    return f"{node.site}/{node.index if isinstance(node, FeatureNode) else 'error'}@{node.position}"
+        return f"token@{at}"
+    return f"{node.site}/{node.index if isinstance(node, FeatureNode) else 'error'}@{at}"

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.findings import Finding, findings
+from graphs.node import FeatureNode, node_name
 from graphs.verdict import CrossedGate, Verdict
 from graphs.versioned_json import plain
 
@@ -39,5 +40,6 @@ def _finding(verdict: Verdict, finding: Finding) -> dict[str, Any]:
 
 def _gate(verdict: Verdict, example: int, gate: CrossedGate) -> dict[str, Any]:
     """A gate under the name that its feature has in circuits."""
-    name = f"{gate.site}/{gate.index}@{verdict.names[example][gate.position]}"
+    feature = FeatureNode(gate.site, gate.position, gate.index)
+    name = node_name(feature, verdict.names[example][gate.position])
     return {"name": name, "opened": gate.opened, "alpha": gate.alpha, "size": gate.size}
