@@ -4,15 +4,17 @@
                                                 layers above l at positions p, p + 1, ..., last,
                                                 of the last layer only what the last position reads
 
-Runs of one row that enter the same block are batched whatever site they were patched at; keys and values before their
-first position are the clean run's and shared; in the first block above the patch only one position's queries, keys and
-values are new; the last block computes one query; only the logits that the metric reads are computed. In `frozen` and
-`zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole forwards up to
-the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
+Runs that enter the same block are batched, whatever site of whatever row they were patched at: those of one row and
+position always, others while that wastes less than a batch costs. Keys and values before their first position are the
+clean run's; in the first block above the patch only one position's queries, keys and values are new; the last block
+computes one query; only the logits that the metric reads are computed. In `frozen` and `zero` mode the SAEs within the
+cone encode once and decode their active features only. Equal to whole forwards up to the order of sums. Source: this
+project; measured in benchmarks/RESULTS.md.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from einops import EinopsError
@@ -26,23 +28,65 @@ from attribution.recording import ErrorMode, Recording
 from attribution.resuming import TOKENS, Resumable
 from attribution.saes import SAE
 from attribution.saes.normalisation import restore
-from attribution.suffix_attention import suffix_attention
+from attribution.suffix_attention import suffix_attention, visible
 
-ENOUGH_RUNS = 64
-"""Neighbouring positions are run together until there are so many runs."""
+Places = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
+"""Rows and positions that index the clean run's activations."""
+
+OVERHEAD: Final = {"cpu": 1e8, "cuda": 1e10}
+"""What it costs to execute another batch, in FLOPs of the block that it enters."""
+_ENOUGH: Final = 10.0
+"""A batch whose FLOPs are so many times its overhead is left as it is."""
+_ENCODED_BYTES: Final = 8 * 2**20
+_FEWEST_ENCODED: Final = 256
+"""Fewer rows of a matrix product are slower."""
 
 
 @dataclass(frozen=True)
 class Starts:
-    """Runs of one row that differ from the clean run at one position each, where they enter a block.
+    """Runs that differ from the clean run of their row at one position each, where they enter a block.
 
-    `vector[n]` is the residual stream into `block` at `pos[n]`; `block` may be one past the last. Sorted by position.
+    `vector[n]` is the residual stream into `block` at (row[n], pos[n]); `block` may be one past the last.
     """
 
-    row: int
     block: int
+    row: Int[Tensor, " run"]
     pos: Int[Tensor, " run"]
     vector: Float[Tensor, "run d_model"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The last positions of every run's row: `here[n, j]` of row `row[n]`, negative where the row has not begun.
+
+    Runs of one row have one window together: its first axis has length 1.
+    """
+
+    row: Int[Tensor, "runs 1"]
+    here: Int[Tensor, "runs pos"]
+
+    def of(self, values: Float[Tensor, "row pos *rest"]) -> Float[Tensor, "runs here *rest"]:
+        """The clean run's there."""
+        return values[self.row, self.here.clamp(0, values.shape[1] - 1)]
+
+    def for_each(self, values: Float[Tensor, "row pos *rest"], runs: int) -> Float[Tensor, "run here *rest"]:
+        """The clean run's there, for every run, to write into."""
+        found = self.of(values)
+        return found if len(found) == runs else found.expand(runs, *found.shape[1:]).clone()
+
+    def last(self) -> "Window":
+        """The last position alone."""
+        return Window(self.row, self.here[:, -1:])
+
+    def before(self) -> "Window":
+        """All positions before; of rows that differ in how many they have, some are after their last."""
+        first = self.here[:, :1].clamp(min=0)
+        every = torch.arange(int(first.max()), device=first.device)
+        return Window(self.row, torch.where(every < first, every, _NOWHERE))
+
+
+_NOWHERE: Final = 2**40
+"""A position after all others, which nothing sees."""
 
 
 @dataclass(frozen=True)
@@ -76,52 +120,78 @@ class Cone:
         return layer_of(site) + (part_of(site) != "hook_resid_pre")
 
     def start(
-        self, site: str, row: int, pos: Int[Tensor, " run"], output: Float[Tensor, "run width"]
+        self, site: str, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], output: Float[Tensor, "run width"]
     ) -> Float[Tensor, "run d_model"]:
         """What enters `entered_block` at each run's position when `output` is written there at a site."""
+        at = row, pos
         if site == TOKENS:
-            return self._splice(0, "hook_resid_pre", output, row, pos)
+            return self._splice(0, "hook_resid_pre", output, at)
         if (part := part_of(site)) in ("hook_resid_pre", "hook_resid_post"):
             vector = output
         else:
-            layer = self.layers[layer_of(site)]
-            x = layer.inputs[row, pos]
-            attention = layer.attention[row, pos]
+            number = layer_of(site)
+            layer = self.layers[number]
+            x = layer.inputs[at]
+            attention = layer.attention[at]
             if part == "attn.hook_z":
-                attention = self._attention_of(layer_of(site), output, row, pos)
+                attention = self._attention_of(number, output, at)
             elif part == "hook_attn_out":
                 attention = self._normed(layer, part, output)
             if part == "hook_mlp_out":
                 mlp = self._normed(layer, part, output)
             elif layer.block.parallel:
-                mlp = layer.mlp[row, pos]
+                mlp = layer.mlp[at]
             else:
-                mlp = self._mlp_of(layer_of(site), x, attention, row, pos)
-            vector = self._splice(layer_of(site), "hook_resid_post", x + attention + mlp, row, pos)
+                mlp = self._mlp_of(number, x, attention, at)
+            vector = self._splice(number, "hook_resid_post", x + attention + mlp, at)
         if part == "hook_resid_pre":
             return vector
-        return self._splice(layer_of(site) + 1, "hook_resid_pre", vector, row, pos)
+        return self._splice(layer_of(site) + 1, "hook_resid_pre", vector, at)
 
-    def at_last(self, starts: Starts, bytes_at_once: int) -> Float[Tensor, "run d_model"]:
-        """The last residual stream at the last position of every run."""
-        last = int(self.recording.last[starts.row])
-        if starts.block == len(self.layers):
-            return starts.vector  # of those at the last position; the others end in the clean run's
-        return torch.cat([self._upwards(starts, s, last) for s in self.batches(starts.pos, last, bytes_at_once)])
+    def lengths(self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"]) -> Int[Tensor, " run"]:
+        """How many positions a patch can change: from its own to the row's last."""
+        return self.recording.last[row] + 1 - pos
 
-    def batches(self, pos: Int[Tensor, " run"], last: int, bytes_at_once: int) -> Iterator[slice]:
-        """Runs, sorted by position, that are executed together: neighbours, within the memory that is allowed."""
-        places = pos.tolist()
-        begin = 0
-        while begin < len(places):
-            most = max(1, bytes_at_once // self.bytes_of_a_run(last + 1 - places[begin]))
-            end = begin
-            while end < min(len(places), begin + most):
-                if end - begin >= ENOUGH_RUNS and places[end] != places[end - 1]:
-                    break
-                end += 1
-            yield slice(begin, end)
-            begin = end
+    def waves(
+        self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], bytes_at_once: int
+    ) -> list[list[Int[Tensor, " batch"]]]:
+        """Batches of runs that are executed together, the longest first, in lists that are started together."""
+        rows, lengths = len(self.recording.last), self.lengths(row, pos)
+        order = torch.argsort(lengths * rows + row, descending=True, stable=True)
+        sizes = list(self._batches(row[order], lengths[order], bytes_at_once))
+        most = bytes_at_once // self.bytes_of_a_run(1)
+        waves: list[list[Tensor]] = []
+        for batch in order.split(sizes):
+            if waves and sum(map(len, waves[-1])) + len(batch) <= most:
+                waves[-1].append(batch)
+            else:
+                waves.append([batch])
+        return waves
+
+    def _batches(self, row: Tensor, length: Tensor, bytes_at_once: int) -> Iterator[int]:
+        """Sizes: runs of one row and length stay together; others join while that costs less than another batch."""
+        rows = len(self.recording.last)
+        cells, counts = torch.unique_consecutive(length * rows + row, return_counts=True)
+        runs = longest = 0
+        for own, count in zip((cells // rows).tolist(), counts.tolist(), strict=True):
+            if runs > 0 and not self._joins(runs, longest, count, own):
+                yield from self._cut(runs, longest, bytes_at_once)
+                runs = 0
+            longest, runs = own if runs == 0 else longest, runs + count
+        yield from self._cut(runs, longest, bytes_at_once)
+
+    def _joins(self, runs: int, longest: int, count: int, length: int) -> bool:
+        """Whether `count` runs of a length are executed with `runs` that are longer, as if they were as long."""
+        flops = 24 * self.spliced.model.d_model**2  # of a block at one position, about
+        overhead = OVERHEAD[self.spliced.model.device.type]
+        return flops * runs * longest < _ENOUGH * overhead and flops * count * (longest - length) < overhead
+
+    def _cut(self, runs: int, length: int, bytes_at_once: int) -> Iterator[int]:
+        """Equal parts that fit."""
+        parts = max(1, -(-runs * self.bytes_of_a_run(length) // bytes_at_once))
+        for part in range(parts):
+            if size := (part + 1) * runs // parts - part * runs // parts:
+                yield size
 
     def bytes_of_a_run(self, length: int) -> int:
         """What one run of so many positions holds at a time, at most."""
@@ -129,53 +199,63 @@ class Cone:
         width = 12 * model.d_model + 3 * int(getattr(model.module.cfg, "d_mlp", None) or 4 * model.d_model)
         if self.error_mode != "live":
             width += 3 * max(sae.d_sae for sae in self.spliced.saes.values())
-        scores = 3 * layer.queries.shape[2] * layer.queries.shape[1]
-        return length * (width + scores) * layer.inputs.element_size()
+        positions = layer.keys.shape[1]
+        scores = 3 * layer.queries.shape[2] * positions
+        keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
+        return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
 
-    def _upwards(self, starts: Starts, part: slice, last: int) -> Float[Tensor, "run d_model"]:
-        """All blocks from the entered one on, for some neighbouring runs."""
-        row, pos, vector = starts.row, starts.pos[part], starts.vector[part]
-        first = int(pos[0])
-        here = torch.arange(first, last + 1, device=pos.device)
-        runs = torch.arange(len(pos), device=pos.device), pos - first
-        hidden = self.layers[starts.block].inputs[row, here].expand(len(pos), -1, -1).clone()
-        hidden[runs] = vector
+    def upwards(self, starts: Starts) -> Float[Tensor, "run d_model"]:
+        """The last residual stream at the last position of every run, all of them executed together."""
+        if starts.block == len(self.layers):
+            return starts.vector  # of those at the last position; the others end in the clean run's
+        window, places = self._window(starts.row, starts.pos)
+        hidden = window.for_each(self.layers[starts.block].inputs, len(starts.row))
+        hidden[places] = starts.vector
         for number in range(starts.block, len(self.layers)):
-            queries, keys, values = self._projected(number, hidden, row, here, runs, number == starts.block)
+            queries, keys, values = self._projected(number, hidden, window, places if number == starts.block else None)
+            wanted = window
             if number == len(self.layers) - 1:
-                queries, hidden, here = queries[:, -1:], hidden[:, -1:], here[-1:]
-            hidden = self._block(number, hidden, queries, keys, values, row, first, here)
+                queries, hidden, wanted = queries[:, -1:], hidden[:, -1:], window.last()
+            hidden = self._block(number, hidden, queries, keys, values, window, wanted)
         return hidden[:, -1]
+
+    def _window(self, row: Tensor, pos: Tensor) -> tuple[Window, Places]:
+        """The window of some runs, and where in it each run's own position is."""
+        last, length = self.recording.last[row], self.lengths(row, pos)
+        size = int(length.max())
+        places = torch.arange(len(row), device=row.device), size - length
+        if bool((row == row[0]).all()):
+            row, last = row[:1], last[:1]
+        return Window(row[:, None], last[:, None] + 1 - size + torch.arange(size, device=row.device)), places
 
     def _projected(
         self,
         number: int,
         hidden: Float[Tensor, "run pos d_model"],
-        row: int,
-        here: Int[Tensor, " pos"],
-        runs: tuple[Tensor, Tensor],
-        is_first: bool,
+        window: Window,
+        places: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values. In the first block all but one position's are the clean run's."""
+        """Rotated queries and keys, and values. With `places`, all but those are the clean run's."""
         layer = self.layers[number]
         block = layer.block
-        if not is_first:
+        if places is None:
             q, k, v = block.queries_keys_values(block.norm(hidden))
-            return rotated(q, self._turn(here)), rotated(k, self._turn(here)), v
-        q, k, v = block.queries_keys_values(block.norm(hidden[runs]))
-        turn = self._turn(here[runs[1]])  # one position a run, each turned by its own
+            turn = self._turn(window.here)
+            return rotated(q, turn), rotated(k, turn), v
+        q, k, v = block.queries_keys_values(block.norm(hidden[places]))
+        turn = self._turn(window.here.expand(len(hidden), -1)[places])  # one position a run, each turned by its own
         found = []
         for clean, own in zip(
             (layer.queries, layer.keys, layer.values), (rotated(q, turn), rotated(k, turn), v), strict=True
         ):
-            whole = clean[row, here].expand(len(hidden), -1, -1, -1).clone()
-            whole[runs] = own
+            whole = window.for_each(clean, len(hidden))
+            whole[places] = own
             found.append(whole)
         return found[0], found[1], found[2]
 
-    def _turn(self, here: Int[Tensor, " pos"]) -> tuple[Tensor, Tensor] | None:
+    def _turn(self, here: Int[Tensor, "*pos"]) -> tuple[Tensor, Tensor] | None:
         rotation = self.clean.rotation
-        return None if rotation is None else (rotation[0][here], rotation[1][here])
+        return None if rotation is None else (rotation[0][here.clamp(min=0)], rotation[1][here.clamp(min=0)])
 
     def _block(
         self,
@@ -184,65 +264,70 @@ class Cone:
         queries: Tensor,
         keys: Tensor,
         values: Tensor,
-        row: int,
-        first: int,
-        here: Int[Tensor, " wanted"],
+        window: Window,
+        wanted: Window,
     ) -> Float[Tensor, "run wanted d_model"]:
-        """One block at the wanted positions, the last ones, and the splice before the next block."""
-        layer = self.layers[number]
-        z = suffix_attention(layer.block, queries, keys, values, layer.keys[row, :first], layer.values[row, :first])
-        z = self._splice(number, "attn.hook_z", z.flatten(2), row, here)
-        attention = self._attention_of(number, z, row, here)
-        mlp = self._mlp_of(number, hidden, attention, row, here)
-        after = self._splice(number, "hook_resid_post", hidden + attention + mlp, row, here)
-        return self._splice(number + 1, "hook_resid_pre", after, row, here)
+        """One block at the wanted positions of a window, and the splice before the next block."""
+        layer, before = self.layers[number], window.before()
+        old_keys, old_values = before.of(layer.keys), before.of(layer.values)
+        if len(old_keys) > 1:
+            keys, values = torch.cat([old_keys, keys], 1), torch.cat([old_values, values], 1)
+            old_keys, old_values = old_keys[:, :0], old_values[:, :0]
+        shown = visible(torch.cat([before.here, window.here], 1), wanted.here, layer.block.window)
+        z = suffix_attention(layer.block, queries, keys, values, old_keys[0], old_values[0], shown)
+        at = wanted.row, wanted.here.clamp(min=0)
+        z = self._splice(number, "attn.hook_z", z.flatten(2), at)
+        attention = self._attention_of(number, z, at)
+        mlp = self._mlp_of(number, hidden, attention, at)
+        after = self._splice(number, "hook_resid_post", hidden + attention + mlp, at)
+        return self._splice(number + 1, "hook_resid_pre", after, at)
 
-    def _attention_of(self, number: int, z: Tensor, row: int, pos: Tensor) -> Tensor:
+    def _attention_of(self, number: int, z: Tensor, at: Places) -> Tensor:
         """What attention adds, given z as its site wrote it, with flat heads."""
-        return self._added(number, "hook_attn_out", self.layers[number].block.output(z), row, pos)
+        return self._added(number, "hook_attn_out", self.layers[number].block.output(z), at)
 
-    def _mlp_of(self, number: int, x: Tensor, attention: Tensor, row: int, pos: Tensor) -> Tensor:
+    def _mlp_of(self, number: int, x: Tensor, attention: Tensor, at: Places) -> Tensor:
         """What the MLP adds."""
-        return self._added(number, "hook_mlp_out", self.layers[number].block.mlp_written(x, attention), row, pos)
+        return self._added(number, "hook_mlp_out", self.layers[number].block.mlp_written(x, attention), at)
 
-    def _added(self, number: int, part: str, written: Tensor, row: int, pos: Tensor) -> Tensor:
+    def _added(self, number: int, part: str, written: Tensor, at: Places) -> Tensor:
         """What a part adds to the residual stream: its site and its norm, in the order that the recording shows."""
         layer = self.layers[number]
         norm = layer.block.norm_after(part)
         if norm is not None and not layer.site_before_norm.get(part, False):
             written = norm(written)
-        return self._normed(layer, part, self._splice(number, part, written, row, pos))
+        return self._normed(layer, part, self._splice(number, part, written, at))
 
     def _normed(self, layer: PlainLayer, part: str, output: Tensor) -> Tensor:
         """What a part's site wrote, as it joins the residual stream."""
         norm = layer.block.norm_after(part)
         return norm(output) if norm is not None and layer.site_before_norm.get(part, False) else output
 
-    def _splice(self, number: int, part: str, x: Tensor, row: int, pos: Tensor) -> Tensor:
-        """What a site writes back at some positions of a row, given what arrives there."""
+    def _splice(self, number: int, part: str, x: Tensor, at: Places) -> Tensor:
+        """What a site writes back at some places, given what arrives there."""
         site = f"blocks.{number}.{part}"
         if self.error_mode == "live" or site not in self.spliced.saes:
             return x
-        sae, record = self.spliced.saes[site], self.recording.sites[site]
-        encoding = sae.encode(x)
-        written = decode_active(sae, encoding.features)
-        if encoding.frame is not None:
-            written = restore(written, encoding.frame)
+        record = self.recording.sites[site]
+        written = reconstructed(self.spliced.saes[site], x.flatten(0, -2)).reshape(x.shape)
         if self.error_mode == "frozen":
             assert record.error is not None
-            written = written + record.error[row, pos]
-        return torch.where(self.recording.spliced[row, pos][..., None], written.to(x.dtype), x)
+            written = written + record.error[at]
+        return torch.where(self.recording.spliced[at][..., None], written.to(x.dtype), x)
 
 
-def decode_active(sae: SAE, features: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_in"]:
-    """D(f) without its frame: only the rows of the decoder whose feature is active are read."""
-    flat = features.flatten(0, -2)
-    place, index = torch.nonzero(flat, as_tuple=True)
-    starts = torch.searchsorted(place, torch.arange(len(flat), device=flat.device))
-    summed = torch.nn.functional.embedding_bag(
-        index, sae.W_dec, starts, mode="sum", per_sample_weights=flat[place, index]
-    )
-    return (summed + sae.b_dec).reshape(*features.shape[:-1], sae.d_in)
+def reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "place d_in"]:
+    """D(E(x)), of which only the decoder's rows of active features are read; in parts that a cache can hold."""
+    parts = x.split(max(_FEWEST_ENCODED, _ENCODED_BYTES // (sae.d_sae * sae.W_enc.element_size())))
+    return torch.cat([_reconstructed(sae, part) for part in parts])
+
+
+def _reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "place d_in"]:
+    encoding = sae.encode(x)
+    place, index, value = encoding.active()
+    starts = torch.searchsorted(place, torch.arange(len(x), device=x.device))
+    summed = torch.nn.functional.embedding_bag(index, sae.W_dec, starts, mode="sum", per_sample_weights=value)
+    return summed + sae.b_dec if encoding.frame is None else restore(summed + sae.b_dec, encoding.frame)
 
 
 def needed_logits(

@@ -5,8 +5,8 @@
           + Σ over runs of what their own site needs and the logits that the metric reads
 
 A multiply-add is 2. Counted are matrix products: not norms, softmax, activation functions, gathers, nor the decoding of
-active features (about L0 / d_sae of its encode). `executed` follows `cone.py`, windows of neighbouring positions and
-masked keys included; `bound` is each run alone: from its own position on, keys it can see, one query in the last block.
+active features (about L0 / d_sae of its encode). `executed` follows `cone.py`, windows of unequal runs and masked
+keys included; `bound` is each run alone: from its own position on, keys it can see, one query in the last block.
 """
 
 import math
@@ -43,33 +43,39 @@ def cone_flops(cone: Cone, patches: Sequence[Patches], logits: int = 2, bytes_at
     pricing = _Pricing.of(cone)
     unread = _twice(pricing.layers[0].width, logits)
     total = ConeCost(unread, 0.0) * len(cone.recording.last)  # the clean metric
-    for row in range(len(cone.recording.last)):
-        last = int(cone.recording.last[row])
-        starts: dict[int, list[Tensor]] = {}
-        for patch in patches:
-            block = cone.entered_block(patch.site)
-            pos = patch.pos[patch.row == row]
-            if block == len(cone.layers):
-                pos = pos[pos == last]
-            starts.setdefault(block, []).append(pos)
-            own = pricing.start(patch.site) + unread
-            total += ConeCost(own, own) * len(pos)
-        for block, found in starts.items():
-            total += _upwards(cone, pricing, block, torch.cat(found).sort().values, last, bytes_at_once)
+    entering: dict[int, list[Tensor]] = {}
+    for patch in patches:
+        block, places = cone.entered_block(patch.site), torch.stack([patch.row, patch.pos])
+        if block == len(cone.layers):
+            places = places[:, patch.pos == cone.recording.last[patch.row]]
+        entering.setdefault(block, []).append(places)
+        own = pricing.start(patch.site) + unread
+        total += ConeCost(own, own) * places.shape[1]
+    for block, found in entering.items():
+        if block < len(cone.layers):
+            row, pos = torch.cat(found, 1)
+            total += ConeCost(
+                _executed(cone, pricing, block, row, pos, bytes_at_once), _bound(cone, pricing, block, row, pos)
+            )
     return total
 
 
-def _upwards(cone: Cone, pricing: "_Pricing", block: int, pos: Tensor, last: int, bytes_at_once: int) -> ConeCost:
-    """All blocks from the entered one on, for runs of one row, sorted by position."""
-    if block == len(cone.layers):
-        return ConeCost()
-    executed = math.fsum(
-        (part.stop - part.start) * pricing.executed(block, int(pos[part.start]), last)
-        for part in cone.batches(pos, last, bytes_at_once)
-    )
-    places, counts = torch.unique(pos, return_counts=True)
-    bound = math.fsum(n * pricing.bound(block, p, last) for p, n in zip(places.tolist(), counts.tolist(), strict=True))
-    return ConeCost(executed, bound)
+def _executed(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Tensor, bytes_at_once: int) -> float:
+    """All blocks from the entered one on, batched as they are executed."""
+    total = 0.0
+    for wave in cone.waves(row, pos, bytes_at_once):
+        for batch in wave:
+            length = int(cone.lengths(row[batch], pos[batch]).max())
+            keys = max(length, int(cone.recording.last[row[batch]].max()) + 1)
+            total += len(batch) * pricing.executed(block, length, keys)
+    return total
+
+
+def _bound(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Tensor) -> float:
+    """The same, each run alone."""
+    places, counts = torch.unique(torch.stack([pos, cone.recording.last[row]]), dim=1, return_counts=True)
+    each = zip(*places.tolist(), counts.tolist(), strict=True)
+    return math.fsum(count * pricing.bound(block, first, last) for first, last, count in each)
 
 
 @dataclass(frozen=True)
@@ -124,14 +130,14 @@ class _Pricing:
             cost += layer.mlp + layer.encodes["hook_mlp_out"]
         return cost
 
-    def executed(self, block: int, first: int, last: int) -> float:
-        """One run of a batch whose first position is `first`."""
-        total, length = 0.0, last + 1 - first
+    def executed(self, block: int, length: int, keys: int) -> float:
+        """One run of a batch of windows of so many positions, and so many keys in all."""
+        total = 0.0
         for number in range(block, len(self.layers)):
             layer = self.layers[number]
             wanted = 1 if number == len(self.layers) - 1 else length
             total += (1 if number == block else length) * (layer.queries + layer.keys_values)
-            total += wanted * (layer.written + (last + 1) * layer.pair)
+            total += wanted * (layer.written + keys * layer.pair)
         return total
 
     def bound(self, block: int, pos: int, last: int) -> float:

@@ -30,6 +30,10 @@ from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
 LONG = 1e12
 """From so many FLOPs on, about half a minute of a processor, a chunk is kept in parts."""
+CHUNK = 3e11
+"""FLOPs of a chunk of several pairs, about: a few seconds of a processor."""
+_MOST_PAIRS, _ACTIVE = 16, 32
+"""Pairs of a chunk at most; nodes at a site and position that are taken to differ."""
 PARTIAL = "none: not every node was measured"
 
 
@@ -56,7 +60,10 @@ def exact_patching(
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     law = SOURCES if only is None else PARTIAL
     patcher = _Patcher(spliced, metric, runs_at_once, bytes_at_once, only)
-    method = Method("exact_patching", patcher.score, ("live", "frozen", "zero"), law, only=only, pairs_in_chunk=1)
+    in_chunk = _pairs_in_chunk(spliced, pairs)
+    method = Method(
+        "exact_patching", patcher.score, ("live", "frozen", "zero"), law, only=only, pairs_in_chunk=in_chunk
+    )
     effects = measure(
         method,
         spliced,
@@ -106,7 +113,8 @@ class _Patcher:
                 stacklevel=2,
             )
             return [self._run_by_run(situation, patch) for patch in patches]
-        if _flops(situation, patches) < LONG:
+        runs, length = sum(map(len, patches)), situation.batch.clean_ids.shape[1]
+        if _roughly(self.spliced, runs, length) < LONG:
             return effects_in_cones(situation, cone, self.metric, patches, self.bytes_at_once)
         return self._block_by_block(situation, cone, patches)
 
@@ -132,10 +140,17 @@ class _Patcher:
         return torch.cat([effects_of_patches(situation, patch, chosen) for chosen in parts])
 
 
-def _flops(situation: Situation, patches: list[Patches]) -> float:
-    """Roughly what the patched runs cost: half of the blocks at half of the positions, each."""
-    weights = sum(p.numel() for block in situation.spliced.model.module.blocks for p in block.parameters())
-    return sum(map(len, patches)) * situation.batch.clean_ids.shape[1] * weights / 2
+def _pairs_in_chunk(spliced: SplicedModel, pairs: PromptPairs) -> int:
+    """From shapes alone, so that every run cuts its pairs alike; a power of two, so that few lengths matter."""
+    length = max(map(len, pairs))
+    of_a_pair = _roughly(spliced, _ACTIVE * length * len(spliced.sites), length)
+    return 1 << int(np.clip(CHUNK / of_a_pair, 1, _MOST_PAIRS)).bit_length() - 1
+
+
+def _roughly(spliced: SplicedModel, runs: int, length: int) -> float:
+    """FLOPs of patched runs, roughly: half of the blocks at half of the positions, each."""
+    weights = sum(p.numel() for block in spliced.model.module.blocks for p in block.parameters())
+    return runs * length * weights / 2
 
 
 def effects_of_patches(

@@ -32,7 +32,7 @@ from attribution.sweep_cost import block_flops, head_flops
 
 MOST_PAIRS = 64
 PROBE_SECONDS = 1.0
-_RUNS_OF_A_SAMPLE = 256
+_RUNS_OF_A_SAMPLE = 2048
 _FLOPS_OF_A_SAMPLE = 2e10
 
 
@@ -148,23 +148,24 @@ def _samples(work: _Work, patches: list[Patches], runs: int, draw: np.random.Gen
     groups = [[patch] for patch in patches] if work.cone is None else _groups(work.cone, patches)
     sizes = np.array([sum(map(len, group)) for group in groups], dtype=float)
     for number in draw.choice(len(sizes), len(sizes), replace=False, p=sizes / sizes.sum()).tolist():
-        yield _neighbours(groups[number], runs, draw)
+        yield _neighbours(work, groups[number], runs, draw)
 
 
 def _groups(cone: Cone, patches: list[Patches]) -> list[list[Patches]]:
-    """Patches of one row that enter the same block."""
-    groups: dict[tuple[int, int], list[Patches]] = {}
+    """Patches that enter the same block."""
+    groups: dict[int, list[Patches]] = {}
     for patch in patches:
-        for row in torch.unique(patch.row).tolist():
-            groups.setdefault((row, cone.entered_block(patch.site)), []).append(patch.only(patch.row == row))
+        groups.setdefault(cone.entered_block(patch.site), []).append(patch)
     return list(groups.values())
 
 
-def _neighbours(group: list[Patches], runs: int, draw: np.random.Generator) -> list[Patches]:
-    pos = torch.cat([p.pos for p in group])
-    order = torch.argsort(pos, stable=True)
-    first = int(draw.integers(0, max(1, len(pos) - runs + 1)))
-    chosen = torch.zeros_like(pos, dtype=torch.bool)
+def _neighbours(work: _Work, group: list[Patches], runs: int, draw: np.random.Generator) -> list[Patches]:
+    """Patches with as many positions to their row's last: they are executed together."""
+    last = work.situation.clean.last
+    length = torch.cat([last[p.row] - p.pos for p in group])
+    order = torch.argsort(length, stable=True)
+    first = int(draw.integers(0, max(1, len(length) - runs + 1)))
+    chosen = torch.zeros_like(length, dtype=torch.bool)
     chosen[order[first : first + runs]] = True
     parts = chosen.split([len(p) for p in group])
     return [p.only(part) for p, part in zip(group, parts, strict=True) if part.any()]

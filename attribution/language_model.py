@@ -244,7 +244,7 @@ class LanguageModel:
     ) -> Float[Tensor, "run column"]:
         """Some logits of each run, from its last residual stream: no other is computed."""
         W_U, b_U = self._unembedding
-        logits = torch.einsum("rd,drc->rc", self._last_norm(hidden[:, None])[:, 0], W_U[:, columns])
+        logits = torch.einsum("rd,rcd->rc", self._last_norm(hidden[:, None])[:, 0], W_U.T[columns])
         return self._capped(logits if b_U is None else logits + b_U[columns])
 
     def _last_norm(self, hidden: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Final
 
 import torch
 
+from attribution.cone_patching import BYTES_AT_ONCE
 from attribution.language_model import LanguageModel
 from attribution.prompt_pairs import PromptPairs
 from attribution.recording import ErrorMode
@@ -25,7 +26,7 @@ from attribution.splice import SplicedModel
 SHARE_OF_FREE: Final = 0.5
 _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
-_MOST_CONE_BYTES: Final = 256 * 2**20
+_MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "cuda": 4 * 2**30}
 _MOST_RUNS: Final = 256
 
 
@@ -55,6 +56,7 @@ class Room:
     a_run: int
     length: int
     sites: int
+    most_cone_bytes: int
 
     @classmethod
     def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
@@ -63,7 +65,8 @@ class Room:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
         held = (f(spliced, length, error_mode) for f in (_recorded, _graph, _run))
-        return cls(size, *held, length=length, sites=len(spliced.sites))
+        most = _MOST_CONE_BYTES[spliced.model.device.type]
+        return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
     def refuse_if_too_small(self) -> None:
         """A ValueError where not one pair fits; it says what would."""
@@ -86,7 +89,7 @@ class Room:
     @property
     def cone_bytes(self) -> int:
         """What the runs of one batch of cones hold."""
-        return max(1, min(_MOST_CONE_BYTES, (self.size - self.pairs("exact") * self.recorded) // 2))
+        return max(1, min(self.most_cone_bytes, (self.size - self.pairs("exact") * self.recorded) // 2))
 
     @property
     def runs(self) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from attribution.language_model import LanguageModel
 
 Map = Callable[[Tensor], Tensor]
-Rotation = tuple[Float[Tensor, "pos rotated"], Float[Tensor, "pos rotated"]]
+Rotation = tuple[Float[Tensor, "*pos rotated"], Float[Tensor, "*pos rotated"]]
 
 
 class UnknownArchitecture(LookupError):
@@ -70,11 +70,12 @@ def rotated(values: Float[Tensor, "*batch pos head d_head"], rotation: Rotation 
     """Queries or keys with the first dimensions of each head rotated by position, in halves."""
     if rotation is None:
         return values
-    cos, sin = (part[:, None, :].to(values.dtype) for part in rotation)
+    cos, sin = (part[..., None, :].to(values.dtype) for part in rotation)
     size = cos.shape[-1]
-    turned, rest = values[..., :size], values[..., size:]
-    first, second = turned.chunk(2, dim=-1)
-    return torch.cat([turned * cos + torch.cat([-second, first], -1) * sin, rest], -1)
+    half, turned = size // 2, values[..., :size] * cos
+    turned[..., :half] -= values[..., half:size] * sin[..., :half]
+    turned[..., half:] += values[..., :half] * sin[..., half:]
+    return turned if size == values.shape[-1] else torch.cat([turned, values[..., size:]], -1)
 
 
 def plain_model(model: LanguageModel) -> PlainModel:

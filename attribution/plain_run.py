@@ -14,7 +14,7 @@ from torch import Tensor
 from attribution.language_model import LanguageModel, layer_of
 from attribution.plain_blocks import PlainBlock, PlainModel, Rotation, UnknownArchitecture, rotated
 from attribution.recording import Recording, SiteRecord
-from attribution.suffix_attention import suffix_attention
+from attribution.suffix_attention import suffix_attention, visible
 
 PARTS = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 """Sites that a cone can start from, in the order of a block."""
@@ -93,7 +93,8 @@ def _plain_layer(
     x = recording.block_inputs[layer] if pre is None else pre.output
     q, k, v = block.queries_keys_values(block.norm(x))
     q, k = rotated(q, rotation), rotated(k, rotation)
-    z = suffix_attention(block, q, k, v, k[0, :0], v[0, :0]).flatten(2)
+    here = torch.arange(x.shape[1], device=x.device)[None]
+    z = suffix_attention(block, q, k, v, k[0, :0], v[0, :0], visible(here, here, block.window)).flatten(2)
     if (at_z := record["attn.hook_z"]) is not None:
         _compare("attention's heads", layer, at_z.arrival, z, last)
         z = at_z.output

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, TypeVar, final
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.saes.normalisation import Frame, Normalisation, normalise, restore
@@ -39,6 +40,22 @@ class Encoding:
         if self.margin is None:
             return self.value
         return torch.where(self.margin > 0, self.value, torch.zeros_like(self.value))
+
+    def active(self) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"], Float[Tensor, " open"]]:
+        """The features that are not 0, and their place in the flattened batch; sorted by place and index."""
+        value = self.value.flatten(0, -2)
+        place, index = _places((self.value != 0 if self.margin is None else self.margin > 0).flatten(0, -2))
+        return place, index, value[place, index]
+
+
+def _places(gate: Bool[Tensor, "place d_sae"]) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"]]:
+    """As `torch.nonzero`. On a CPU numpy finds them in a fifth of its time."""
+    if gate.device.type != "cpu":
+        place, index = torch.nonzero(gate, as_tuple=True)
+        return place, index
+    flat = torch.from_numpy(np.flatnonzero(gate.numpy()))
+    place = flat.div(gate.shape[1], rounding_mode="floor")
+    return place, flat - place * gate.shape[1]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -19,6 +19,7 @@ import torch
 from tiny_models import BOS, JUMPRELU_SITES, VOCABULARY, World, bridge, saes_on
 from torch import Tensor
 
+import attribution.exact_patching as exact_module
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
 from attribution.execution import kept_in
@@ -27,6 +28,7 @@ from attribution.prompt_pairs import PairBatch, PromptPair, PromptPairs
 from attribution.splice import SplicedModel
 
 PAIRS, KILLS = 36, 10
+exact_module.CHUNK = 0  # a pair in each
 
 
 def random_pairs() -> PromptPairs:

@@ -24,6 +24,7 @@ from tiny_models import (
 )
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig
 
+import attribution.cone as cone_module
 import attribution.exact_patching as exact
 from attribution.cone import Cone
 from attribution.cone_patching import effects_in_cones
@@ -136,14 +137,28 @@ def test_metrics_of_all_logits_and_of_some_are_the_same_in_cones(
         assert_same(exact_patching(spliced, PAIRS, replace(metric, some=None), **options), found)
 
 
-def test_memory_cuts_runs_apart_and_changes_no_number() -> None:
-    spliced = spliced_model("neox")
-    situation = prepare(spliced, PAIRS.batch(), logit_difference, "zero", counterfactual)
+@pytest.mark.parametrize("kind", ["neox", "gemma2"])
+def test_how_runs_are_batched_changes_no_number(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spliced = spliced_model(kind)
+    shares: list[float] = []
+    situation = prepare(spliced, PAIRS.batch(), logit_difference, "zero", counterfactual, progress=shares.append)
     cone = Cone.of(spliced, plain_model(spliced.model), situation.clean, "zero")
     patches = all_patches(situation)
-    many, one = (effects_in_cones(situation, cone, logit_difference, patches, size) for size in (2**28, 1))
-    for together, alone in zip(many, one, strict=True):
-        torch.testing.assert_close(together, alone, rtol=0, atol=1e-9)
+    found, batches = [], []
+    for overhead, size in ((1e12, 2**28), (0.0, 2**28), (1e12, 1)):
+        monkeypatch.setattr(cone_module, "OVERHEAD", {"cpu": overhead})
+        shares.clear()
+        found.append(torch.cat(effects_in_cones(situation, cone, logit_difference, patches, size)))
+        batches.append(len(shares))
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+    for other in found[1:]:
+        torch.testing.assert_close(found[0], other, rtol=0, atol=1e-9)
+    runs = [
+        (cone.entered_block(p.site), row, pos) for p in patches for row, pos in torch.stack([p.row, p.pos], 1).tolist()
+    ]
+    reaching = [run for run in runs if run[0] < LAYERS or run[2] == situation.clean.last[run[1]]]
+    assert batches == [LAYERS + 1, len(set(reaching)), len(reaching)]
 
 
 def test_a_wrong_cache_changes_the_effects_and_is_found() -> None:

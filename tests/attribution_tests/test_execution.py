@@ -242,6 +242,12 @@ def test_other_code_settings_or_libraries_compute_again(
     assert asked.tally(tmp_path) == (1, 0)
 
 
+@pytest.fixture
+def a_pair_in_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exact_module, "CHUNK", 0)
+
+
+@pytest.mark.usefixtures("a_pair_in_a_chunk")
 def test_where_a_pair_stands_does_not_matter(llama_world: World, tmp_path: Path) -> None:
     spliced, later = llama_world.spliced, PromptPairs(PAIRS.pairs[1:])
     with kept_in(tmp_path):
@@ -265,6 +271,7 @@ DAMAGES: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.usefixtures("a_pair_in_a_chunk")
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_chunk_is_computed_again(llama_world: World, tmp_path: Path, damage: str) -> None:
     given = llama_world.spliced, TWO, logit_difference
