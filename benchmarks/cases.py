@@ -1,16 +1,16 @@
 """What the methods are measured on: a model with its SAEs, prompt pairs, and the patch values of its nodes.
 
 embedded   the model that ships with the project, 12 JumpReLU SAEs, one agreement pair, counterfactual patches
-neox       a GPT-NeoX with random weights, SAEs with random directions at attn_out, mlp_out and resid_post of every
-           layer, thresholds such that L0 is as asked for on these prompts, 4 prompts of random tokens; patch value
-           zero, so that the nodes are the active features and the errors
+random     a GPT-NeoX or GPT-2 with random weights, SAEs with random directions, thresholds such that L0 is as asked
+           for on these prompts, 4 prompts of random tokens; patch value zero, so that the nodes are the active
+           features and the errors
 """
 
 import tempfile
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, GPTNeoXConfig
+from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PretrainedConfig
 
 from attribution.hooks import SiteFunction, logits_with
 from attribution.language_model import LanguageModel
@@ -31,6 +31,11 @@ class Case:
     pairs: PromptPairs
     patch_value: PatchValue
 
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        return self.spliced.model.device.type
+
     def first_pair(self) -> "Case":
         """The same with its first pair alone."""
         return Case(self.name, self.spliced, self.pairs.head(1), self.patch_value)
@@ -38,16 +43,32 @@ class Case:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a random model, its SAEs and its prompts."""
+    """Of a random model, its SAEs and its prompts; what they are made in, and where."""
 
+    architecture: str = "GPT-NeoX"
     layers: int = 6
     d_model: int = 512
     heads: int = 8
     vocabulary: int = 50_304
+    parts: tuple[str, ...] = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
     d_sae: int = 4_096
     active: int = 42
     prompts: int = 4
     tokens: int = 12
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """As reports call the case."""
+        dtype = "" if self.dtype == torch.float32 else f", {str(self.dtype).removeprefix('torch.')}"
+        return (
+            f"{self.architecture}, {self.layers} layers, d_model {self.d_model}, vocabulary {self.vocabulary:,}{dtype}"
+        )
+
+
+NEOX = Sizes()
+GPT2_SMALL = Sizes("GPT-2", 12, 768, 12, 50_257, ("hook_resid_post",), 24_576)
 
 
 def embedded_case() -> Case:
@@ -57,17 +78,31 @@ def embedded_case() -> Case:
     return Case("embedded model", SplicedModel(model, embedded_saes()), pairs, counterfactual)
 
 
-def neox_case(sizes: Sizes = Sizes()) -> Case:
-    """A random GPT-NeoX with random SAEs; the same every time."""
+def random_case(sizes: Sizes) -> Case:
+    """A random model with random SAEs; the same every time."""
     model, generator = _random_model(sizes), torch.Generator().manual_seed(0)
     pairs = PromptPairs(tuple(_random_pair(sizes, generator) for _ in range(sizes.prompts)))
     saes = _random_saes(model, pairs, sizes, generator)
-    name = f"GPT-NeoX, {sizes.layers} layers, d_model {sizes.d_model}, vocabulary {sizes.vocabulary:,}"
-    return Case(name, SplicedModel(model, saes), pairs, zero)
+    return Case(sizes.name, SplicedModel(model, saes, dtype=sizes.dtype), pairs, zero)
 
 
 def _random_model(sizes: Sizes) -> LanguageModel:
-    config = GPTNeoXConfig(
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        AutoModelForCausalLM.from_config(_config(sizes)).save_pretrained(folder)
+        return LanguageModel.load(folder, device=sizes.device, dtype=sizes.dtype)
+
+
+def _config(sizes: Sizes) -> PretrainedConfig:
+    if sizes.architecture == "GPT-2":
+        return GPT2Config(
+            vocab_size=sizes.vocabulary,
+            n_embd=sizes.d_model,
+            n_layer=sizes.layers,
+            n_head=sizes.heads,
+            n_positions=1024,
+        )
+    return GPTNeoXConfig(
         vocab_size=sizes.vocabulary,
         hidden_size=sizes.d_model,
         intermediate_size=4 * sizes.d_model,
@@ -75,10 +110,6 @@ def _random_model(sizes: Sizes) -> LanguageModel:
         num_attention_heads=sizes.heads,
         max_position_embeddings=2048,
     )
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-        return LanguageModel.load(folder)
 
 
 def _random_pair(sizes: Sizes, generator: torch.Generator) -> PromptPair:
@@ -88,19 +119,18 @@ def _random_pair(sizes: Sizes, generator: torch.Generator) -> PromptPair:
 
 
 def _random_saes(model: LanguageModel, pairs: PromptPairs, sizes: Sizes, generator: torch.Generator) -> list[SAE]:
-    parts = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
-    sites = [f"blocks.{layer}.{part}" for layer in range(sizes.layers) for part in parts]
+    sites = [f"blocks.{layer}.{part}" for layer in range(sizes.layers) for part in sizes.parts]
     seen: dict[str, torch.Tensor] = {}
 
     def keeping(site: str) -> SiteFunction:
         def function(x: torch.Tensor) -> torch.Tensor:
-            seen[site] = x.flatten(0, 1)
+            seen[site] = x.flatten(0, 1).cpu().float()
             return x
 
         return function
 
     with torch.no_grad():
-        logits_with(model, pairs.batch().clean_ids, {site: keeping(site) for site in sites})
+        logits_with(model, pairs.batch(device=model.device).clean_ids, {site: keeping(site) for site in sites})
     return [_random_sae(site, seen[site], sizes, generator) for site in sites]
 
 

@@ -1,8 +1,10 @@
 """What a piece of work costs: CPU seconds, peak memory, FLOPs; and what a matrix product costs on this machine.
 
-Seconds are of the process, on one thread. Memory is the largest resident size while the work was done, above what was
-resident before it (Linux only). FLOPs are those of matrix products, by torch's FlopCounterMode, and of the decoding of
-active features, which it does not count by itself; norms, softmax and activation functions are in neither.
+On a CPU seconds are of the process, on one thread; memory is the largest resident size while the work was done, above
+what was resident before it (Linux only). On a GPU seconds go by the clock, until the device is done, and memory is what
+the work had the device hold above what it held before. FLOPs are those of matrix products, by torch's FlopCounterMode,
+and of the decoding of active features, which it does not count by itself; norms, softmax and activation functions are
+in neither.
 """
 
 import ctypes
@@ -41,18 +43,26 @@ class Cost:
         return Cost(self.seconds * factor, self.flops * factor, self.peak, self.scaled * factor)
 
 
-def cost_of(work: Callable[[], T], repeats: int = 1) -> tuple[T, Cost]:
+def cost_of(work: Callable[[], T], repeats: int = 1, device: str = "cpu") -> tuple[T, Cost]:
     """What the work returns, and its cost: median seconds, FLOPs 0 (`flops_of` counts them, in a run of its own)."""
     if repeats < 1:
         raise ValueError(f"Work is measured at least once; got {repeats} repeats.")
     seconds, results = list[float](), list[T]()
-    baseline = _start_of_peak()
+    baseline = _start_of_peak(device)
     for _ in range(repeats):
-        start = time.process_time()
+        start = clock(device)
         results = [work()]
-        seconds.append(time.process_time() - start)
-    peak = None if baseline is None else max(0, _status("VmHWM") - baseline)
+        seconds.append(clock(device) - start)
+    peak = None if baseline is None else max(0, _peak(device) - baseline)
     return results[0], Cost(statistics.median(seconds), 0.0, peak)
+
+
+def clock(device: str) -> float:
+    """Seconds of this process; on a GPU those of the wall, after all that it was given to do."""
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def flops_of(work: Callable[[], object]) -> float:
@@ -71,21 +81,24 @@ def counting() -> FlopCounterMode:
     return counter
 
 
-def matmul_rate(d_model: int, repeats: int = 9) -> float:
+def matmul_rate(d_model: int, repeats: int = 9, device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
     """FLOPs a second of the product that an MLP's first layer is, with 1,500 positions at a time; median."""
-    x, weight = torch.randn(1500, d_model), torch.randn(d_model, 4 * d_model)
-    times = max(1, round(1e9 / (2 * 1500 * 4 * d_model**2)))
+    x, weight = (torch.randn(*shape, device=device, dtype=dtype) for shape in ((1500, d_model), (d_model, 4 * d_model)))
+    flops = 2.0 * 1500 * 4 * d_model**2
+    times = max(1, round((1e9 if device == "cpu" else 1e12) / flops))
     found: list[float] = []
     for _ in range(repeats):
-        start = time.process_time()
+        start = clock(device)
         for _ in range(times):
             _ = x @ weight
-        found.append(2.0 * 1500 * 4 * d_model**2 * times / (time.process_time() - start))
+        found.append(flops * times / (clock(device) - start))
     return statistics.median(found)
 
 
-def machine() -> str:
+def machine(device: str = "cpu") -> str:
     """The kind of machine, its threads in use, and torch's version."""
+    if device != "cpu":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     kind = platform.machine()
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -109,15 +122,22 @@ def _bag_flops(weight: Any, indices: Any, *_: Any, **_options: Any) -> int:
     return 2 * indices[0] * weight[1]
 
 
-def _start_of_peak() -> int | None:
-    """Resident bytes, after what is free was given back and the peak was reset."""
+def _start_of_peak(device: str) -> int | None:
+    """Bytes held, after what is free was given back and the peak was reset."""
     gc.collect()
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
     except (OSError, AttributeError):
         return None
+
+
+def _peak(device: str) -> int:
+    return _status("VmHWM") if device == "cpu" else torch.cuda.max_memory_allocated(device)
 
 
 def _status(name: str) -> int:

@@ -1,16 +1,19 @@
 """What every method costs, against plain hooks and against the FLOP bound of its cones.
 
     python -m benchmarks.methods [--sample N] [--out benchmarks/RESULTS.md]
+    python -m benchmarks.methods --device cuda [--out benchmarks/RESULTS_GPU.md]
 
-CPU seconds on one thread, peak memory above the loaded model, FLOPs, and the rate of a matrix product measured beside
+Seconds (`cost_of_work.py`), peak memory above the loaded model, FLOPs, and the rate of a matrix product measured beside
 each row of exact patching. Plain hooks are measured on a sample of the nodes and scaled up; their effects must be those
-of exact patching. `frozen` and `zero` on the large model are measured on its first pair and scaled up.
+of exact patching. `frozen` and `zero` on the large model are measured on its first pair and scaled up. On a GPU the
+model has the shape of GPT-2 small, in float32 and in bfloat16.
 """
 
 import argparse
 import datetime
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from attribution.exact_patching import exact_patching
 from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.integrated_gradients import integrated_gradients
 from attribution.measurement import prepare
+from attribution.memory import Room
 from attribution.metric import logit_difference
 from attribution.patch_values import counterfactual
 from attribution.patches import all_patches
@@ -33,15 +37,15 @@ from attribution.plain_blocks import plain_model
 from attribution.quadrature import gauss_legendre, midpoint
 from attribution.recording import ErrorMode
 from benchmarks.bare_passes import atp_over_bare_passes
-from benchmarks.cases import Case, embedded_case, neox_case
+from benchmarks.cases import GPT2_SMALL, NEOX, Case, embedded_case, random_case
 from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine, matmul_rate
 from benchmarks.plain_hooks import PlainHooks, evenly, neighbours
 
 HEADING = """# What the methods cost
 
-`make bench`, {date}, {machine}.
+`{command}`, {date}, {machine}.
 
-CPU seconds on one thread; peak memory above the loaded model; FLOPs of matrix products and of decoding active features
+{seconds}; peak memory above the loaded model; FLOPs of matrix products and of decoding active features
 (norms, softmax and activation functions are not counted). Those of cones are worked out by `attribution.cost`, which a
 test holds equal to what torch counts; the decoding is not in them. The bound is what the cones' FLOPs take, each run
 alone, at the rate of a matrix product of a block's shape that was measured beside the row. "Scaled": measured on a
@@ -49,11 +53,15 @@ sample of the nodes (plain hooks) or on the first prompt, and scaled up. The eff
 patching.
 """
 
-BATCHES = (32, 64, 128)
+COMMAND = {"cpu": "make bench", "cuda": "python -m benchmarks.methods --device cuda"}
+SECONDS = {"cpu": "CPU seconds on one thread", "cuda": "Seconds by the clock"}
+
+BATCHES = {"cpu": (32, 64, 128), "cuda": (128, 256, 512)}
 """Sizes of batched plain forwards: the fastest counts."""
 
-TOLERANCE = 1e-4
-"""Largest difference of an effect from the plain way's, as a share of the largest effect."""
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.3}
+"""Largest difference of an effect from the plain way's, as a share of the largest effect. In half precision a logit is
+rounded by more than most effects."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +82,15 @@ class Row:
 
 def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> tuple[Effects, Row]:
     """Exact patching of all nodes; the row is scaled up by `times`. Its FLOPs are those of `attribution.cost`."""
-    d_model = case.spliced.model.d_model
-    options: dict[str, Any] = {"error_mode": mode, "patch_value": case.patch_value}
-    before = matmul_rate(d_model)
-    effects, cost = cost_of(lambda: exact_patching(case.spliced, case.pairs, logit_difference, **options), repeats)
-    rate = (before + matmul_rate(d_model)) / 2
+    model = case.spliced.model
+    product = partial(matmul_rate, model.d_model, device=case.device, dtype=model.dtype)
+    room = Room.of(case.spliced, case.pairs, mode)
+    options: dict[str, Any] = {"error_mode": mode, "patch_value": case.patch_value, "bytes_at_once": room.cone_bytes}
+    before = product()
+    effects, cost = cost_of(
+        lambda: exact_patching(case.spliced, case.pairs, logit_difference, **options), repeats, case.device
+    )
+    rate = (before + product()) / 2
     flops = cone_cost(case, mode)
     cost = cost.with_flops(flops.executed).times(times)
     return effects, Row(f"exact, cones, {mode}", len(effects) * times, cost, flops.bound * times, rate)
@@ -88,7 +100,7 @@ def cone_cost(case: Case, mode: ErrorMode) -> ConeCost:
     """FLOPs of a case's patched runs, and those that no grouping of them can avoid."""
     spliced = case.spliced
     with torch.no_grad(), spliced.model.frozen():
-        situation = prepare(spliced, case.pairs.batch(), logit_difference, mode, case.patch_value)
+        situation = prepare(spliced, case.pairs.batch(device=case.device), logit_difference, mode, case.patch_value)
         cone = Cone.of(spliced, plain_model(spliced.model), situation.clean, mode)
         return cone_flops(cone, all_patches(situation))
 
@@ -112,7 +124,7 @@ def gradient_rows(case: Case) -> Iterator[Row]:
     if case.patch_value is counterfactual:
         del works["AtP, patch prompt"]
     for name, work in works.items():
-        effects, cost = cost_of(work, repeats=3)
+        effects, cost = cost_of(work, 3, case.device)
         yield Row(name, len(effects), cost.with_flops(flops_of(work)))
 
 
@@ -123,11 +135,11 @@ def plain_rows(case: Case, effects: Effects, sample: int) -> Iterator[Row]:
         chosen = evenly(len(effects), sample)
         writes = [plain.write(effects, n) for n in chosen]
         plain.one(writes[0])
-        found, cost = cost_of(lambda: [plain.one(write) for write in writes])
-        refuse_difference(effects, chosen, np.array(found))
+        found, cost = cost_of(lambda: [plain.one(write) for write in writes], device=case.device)
+        refuse_difference(case, effects, chosen, np.array(found))
         cost = cost.with_flops(len(writes) * flops_of(lambda: plain.one(writes[0])))
         yield Row("plain, one forward per node", len(effects), cost.times(len(effects) / len(chosen)))
-        rows = [_batched_row(plain, effects, size) for size in BATCHES]
+        rows = [_batched_row(plain, effects, size) for size in BATCHES[case.device]]
         yield min(rows, key=lambda row: row.cost.seconds)
 
 
@@ -135,16 +147,16 @@ def _batched_row(plain: PlainHooks, effects: Effects, size: int) -> Row:
     batches = neighbours(effects, size, 4)
     chosen = [n for batch in batches for n in batch]
     writes = [[plain.write(effects, n) for n in batch] for batch in batches]
-    found, cost = cost_of(lambda: [plain.batched(batch) for batch in writes], repeats=2)
+    found, cost = cost_of(lambda: [plain.batched(batch) for batch in writes], 2, plain.case.device)
     cost = cost.with_flops(flops_of(lambda: [plain.batched(batch) for batch in writes]))
-    refuse_difference(effects, chosen, np.concatenate(found))
+    refuse_difference(plain.case, effects, chosen, np.concatenate(found))
     return Row(f"plain, {size} to a forward, 2 logits", len(effects), cost.times(len(effects) / len(chosen)))
 
 
-def refuse_difference(effects: Effects, chosen: list[int], found: np.ndarray) -> None:
+def refuse_difference(case: Case, effects: Effects, chosen: list[int], found: np.ndarray) -> None:
     """The plain way and ours must agree."""
     difference = np.abs(effects.effect[chosen] - found).max()
-    if difference > TOLERANCE * np.abs(effects.effect).max():
+    if difference > TOLERANCE[case.spliced.model.dtype] * np.abs(effects.effect).max():
         raise SystemExit(f"The plain way and exact patching disagree by {difference:.1e}.")
 
 
@@ -161,9 +173,7 @@ def rows_of(case: Case, sample: int, part_of_gated: bool) -> list[Row]:
 def report(case: Case, rows: list[Row]) -> str:
     """One case's table and what it says, in Markdown."""
     live, plain, batched = rows[0], rows[-2], rows[-1]
-    head = (
-        "| method | nodes | CPU s | peak memory, MB | TFLOP | bound, TFLOP | CPU s / bound | per node, live exact = 1 |"
-    )
+    head = "| method | nodes | s | peak memory, MB | TFLOP | bound, TFLOP | s / bound | per node, live exact = 1 |"
     lines = [f"## {case.name}", "", _about(case), "", head, "| --- |" + " --: |" * 7]
     unit = live.cost.seconds / live.nodes
     for row in rows:
@@ -173,15 +183,17 @@ def report(case: Case, rows: list[Row]) -> str:
             f"| {_tera(row.cost.flops)} | {_tera(row.bound)} | {_number(row.over_bound)} "
             f"| {row.cost.seconds / row.nodes / unit:.3g} |"
         )
-    rates = ", ".join(f"{row.rate / 1e9:.0f}" for row in rows if row.rate)
+    rates = ", ".join(f"{row.rate / 1e9:,.0f}" for row in rows if row.rate)
+    shares = ", ".join(f"{row.cost.flops / row.cost.seconds / row.rate:.0%}" for row in rows if row.rate)
     atp = atp_over_bare_passes(case)
     lines += [
         "",
         f"- exact patching against one plain forward per node: {plain.cost.seconds / live.cost.seconds:.1f} times less "
-        f"CPU time, {plain.cost.flops / live.cost.flops:.1f} times fewer FLOPs",
-        f"- against batched forwards with two logits: {batched.cost.seconds / live.cost.seconds:.1f} times less CPU "
+        f"time, {plain.cost.flops / live.cost.flops:.1f} times fewer FLOPs",
+        f"- against batched forwards with two logits: {batched.cost.seconds / live.cost.seconds:.1f} times less "
         f"time, {batched.cost.flops / live.cost.flops:.1f} times fewer FLOPs",
-        f"- matrix products of a block's shape beside the three rows of cones: {rates} GFLOP/s",
+        f"- matrix products of a block's shape beside the three rows of cones: {rates} GFLOP/s; the rows reach "
+        f"{shares} of them",
         f"- AtP to the patch prompt takes {atp:.2f} times its bare forwards, its backward, and one encode and decode "
         "per site and run (median of 7)",
         "",
@@ -215,15 +227,29 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=200, help="nodes measured by one plain forward each")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/RESULTS.md"))
+    parser.add_argument("--device", choices=tuple(COMMAND), default="cpu")
+    parser.add_argument("--out", type=Path, help="by default RESULTS.md or RESULTS_GPU.md beside this file")
     arguments = parser.parse_args()
+    device = arguments.device
+    if device != "cpu" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU here: leave --device out.")
     torch.set_num_threads(1)  # seconds are of the process: threads would only add their waiting
-    parts = [HEADING.format(date=datetime.datetime.now(datetime.UTC).date(), machine=machine())]
-    for make, part_of_gated in ((embedded_case, False), (neox_case, True)):
+    date = datetime.datetime.now(datetime.UTC).date()
+    parts = [HEADING.format(command=COMMAND[device], date=date, machine=machine(device), seconds=SECONDS[device])]
+    for make, part_of_gated in _cases(device):
         case = make()
         parts.append(report(case, rows_of(case, arguments.sample, part_of_gated)))
         print(parts[-1], flush=True)
-    arguments.out.write_text("\n".join(parts), encoding="utf-8")
+    out = arguments.out or Path(__file__).with_name("RESULTS.md" if device == "cpu" else "RESULTS_GPU.md")
+    out.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _cases(device: str) -> list[tuple[Callable[[], Case], bool]]:
+    """What is measured there, and whether frozen and zero are measured on the first pair alone."""
+    if device == "cpu":
+        return [(embedded_case, False), (lambda: random_case(NEOX), True)]
+    dtypes = torch.float32, torch.bfloat16
+    return [(partial(random_case, replace(GPT2_SMALL, device=device, dtype=dtype)), False) for dtype in dtypes]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Everything that a node's change needs is worked out before: only the forwards ar
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from attribution.effects import KINDS, Effects
 from attribution.hooks import SiteFunction, hooked, logits_with
 from attribution.language_model import ENTRY, BlockCall
 from attribution.patch_values import counterfactual
+from attribution.resuming import at_least_float32
 from benchmarks.cases import Case
 
 
@@ -52,7 +54,7 @@ class PlainHooks:
 
     def one(self, write: Write) -> float:
         """The effect by a forward of its own, with all logits, as `run_with_hooks` gives them."""
-        ids = torch.tensor([self.case.pairs[write.example].clean_ids])
+        ids = self._tensor([self.case.pairs[write.example].clean_ids])
 
         def add(activation: Tensor, hook: object) -> Tensor:
             del hook
@@ -66,8 +68,8 @@ class PlainHooks:
     def batched(self, writes: Sequence[Write]) -> np.ndarray:
         """Effects of writes at one hook of one prompt by one forward: all blocks at all positions, and two logits."""
         model, first = self.case.spliced.model, writes[0]
-        positions = torch.tensor([w.position for w in writes])
-        added, runs = torch.stack([w.added for w in writes]), torch.arange(len(writes))
+        positions = self._tensor([w.position for w in writes])
+        added, runs = torch.stack([w.added for w in writes]), self._tensor(range(len(writes)))
 
         def add(activation: Tensor) -> Tensor:
             changed = activation.clone()
@@ -81,9 +83,13 @@ class PlainHooks:
         with model.frozen(), hooked(model, hooks):
             start = add(hidden) if first.hook == ENTRY else hidden
             hidden = model.run_blocks(start, 0, [call.for_rows(rows) for call in calls])
-            columns = torch.tensor([[pair.answer_id, pair.foil_id]]).expand(len(writes), -1)
+            columns = self._tensor([[pair.answer_id, pair.foil_id]]).expand(len(writes), -1)
             logits = model.head_columns(hidden[:, -1], columns)
-        return (logits[:, 0] - logits[:, 1]).numpy() - self._clean_metric[first.example]
+        logits = at_least_float32(logits)
+        return (logits[:, 0] - logits[:, 1]).cpu().numpy() - self._clean_metric[first.example]
+
+    def _tensor(self, values: Sequence[Any]) -> Tensor:
+        return torch.tensor(values, device=self.case.spliced.model.device)
 
     @property
     def _is_patched(self) -> bool:
@@ -100,7 +106,7 @@ class PlainHooks:
         """What the clean and the patch prompt of every pair leave at the sites and at block 0's input."""
         module, names = self.case.spliced.model.module, [ENTRY, *self.case.spliced.sites]
         prompts = [(pair.clean_ids, pair.patch_ids) for pair in self.case.pairs]
-        return [[module.run_with_cache(torch.tensor([ids]), names_filter=names)[1] for ids in two] for two in prompts]
+        return [[module.run_with_cache(self._tensor([ids]), names_filter=names)[1] for ids in two] for two in prompts]
 
     @cached_property
     def _blocks(self) -> list[tuple[Tensor, list[BlockCall]]]:
@@ -108,18 +114,18 @@ class PlainHooks:
         found: list[tuple[Tensor, list[BlockCall]]] = []
         for pair in self.case.pairs:
             blocks: list[tuple[Tensor, BlockCall]] = []
-            logits_with(self.case.spliced.model, torch.tensor([pair.clean_ids]), {}, blocks=blocks)
+            logits_with(self.case.spliced.model, self._tensor([pair.clean_ids]), {}, blocks=blocks)
             found.append((blocks[0][0], [call for _, call in blocks]))
         return found
 
     @cached_property
     def _clean_metric(self) -> list[float]:
         model = self.case.spliced.model
-        ids = [torch.tensor([pair.clean_ids]) for pair in self.case.pairs]
+        ids = [self._tensor([pair.clean_ids]) for pair in self.case.pairs]
         return [self._metric(model.logits(one)[:, -1], n)[0] for n, one in enumerate(ids)]
 
     def _metric(self, logits: Tensor, example: int) -> list[float]:
-        pair = self.case.pairs[example]
+        pair, logits = self.case.pairs[example], at_least_float32(logits)
         return (logits[:, pair.answer_id] - logits[:, pair.foil_id]).tolist()
 
 

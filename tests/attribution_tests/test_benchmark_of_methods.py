@@ -11,7 +11,7 @@ from attribution.exact_patching import exact_patching
 from attribution.metric import logit_difference
 from attribution.patch_values import counterfactual
 from benchmarks.bare_passes import atp_over_bare_passes
-from benchmarks.cases import Case, Sizes, neox_case
+from benchmarks.cases import Case, Sizes, random_case
 from benchmarks.cost_of_work import cost_of, flops_of
 from benchmarks.methods import exact_row, plain_rows, refuse_difference, report, rows_of
 from benchmarks.plain_hooks import PlainHooks, evenly, neighbours
@@ -19,9 +19,12 @@ from benchmarks.plain_hooks import PlainHooks, evenly, neighbours
 SMALL = Sizes(layers=2, d_model=32, heads=4, vocabulary=96, d_sae=128, active=6, prompts=2, tokens=5)
 
 
+HALF = replace(SMALL, architecture="GPT-2", parts=("hook_resid_post",), dtype=torch.bfloat16)
+
+
 @cache
-def small() -> Case:
-    return neox_case(SMALL)
+def small(sizes: Sizes = SMALL) -> Case:
+    return random_case(sizes)
 
 
 def test_the_random_saes_have_as_many_active_features_as_asked_for() -> None:
@@ -46,7 +49,7 @@ def test_plain_forwards_give_the_effects_of_cones_one_by_one_and_in_batches(patc
             together = plain.batched([plain.write(effects, n) for n in batch])
             np.testing.assert_allclose(together, effects.effect[batch], rtol=0, atol=1e-4 * size)
     with pytest.raises(SystemExit, match="disagree by"):
-        refuse_difference(effects, chosen, np.array(alone) + 0.01 * size)
+        refuse_difference(case, effects, chosen, np.array(alone) + 0.01 * size)
 
 
 def test_flops_are_those_of_the_products_and_of_active_features() -> None:
@@ -72,9 +75,10 @@ def test_exact_patching_does_fewer_flops_than_plain_forwards_and_no_fewer_than_i
     assert row.cost.flops < batched.cost.flops < one.cost.flops
 
 
-def test_the_report_has_a_row_for_every_method() -> None:
-    rows = rows_of(small(), 5, part_of_gated=True)
-    text = report(small(), rows)
+@pytest.mark.parametrize("sizes", [SMALL, HALF], ids=lambda sizes: sizes.name)
+def test_the_report_has_a_row_for_every_method(sizes: Sizes) -> None:
+    rows = rows_of(small(sizes), 5, part_of_gated=True)
+    text = report(small(sizes), rows)
     assert [line.split(" | ")[0].removeprefix("| ") for line in text.splitlines() if line.startswith("| ")][2:] == [
         row.name + " (scaled)" * (row.cost.scaled != 1) for row in rows
     ]
