@@ -4,15 +4,13 @@
                                                 layers above l at positions p, p + 1, ..., last,
                                                 of the last layer only what the last position reads
 
-Runs that enter the same block are batched, whatever site of whatever row they were patched at: those of one row and
-position always, others while that wastes less than a batch costs. Keys and values before their first position are the
+Runs that enter the same block are batched, whatever site of whatever row they were patched at (`cone_batches.py`). Keys and values before their first position are the
 clean run's; in the first block above the patch only one position's queries, keys and values are new; the last block
 computes one query; only the logits that the metric reads are computed. In `frozen` and `zero` mode the SAEs within the
 cone encode once and decode their active features only. Equal to whole forwards up to the order of sums. Source: this
 project; measured in benchmarks/RESULTS.md.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +19,7 @@ from einops import EinopsError
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attribution.cone_batches import Price, overhead, waves
 from attribution.language_model import LanguageModel, layer_of
 from attribution.plain_blocks import PlainModel, UnknownArchitecture, rotated
 from attribution.plain_run import PlainLayer, PlainRun, part_of, plain_run
@@ -33,10 +32,6 @@ from attribution.suffix_attention import suffix_attention, visible
 Places = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
 """Rows and positions that index the clean run's activations."""
 
-OVERHEAD: Final = {"cpu": 1e8, "cuda": 1e10}
-"""What it costs to execute another batch, in FLOPs of the block that it enters."""
-_ENOUGH: Final = 10.0
-"""A batch whose FLOPs are so many times its overhead is left as it is."""
 _ENCODED_BYTES: Final = 8 * 2**20
 _FEWEST_ENCODED: Final = 256
 """Fewer rows of a matrix product are slower."""
@@ -155,43 +150,10 @@ class Cone:
     def waves(
         self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], bytes_at_once: int
     ) -> list[list[Int[Tensor, " batch"]]]:
-        """Batches of runs that are executed together, the longest first, in lists that are started together."""
-        rows, lengths = len(self.recording.last), self.lengths(row, pos)
-        order = torch.argsort(lengths * rows + row, descending=True, stable=True)
-        sizes = list(self._batches(row[order], lengths[order], bytes_at_once))
-        most = bytes_at_once // self.bytes_of_a_run(1)
-        waves: list[list[Tensor]] = []
-        for batch in order.split(sizes):
-            if waves and sum(map(len, waves[-1])) + len(batch) <= most:
-                waves[-1].append(batch)
-            else:
-                waves.append([batch])
-        return waves
-
-    def _batches(self, row: Tensor, length: Tensor, bytes_at_once: int) -> Iterator[int]:
-        """Sizes: runs of one row and length stay together; others join while that costs less than another batch."""
-        rows = len(self.recording.last)
-        cells, counts = torch.unique_consecutive(length * rows + row, return_counts=True)
-        runs = longest = 0
-        for own, count in zip((cells // rows).tolist(), counts.tolist(), strict=True):
-            if runs > 0 and not self._joins(runs, longest, count, own):
-                yield from self._cut(runs, longest, bytes_at_once)
-                runs = 0
-            longest, runs = own if runs == 0 else longest, runs + count
-        yield from self._cut(runs, longest, bytes_at_once)
-
-    def _joins(self, runs: int, longest: int, count: int, length: int) -> bool:
-        """Whether `count` runs of a length are executed with `runs` that are longer, as if they were as long."""
-        flops = 24 * self.spliced.model.d_model**2  # of a block at one position, about
-        overhead = OVERHEAD[self.spliced.model.device.type]
-        return flops * runs * longest < _ENOUGH * overhead and flops * count * (longest - length) < overhead
-
-    def _cut(self, runs: int, length: int, bytes_at_once: int) -> Iterator[int]:
-        """Equal parts that fit."""
-        parts = max(1, -(-runs * self.bytes_of_a_run(length) // bytes_at_once))
-        for part in range(parts):
-            if size := (part + 1) * runs // parts - part * runs // parts:
-                yield size
+        """Batches of runs that are executed together, in lists that are started together."""
+        flops = 24.0 * self.spliced.model.d_model**2  # of a block at one position, about
+        price = Price(flops, overhead(row.device), self.bytes_of_a_run)
+        return waves(row, self.lengths(row, pos), price, bytes_at_once)
 
     def bytes_of_a_run(self, length: int) -> int:
         """What one run of so many positions holds at a time, at most."""

@@ -26,7 +26,7 @@ from attribution.splice import SplicedModel
 SHARE_OF_FREE: Final = 0.5
 _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
-_MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "cuda": 4 * 2**30}
+_MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
 _MOST_RUNS: Final = 256
 
 
@@ -65,7 +65,7 @@ class Room:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
         held = (f(spliced, length, error_mode) for f in (_recorded, _graph, _run))
-        most = _MOST_CONE_BYTES[spliced.model.device.type]
+        most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
         return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
     def refuse_if_too_small(self) -> None:

@@ -24,7 +24,7 @@ from tiny_models import (
 )
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig
 
-import attribution.cone as cone_module
+import attribution.cone_batches as cone_batches
 import attribution.exact_patching as exact
 from attribution.cone import Cone
 from attribution.cone_patching import effects_in_cones
@@ -146,7 +146,7 @@ def test_how_runs_are_batched_changes_no_number(kind: str, monkeypatch: pytest.M
     patches = all_patches(situation)
     found, batches = [], []
     for overhead, size in ((1e12, 2**28), (0.0, 2**28), (1e12, 1)):
-        monkeypatch.setattr(cone_module, "OVERHEAD", {"cpu": overhead})
+        monkeypatch.setattr(cone_batches, "OVERHEAD", {"other": overhead})
         shares.clear()
         found.append(torch.cat(effects_in_cones(situation, cone, logit_difference, patches, size)))
         batches.append(len(shares))
