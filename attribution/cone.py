@@ -4,11 +4,11 @@
                                                 layers above l at positions p, p + 1, ..., last,
                                                 of the last layer only what the last position reads
 
-Runs that enter the same block are batched, whatever site of whatever row they were patched at (`cone_batches.py`). Keys and values before their first position are the
-clean run's; in the first block above the patch only one position's queries, keys and values are new; the last block
-computes one query; only the logits that the metric reads are computed. In `frozen` and `zero` mode the SAEs within the
-cone encode once and decode their active features only. Equal to whole forwards up to the order of sums. Source: this
-project; measured in benchmarks/RESULTS.md.
+Runs that enter the same block are batched, whatever site of whatever row they were patched at (`cone_batches.py`).
+Keys and values before their first position are the clean run's; in the first block above the patch only one position's
+queries, keys and values are new; the last block computes one query; only the logits that the metric reads are computed.
+In `frozen` and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole
+forwards up to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
 """
 
 from dataclasses import dataclass
