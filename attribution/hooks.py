@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from attribution.language_model import ENTRY, BlockCall, LanguageModel
@@ -52,6 +53,31 @@ def logits_with(
     """One forward with functions in place; with a cache, of the positions after those it has seen."""
     with hooked(model, functions, enter=enter, blocks=blocks):
         return model.logits(ids, cache)
+
+
+def logits_at(
+    model: LanguageModel,
+    ids: Tensor,
+    at: Int[Tensor, " row"],
+    functions: Mapping[str, SiteFunction],
+    *,
+    enter: SiteFunction | None = None,
+    blocks: list[tuple[Tensor, BlockCall]] | None = None,
+) -> Float[Tensor, "row vocab"]:
+    """As `logits_with`, at one position of each row: no other is unembedded where the model's unembedding is called."""
+    row = torch.arange(len(at), device=at.device)
+
+    def only(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *rest = arguments
+        return (hidden[row, at][:, None], *rest)
+
+    handle = model.module.unembed.register_forward_pre_hook(only)
+    try:
+        with hooked(model, functions, enter=enter, blocks=blocks):
+            logits = model.logits(ids)
+    finally:
+        handle.remove()
+    return logits[:, 0] if logits.shape[1] == 1 else logits[row, at]
 
 
 def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:

@@ -180,9 +180,10 @@ class LanguageModel:
                 f"{site.replace('hook_resid_mid', 'hook_attn_out')!r} instead, or use a HookedTransformer."
             )
 
-    def logits(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row pos vocab"]:
+    def logits(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row read vocab"]:
         """One plain forward, in evaluation mode. Right padding needs no mask: attention is causal.
 
+        Logits are read at every position, unless `hooks.logits_at` asks for one of each row.
         With a cache of `new_cache`, `ids` go on after what it has seen, and it is extended by them.
         """
         with self.frozen():
@@ -211,7 +212,7 @@ class LanguageModel:
             return False
         return bool((torch.cat(parts, dim=1) - whole).abs().max() <= 1e-4 * whole.abs().max())
 
-    def _forward(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row pos vocab"]:
+    def _forward(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row read vocab"]:
         if self.is_bridge:
             if cache is None:
                 return self.module(ids, use_cache=False)

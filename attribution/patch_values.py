@@ -16,7 +16,6 @@ from torch import Tensor
 from attribution.metric import OnLogits
 from attribution.prompt_pairs import PairBatch
 from attribution.recording import FeatureChange, Recording, SparseFeatures
-from attribution.resuming import last_logits
 from attribution.splice import ErrorMode, SplicedModel
 
 
@@ -144,8 +143,8 @@ class _Constant:
             output = record.output.detach()
             outputs[site] = torch.where(here, written.to(output.dtype), output)
         with torch.no_grad():
-            logits = spliced.logits_with_outputs(clean.ids, outputs)
-        return Changes(changes, errors, None, metric(last_logits(logits, clean.last), batch))
+            logits = spliced.logits_with_outputs(clean.ids, clean.last, outputs)
+        return Changes(changes, errors, None, metric(logits, batch))
 
 
 zero: PatchValue = _Constant("zero", {}, {})

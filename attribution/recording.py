@@ -1,9 +1,12 @@
 """What one forward of a spliced model leaves behind: sparse features, errors, outputs, and what resuming needs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -22,52 +25,73 @@ def path_mode(error_mode: ErrorMode) -> ErrorMode:
 
 @dataclass(frozen=True)
 class SparseFeatures:
-    """The nonzero features of one site: value[n] stands at (row[n], pos[n], index[n]), sorted by those three."""
+    """The nonzero features of one site: value[n] stands at (row[n], pos[n], index[n]), sorted by those three.
 
-    row: Int[Tensor, " active"]
-    pos: Int[Tensor, " active"]
-    index: Int[Tensor, " active"]
+    `key` is one integer for each (row, pos, index): its place in the dense tensor of this shape, increasing.
+    """
+
+    key: Int[Tensor, " active"]
     value: Float[Tensor, " active"]
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, dense: Float[Tensor, "row pos d_sae"]) -> "SparseFeatures":
-        row, pos, index = torch.nonzero(dense, as_tuple=True)
+    def of(
+        cls, dense: Float[Tensor, "row pos d_sae"], within: Bool[Tensor, "row pos"] | None = None
+    ) -> "SparseFeatures":
+        """The nonzero entries; `within` keeps those of some positions."""
         rows, positions, d_sae = dense.shape
-        return cls(row, pos, index, dense[row, pos, index], (rows, positions, d_sae))
+        mask = dense.bool()  # dense != 0, ten times faster on a CPU
+        if within is not None and not within.all():
+            mask &= within[..., None]
+        key = _places_of(mask.flatten())
+        return cls(key, dense.flatten()[key], (rows, positions, d_sae))
+
+    @cached_property
+    def place(self) -> Int[Tensor, " active"]:
+        """Number of the position, rows one after the other."""
+        return self.key // self.shape[2]
+
+    @cached_property
+    def row(self) -> Int[Tensor, " active"]:
+        return self.place // self.shape[1]
+
+    @cached_property
+    def pos(self) -> Int[Tensor, " active"]:
+        return self.place % self.shape[1]
+
+    @cached_property
+    def index(self) -> Int[Tensor, " active"]:
+        return self.key - self.place * self.shape[2]
+
+    @property
+    def starts(self) -> Int[Tensor, " place"]:
+        """Where the features of each position of each row begin, rows one after the other."""
+        rows, positions, d_sae = self.shape
+        return torch.searchsorted(self.key, torch.arange(0, rows * positions * d_sae, d_sae, device=self.key.device))
 
     def dense(self) -> Float[Tensor, "row pos d_sae"]:
-        full = self.value.new_zeros(self.shape)
-        full[self.row, self.pos, self.index] = self.value
-        return full
+        full = self.value.new_zeros(math.prod(self.shape))
+        full[self.key] = self.value
+        return full.unflatten(0, self.shape)
 
     def lookup(
         self, row: Int[Tensor, " node"], pos: Int[Tensor, " node"], index: Int[Tensor, " node"]
     ) -> Float[Tensor, " node"]:
         """Values at the given places; 0 where a feature is inactive."""
         _, positions, d_sae = self.shape
-        key, wanted = self.key(), (row * positions + pos) * d_sae + index
-        place = torch.searchsorted(key, wanted).clamp(max=max(len(key) - 1, 0))
-        if len(key) == 0:
+        wanted = (row * positions + pos) * d_sae + index
+        if len(self.key) == 0:
             return self.value.new_zeros(len(wanted))
-        return torch.where(key[place] == wanted, self.value[place], 0)
+        place = torch.searchsorted(self.key, wanted).clamp(max=len(self.key) - 1)
+        return torch.where(self.key[place] == wanted, self.value[place], 0)
 
     def block(self, number: int, of: int) -> "SparseFeatures":
         """Rows of one of `of` equal consecutive blocks, counted from 0 again."""
-        rows = self.shape[0] // of
-        inside = (self.row >= number * rows) & (self.row < (number + 1) * rows)
-        return SparseFeatures(
-            self.row[inside] - number * rows,
-            self.pos[inside],
-            self.index[inside],
-            self.value[inside],
-            (rows, *self.shape[1:]),
-        )
-
-    def key(self) -> Int[Tensor, " active"]:
-        """One integer for each (row, pos, index), increasing."""
-        _, positions, d_sae = self.shape
-        return (self.row * positions + self.pos) * d_sae + self.index
+        rows, positions, d_sae = self.shape[0] // of, *self.shape[1:]
+        size = rows * positions * d_sae
+        ends = torch.tensor([number * size, (number + 1) * size], device=self.key.device)
+        inside = slice(*torch.searchsorted(self.key, ends).tolist())
+        return SparseFeatures(self.key[inside] - number * size, self.value[inside], (rows, positions, d_sae))
 
 
 @dataclass(frozen=True)
@@ -86,25 +110,27 @@ class FeatureChange:
     ) -> "FeatureChange":
         """Features whose values differ; `within` keeps some positions, where others can differ by rounding only."""
         _, positions, d_sae = old.shape
-        keys, place = torch.unique(torch.cat([old.key(), new.key()]), return_inverse=True)
+        keys, place = torch.unique(torch.cat([old.key, new.key]), return_inverse=True)
         values = old.value.new_zeros(2, len(keys))
         values[0, place[: len(old.value)]] = old.value
         values[1, place[len(old.value) :]] = new.value
         differ = values[0] != values[1]
+        at = keys // d_sae
         if within is not None:
-            differ &= within.flatten()[keys // d_sae]
-        keys, values = keys[differ], values[:, differ]
-        return cls(
-            row=keys // (positions * d_sae),
-            pos=keys // d_sae % positions,
-            index=keys % d_sae,
-            old=values[0],
-            new=values[1],
-        )
+            differ &= within.flatten()[at]
+        if not differ.all():
+            keys, values, at = keys[differ], values[:, differ], at[differ]
+        return cls(row=at // positions, pos=at % positions, index=keys - at * d_sae, old=values[0], new=values[1])
 
     def only(self, chosen: Tensor | slice) -> "FeatureChange":
         """Some of the features, in the order of `chosen`."""
         return FeatureChange(*(column[chosen] for column in (self.row, self.pos, self.index, self.old, self.new)))
+
+
+def _places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
+    if mask.device.type == "cpu":  # numpy's search of a mask is several times faster than torch's
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return torch.nonzero(mask)[:, 0]
 
 
 def number_in_group(key: Int[Tensor, " entry"]) -> Int[Tensor, " entry"]:

@@ -20,14 +20,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attribution.hooks import SiteFunction, constant, logits_with
+from attribution.hooks import SiteFunction, constant, logits_at, logits_with
 from attribution.language_model import BlockCall, LanguageModel, layer_of
 from attribution.node_edits import ERROR, EVERYWHERE, NodeEdit, Touched
 from attribution.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
-from attribution.resuming import TOKENS, can_resume, last_logits, with_error
+from attribution.resuming import TOKENS, at_least_float32, can_resume, with_error
 from attribution.saes import SAE, Frame
 from attribution.soundness import activation_widths, check_soundness
-from attribution.writing import Edit, Parts, write
+from attribution.writing import Edit, decoded, write
 
 __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
@@ -169,12 +169,12 @@ class SplicedModel:
 
         functions = {site: recorder(site) for site in self.sites}
         with torch.set_grad_enabled(with_gradients), self.model.frozen():
-            logits = logits_with(self.model, ids, functions, enter=enter, blocks=blocks)
+            logits = logits_at(self.model, ids, last, functions, enter=enter, blocks=blocks)
         return Recording(
             ids=ids,
             last=last,
             spliced=spliced,
-            logits=last_logits(logits, last),
+            logits=at_least_float32(logits),
             entry=entered[0],
             sites=sites,
             block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
@@ -193,19 +193,22 @@ class SplicedModel:
     ) -> SiteRecord:
         """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f)."""
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
-            parts = Parts.of(self.saes[site], x, spliced)
-            if error is None:
-                error = parts.error
+            encoding = self.saes[site].encode(x)
+            dense = encoding.features
+            features = SparseFeatures.of(dense.detach(), spliced)
+            reconstruction = decoded(self.saes[site], encoding, dense, features)
+            if error is None and error_mode != "zero":
+                error = torch.where(spliced[..., None], x.to(reconstruction.dtype) - reconstruction, 0)
             output = x
             if error_mode != "live":
-                written = parts.decoded if error_mode == "zero" else with_error(x, parts.decoded, error.detach())
+                written = reconstruction if error is None else with_error(x, reconstruction, error.detach())
                 output = torch.where(spliced[..., None], written.to(x.dtype), x)
-        frame = parts.frame
+        frame = encoding.frame
         return SiteRecord(
             arrival=x if with_gradients else x.detach(),
             output=_differentiable(output) if with_gradients else output,
-            features=SparseFeatures.of(parts.features.detach()),
-            error=None if error_mode == "zero" else error.detach(),
+            features=features,
+            error=None if error_mode == "zero" or error is None else error.detach(),
             frame=None if frame is None else Frame(frame.scale.detach(), frame.mean.detach()),
         )
 
@@ -274,11 +277,15 @@ class SplicedModel:
         return site
 
     def logits_with_outputs(
-        self, ids: Int[Tensor, "row pos"], outputs: Mapping[str, Float[Tensor, "row pos width"]]
-    ) -> Float[Tensor, "row pos vocab"]:
-        """One forward in which the given sites write the given outputs, whatever reaches them."""
+        self,
+        ids: Int[Tensor, "row pos"],
+        last: Int[Tensor, " row"],
+        outputs: Mapping[str, Float[Tensor, "row pos width"]],
+    ) -> Float[Tensor, "row vocab"]:
+        """Last logits of one forward in which the given sites write the given outputs, whatever reaches them."""
+        functions = {self.site(s): constant(y) for s, y in outputs.items()}
         with self.model.frozen():
-            return logits_with(self.model, ids, {self.site(s): constant(y) for s, y in outputs.items()})
+            return at_least_float32(logits_at(self.model, ids, last, functions))
 
 
 def _extent(edit: Edit) -> tuple[int, int, tuple[int, ...]]:

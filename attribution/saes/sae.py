@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from attribution.saes.normalisation import Frame, Normalisation, normalise, restore
 from attribution.saes.tensor_faults import shape_fault
@@ -129,13 +130,43 @@ class SAE(ABC):
     @final
     def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
         """The reconstruction: affine in the features once the frame, which comes from `encode`, is given."""
+        return self._restored(features @ self.W_dec, frame)
+
+    @final
+    def decode_active(
+        self,
+        starts: Int[Tensor, " place"],
+        index: Int[Tensor, " active"],
+        value: Float[Tensor, " active"],
+        frame: Frame | None,
+    ) -> Float[Tensor, "place d_in"]:
+        """As `decode`, from active features alone, ordered by place: those of place n begin at `starts[n]`."""
+        return self._restored(embedding_bag(index, self.W_dec, starts, mode="sum", per_sample_weights=value), frame)
+
+    def _restored(self, written: Float[Tensor, "*batch d_in"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
         if frame is None and self.normalisation != "none":
             raise ValueError(
                 f"The SAE at {self.site!r} normalises its input ({self.normalisation}): "
                 "decode needs the frame that encode returned."
             )
-        reconstruction = features @ self.W_dec + self.b_dec
+        reconstruction = written + self.b_dec
         return reconstruction if frame is None else restore(reconstruction, frame)
+
+    @final
+    def written_along(
+        self,
+        starts: Int[Tensor, " place"],
+        index: Int[Tensor, " active"],
+        along: Float[Tensor, "place d_in"],
+    ) -> Float[Tensor, " active"]:
+        """Decoder direction · `along` of its place, for features ordered by place as in `decode_active`.
+
+        That is the derivative of a sum of directions with respect to their weights: no direction is copied.
+        """
+        with torch.enable_grad():
+            weight = self.W_dec.new_ones(len(index)).requires_grad_()
+            summed = embedding_bag(index, self.W_dec.detach(), starts, mode="sum", per_sample_weights=weight)
+        return torch.autograd.grad(summed, weight, along)[0]
 
     @final
     def to(self: AnySAE, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AnySAE:

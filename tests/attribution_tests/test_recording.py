@@ -14,7 +14,15 @@ def test_sparse_and_back_is_the_same() -> None:
     dense = random_features(0)
     sparse = SparseFeatures.of(dense)
     assert torch.equal(sparse.dense(), dense)
-    assert (sparse.key().diff() > 0).all()
+    assert (sparse.key.diff() > 0).all()
+
+
+def test_features_within_some_positions_are_those_of_the_masked_tensor() -> None:
+    dense, within = random_features(0), torch.arange(12).reshape(4, 3) % 3 != 1
+    found, expected = SparseFeatures.of(dense, within), torch.where(within[..., None], dense, 0)
+    assert torch.equal(found.dense(), expected)
+    assert torch.equal(torch.stack([found.row, found.pos, found.index], dim=1), torch.nonzero(expected))
+    assert found.starts.tolist() == [0, *(expected != 0).sum(-1).flatten().cumsum(0).tolist()[:-1]]
 
 
 def test_lookup_finds_values_and_zero_elsewhere() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from attribution.attribution_patching import attribution_patching
 from attribution.exact_patching import exact_patching
+from attribution.hooks import logits_at
 from attribution.language_model import LanguageModel
 from attribution.metric import logit_difference
 from attribution.resuming import resume
@@ -44,14 +45,22 @@ def test_live_without_interventions_is_bit_identical_to_the_bare_model(world: Wo
     bare = world.model.module(IDS)
     assert torch.equal(world.spliced.run(IDS).logits, bare)
     recorded = world.spliced.record(IDS, LAST)
-    assert torch.equal(recorded.logits, bare[:, -1])
+    assert torch.equal(recorded.logits, logits_at(world.model, IDS, LAST, {}))
 
 
 @pytest.mark.usefixtures("nothing_left_behind")
 def test_frozen_at_the_clean_run_is_bit_identical_to_the_bare_model(world: World) -> None:
     bare = world.model.module(IDS)
     assert torch.equal(world.spliced.run(IDS, error_mode="frozen").logits, bare)
-    assert torch.equal(world.spliced.record(IDS, LAST, "frozen").logits, bare[:, -1])
+    assert torch.equal(world.spliced.record(IDS, LAST, "frozen").logits, logits_at(world.model, IDS, LAST, {}))
+
+
+@pytest.mark.usefixtures("nothing_left_behind")
+def test_logits_at_one_position_of_each_row_are_the_whole_runs(world: World) -> None:
+    last, bare = torch.tensor([3, 1]), world.model.module(IDS)
+    found = logits_at(world.model, IDS, last, {})
+    assert found.shape == (2, bare.shape[-1])
+    torch.testing.assert_close(found, bare[torch.arange(2), last], rtol=0, atol=1e-12)
 
 
 def test_live_is_bit_identical_in_float32_too() -> None:

@@ -246,6 +246,25 @@ def test_encoding_the_wrong_width_is_an_error_that_names_site_and_widths():
         random_sae(ReLU).encode(torch.zeros(2, 7))
 
 
+@pytest.mark.parametrize("normalisation", ["none", "layer_norm"])
+def test_decoding_active_features_equals_decoding_all(normalisation: Normalisation):
+    sae = random_sae(JumpReLU, normalisation=normalisation, dtype=torch.float64)
+    encoding = sae.encode(torch.cat([activations(4, dtype=torch.float64), torch.full((1, D_IN), -1e3)]))
+    place, index = torch.nonzero(encoding.features, as_tuple=True)
+    starts = torch.searchsorted(place, torch.arange(5))
+    found = sae.decode_active(starts, index, encoding.features[place, index], encoding.frame)
+    assert 0 < len(index) < 5 * D_SAE
+    torch.testing.assert_close(found, sae.decode(encoding.features, encoding.frame), rtol=1e-12, atol=1e-12)
+
+
+def test_what_features_write_along_a_vector_equals_the_product():
+    sae, generator = random_sae(JumpReLU, dtype=torch.float64), torch.Generator().manual_seed(0)
+    place, index = torch.nonzero(torch.rand(6, D_SAE, generator=generator) < 0.2, as_tuple=True)
+    along = activations(6, dtype=torch.float64)
+    found = sae.written_along(torch.searchsorted(place, torch.arange(6)), index, along)
+    torch.testing.assert_close(found, (along @ sae.W_dec.T)[place, index], rtol=1e-12, atol=1e-12)
+
+
 def test_decoding_without_the_frame_of_a_normalising_sae_is_an_error():
     sae = random_sae(ReLU, normalisation="layer_norm")
     with pytest.raises(ValueError, match=r"normalises its input \(layer_norm\): decode needs the frame"):
