@@ -10,6 +10,7 @@ import twins
 from tiny_models import BOS, PAIRS, NoBOS, World, saes_on
 from torch import Tensor
 
+from attribution import scoring, writing
 from attribution.attribution_patching import attribution_patching
 from attribution.effects import Effects
 from attribution.exact_patching import exact_patching
@@ -170,6 +171,18 @@ def test_every_sae_kind_and_normalisation_equals_the_twins(every_kind: World, mo
     assert_twin_of_atp(every_kind, TWO, mode)
     assert_twin_of_site_ig(every_kind, TWO, mode)
     assert_twin_of_exact(every_kind, TWO, mode)
+    assert_twin_of_input_ig(every_kind, TWO, "path" if mode == "frozen" else mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_active_features_treated_one_by_one_equal_the_twins(
+    every_kind: World, mode: ErrorMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models of a real size decode and score few features by themselves; these tiny ones use products, unless told."""
+    for module in (writing, scoring):
+        monkeypatch.setattr(module, "WORTH_A_PRODUCT", 0)
+        monkeypatch.setattr(module, "WORTH_A_CALL", 0)
+    assert_twin_of_atp(every_kind, TWO, mode)
     assert_twin_of_input_ig(every_kind, TWO, "path" if mode == "frozen" else mode)
 
 
