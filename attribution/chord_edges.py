@@ -83,7 +83,7 @@ def chord_edges(
         patch_value=counterfactual,
         least=least,
         batch_size=batch_size,
-        with_gradients=False,
+        with_projections=True,
         progress=progress,
     )
 

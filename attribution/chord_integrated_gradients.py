@@ -151,6 +151,7 @@ def chord_attribution(
         score,
         ("path", "zero", "live"),
         SOURCES_AND_JUMPS,
+        with_projections=error_mode != "live",
         settings=plan.settings(),
         depends_on=asdict(plan),
         pairs_in_chunk=4,

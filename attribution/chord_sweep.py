@@ -163,14 +163,15 @@ def _through_site(
     secants = SiteSecants.between(ends, site, slope_cap, rule)
     row, pos = secants.row, secants.pos
     of_output = multiplier[:, row, pos].to(secants.sae.W_dec.dtype)
-    of_arrival, missing = secants.pull_back(of_output, through_gates)
+    of_features = secants.of_features(of_output)
+    of_arrival, missing = secants.pull_back(of_output, of_features, through_gates)
     arrived = torch.where(ends.clean.spliced[ends.rows][..., None], 0, multiplier)
     arrived[:, row, pos] = of_arrival.to(arrived.dtype)
-    return SiteFlow(multiplier, _flips(secants, of_output[0])), arrived, lost.index_add(0, row, missing.double())
+    return SiteFlow(multiplier, _flips(secants, of_features[0])), arrived, lost.index_add(0, row, missing.double())
 
 
-def _flips(secants: SiteSecants, of_output: Float[Tensor, "place width"]) -> Flips:
-    gates, of_features = secants.gates, secants.of_features(of_output)
+def _flips(secants: SiteSecants, of_features: Float[Tensor, "place d_sae"]) -> Flips:
+    gates = secants.gates
     place, index = torch.nonzero(gates.opened, as_tuple=True)
     return Flips(
         row=secants.row[place],

@@ -117,7 +117,8 @@ def collect_edges(
     patch_value: PatchValue,
     least: float,
     batch_size: int,
-    with_gradients: bool,
+    with_gradients: bool = False,
+    with_projections: bool = False,
     progress: Progress,
 ) -> Edges:
     """All edges of a flow into the metric and the target features; see `chord_edges` for the arguments."""
@@ -130,7 +131,15 @@ def collect_edges(
     done, method = 0, ""
     with spliced.model.frozen():
         for batch in pairs.batches(batch_size, spliced.model.device):
-            situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=with_gradients)
+            situation = prepare(
+                spliced,
+                batch,
+                metric,
+                error_mode,
+                patch_value,
+                with_gradients=with_gradients,
+                with_projections=with_projections,
+            )
             start, share = done / len(pairs), len(batch.example) / len(pairs)
             own = flow(situation)
             method = own.method

@@ -66,7 +66,8 @@ def explain_node(
     one = PromptPairs((pairs[example],))
     one.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     with spliced.model.frozen():
-        situation = prepare(spliced, one.batch(device=spliced.model.device), metric, error_mode, patch_value)
+        batch, met = one.batch(device=spliced.model.device), error_mode != "live"
+        situation = prepare(spliced, batch, metric, error_mode, patch_value, with_projections=met)
         patch, number = _find(situation, node)
         patched = _patched(situation, patch, number)
         part, scores = score_chords(patched, replace(plan, down_to=patch.site))

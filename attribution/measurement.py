@@ -120,6 +120,7 @@ class Method:
     error_modes: tuple[ErrorMode, ...]
     residual_law: str
     with_gradients: bool = False
+    with_projections: bool = False
     unit: str | None = None
     sign: str = SIGN
     settings: Mapping[str, str | int | float] = field(default_factory=dict)
@@ -234,7 +235,12 @@ class _Run:
             told = within(progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last))))
             with_gradients = self.method.with_gradients
             given = self.spliced, batch, self.metric, self.error_mode, self.patch_value
-            situation = prepare(*given, progress=told, with_gradients=with_gradients)
+            situation = prepare(
+                *given,
+                progress=told,
+                with_gradients=with_gradients,
+                with_projections=self.method.with_projections,
+            )
             if len(batch.last) == len(examples):
                 situation = replace(situation, kept=keep)
             collected.add(situation, self.method.score(situation))
@@ -313,11 +319,22 @@ def prepare(
     *,
     progress: Progress = silent,
     with_gradients: bool = False,
+    with_projections: bool = False,
 ) -> Situation:
-    """The clean runs of a batch and the change of every node."""
+    """The clean runs of a batch and the change of every node.
+
+    With projections on the encoders' directions, which the secants of chord IG need, the two runs keep them where they
+    can differ: no encoder runs a third time.
+    """
     # Path methods start from the bare model's run: their errors move from its errors to the patch run's.
     mode_of_ends: ErrorMode = "live" if error_mode == "path" else error_mode
-    clean = spliced.record(batch.clean_ids, batch.last, mode_of_ends, with_gradients=with_gradients)
+    clean = spliced.record(
+        batch.clean_ids,
+        batch.last,
+        mode_of_ends,
+        with_gradients=with_gradients,
+        projected=batch.reached if with_projections else None,
+    )
     with torch.set_grad_enabled(with_gradients):
         bound = metric.bind(clean.logits, batch)
         clean_metric = bound(clean.logits, batch)

@@ -68,7 +68,8 @@ class _Counterfactual:
         metric: OnLogits,
         error_mode: ErrorMode,
     ) -> Changes:
-        patch = spliced.record(batch.patch_ids, batch.last, "zero" if error_mode == "zero" else "live")
+        mode: ErrorMode = "zero" if error_mode == "zero" else "live"
+        patch = spliced.record(batch.patch_ids, batch.last, mode, projected=clean.projected)
         reached = batch.reached
         errors = {
             s: torch.where(reached[..., None], new, old)

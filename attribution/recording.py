@@ -144,7 +144,8 @@ class SiteRecord:
 
     `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back. `error` is
     ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where
-    the SAE has none. Unspliced positions have no features and error 0.
+    the SAE has none. Unspliced positions have no features and error 0. `projections` are those on the encoder's
+    directions, at the positions of `Recording.projected`.
     """
 
     arrival: Float[Tensor, "row pos width"]
@@ -152,9 +153,10 @@ class SiteRecord:
     features: SparseFeatures
     error: Float[Tensor, "row pos width"] | None
     frame: Frame | None
+    projections: Float[Tensor, "place d_sae"] | None = None
 
     def block(self, number: int, of: int) -> "SiteRecord":
-        """One of `of` equal consecutive blocks of rows."""
+        """One of `of` equal consecutive blocks of rows, without projections."""
         return SiteRecord(
             self.arrival.chunk(of)[number],
             self.output.chunk(of)[number],
@@ -169,7 +171,8 @@ class Recording:
     """One run of a batch of prompts.
 
     `entry` is the residual stream that enters block 0, where tokens act. `logits` are those at each row's last
-    position. `block_inputs` and `block_calls` let the run be resumed from any block.
+    position. `block_inputs` and `block_calls` let the run be resumed from any block. `projected` are the positions
+    whose projections are kept, for the secants of chord IG; None for none.
     """
 
     ids: Int[Tensor, "row pos"]
@@ -180,6 +183,7 @@ class Recording:
     sites: Mapping[str, SiteRecord]
     block_inputs: tuple[Float[Tensor, "row pos d_model"], ...]
     block_calls: tuple[BlockCall, ...]
+    projected: Bool[Tensor, "row pos"] | None = None
 
     def block(self, number: int, of: int) -> "Recording":
         """One of `of` equal consecutive blocks of rows; it cannot be resumed from."""

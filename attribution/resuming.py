@@ -42,7 +42,14 @@ class Resumable(Protocol):
     def can_resume(self) -> bool: ...
 
     def record_site(
-        self, site: str, x: Tensor, spliced: Tensor, error_mode: ErrorMode, error: Tensor | None = None
+        self,
+        site: str,
+        x: Tensor,
+        spliced: Tensor,
+        error_mode: ErrorMode,
+        error: Tensor | None = None,
+        *,
+        projected: Tensor | None = None,
     ) -> SiteRecord: ...
 
 
@@ -79,13 +86,14 @@ def resume_recorded(
     """As `resume`, and what every site after the written one saw, by site."""
     seen: dict[str, SiteRecord] = {}
     here = recording.spliced[rows]
+    projected = None if recording.projected is None else recording.projected[rows]
 
     def recorder(later: str) -> SiteFunction:
         error = recording.sites[later].error if error_mode == "frozen" else None
         given = None if error is None else error[rows]
 
         def function(x: Tensor) -> Tensor:
-            seen[later] = spliced.record_site(later, x, here, error_mode, given)
+            seen[later] = spliced.record_site(later, x, here, error_mode, given, projected=projected)
             return seen[later].output
 
         return function

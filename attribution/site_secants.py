@@ -39,13 +39,14 @@ class SiteSecants:
 
     @classmethod
     def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "SiteSecants":
-        """The secants of a site; `rule` is for the line through the normalisation."""
+        """The secants of a site whose projections were kept; `rule` is for the line through the normalisation."""
         sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
         row, pos = torch.nonzero(ends.clean.spliced[ends.rows] & ends.reached, as_tuple=True)
         x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
         f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
-        p_c, p_p = (sae.project(normalise(x, sae.normalisation)[0]) for x in (x_c, x_p))
-        gates = secant_gates(sae, p_c, p_p, f_c, f_p, slope_cap)
+        assert clean.projections is not None
+        assert patch.projections is not None
+        gates = secant_gates(sae, clean.projections, patch.projections, f_c, f_p, slope_cap)
         frame = ends.mean_frame(site)
         scale = x_c.new_ones(1, 1) if frame is None else frame.scale[row, pos]
         return cls(sae, row, pos, gates, scale, (f_c, f_p), (x_c, x_p), rule)
@@ -55,12 +56,13 @@ class SiteSecants:
         return self.scale * (of_output @ self.sae.W_dec.T)
 
     def pull_back(
-        self, of_output: Float[Tensor, "sweep place width"], through_gates: Bool[Tensor, " sweep"]
+        self,
+        of_output: Float[Tensor, "sweep place width"],
+        of_features: Float[Tensor, "sweep place d_sae"],
+        through_gates: Bool[Tensor, " sweep"],
     ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
-        """M(x) from M(y), and what the quadrature through the normalisation loses."""
-        of_projection = self.gates.pull_back(
-            self.of_features(of_output), rearrange(through_gates, "sweep -> sweep 1 1")
-        )
+        """M(x) from M(y) and M(f), and what the quadrature through the normalisation loses."""
+        of_projection = self.gates.pull_back(of_features, rearrange(through_gates, "sweep -> sweep 1 1"))
         of_normalised = of_projection @ self.sae.W_enc.T
         if self.sae.normalisation == "none":
             return of_normalised, torch.zeros_like(of_normalised[0, :, 0])

@@ -140,16 +140,19 @@ class SplicedModel:
         with_gradients: bool = False,
         entry: Float[Tensor, "row pos d_model"] | None = None,
         errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
+        projected: Bool[Tensor, "row pos"] | None = None,
     ) -> Recording:
         """One forward without interventions, remembering every site. `last` is each row's last real position.
 
         In `frozen` mode the run is its own clean run: logits are the bare model's, and gradients meet the
         encoders. With gradients, the recorded `entry` and outputs can be differentiated with respect to.
-        Path methods give the residual stream into block 0 (`entry`) and, in `path` mode, the `errors`.
+        Path methods give the residual stream into block 0 (`entry`) and, in `path` mode, the `errors`. Of the spliced
+        positions among `projected` the projections on the encoders' directions are kept.
         """
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
         spliced = self.spliced_positions(ids, last)
+        kept = None if projected is None else projected & spliced
         sites: dict[str, SiteRecord] = {}
         entered: list[Tensor] = []
         blocks: list[tuple[Tensor, BlockCall]] = []
@@ -162,7 +165,9 @@ class SplicedModel:
         def recorder(site: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
                 given = None if errors is None else errors[site]
-                sites[site] = self.record_site(site, x, spliced, error_mode, given, with_gradients=with_gradients)
+                sites[site] = self.record_site(
+                    site, x, spliced, error_mode, given, with_gradients=with_gradients, projected=kept
+                )
                 return sites[site].output
 
             return function
@@ -179,6 +184,7 @@ class SplicedModel:
             sites=sites,
             block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
             block_calls=tuple(call for _, call in blocks),
+            projected=kept,
         )
 
     def record_site(
@@ -190,8 +196,12 @@ class SplicedModel:
         error: Float[Tensor, "row pos width"] | None = None,
         *,
         with_gradients: bool = False,
+        projected: Bool[Tensor, "row pos"] | None = None,
     ) -> SiteRecord:
-        """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f)."""
+        """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f).
+
+        Projections are kept at the positions `projected`.
+        """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
             encoding = self.saes[site].encode(x)
             dense = encoding.features
@@ -210,6 +220,7 @@ class SplicedModel:
             features=features,
             error=None if error_mode == "zero" or error is None else error.detach(),
             frame=None if frame is None else Frame(frame.scale.detach(), frame.mean.detach()),
+            projections=None if projected is None else encoding.projection.detach()[projected],
         )
 
     def run(

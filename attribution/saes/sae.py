@@ -29,8 +29,12 @@ AnySAE = TypeVar("AnySAE", bound="SAE")
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """Features as value and gate. Margin None: gates are always open. Frame None: nothing was normalised."""
+    """Features as value and gate, and the projection p that both were made of.
 
+    Margin None: gates are always open. Frame None: nothing was normalised.
+    """
+
+    projection: Float[Tensor, "*batch d_sae"]
     value: Float[Tensor, "*batch d_sae"]
     margin: Float[Tensor, "*batch d_sae"] | None
     frame: Frame | None
@@ -108,8 +112,8 @@ class SAE(ABC):
                 f"The SAE at {self.site!r} reads activations of width {self.d_in}; this one has shape {tuple(x.shape)}."
             )
         normalised, frame = normalise(x.to(self.W_enc.dtype), self.normalisation)
-        value, margin = self.value_and_margin(self.project(normalised))
-        return Encoding(value, margin, frame)
+        projection = self.project(normalised)
+        return Encoding(projection, *self.value_and_margin(projection), frame)
 
     @final
     def project(self, normalised: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
