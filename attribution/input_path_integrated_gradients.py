@@ -8,12 +8,12 @@ backwards for all sites. Across a gate that flips, no number of points helps: se
 Source: EAP-IG, Hanna et al. 2024.
 """
 
-import itertools
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attribution.effects import Effects
@@ -23,7 +23,8 @@ from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature, midpoint
-from attribution.recording import FeatureChange, Recording
+from attribution.recording import FeatureChange, Recording, SparseFeatures
+from attribution.saes import Frame
 from attribution.scoring import dot, score_features, token_scores
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
 
@@ -69,24 +70,24 @@ def _score_input_path(situation: Situation, points: Quadrature) -> Scores:
     assert changes.patch is not None
     on_path = _record_along(situation, points.points, with_gradients=True)
     gradients = _gradients(situation, on_path)
-    edges = [clean]
+    frames = {site: record.frame for site, record in on_path.sites.items()}
+    del on_path
+    edges = [clean, changes.patch]
     if len(points.points) > 1:
-        inner = _record_along(situation, points.edges[1:-1], with_gradients=False)
-        edges += [inner.block(k, len(points.points) - 1) for k in range(len(points.points) - 1)]
-    edges.append(changes.patch)
+        edges.insert(1, _record_along(situation, points.edges[1:-1], with_gradients=False))
     situation.progress(0.9)
-    zeros = torch.zeros_like(clean.spliced, dtype=gradients[TOKENS].dtype)
-    at_points = [on_path.block(k, len(points.points)) for k in range(len(points.points))]
+    reached = repeat(situation.batch.reached, "row pos -> (point row) pos", point=len(points.points))
     features = {
-        site: _walk_features(situation, site, edges, at_points, gradients[site]) for site in situation.spliced.sites
+        site: _walk_features(situation, site, _Steps.between(edges, site, reached), gradients[site], frames[site])
+        for site in situation.spliced.sites
     }
     errors = {
-        site: sum((dot(step, g) for step, g in zip(steps, gradients[site], strict=True)), start=zeros)
+        site: _over_points(situation, dot(steps, gradients[site])).sum(0)
         for site in situation.spliced.sites
-        if (steps := _error_steps(situation, edges, site)) is not None
+        if (steps := _error_steps(edges, site, reached)) is not None
     }
-    weights = _column(points.weights, gradients[TOKENS])
-    return Scores(features, errors, token_scores(situation, (weights * gradients[TOKENS]).sum(0)))
+    at_tokens = _over_points(situation, gradients[TOKENS])
+    return Scores(features, errors, token_scores(situation, (_column(points.weights, at_tokens) * at_tokens).sum(0)))
 
 
 def _record_along(situation: Situation, alphas: tuple[float, ...], *, with_gradients: bool) -> Recording:
@@ -101,50 +102,60 @@ def _record_along(situation: Situation, alphas: tuple[float, ...], *, with_gradi
     )
 
 
-def _gradients(situation: Situation, on_path: Recording) -> dict[str, Float[Tensor, "point row pos width"]]:
+def _gradients(situation: Situation, on_path: Recording) -> dict[str, Float[Tensor, "run pos width"]]:
     """The metric's gradient at every site's output and at the tokens, at each point of the path."""
     examples = len(situation.batch.last)
     rows = torch.arange(len(on_path.last), device=on_path.last.device) % examples
     with torch.enable_grad():
         metric = situation.metric(on_path.logits, situation.batch.rows(rows)).sum()
     outputs = {TOKENS: on_path.entry} | {site: record.output for site, record in on_path.sites.items()}
-    gradients = torch.autograd.grad(metric, list(outputs.values()))
-    return {
-        site: rearrange(g, "(point row) pos width -> point row pos width", row=examples)
-        for site, g in zip(outputs, gradients, strict=True)
-    }
+    return dict(zip(outputs, torch.autograd.grad(metric, list(outputs.values())), strict=True))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A site's features between neighbouring edges of the path, rows of one step together: their changes over each."""
+
+    change: FeatureChange
+    clean: SparseFeatures
+    patch: SparseFeatures
+
+    @classmethod
+    def between(cls, edges: Sequence[Recording], site: str, reached: Bool[Tensor, "run pos"]) -> "_Steps":
+        features = [edge.sites[site].features for edge in edges]
+        old, new = SparseFeatures.stacked(features[:-1]), SparseFeatures.stacked(features[1:])
+        return cls(FeatureChange.between(old, new, reached), features[0], features[-1])
 
 
 def _walk_features(
     situation: Situation,
     site: str,
-    edges: list[Recording],
-    at_points: list[Recording],
-    gradients: Float[Tensor, "point row pos width"],
+    steps: _Steps,
+    gradient: Float[Tensor, "run pos width"],
+    frame: Frame | None,
 ) -> tuple[FeatureChange, Float[Tensor, " changed"]]:
     """Σ over steps of slope at the point times change over the step, for every feature that ever changes."""
-    steps = [
-        FeatureChange.between(old.sites[site].features, new.sites[site].features, situation.batch.reached)
-        for old, new in itertools.pairwise(edges)
-    ]
-    effects = [
-        score_features(situation, site, step, gradient, frame=point.sites[site].frame)
-        for step, point, gradient in zip(steps, at_points, gradients, strict=True)
-    ]
-    node = torch.cat([torch.stack([step.row, step.pos, step.index]) for step in steps], dim=1)
-    nodes, place = torch.unique(node, dim=1, return_inverse=True)
-    effect = effects[0].new_zeros(nodes.shape[1]).index_add(0, place, torch.cat(effects))
-    row, pos, index = nodes
-    old, new = (edge.sites[site].features.lookup(row, pos, index) for edge in (edges[0], edges[-1]))
-    return FeatureChange(row, pos, index, old, new), effect
+    step, (rows, positions, d_sae) = steps.change, steps.clean.shape
+    keys, place = torch.unique(
+        (step.row % rows * positions + step.pos) * d_sae + step.index,
+        return_inverse=True,
+    )
+    along = score_features(situation, site, step, gradient, frame=frame)
+    effect = along.new_zeros(len(keys)).index_add(0, place, along)
+    old, new = steps.clean.at(keys), steps.patch.at(keys)
+    at = keys // d_sae
+    return FeatureChange(at // positions, at % positions, keys - at * d_sae, old, new), effect
 
 
 def _error_steps(
-    situation: Situation, edges: list[Recording], site: str
-) -> list[Float[Tensor, "row pos width"]] | None:
+    edges: Sequence[Recording], site: str, reached: Bool[Tensor, "run pos"]
+) -> Float[Tensor, "run pos width"] | None:
     errors = [error for edge in edges if (error := edge.sites[site].error) is not None]
-    reached = situation.batch.reached[..., None]
-    return [torch.where(reached, new - old, 0) for old, new in itertools.pairwise(errors)] or None
+    return torch.where(reached[..., None], torch.cat(errors[1:]) - torch.cat(errors[:-1]), 0) if errors else None
+
+
+def _over_points(situation: Situation, values: Float[Tensor, "run *rest"]) -> Float[Tensor, "point row *rest"]:
+    return values.unflatten(0, (-1, len(situation.batch.last)))
 
 
 def _column(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:

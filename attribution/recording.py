@@ -1,7 +1,8 @@
 """What one forward of a spliced model leaves behind: sparse features, errors, outputs, and what resuming needs."""
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -78,20 +79,22 @@ class SparseFeatures:
         self, row: Int[Tensor, " node"], pos: Int[Tensor, " node"], index: Int[Tensor, " node"]
     ) -> Float[Tensor, " node"]:
         """Values at the given places; 0 where a feature is inactive."""
-        _, positions, d_sae = self.shape
-        wanted = (row * positions + pos) * d_sae + index
+        return self.at((row * self.shape[1] + pos) * self.shape[2] + index)
+
+    def at(self, wanted: Int[Tensor, " node"]) -> Float[Tensor, " node"]:
+        """Values by key; 0 where a feature is inactive."""
         if len(self.key) == 0:
             return self.value.new_zeros(len(wanted))
         place = torch.searchsorted(self.key, wanted).clamp(max=len(self.key) - 1)
         return torch.where(self.key[place] == wanted, self.value[place], 0)
 
-    def block(self, number: int, of: int) -> "SparseFeatures":
-        """Rows of one of `of` equal consecutive blocks, counted from 0 again."""
-        rows, positions, d_sae = self.shape[0] // of, *self.shape[1:]
-        size = rows * positions * d_sae
-        ends = torch.tensor([number * size, (number + 1) * size], device=self.key.device)
-        inside = slice(*torch.searchsorted(self.key, ends).tolist())
-        return SparseFeatures(self.key[inside] - number * size, self.value[inside], (rows, positions, d_sae))
+    @classmethod
+    def stacked(cls, parts: Sequence["SparseFeatures"]) -> "SparseFeatures":
+        """The rows of all parts, one part after the other."""
+        _, positions, d_sae = parts[0].shape
+        first = [0, *itertools.accumulate(part.shape[0] for part in parts)]
+        keys = [part.key + row * positions * d_sae for part, row in zip(parts, first, strict=False)]
+        return cls(torch.cat(keys), torch.cat([part.value for part in parts]), (first[-1], positions, d_sae))
 
 
 @dataclass(frozen=True)
@@ -155,16 +158,6 @@ class SiteRecord:
     frame: Frame | None
     projections: Float[Tensor, "place d_sae"] | None = None
 
-    def block(self, number: int, of: int) -> "SiteRecord":
-        """One of `of` equal consecutive blocks of rows, without projections."""
-        return SiteRecord(
-            self.arrival.chunk(of)[number],
-            self.output.chunk(of)[number],
-            self.features.block(number, of),
-            None if self.error is None else self.error.chunk(of)[number],
-            None if self.frame is None else Frame(*(v.chunk(of)[number] for v in (self.frame.scale, self.frame.mean))),
-        )
-
 
 @dataclass(frozen=True)
 class Recording:
@@ -184,11 +177,3 @@ class Recording:
     block_inputs: tuple[Float[Tensor, "row pos d_model"], ...]
     block_calls: tuple[BlockCall, ...]
     projected: Bool[Tensor, "row pos"] | None = None
-
-    def block(self, number: int, of: int) -> "Recording":
-        """One of `of` equal consecutive blocks of rows; it cannot be resumed from."""
-        ids, last, spliced, logits, entry = (
-            v.chunk(of)[number] for v in (self.ids, self.last, self.spliced, self.logits, self.entry)
-        )
-        sites = {site: record.block(number, of) for site, record in self.sites.items()}
-        return Recording(ids, last, spliced, logits, entry, sites, (), ())

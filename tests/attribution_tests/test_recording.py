@@ -32,10 +32,11 @@ def test_lookup_finds_values_and_zero_elsewhere() -> None:
     assert torch.equal(SparseFeatures.of(0 * dense).lookup(row, pos, index), 0 * dense.flatten())
 
 
-def test_blocks_are_consecutive_rows() -> None:
-    dense = random_features(0)
-    for number in (0, 1):
-        assert torch.equal(SparseFeatures.of(dense).block(number, 2).dense(), dense.chunk(2)[number])
+def test_stacked_features_are_the_rows_of_all_parts() -> None:
+    parts = [random_features(0), random_features(1)[:1], random_features(2)]
+    found = SparseFeatures.stacked([SparseFeatures.of(part) for part in parts])
+    assert torch.equal(found.dense(), torch.cat(parts))
+    assert (found.key.diff() > 0).all()
 
 
 def test_a_change_lists_what_differs_with_old_and_new_value() -> None:
