@@ -203,9 +203,9 @@ class SplicedModel:
         Projections are kept at the positions `projected`.
         """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
-            encoding = self.saes[site].encode(x)
+            encoding = self.saes[site].encode(x, projection_only=True)
             dense = encoding.features
-            features = SparseFeatures.of(dense.detach(), spliced)
+            features = SparseFeatures.of(dense, spliced)
             reconstruction = decoded(self.saes[site], encoding, dense, features)
             if error is None and error_mode != "zero":
                 error = torch.where(spliced[..., None], x.to(reconstruction.dtype) - reconstruction, 0)

@@ -54,12 +54,16 @@ def decoded(
 ) -> Float[Tensor, "row pos width"]:
     """D of an encoding's features, given `dense` and as the list of those that count: from the cheaper of the two.
 
-    It means nothing at positions where features do not count. Gradients are the same both ways.
+    It means nothing at positions where features do not count. Gradients go through the projection, of active features.
     """
+    frame, value, p = encoding.frame, features.value, encoding.projection
+    if p.requires_grad:
+        p = p.flatten()[features.key]
+        value = value + sae.open_slope()[features.index] * (p - p.detach())
     if WORTH_A_PRODUCT * len(features.value) + WORTH_A_CALL > math.prod(features.shape):
-        return sae.decode(dense, encoding.frame)
-    value = encoding.value.flatten()[features.key]
-    frame = encoding.frame
+        if p.requires_grad:
+            dense = torch.zeros_like(dense).flatten().index_put((features.key,), value).unflatten(0, features.shape)
+        return sae.decode(dense, frame)
     flat = None if frame is None else Frame(frame.scale.flatten(0, 1), frame.mean.flatten(0, 1))
     return sae.decode_active(features.starts, features.index, value, flat).unflatten(0, features.shape[:2])
 

@@ -105,15 +105,20 @@ class SAE(ABC):
         return self.W_dec.shape[0]
 
     @final
-    def encode(self, x: Float[Tensor, "*batch d_in"]) -> Encoding:
-        """Value, margin and frame of x, in the dtype of the weights (x is cast to it)."""
+    def encode(self, x: Float[Tensor, "*batch d_in"], *, projection_only: bool = False) -> Encoding:
+        """Value, margin and frame of x, in the dtype of the weights (x is cast to it).
+
+        With `projection_only` gradients reach p and the frame, not value and margin: a graph then holds nothing of the
+        size of d_sae. An active feature changes by `open_slope` as p does.
+        """
         if x.shape[-1] != self.d_in:
             raise ValueError(
                 f"The SAE at {self.site!r} reads activations of width {self.d_in}; this one has shape {tuple(x.shape)}."
             )
         normalised, frame = normalise(x.to(self.W_enc.dtype), self.normalisation)
         projection = self.project(normalised)
-        return Encoding(projection, *self.value_and_margin(projection), frame)
+        of = projection.detach() if projection_only else projection
+        return Encoding(projection, *self.value_and_margin(of), frame)
 
     @final
     def project(self, normalised: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
