@@ -268,7 +268,8 @@ def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
     ends, features = chord_ends(situation), dict(scores.features)
     for site, (change, _) in scores.features.items():
         frame = ends.mean_frame(site)
-        features[site] = change, score_features(situation, site, change, multipliers[site], frame=frame)
+        if frame is not None:
+            features[site] = change, score_features(situation, site, change, multipliers[site], frame=frame)
     return replace(scores, features=features)
 
 

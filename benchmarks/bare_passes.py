@@ -1,6 +1,7 @@
 """AtP against the least it can be made of: both forwards and the backward, and one encode and decode per site and run.
 
-The bare passes keep every site's activation, as AtP must, and do nothing else with it.
+The bare passes keep every site's activation, as AtP must, and do nothing else with it. They unembed every position and
+decode by whole products; AtP unembeds one position of each row and decodes active features, so it can take less.
 """
 
 import statistics

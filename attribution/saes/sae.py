@@ -44,7 +44,7 @@ class Encoding:
         """f = v where the margin is positive, else 0. Gradients flow through the value, not the gate."""
         if self.margin is None:
             return self.value
-        return torch.where(self.margin > 0, self.value, torch.zeros_like(self.value))
+        return torch.where(self.margin > 0, self.value, 0)
 
     def active(self) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"], Float[Tensor, " open"]]:
         """The features that are not 0, and their place in the flattened batch; sorted by place and index."""
