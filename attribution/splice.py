@@ -34,13 +34,13 @@ __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
 @dataclass(frozen=True)
 class SplicedRun:
-    """One forward with interventions: logits at every position; features and errors as they were written back.
+    """One forward with interventions: logits at every position read; features and errors as they were written back.
 
     Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set. `encoded` are
     the features that arrived at each site, before its interventions; `touched` says what its `NodeEdit`s changed.
     """
 
-    logits: Float[Tensor, "row pos vocab"]
+    logits: Float[Tensor, "row read vocab"]
     features: Mapping[str, SparseFeatures]
     errors: Mapping[str, Float[Tensor, "row pos width"]]
     encoded: Mapping[str, SparseFeatures]
@@ -206,7 +206,7 @@ class SplicedModel:
             encoding = self.saes[site].encode(x, projection_only=True)
             dense = encoding.features
             features = SparseFeatures.of(dense, spliced)
-            reconstruction = decoded(self.saes[site], encoding, dense, features)
+            reconstruction = decoded(self.saes[site], dense, features, encoding.frame, encoding.projection)
             if error is None and error_mode != "zero":
                 error = torch.where(spliced[..., None], x.to(reconstruction.dtype) - reconstruction, 0)
             output = x
@@ -231,6 +231,7 @@ class SplicedModel:
         last: Int[Tensor, " row"] | None = None,
         error_mode: ErrorMode = "live",
         entry: Float[Tensor, "row pos d_model"] | None = None,
+        only_last: bool = False,
     ) -> SplicedRun:
         """One forward with interventions on features and errors, applied in the order given.
 
@@ -239,6 +240,7 @@ class SplicedModel:
             interventions: see `intervention.py`, where one that would change nothing is an error, and `node_edits.py`.
             error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
             entry: takes the place of the residual stream into block 0, where tokens act; an intervention too.
+            only_last: logits at each row's last position alone: the very bits of a recording where nothing intervenes.
         """
         if error_mode == "path":
             raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
@@ -267,7 +269,11 @@ class SplicedModel:
 
         enter = None if entry is None else constant(entry)
         with torch.no_grad(), self.model.frozen():
-            logits = logits_with(self.model, ids, {site: writer(site) for site in self.sites}, enter=enter)
+            functions = {site: writer(site) for site in self.sites}
+            if only_last:
+                logits = logits_at(self.model, ids, last, functions, enter=enter)[:, None]
+            else:
+                logits = logits_with(self.model, ids, functions, enter=enter)
         return SplicedRun(logits, features, errors, encoded, touched)
 
     def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"]) -> str:

@@ -19,7 +19,6 @@ from attribution.node_edits import NodeEdit, Touched
 from attribution.recording import ErrorMode, SparseFeatures
 from attribution.resuming import with_error
 from attribution.saes import SAE, Frame
-from attribution.saes.sae import Encoding
 
 Edit = Intervention | NodeEdit
 
@@ -45,24 +44,30 @@ class Parts:
         here = spliced[..., None]
         encoding = sae.encode(x)
         features = torch.where(here, encoding.features, 0)
-        decoded = sae.decode(features, encoding.frame)
-        return cls(encoding.frame, features, decoded, torch.where(here, x.to(features.dtype) - decoded, 0))
+        reconstruction = decoded(sae, features, SparseFeatures.of(features), encoding.frame)
+        error = torch.where(here, x.to(features.dtype) - reconstruction, 0)
+        return cls(encoding.frame, features, reconstruction, error)
 
 
 def decoded(
-    sae: SAE, encoding: Encoding, dense: Float[Tensor, "row pos d_sae"], features: SparseFeatures
+    sae: SAE,
+    dense: Float[Tensor, "row pos d_sae"],
+    features: SparseFeatures,
+    frame: Frame | None,
+    projection: Float[Tensor, "row pos d_sae"] | None = None,
 ) -> Float[Tensor, "row pos width"]:
-    """D of an encoding's features, given `dense` and as the list of those that count: from the cheaper of the two.
+    """D(f) of features given `dense` and as the list of those that count: from the cheaper of the two.
 
-    It means nothing at positions where features do not count. Gradients go through the projection, of active features.
+    The same features give the same bits wherever they are decoded. It means nothing at positions where features do not
+    count. Gradients go to the projection that the features were made of, where it is given and has them.
     """
-    frame, value, p = encoding.frame, features.value, encoding.projection
-    if p.requires_grad:
-        p = p.flatten()[features.key]
+    value = features.value
+    if projection is not None and projection.requires_grad:
+        p = projection.flatten()[features.key]
         value = value + sae.open_slope()[features.index] * (p - p.detach())
-    if WORTH_A_PRODUCT * len(features.value) + WORTH_A_CALL > math.prod(features.shape):
-        if p.requires_grad:
-            dense = torch.zeros_like(dense).flatten().index_put((features.key,), value).unflatten(0, features.shape)
+    if WORTH_A_PRODUCT * len(value) + WORTH_A_CALL > math.prod(features.shape):
+        if value.requires_grad:
+            dense = dense.flatten().index_put((features.key,), value).unflatten(0, features.shape)
         return sae.decode(dense, frame)
     flat = None if frame is None else Frame(frame.scale.flatten(0, 1), frame.mean.flatten(0, 1))
     return sae.decode_active(features.starts, features.index, value, flat).unflatten(0, features.shape[:2])
@@ -107,7 +112,8 @@ def write(
     features, error = now
     output = x
     if edits or error_mode != "live":
-        written = _combined(x, before, sae.decode(features, before.frame), error, error_mode)
+        reconstruction = decoded(sae, features, SparseFeatures.of(features), before.frame)
+        written = _combined(x, before, reconstruction, error, error_mode)
         output = torch.where(spliced[..., None], written.to(x.dtype), x)
     return Written(before.features, features, error, output, tuple(touched))
 

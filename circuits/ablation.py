@@ -18,7 +18,7 @@ from attribution.measurement import Progress, Situation, numpy_of, prepare, sile
 from attribution.metric import Metric
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
-from attribution.resuming import last_logits
+from attribution.resuming import at_least_float32
 from attribution.splice import SplicedModel, SplicedRun
 from circuits.edits import Ablation, edits_of
 from circuits.feature_shifts import FeatureShift, FeatureShifts
@@ -136,9 +136,9 @@ def _ablate_batch(
     batch = situation.batch
     made = edits_of(situation, labels, ablation)
     run = situation.spliced.run(
-        batch.clean_ids, made.edits, last=batch.last, error_mode=ablation.error_mode, entry=made.entry
+        batch.clean_ids, made.edits, last=batch.last, error_mode=ablation.error_mode, entry=made.entry, only_last=True
     )
-    logits = last_logits(run.logits, batch.last)
+    logits = at_least_float32(run.logits[:, 0])
     touched, values = made.touched(situation)
     part = _Part(
         numpy_of(situation.clean_metric),

@@ -19,7 +19,7 @@ from attribution.node_edits import REMOVE, NodeEdit, SiteNodes
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
-from attribution.resuming import last_logits
+from attribution.resuming import at_least_float32
 from attribution.splice import ErrorMode, SplicedModel
 from circuits.edits import reference_of
 from circuits.node_names import NodeName, circuit_names
@@ -144,8 +144,8 @@ def _knocked_out(
         NodeEdit(site, SiteNodes.of(own, device), REMOVE, reference_of(situation, site))
         for site, own in entries.items()
     ]
-    run = spliced.run(rows.clean_ids, edits, last=rows.last, error_mode=error_mode, entry=entry)
-    change = situation.metric(last_logits(run.logits, rows.last), rows) - situation.clean_metric
+    run = spliced.run(rows.clean_ids, edits, last=rows.last, error_mode=error_mode, entry=entry, only_last=True)
+    change = situation.metric(at_least_float32(run.logits[:, 0]), rows) - situation.clean_metric
     moved = (entry != situation.clean.entry).flatten(1).any(1)
     for touched in (t for own in run.touched.values() for t in own):
         moved[touched.nodes] = True

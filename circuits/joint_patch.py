@@ -19,7 +19,7 @@ from attribution.patch_values import PatchValue, counterfactual
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.recording import SparseFeatures
-from attribution.resuming import last_logits
+from attribution.resuming import at_least_float32
 from attribution.splice import ErrorMode, SplicedModel
 from circuits.edits import Ablation, edits_of
 from circuits.node_names import NodeName
@@ -86,9 +86,9 @@ def _patched(
 ) -> tuple[np.ndarray, ...]:
     batch, made = situation.batch, edits_of(situation, labels, ablation)
     run = situation.spliced.run(
-        batch.clean_ids, made.edits, last=batch.last, error_mode=ablation.error_mode, entry=made.entry
+        batch.clean_ids, made.edits, last=batch.last, error_mode=ablation.error_mode, entry=made.entry, only_last=True
     )
-    after = situation.metric(last_logits(run.logits, batch.last), batch)
+    after = situation.metric(at_least_float32(run.logits[:, 0]), batch)
     metrics = numpy_of(situation.clean_metric), numpy_of(after)
     if target is None:
         return metrics

@@ -10,6 +10,7 @@ import twins
 from tiny_models import JUMPRELU_SITES, PAIRS, WIDTH, World, fitting_sae, plain_world, saes_on, tiny_model
 from torch import Tensor, nn
 
+from attribution import writing
 from attribution.attribution_patching import attribution_patching
 from attribution.exact_patching import exact_patching
 from attribution.hooks import logits_at
@@ -46,6 +47,7 @@ def test_live_without_interventions_is_bit_identical_to_the_bare_model(world: Wo
     assert torch.equal(world.spliced.run(IDS).logits, bare)
     recorded = world.spliced.record(IDS, LAST)
     assert torch.equal(recorded.logits, logits_at(world.model, IDS, LAST, {}))
+    assert torch.equal(recorded.logits, world.spliced.run(IDS, only_last=True).logits[:, 0])
 
 
 @pytest.mark.usefixtures("nothing_left_behind")
@@ -53,6 +55,14 @@ def test_frozen_at_the_clean_run_is_bit_identical_to_the_bare_model(world: World
     bare = world.model.module(IDS)
     assert torch.equal(world.spliced.run(IDS, error_mode="frozen").logits, bare)
     assert torch.equal(world.spliced.record(IDS, LAST, "frozen").logits, logits_at(world.model, IDS, LAST, {}))
+
+
+def test_frozen_is_bit_identical_where_active_features_are_decoded_by_themselves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WORTH_A_PRODUCT", "WORTH_A_CALL"):
+        monkeypatch.setattr(writing, name, 0)
+    assert torch.equal(world.spliced.run(IDS, error_mode="frozen").logits, world.model.module(IDS))
 
 
 @pytest.mark.usefixtures("nothing_left_behind")
