@@ -26,7 +26,6 @@ from attribution.plain_run import PlainLayer, PlainRun, part_of, plain_run
 from attribution.recording import ErrorMode, Recording
 from attribution.resuming import TOKENS, Resumable
 from attribution.saes import SAE
-from attribution.saes.normalisation import restore
 from attribution.suffix_attention import suffix_attention, visible
 
 Places = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
@@ -288,8 +287,7 @@ def _reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "p
     encoding = sae.encode(x)
     place, index, value = encoding.active()
     starts = torch.searchsorted(place, torch.arange(len(x), device=x.device))
-    summed = torch.nn.functional.embedding_bag(index, sae.W_dec, starts, mode="sum", per_sample_weights=value)
-    return summed + sae.b_dec if encoding.frame is None else restore(summed + sae.b_dec, encoding.frame)
+    return sae.decode_active(starts, index, value, encoding.frame)
 
 
 def needed_logits(

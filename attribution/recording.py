@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.language_model import BlockCall
 from attribution.saes import Frame
+from attribution.saes.sae import places_of
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `splice.py`."""
@@ -44,7 +44,7 @@ class SparseFeatures:
         mask = dense.bool()  # dense != 0, ten times faster on a CPU
         if within is not None and not within.all():
             mask &= within[..., None]
-        key = _places_of(mask.flatten())
+        key = places_of(mask.flatten())
         return cls(key, dense.flatten()[key], (rows, positions, d_sae))
 
     @cached_property
@@ -128,12 +128,6 @@ class FeatureChange:
     def only(self, chosen: Tensor | slice) -> "FeatureChange":
         """Some of the features, in the order of `chosen`."""
         return FeatureChange(*(column[chosen] for column in (self.row, self.pos, self.index, self.old, self.new)))
-
-
-def _places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
-    if mask.device.type == "cpu":  # numpy's search of a mask is several times faster than torch's
-        return torch.from_numpy(np.flatnonzero(mask.numpy()))
-    return torch.nonzero(mask)[:, 0]
 
 
 def number_in_group(key: Int[Tensor, " entry"]) -> Int[Tensor, " entry"]:

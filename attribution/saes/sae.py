@@ -47,20 +47,18 @@ class Encoding:
         return torch.where(self.margin > 0, self.value, 0)
 
     def active(self) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"], Float[Tensor, " open"]]:
-        """The features that are not 0, and their place in the flattened batch; sorted by place and index."""
-        value = self.value.flatten(0, -2)
-        place, index = _places((self.value != 0 if self.margin is None else self.margin > 0).flatten(0, -2))
-        return place, index, value[place, index]
+        """Place in the flattened batch, index and value of the features whose gate is open, sorted by the first two."""
+        gate, d_sae = self.value != 0 if self.margin is None else self.margin > 0, self.value.shape[-1]
+        key = places_of(gate.flatten())
+        place = key.div(d_sae, rounding_mode="floor")
+        return place, key - place * d_sae, self.value.flatten()[key]
 
 
-def _places(gate: Bool[Tensor, "place d_sae"]) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"]]:
-    """As `torch.nonzero`. On a CPU numpy finds them in a fifth of its time."""
-    if gate.device.type != "cpu":
-        place, index = torch.nonzero(gate, as_tuple=True)
-        return place, index
-    flat = torch.from_numpy(np.flatnonzero(gate.numpy()))
-    place = flat.div(gate.shape[1], rounding_mode="floor")
-    return place, flat - place * gate.shape[1]
+def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
+    """Where a mask is true, increasing."""
+    if mask.device.type == "cpu":  # numpy's search of a mask is several times faster than torch's
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return torch.nonzero(mask)[:, 0]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
