@@ -4,7 +4,8 @@
     the model, the SAEs                       weights and settings of each, sites, splice_bos, dtype
     the question                              metric, patch value with its content, error mode
     the method                                name, settings, what else it measures
-    the chunk                                 token ids, answers and foils of its pairs; which nodes, if not all
+    the chunk                                 token ids, answers and foils of its pairs; which nodes, if not all; what
+                                              else differs from chunk to chunk, such as circuits and references
 
 A change of any of them is another key. Not in it: threads, batch sizes and other things that move last digits only,
 names of files, and hooks that others put on the model.
@@ -12,7 +13,7 @@ names of files, and hooks that others put on the model.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 
 from attribution.chunk_file import FORMAT
-from attribution.effects import columns_of_keys
+from attribution.effects import keys_in
 from attribution.execution import ChunkStore
 from attribution.metric import METRICS, Metric
 from attribution.patch_values import PatchValue
@@ -47,16 +48,15 @@ class Work:
     """What all chunks of one measurement have in common; `common` is plain data."""
 
     common: Mapping[str, Any]
-    only: np.ndarray | None
+    only: np.ndarray | None = None
 
-    def key(self, pairs: PromptPairs, examples: range) -> str:
-        """The key of the chunk of some consecutive pairs. Where they stand among all pairs does not matter."""
-        content = {
-            **self.common,
-            "pairs": [_plain_pair(pairs[e]) for e in examples],
-            "only": None if self.only is None else _nodes_of(self.only, examples),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def key(self, pairs: PromptPairs, examples: range, **more: Any) -> str:
+        """The key of the chunk of some consecutive pairs. Where they stand among all pairs does not matter.
+
+        `more` is plain data on which this chunk depends beside.
+        """
+        only = None if self.only is None else digest_of(keys_in(self.only, examples))
+        return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
 
 
 def work(
@@ -73,18 +73,31 @@ def work(
     Raises:
         ValueError: the metric or the patch value is the user's own and does not say what it stands for.
     """
-    common = {
+    asked = {"patch_value": [patch_value.name, _patch_value(patch_value)], "method": method}
+    nodes = None if only is None else np.unique(only)
+    return Work({**surroundings(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
+
+
+def surroundings(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
+    """What any number that comes out of a model depends on, as plain data."""
+    return {
         "format": FORMAT,
         "code": _code(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "matmul": torch.get_float32_matmul_precision(),
         "weights": weights_of(store, spliced),
         "splice_bos": spliced.splice_bos,
-        "metric": _metric(metric),
-        "patch_value": [patch_value.name, _patch_value(patch_value)],
-        "method": method,
     }
-    return Work(common, only)
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """The key of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of(numbers: np.ndarray) -> str:
+    """sha256 over whole numbers, in their order."""
+    return hashlib.sha256(np.ascontiguousarray(numbers, np.int64).tobytes()).hexdigest()
 
 
 def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
@@ -118,7 +131,8 @@ def _code() -> str:
     return sha.hexdigest()
 
 
-def _metric(metric: Metric) -> list[str]:
+def metric_in_words(metric: Metric) -> list[str]:
+    """Which metric it is, with its version where it is the user's own."""
     if METRICS.get(metric.name) is metric:
         return [metric.name, "built in"]
     if metric.version is None:
@@ -141,13 +155,3 @@ def _patch_value(patch_value: PatchValue) -> str:
 
 def _plain_pair(pair: PromptPair) -> list[Any]:
     return [list(pair.clean_ids), list(pair.patch_ids), pair.answer_id, pair.foil_id]
-
-
-def _nodes_of(only: np.ndarray, examples: Sequence[int]) -> list[list[int]]:
-    """Example within the chunk, site, position, kind and index of each of its nodes, sorted."""
-    columns = columns_of_keys(np.unique(only))
-    own = (columns["example"] >= examples[0]) & (columns["example"] <= examples[-1])
-    names = ("example", "site", "position", "kind", "index")
-    table = np.stack([columns[name][own] for name in names], 1)
-    table[:, 0] -= examples[0]
-    return table.tolist()

@@ -8,6 +8,7 @@ example and position.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -186,6 +187,7 @@ def _rank(columns: NodeColumns) -> np.ndarray | None:
 
 
 _KEY_SIZES: Final = {"example": 1 << 16, "site": 1 << 9, "position": 1 << 14, "kind": 1 << 2, "index": 1 << 22}
+_KEYS_OF_AN_EXAMPLE: Final = prod(_KEY_SIZES.values()) // _KEY_SIZES["example"]
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,17 @@ def node_keys(
             raise ValueError(f"Too many nodes to tell apart: the largest {name} is {np.max(values)}, the limit {size}.")
         key = key * size + np.asarray(values, np.int64)
     return key
+
+
+def keys_in(keys: np.ndarray, examples: range) -> np.ndarray:
+    """Of some keys those of consecutive examples, which are counted from the first of them."""
+    first, end = moved_keys(np.zeros(2, np.int64), np.array([examples.start, examples.stop]))
+    return keys[(keys >= first) & (keys < end)] - first
+
+
+def moved_keys(keys: np.ndarray, by: int | np.ndarray) -> np.ndarray:
+    """The keys of the same nodes so many examples further on."""
+    return keys + by * _KEYS_OF_AN_EXAMPLE
 
 
 def _repeated(word: str, count: int) -> pa.DictionaryArray:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -142,6 +143,18 @@ def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
 def current_store() -> ChunkStore | None:
     """The store of the innermost `kept_in`; None outside."""
     return _STORE.get()
+
+
+def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[KeepPart], Arrays]) -> Arrays:
+    """A chunk of the current store under the key made for it; computed where there is no store.
+
+    `compute` is given a way to keep parts of what it makes.
+    """
+    store = current_store()
+    if store is None:
+        return compute(computed)
+    name = key(store)
+    return store.kept(stage, name, lambda: compute(partial(store.part, stage, name)))
 
 
 def _rows(arrays: Arrays) -> int:

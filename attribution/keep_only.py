@@ -14,7 +14,8 @@ Tokens are inputs: they are never ablated. One forward for each set of nodes. So
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Final, Literal
 
 import numpy as np
@@ -22,12 +23,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attribution.effects import KINDS, NodeColumns, columns_of_keys, node_of_key
+from attribution.chunk_key import Work, digest_of, metric_in_words, surroundings
+from attribution.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
+from attribution.execution import ChunkStore, kept_chunk
 from attribution.hooks import SiteFunction, logits_with
 from attribution.measurement import Progress, numpy_of, silent
-from attribution.metric import Metric
+from attribution.metric import Metric, OnLogits
 from attribution.prompt_pairs import PairBatch, PromptPairs
-from attribution.reference_values import Reference, SiteReference, offset_of, written_by
+from attribution.reference_values import PreparedReference, Reference, SiteReference, offset_of, written_by
 from attribution.resuming import last_logits
 from attribution.splice import TOKENS, SplicedModel
 
@@ -35,6 +38,9 @@ ErrorChoice = Literal["nodes", "kept", "removed"]
 """`nodes`: an error is kept iff it is among the kept nodes; `kept`: every error is; `removed`: none is."""
 
 ALL_ERRORS: Final[Mapping[ErrorChoice, bool | None]] = {"nodes": None, "kept": True, "removed": False}
+STAGE: Final = "kept_only"
+SETS_IN_CHUNK: Final = 8
+"""Sets of nodes for which the metric of one batch is kept together."""
 _NO_KEYS: Final = np.zeros(0, np.int64)
 
 
@@ -71,7 +77,8 @@ def metric_keeping(
 ) -> Float[np.ndarray, "set pair"]:
     """The metric of each clean prompt when only a set of nodes is kept, in the metric's unit; one row for each set.
 
-    Where the reference has several draws, their mean.
+    Where the reference has several draws, their mean. Where chunks are kept (`execution.py`), each is a batch with a few
+    sets.
 
     Raises:
         ValueError: a key of no node of these prompts, or prompts that the reference has no value for.
@@ -79,21 +86,68 @@ def metric_keeping(
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     for kept in sets:
         _check(kept, spliced, pairs)
-    prepared = reference.prepared(spliced, pairs)
+    run = _Run(spliced, pairs, metric, reference.name, reference.prepared(spliced, pairs))
     found = np.zeros((len(sets), len(pairs)))
-    done, work = 0, len(pairs) * prepared.draws * max(len(sets), 1)
     with torch.no_grad(), spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
-            clean = last_logits(logits_with(spliced.model, batch.clean_ids, {}), batch.last)
-            bound, columns = metric.bind(clean, batch), numpy_of(batch.example)
-            for draw in range(prepared.draws):
-                values = prepared(batch, draw)
-                for number, kept in enumerate(sets):
-                    logits = _logits_keeping(spliced, batch, kept, values)
-                    found[number, columns] += numpy_of(bound(logits, batch)) / prepared.draws
-                    done += len(columns)
-                    progress(done / work)
+        for start in range(0, len(pairs), batch_size):
+            examples = range(start, min(start + batch_size, len(pairs)))
+            batch = _Batch(run, pairs.batch(examples, spliced.model.device))
+            for first in range(0, len(sets), SETS_IN_CHUNK):
+                some = sets[first : first + SETS_IN_CHUNK]
+                chunk = kept_chunk(STAGE, partial(run.key, examples, some), lambda _, b=batch, s=some: b.metrics(s))
+                found[first : first + len(some), examples.start : examples.stop] = chunk["metric"]
+                progress((len(sets) * start + len(examples) * (first + len(some))) / found.size)
     return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all batches have in common."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    reference: str
+    prepared: PreparedReference
+
+    def key(self, examples: range, sets: Sequence[Kept], store: ChunkStore) -> str:
+        """Of the metric of some pairs with some sets of nodes kept."""
+        common = {"kept only": STAGE, "draws": self.prepared.draws, "metric": metric_in_words(self.metric)}
+        circuits = [[digest_of(keys_in(s.keys, examples)), s.complement, s.all_errors] for s in sets]
+        reference = [self.reference, self.prepared.digest(examples)]
+        work = Work({**surroundings(store, self.spliced), **common})
+        return work.key(self.pairs, examples, circuits=circuits, reference=reference)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some pairs; their clean and reference runs are made when they are first asked for."""
+
+    run: _Run
+    batch: PairBatch
+    references: dict[int, Mapping[str, SiteReference]] = field(default_factory=dict)
+
+    def metrics(self, sets: Sequence[Kept]) -> dict[str, np.ndarray]:
+        """The metric of each pair with each set kept, the mean over draws."""
+        found, draws = np.zeros((len(sets), len(self.batch.last))), self.run.prepared.draws
+        for draw in range(draws):
+            values = self._values(draw)
+            for number, kept in enumerate(sets):
+                logits = _logits_keeping(self.run.spliced, self.batch, kept, values)
+                found[number] += numpy_of(self._bound(logits, self.batch)) / draws
+        return {"metric": found}
+
+    @cached_property
+    def _bound(self) -> OnLogits:
+        clean = logits_with(self.run.spliced.model, self.batch.clean_ids, {})
+        return self.run.metric.bind(last_logits(clean, self.batch.last), self.batch)
+
+    def _values(self, draw: int) -> Mapping[str, SiteReference]:
+        """Of one draw, which is held until another is asked for."""
+        if draw not in self.references:
+            self.references.clear()
+            self.references[draw] = self.run.prepared(self.batch, draw)
+        return self.references[draw]
 
 
 def logits_keeping(

@@ -2,7 +2,7 @@
 
 counterfactual   the value in the pair's patch run
 zero             0, for features and errors
-`circuits/reference_prompts.py` has two more, which go by the names of positions: a mean, and another prompt.
+`attribution/reference_prompts.py` has two more, which go by the names of positions: a mean, and another prompt.
 """
 
 from collections.abc import Mapping
@@ -43,6 +43,10 @@ class PreparedReference(Protocol):
 
     def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]: ...
 
+    def digest(self, examples: range) -> str:
+        """Another text whenever the values of these pairs are others, given the model and the pairs themselves."""
+        ...
+
 
 @runtime_checkable
 class Reference(Protocol):
@@ -61,6 +65,10 @@ class _PatchRun:
 
     def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]:
         return values_in_run(self.spliced, batch.patch_ids, batch.last)
+
+    def digest(self, examples: range) -> str:
+        """A pair's patch prompt is part of the pair."""
+        return "patch run"
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,10 @@ class _Zeros:
             features, error = (sae.W_dec.new_zeros(*batch.clean_ids.shape, width) for width in (sae.d_sae, sae.d_in))
             found[site] = SiteReference(SparseFeatures.of(features), error, None)
         return found
+
+    def digest(self, examples: range) -> str:
+        """Zeros depend on nothing."""
+        return "zeros"
 
 
 @dataclass(frozen=True)

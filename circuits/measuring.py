@@ -28,7 +28,7 @@ from attribution.recording import ErrorMode
 from attribution.reference_values import Reference, zero
 from attribution.reference_values import counterfactual as patch_prompt
 from attribution.splice import SplicedModel
-from circuits.reference_prompts import Mean
+from attribution.reference_prompts import Mean
 from graphs import Node, Position, Verdict
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
 from graphs.findings import flagged_in

@@ -6,8 +6,12 @@ resample   the values in another prompt of the set that has the same position na
 For an SAE that normalises, what is averaged is what a feature writes (scale · f) and the offset of the frame.
 """
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress
 
 import numpy as np
 import torch
@@ -36,14 +40,8 @@ class Mean:
     def prepared(self, spliced: SplicedModel, pairs: PromptPairs) -> PreparedReference:
         source = pairs if self.prompts is None else self.prompts
         source.check_fits(spliced.model, splice_bos=spliced.splice_bos)
-        place = {name: n for n, name in enumerate(sorted({n for names in position_names(source) for n in names}))}
-        sums = _Sums.empty(spliced, len(place))
-        for batch in source.batches(BATCH, spliced.model.device):
-            numbers = _numbers(batch, position_names(source), place)
-            for ids in (batch.clean_ids, batch.patch_ids):
-                here = spliced.spliced_positions(ids, batch.last)
-                sums.add(values_in_run(spliced, ids, batch.last), numbers[here], here)
-        known = {name for name, n in place.items() if sums.count[n] > 0}
+        found = _Means(spliced, source, position_names(source), position_names(pairs))
+        known = found.known()
         for pair, names in zip(pairs, position_names(pairs), strict=True):
             bare = int(not spliced.splice_bos and pair.clean_ids[0] == spliced.model.bos_id)
             if missing := [name for name in names[bare:] if name not in known]:
@@ -51,7 +49,7 @@ class Mean:
                     f"No reference prompt has a position named {missing[0]!r}, so there is no mean for it. Give "
                     "reference prompts of every template, such as the measured prompts themselves."
                 )
-        return _Means(sums.means(), position_names(pairs), place)
+        return found
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,12 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Means:
-    """Means by site and number of the name."""
+    """Means over the prompts of `source`, measured when they are first asked for."""
 
-    means: "Mapping[str, tuple[Tensor, Tensor, Tensor | None]]"
+    spliced: SplicedModel
+    source: PromptPairs
+    source_names: list[tuple[str, ...]]
     names: list[tuple[str, ...]]
-    place: Mapping[str, int]
     draws: int = 1
 
     def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]:
@@ -113,6 +112,44 @@ class _Means:
             )
             for site, (features, error, offset) in self.means.items()
         }
+
+    def digest(self, examples: range) -> str:
+        """The reference prompts, with the names of their positions and of the measured ones."""
+        return json.dumps([self._source, [self.names[example] for example in examples]])
+
+    @cached_property
+    def _source(self) -> str:
+        names = json.dumps(self.source_names).encode()
+        return self.source.digest() + hashlib.sha256(names).hexdigest()
+
+    @cached_property
+    def place(self) -> Mapping[str, int]:
+        """The number of each name."""
+        return {name: n for n, name in enumerate(sorted({n for names in self.source_names for n in names}))}
+
+    def known(self) -> set[str]:
+        """Names of which a position is spliced in some prompt."""
+        found: set[str] = set()
+        for batch, ids in self._prompts():
+            here = self.spliced.spliced_positions(ids, batch.last).tolist()
+            for example, row in zip(batch.example.tolist(), here, strict=True):
+                found |= set(compress(self.source_names[example], row))
+        return found
+
+    @cached_property
+    def means(self) -> "Mapping[str, tuple[Tensor, Tensor, Tensor | None]]":
+        """By site and number of the name."""
+        sums = _Sums.empty(self.spliced, len(self.place))
+        for batch, ids in self._prompts():
+            here = self.spliced.spliced_positions(ids, batch.last)
+            numbers = _numbers(batch, self.source_names, self.place)
+            sums.add(values_in_run(self.spliced, ids, batch.last), numbers[here], here)
+        return sums.means()
+
+    def _prompts(self) -> Iterator[tuple[PairBatch, Tensor]]:
+        for batch in self.source.batches(BATCH, self.spliced.model.device):
+            yield batch, batch.clean_ids
+            yield batch, batch.patch_ids
 
 
 @dataclass(frozen=True)
@@ -165,6 +202,10 @@ class _Resampled:
             own = self.chosen[example][draw]
             ids[row, : len(own)] = ids.new_tensor(own)
         return values_in_run(self.spliced, ids, batch.last)
+
+    def digest(self, examples: range) -> str:
+        """The prompts that were drawn."""
+        return json.dumps([self.chosen[example] for example in examples])
 
 
 def _numbers(batch: PairBatch, names: list[tuple[str, ...]], place: Mapping[str, int]) -> Tensor:
