@@ -11,7 +11,7 @@ normalises its input, the change of its scale and mean is a source without a nod
 Source: METHODS of this project, section 4.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import torch
@@ -79,6 +79,8 @@ def chord_edges(
         flow,
         targets,
         sources,
+        method=CHORD_FLOW,
+        settings=asdict(plan),
         error_mode=error_mode,
         patch_value=counterfactual,
         least=least,
@@ -96,10 +98,6 @@ class _ChordFlow:
     ends: Ends
     plan: SweepPlan
     swept: Sweep
-
-    @property
-    def method(self) -> str:
-        return CHORD_FLOW
 
     @property
     def rule(self) -> Quadrature:

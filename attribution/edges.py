@@ -8,16 +8,19 @@ one section for one target of every row of a batch; nothing of the size of d_sae
 Source: METHODS of this project, section 4; Marks et al. 2024 for edges by gradients.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.effects import Effects
+from attribution.chunk_key import digest_of, work
+from attribution.effects import Effects, keys_in, moved_keys
+from attribution.execution import ChunkStore, kept_chunk
 from attribution.measurement import Progress, Situation, numpy_of, prepare, within
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue
@@ -33,6 +36,9 @@ from attribution.stretches import METRIC, Ends, SectionRuns, Stretch, sections
 METRIC_KEY = -1
 """Stands for the metric among the keys of targets."""
 
+STAGE: Final = "edges"
+_EDGE: Final = ("example", "source", "target", "weight")
+_BALANCE: Final = ("target_example", "target_key", "attribution", "undivided", "inflow", "passing")
 _TARGETS_AT_ONCE = 16
 _NO_TARGET = -2
 
@@ -86,11 +92,6 @@ class Flow(Protocol):
     """A way to attribute, between the two ends of a batch."""
 
     @property
-    def method(self) -> str:
-        """Its name in words."""
-        ...
-
-    @property
     def ends(self) -> Ends: ...
 
     @property
@@ -113,6 +114,8 @@ def collect_edges(
     targets: Effects,
     sources: Effects | None,
     *,
+    method: str,
+    settings: Mapping[str, Any],
     error_mode: ErrorMode,
     patch_value: PatchValue,
     least: float,
@@ -121,45 +124,83 @@ def collect_edges(
     with_projections: bool = False,
     progress: Progress,
 ) -> Edges:
-    """All edges of a flow into the metric and the target features; see `chord_edges` for the arguments."""
+    """All edges of a flow into the metric and the target features; see `chord_edges` for the arguments.
+
+    `method` is the flow's name in words, `settings` say in plain data what else its numbers depend on. Where chunks are
+    kept (`execution.py`), each is a batch.
+    """
     for nodes in (targets, sources):
         if nodes is not None and nodes.sites != (TOKENS, *spliced.sites):
             raise ValueError(f"The nodes of the edges are of other sites: {', '.join(nodes.sites[1:])}.")
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
-    wanted = targets.keys()[targets.of_kind("feature")]
-    kept = _Kept(None if sources is None else sources.keys(), least)
-    done, method = 0, ""
+    wanted = _Wanted(targets.keys()[targets.of_kind("feature")], None if sources is None else sources.keys(), least)
+
+    def measured(examples: range, told: Progress) -> dict[str, np.ndarray]:
+        batch = pairs.batch(examples, spliced.model.device)
+        situation = prepare(
+            spliced,
+            batch,
+            metric,
+            error_mode,
+            patch_value,
+            with_gradients=with_gradients,
+            with_projections=with_projections,
+        )
+        found = _Found()
+        _Batch(situation, flow(situation), wanted, found).run(told)
+        return _counted_from(-examples.start, found.arrays())
+
+    def key(examples: range, store: ChunkStore) -> str:
+        about = {"error_mode": error_mode, "least": least, "name": method, "settings": settings}
+        return work(store, spliced, metric, patch_value, **about).key(pairs, examples, nodes=wanted.digests(examples))
+
+    parts: list[dict[str, np.ndarray]] = []
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
-            situation = prepare(
-                spliced,
-                batch,
-                metric,
-                error_mode,
-                patch_value,
-                with_gradients=with_gradients,
-                with_projections=with_projections,
-            )
-            start, share = done / len(pairs), len(batch.example) / len(pairs)
-            own = flow(situation)
-            method = own.method
-            _Batch(situation, own, wanted, kept).run(within(progress, start, start + share))
-            done += len(batch.example)
-    return kept.edges(method)
+        for start in range(0, len(pairs), batch_size):
+            examples = range(start, min(start + batch_size, len(pairs)))
+            told = within(progress, start / len(pairs), examples.stop / len(pairs))
+            chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples, t=told: measured(e, t))
+            parts.append(_counted_from(start, chunk))
+            told(1.0)
+    return Edges(method, **{name: np.concatenate([part[name] for part in parts]) for name in (*_EDGE, *_BALANCE)})
+
+
+def _counted_from(start: int, chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same edges so many examples further on."""
+    found = dict(chunk)
+    for name in ("example", "target_example"):
+        found[name] = chunk[name] + start
+    for name in ("source", "target", "target_key"):
+        found[name] = np.where(chunk[name] == METRIC_KEY, METRIC_KEY, moved_keys(chunk[name], start))
+    return found
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Keys of targets and sources (None: all), and the least size of an edge."""
+
+    targets: np.ndarray
+    sources: np.ndarray | None
+    least: float
+
+    def digests(self, examples: range) -> list[str | None]:
+        """Which nodes of some pairs are wanted."""
+        return [None if keys is None else digest_of(keys_in(keys, examples)) for keys in (self.targets, self.sources)]
 
 
 @dataclass
-class _Kept:
-    """Columns in parts, of the sources that are wanted (None: all) and edges of at least `least`."""
+class _Found:
+    """Columns in parts."""
 
-    sources: np.ndarray | None
-    least: float
-    kept: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    edges: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     balance: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
-    def edges(self, method: str) -> Edges:
-        kept = [np.concatenate(column) for column in zip(*self.kept, strict=True)]
-        return Edges(method, *kept, *(np.concatenate(column) for column in zip(*self.balance, strict=True)))
+    def arrays(self) -> dict[str, np.ndarray]:
+        """By the names that they have in `Edges`."""
+        found: dict[str, np.ndarray] = {}
+        for names, parts in ((_EDGE, self.edges), (_BALANCE, self.balance)):
+            found |= {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+        return found
 
 
 @dataclass(frozen=True)
@@ -178,8 +219,8 @@ class _Batch:
 
     situation: Situation
     flow: Flow
-    wanted: np.ndarray
-    kept: _Kept
+    wanted: _Wanted
+    found: _Found
 
     def run(self, progress: Progress) -> None:
         ends = self.flow.ends
@@ -201,7 +242,7 @@ class _Batch:
             return
         change = self.situation.changes.features[stretch.target]
         keys = _feature_keys(self.situation, stretch.target, change)
-        chosen = torch.from_numpy(np.isin(keys, self.wanted)).to(change.row.device)
+        chosen = torch.from_numpy(np.isin(keys, self.wanted.targets)).to(change.row.device)
         if not chosen.any():
             return
         change, key = change.only(chosen), torch.from_numpy(keys).to(change.row.device)[chosen]
@@ -240,13 +281,13 @@ class _Batch:
                     weight = group.weigh(multiplier[slot])
                     inflow[slot].index_add_(0, group.row, weight.double())
                     kept = group.wanted & (target[group.row] != _NO_TARGET)
-                    kept &= (weight.abs() >= self.kept.least) & (weight != 0)
+                    kept &= (weight.abs() >= self.wanted.least) & (weight != 0)
                     columns = (example[group.row[kept]], group.key[kept], target[group.row[kept]], weight[kept])
-                    self.kept.kept.append(tuple(map(numpy_of, columns)))
+                    self.found.edges.append(tuple(map(numpy_of, columns)))
         real = targets.key != _NO_TARGET
         _, row = torch.nonzero(real, as_tuple=True)
         values = (targets.key, targets.attribution, targets.undivided, inflow, passing)
-        self.kept.balance.append(tuple(map(numpy_of, (example[row], *(v[real] for v in values)))))
+        self.found.balance.append(tuple(map(numpy_of, (example[row], *(v[real] for v in values)))))
 
     def _sources_at(self, leaf: str) -> "Iterator[_Sources]":
         situation, ends = self.situation, self.flow.ends
@@ -272,7 +313,7 @@ class _Batch:
         return self._group(keys, row, lambda multiplier: dot(difference, multiplier)[row, pos])
 
     def _group(self, keys: np.ndarray, row: Tensor, weigh: Callable[[Tensor], Tensor]) -> "_Sources":
-        wanted = np.ones(len(keys), bool) if self.kept.sources is None else np.isin(keys, self.kept.sources)
+        wanted = np.ones(len(keys), bool) if self.wanted.sources is None else np.isin(keys, self.wanted.sources)
         return _Sources(torch.from_numpy(keys).to(row), row, torch.from_numpy(wanted).to(row.device), weigh)
 
 

@@ -66,6 +66,8 @@ def gradient_edges(
         _GradientFlow.of,
         targets,
         sources,
+        method=PLAIN_GRADIENT,
+        settings={},
         error_mode=error_mode,
         patch_value=patch_value,
         least=least,
@@ -101,10 +103,6 @@ class _GradientFlow:
             total=situation.total_effect,
         )
         return cls(situation, ends, dict(zip(clean.sites, gradients, strict=True)))
-
-    @property
-    def method(self) -> str:
-        return PLAIN_GRADIENT
 
     @property
     def rule(self) -> Quadrature:

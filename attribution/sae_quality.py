@@ -4,20 +4,28 @@
     KL(model ‖ spliced) and CE increase in nats a token                 FVU = Σ|x − x̂|² / Σ|x − mean x|²
 
 Spliced: the site writes its reconstruction; zero: the site (or all of them) writes 0, at spliced positions. One
-bare forward, and two for each SAE and for all together. Source: METHODS of this project, section 7.
+bare forward, and two for each SAE and for all together. Where chunks are kept, each is a batch. Source: METHODS of this project, section 7.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attribution.chunk_arrays import with_prefix
+from attribution.chunk_key import key_of, surroundings
+from attribution.execution import ChunkStore, kept_chunk
 from attribution.hooks import SiteFunction, logits_with
 from attribution.measurement import Progress, silent
 from attribution.splice import SplicedModel
 from graphs import SAEQuality, SiteQuality
+
+STAGE: Final = "sae_quality"
 
 
 def sae_quality(
@@ -44,13 +52,14 @@ def sae_quality(
     """
     if not prompts or (last_only is None and max(map(len, prompts)) < 2):
         raise ValueError("The quality of SAEs is measured on texts: give some of at least two tokens each.")
-    kinds = (*((site,) for site in spliced.sites), spliced.sites)
-    sums = {sites: _Sums() for sites in kinds}
+    sums = {sites: _Sums() for sites in (*((site,) for site in spliced.sites), spliced.sites)}
     with spliced.model.frozen(), torch.no_grad():
         for start in range(0, len(prompts), batch_size):
             chosen = slice(start, start + batch_size)
-            batch = _Batch.of(spliced, prompts[chosen], None if last_only is None else last_only[chosen])
-            batch.measure(spliced, sums)
+            given = prompts[chosen], None if last_only is None else last_only[chosen]
+            chunk = kept_chunk(STAGE, partial(_key, spliced, *given), lambda _, g=given: _measured(spliced, *g))
+            for sites, found in sums.items():
+                found.add(with_prefix(_prefix(sites), chunk))
             progress(min(1.0, (start + batch_size) / len(prompts)))
     whole = sums[spliced.sites]
     return SAEQuality(
@@ -61,6 +70,26 @@ def sae_quality(
         ce_increase=(whole.spliced - whole.clean) / whole.tokens,
         kl=whole.kl / whole.tokens,
     )
+
+
+def _key(
+    spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None, store: ChunkStore
+) -> str:
+    ids = {"prompts": [list(ids) for ids in prompts], "answers": None if answers is None else list(answers)}
+    return key_of({**surroundings(store, spliced), "quality": STAGE, **ids})
+
+
+def _measured(
+    spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None
+) -> dict[str, np.ndarray]:
+    """The sums of one batch, by the set of sites that is spliced."""
+    sums = {sites: _Sums() for sites in (*((site,) for site in spliced.sites), spliced.sites)}
+    _Batch.of(spliced, prompts, answers).measure(spliced, sums)
+    return {_prefix(sites) + name: values for sites, own in sums.items() for name, values in own.arrays().items()}
+
+
+def _prefix(sites: tuple[str, ...]) -> str:
+    return " ".join(sites) + ":"
 
 
 @dataclass
@@ -77,6 +106,16 @@ class _Sums:
     missed: float = 0.0
     square: float = 0.0
     total: Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every sum by its name."""
+        return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The sums of one batch more."""
+        for name, values in arrays.items():
+            more = torch.from_numpy(values) if name == "total" else values.item()
+            setattr(self, name, getattr(self, name) + more)
 
     def recovered(self) -> float | None:
         return None if self.zero == self.clean else (self.zero - self.spliced) / (self.zero - self.clean)
