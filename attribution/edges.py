@@ -199,7 +199,9 @@ class _Found:
         """By the names that they have in `Edges`."""
         found: dict[str, np.ndarray] = {}
         for names, parts in ((_EDGE, self.edges), (_BALANCE, self.balance)):
-            found |= {name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+            found |= {
+                name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)
+            }
         return found
 
 

@@ -77,8 +77,7 @@ def metric_keeping(
 ) -> Float[np.ndarray, "set pair"]:
     """The metric of each clean prompt when only a set of nodes is kept, in the metric's unit; one row for each set.
 
-    Where the reference has several draws, their mean. Where chunks are kept (`execution.py`), each is a batch with a few
-    sets.
+    Where the reference has several draws, their mean. Where chunks are kept, each is a batch with a few sets.
 
     Raises:
         ValueError: a key of no node of these prompts, or prompts that the reference has no value for.

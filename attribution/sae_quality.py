@@ -4,7 +4,7 @@
     KL(model ‖ spliced) and CE increase in nats a token                 FVU = Σ|x − x̂|² / Σ|x − mean x|²
 
 Spliced: the site writes its reconstruction; zero: the site (or all of them) writes 0, at spliced positions. One
-bare forward, and two for each SAE and for all together. Where chunks are kept, each is a batch. Source: METHODS of this project, section 7.
+bare forward, and two for each SAE and for all together. Source: METHODS of this project, section 7.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ def sae_quality(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> SAEQuality:
-    """The quality of the SAEs on prompts.
+    """The quality of the SAEs on prompts. Where chunks are kept, each is a batch.
 
     Args:
         spliced: the model with its SAEs.

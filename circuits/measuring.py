@@ -25,10 +25,10 @@ from attribution.patch_values import PatchValue, counterfactual
 from attribution.prompt_pairs import PromptPairs
 from attribution.quadrature import Quadrature
 from attribution.recording import ErrorMode
+from attribution.reference_prompts import Mean
 from attribution.reference_values import Reference, zero
 from attribution.reference_values import counterfactual as patch_prompt
 from attribution.splice import SplicedModel
-from attribution.reference_prompts import Mean
 from graphs import Node, Position, Verdict
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
 from graphs.findings import flagged_in

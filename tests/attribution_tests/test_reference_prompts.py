@@ -16,8 +16,8 @@ from attribution.effects import node_keys
 from attribution.keep_only import NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.metric import logit_difference
 from attribution.prompt_pairs import PromptPair, PromptPairs
-from attribution.reference_values import Reference
 from attribution.reference_prompts import Mean, Resample
+from attribution.reference_values import Reference
 
 SHORT, LONG = ("bos", "noun", "verb"), ("bos", "noun", "adverb", "verb")
 PAIRS = PromptPairs(
