@@ -80,11 +80,15 @@ class Room:
             )
 
     def pairs(self, method: str, most: int = 16) -> int:
-        """Pairs in a batch of a method by its name in `METHODS`."""
+        """Pairs in a batch of a method by its name in `METHODS`.
+
+        A power of two: where kept chunks are batches, a little more or less of free memory does not change them.
+        """
         points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
         share = self.size // 2 if method == "exact" else self.size
         fit = share // (self.recorded + points * self.graph)
-        return max(1, min(_MOST_PAIRS.get(method, most), fit))
+        wanted = max(1, min(_MOST_PAIRS.get(method, most), fit))
+        return 1 << (wanted.bit_length() - 1)
 
     @property
     def cone_bytes(self) -> int:

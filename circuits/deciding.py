@@ -8,9 +8,15 @@ The forecast depends on the machine and on how busy it is. What was decided is p
 the same again on any machine.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import numpy as np
+
+from attribution.chunk_file import Arrays
+from attribution.chunk_key import work
+from attribution.execution import ChunkStore, KeepPart, kept_chunk
 from attribution.forecast import Forecast, forecast
 from attribution.patch_values import counterfactual
 from attribution.sweep_cost import sweep_flops
@@ -18,6 +24,7 @@ from circuits.amounts import flops_in_words, time_in_words
 from circuits.measuring import Question
 
 AUTO: Final = "auto"
+STAGE: Final = "decision"
 DEFAULT_BUDGET: Final = 300.0
 """Seconds for measuring the nodes' effects; edges and certificate come on top."""
 LEAST_VERIFIED: Final = 100
@@ -75,10 +82,28 @@ class Decision:
 
 
 def decide(question: Question, budget: float = DEFAULT_BUDGET, verify: int | None = None) -> Decision:
-    """Exact where it fits `budget` seconds; else screened, with `verify` nodes patched or as many as time allows."""
+    """Exact where it fits `budget` seconds; else screened, with `verify` nodes patched or as many as time allows.
+
+    Where chunks are kept, a decision stands: a run that goes on must not patch other nodes than it began with.
+    """
     if not budget > 0:
         raise ValueError(f"A budget is a positive number of seconds; got {budget}.")
     question.room.refuse_if_too_small()
+
+    def key(store: ChunkStore) -> str:
+        about = {"error_mode": question.error_mode, "budget": budget, "verify": verify, "memory": question.memory}
+        given = store, question.spliced, question.metric, question.patch_value
+        return work(*given, name=STAGE, **about).key(question.pairs, range(len(question.pairs)))
+
+    def compute(_keep: KeepPart) -> Arrays:
+        text = json.dumps(asdict(_decided(question, budget, verify)))
+        return {"decision": np.frombuffer(text.encode(), np.uint8)}
+
+    found = json.loads(kept_chunk(STAGE, key, compute)["decision"].tobytes())
+    return Decision(**found | {"forecast": Forecast(**found["forecast"])})
+
+
+def _decided(question: Question, budget: float, verify: int | None) -> Decision:
     found = forecast(
         question.spliced,
         question.pairs,

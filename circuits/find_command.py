@@ -1,6 +1,7 @@
 """`jumpwire find`: measure every node, keep the strongest, join and certify them, write the run."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from circuits.inputs import Inputs, Loaded
 from circuits.resumable import chunks_report, resumable
 
 if TYPE_CHECKING:
+    from attribution.execution import ChunkStore
     from attribution.language_model import LanguageModel
     from attribution.patch_values import PatchValue
     from attribution.prompt_pairs import PromptPairs
@@ -92,14 +94,14 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
             "seed": inputs.seed,
             "hashes": dict(loaded.hashes),
         }
-    with console.status("estimating the cost"), timed(seconds, "decide"):
-        decision = _decide(options, loaded, plan)
-    if decision is not None:
-        console.print(decision.sentence, highlight=False)
     arguments = {**inputs.arguments(), **asdict(options)}
-    label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
-    chunks = target.folder / CHUNKS
-    with resumable(chunks, resume=options.resume) as store, progress_bar(console, label, store) as told:
+    with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
+        with console.status("estimating the cost"), timed(seconds, "decide"):
+            decision = _decide(options, loaded, plan)
+        if decision is not None:
+            _print_decision(console, decision, store)
+        label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
+        told = stack.enter_context(progress_bar(console, label, store))
         runs = _runs(inputs, options, loaded, plan, within(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with timed(seconds, "measure"):
@@ -160,6 +162,14 @@ def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Deci
         decision = replace(decision, verify=max(1, decision.verify // len(loaded.prompts)))
     plan |= {"method": decision.method, "verify": decision.verify}
     return decision
+
+
+def _print_decision(console: Console, decision: "Decision", store: "ChunkStore") -> None:
+    from circuits.deciding import STAGE
+
+    earlier = store.tallies[STAGE].reused > 0
+    note = f" (Decided when the run in {store.folder} began; --no-resume decides again.)" if earlier else ""
+    console.print(decision.sentence + note, highlight=False)
 
 
 def _runs(

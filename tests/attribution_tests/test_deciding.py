@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import attribution.forecast as forecasting
 from attribution.attribution_patching import attribution_patching
 from attribution.chord_integrated_gradients import chord_integrated_gradients
 from attribution.exact_patching import exact_patching
+from attribution.execution import kept_in
 from attribution.forecast import forecast
 from attribution.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.integrated_gradients import integrated_gradients
@@ -115,6 +117,23 @@ def test_more_time_verifies_more(monkeypatch: pytest.MonkeyPatch) -> None:
     half = decide(question, slow.seconds / 2)
     assert half.verify == pytest.approx(slow.nodes / 2, rel=0.02)
     assert decide(question, slow.seconds).verify is None
+
+
+def test_where_chunks_are_kept_a_decision_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = Question(world().spliced, PAIRS, logit_difference, "live")
+    known = replace(forecast(world().spliced, PAIRS, logit_difference), nodes=100_000, flops=1e12, rate=1e9)
+    rates = iter((1e9, 5e8, 2e8, 1e8))
+    monkeypatch.setattr("circuits.deciding.forecast", lambda *_a, **_k: replace(known, rate=next(rates)))
+    alone = decide(question, 500.0)
+    with kept_in(tmp_path):
+        first = decide(question, 500.0)
+        assert decide(question, 500.0) == first
+        other = decide(question, 400.0)
+    assert alone.verify == pytest.approx(50_000, rel=0.02)
+    assert first.verify == pytest.approx(25_000, rel=0.02)
+    assert other.verify == pytest.approx(8_000, rel=0.02)
+    with kept_in(tmp_path, reuse=False):
+        assert decide(question, 500.0).verify == pytest.approx(5_000, rel=0.02)
 
 
 def test_what_auto_chose_can_be_asked_for_by_name() -> None:
