@@ -9,11 +9,18 @@ both ends have the same open gates and the integral equals the difference: a gat
 where a point of an integral sees it. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
 """
 
+from functools import partial
+from typing import Final
+
 import numpy as np
 
-from attribution.effects import Effects, node_keys, node_of_key
-from attribution.measurement import Progress, numpy_of, prepare, silent
+from attribution.chunk_file import Arrays
+from attribution.chunk_key import work
+from attribution.effects import Effects, moved_keys, node_keys, node_of_key
+from attribution.execution import ChunkStore, KeepPart, kept_chunk
+from attribution.measurement import Progress, prepare, silent
 from attribution.metric import Metric
+from attribution.own_path_arrays import arrays_of_paths, paths_of_arrays
 from attribution.own_path_walk import GateFlip, OwnPath, PathJump, PathValues, Walk
 from attribution.patch_values import PatchValue, counterfactual
 from attribution.patches import all_patches
@@ -22,6 +29,8 @@ from attribution.recording import ErrorMode
 from attribution.splice import SplicedModel
 
 __all__ = ["GateFlip", "OwnPath", "PathJump", "PathValues", "own_paths", "path_values"]
+
+STAGE: Final = "own_paths"
 
 
 def own_paths(
@@ -38,7 +47,7 @@ def own_paths(
     resolution: float = 1e-4,
     progress: Progress = silent,
 ) -> dict[int, OwnPath]:
-    """The own path of each of some nodes, by key.
+    """The own path of each of some nodes, by key. Where chunks are kept, each is a batch, and a site's nodes its parts.
 
     Args:
         spliced, pairs, metric, patch_value, batch_size, progress: as in `attribution_patching`.
@@ -51,16 +60,32 @@ def own_paths(
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
     found: dict[int, OwnPath] = {}
+
+    def walked(examples: range, keep: KeepPart) -> Arrays:
+        batch, paths = pairs.batch(examples, spliced.model.device), list[OwnPath]()
+        situation = prepare(spliced, batch, metric, error_mode, patch_value)
+        for number, patch in enumerate(all_patches(situation, wanted)):
+            walk = Walk(situation, patch, runs_at_once, rtol, resolution)
+            part = keep(f"walk-{number}", lambda w=walk: arrays_of_paths(list(w.paths()), spliced.sites))
+            paths += paths_of_arrays(part, spliced.sites)
+            progress((done + len(paths)) / len(wanted))
+        arrays = arrays_of_paths(paths, spliced.sites)
+        return arrays | {"key": moved_keys(arrays["key"], -examples.start)}
+
+    def key(examples: range, store: ChunkStore) -> str:
+        about = {"name": STAGE, "error_mode": error_mode, "rtol": rtol, "resolution": resolution}
+        return work(store, spliced, metric, patch_value, only=wanted, **about).key(pairs, examples)
+
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
-            if not np.isin(numpy_of(batch.example), nodes.example).any():
+        for start in range(0, len(pairs), batch_size):
+            examples = range(start, min(start + batch_size, len(pairs)))
+            if not np.isin(np.arange(examples.start, examples.stop), nodes.example).any():
                 continue
-            situation = prepare(spliced, batch, metric, error_mode, patch_value)
-            for patch in all_patches(situation, wanted):
-                walk = Walk(situation, patch, runs_at_once, rtol, resolution)
-                found |= {path.key: path for path in walk.paths()}
-                done += len(patch)
-                progress(done / len(wanted))
+            chunk = kept_chunk(STAGE, partial(key, examples), partial(walked, examples))
+            here = {**chunk, "key": moved_keys(chunk["key"], start)}
+            found |= {path.key: path for path in paths_of_arrays(here, spliced.sites)}
+            done = len(found)
+            progress(done / len(wanted))
     return found
 
 

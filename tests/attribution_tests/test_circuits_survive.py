@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_execution import arrays_of, assert_same_bits, moved, some_sites
+from test_execution import assert_same_bits, moved, some_sites
 from test_keep_only import some_keys
 from tiny_models import BOS, PAIRS, World
 
 from attribution import execution
 from attribution.attribution_patching import attribution_patching
 from attribution.chord_edges import chord_edges
+from attribution.edges import Edges
 from attribution.effects import Effects, keys_in
 from attribution.execution import ChunkStore, kept_in
 from attribution.gradient_edges import gradient_edges
 from attribution.keep_only import EVERYTHING, NOTHING, Kept, metric_keeping
 from attribution.memory import Room
 from attribution.metric import METRICS, logit_difference
+from attribution.own_path import own_paths
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.quadrature import gauss_legendre
 from attribution.reference_prompts import Mean, Resample
@@ -87,6 +89,9 @@ MEASURED: dict[str, Callable[[World, Effects], Any]] = {
     "kept_only": lambda w, _: metric_keeping(w.spliced, PAIRS, logit_difference, kept_sets(w), zero, batch_size=2),
     "edges": lambda w, nodes: chord_edges(w.spliced, PAIRS, logit_difference, nodes, points=POINTS, batch_size=2),
     "gradient edges": lambda w, nodes: gradient_edges(w.spliced, PAIRS, logit_difference, nodes, batch_size=2),
+    "own_paths": lambda w, nodes: own_paths(
+        w.spliced, PAIRS, logit_difference, nodes.subset(nodes.site == 1), batch_size=2, rtol=0.01, resolution=0.01
+    ),
     "sae_quality": lambda w, _: sae_quality(w.spliced, [p.clean_ids for p in PAIRS], "text", batch_size=2),
 }
 
@@ -107,7 +112,7 @@ def nodes(llama_world: World) -> Effects:
 def assert_equal(one: Any, other: Any) -> None:
     if isinstance(one, np.ndarray):
         assert one.tobytes() == other.tobytes()
-    elif arrays_of(one):
+    elif isinstance(one, Edges):
         assert_same_bits(one, other)
     else:
         assert one == other
