@@ -1,11 +1,15 @@
 """Prompt pairs from a JSONL file, one a line, read as they are needed: a file of any length is never held whole."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 from attribution.language_model import LanguageModel
-from attribution.prompt_pairs import PromptPair, PromptPairs, pair_from
+from attribution.prompt_pairs import PromptPair, PromptPairs, check_form, pair_from
+
+Read = TypeVar("Read")
 
 
 def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = True) -> Iterator[PromptPair]:
@@ -13,15 +17,36 @@ def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = Tr
 
     A line that is no pair, or does not fit the model, is a ValueError that names it when it is reached.
     """
+
+    def pair(number: int, entry: Any) -> PromptPair:
+        found = pair_from(number, entry, model)
+        PromptPairs((found,)).check_fits(model, splice_bos=splice_bos)
+        return found
+
+    return _each_line(path, pair)
+
+
+def count_pairs(path: str | Path, most: int | None = None) -> int:
+    """How many pairs the file has, up to `most`: read once, nothing held.
+
+    A ValueError for the first line that is no pair whatever the model: not JSON, keys or types, lengths of ids. What a
+    tokenizer makes of texts is not known here.
+    """
+    count = sum(1 for _ in islice(_each_line(path, check_form), most))
+    if count == 0:
+        raise ValueError(f"{path}: no prompt pairs. Each line holds one, as an object.")
+    return count
+
+
+def _each_line(path: str | Path, read: Callable[[int, Any], Read]) -> Iterator[Read]:
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             if not line.strip():
                 continue
             try:
-                pair = pair_from(number, json.loads(line), model)
-                PromptPairs((pair,)).check_fits(model, splice_bos=splice_bos)
+                found = read(number, json.loads(line))
             except json.JSONDecodeError as error:
                 raise ValueError(f"{path}, line {number + 1}: not valid JSON ({error}).") from error
             except ValueError as error:
                 raise ValueError(f"{path}, line {number + 1}: {str(error).split(': ', 1)[-1]}") from error
-            yield pair
+            yield found

@@ -163,43 +163,52 @@ class PromptPairs:
 
 def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     """One pair from a mapping with texts, ids or both; `row` names it in errors."""
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
+    check_form(row, entry)
 
     def prompt(key: str) -> tuple[int, ...]:
-        if f"{key}_ids" in entry:
-            return _ids(row, f"{key}_ids", entry[f"{key}_ids"])
-        return tuple(_tokens(row, key, entry, model))
+        return tuple(entry[f"{key}_ids"] if f"{key}_ids" in entry else _tokens(row, key, entry[key], model))
 
     def word(key: str) -> int:
         if f"{key}_id" in entry:
-            return _ids(row, f"{key}_id", [entry[f"{key}_id"]])[0]
-        ids = _tokens(row, key, entry, model)[model.bos_id is not None :]
+            return entry[f"{key}_id"]
+        ids = _tokens(row, key, entry[key], model)[model.bos_id is not None :]
         if len(ids) != 1:
             raise ValueError(f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one.")
         return ids[0]
 
     roles = entry.get("roles")
-    if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
-        raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
     return PromptPair(
         prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
     )
 
 
-def _ids(row: int, key: str, values: Any) -> tuple[int, ...]:
+def check_form(row: int, entry: Any) -> None:
+    """A ValueError for what is wrong with an entry whatever the model: keys and types, and lengths of ids."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
+    keys = {"clean": "clean_ids", "patch": "patch_ids", "answer": "answer_id", "wrong": "wrong_id"}
+    for key, ids_key in keys.items():
+        if ids_key in entry:
+            _check_ids(row, ids_key, entry[ids_key] if key in ("clean", "patch") else [entry[ids_key]])
+        elif key not in entry:
+            raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
+        elif not isinstance(entry[key], str):
+            raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
+    roles = entry.get("roles")
+    if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
+        raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
+    if all(ids_key in entry for ids_key in keys.values()):
+        prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
+        named = None if roles is None else tuple(roles)
+        _check(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
+
+
+def _check_ids(row: int, key: str, values: Any) -> None:
     if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
         raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")
-    return tuple(values)
 
 
-def _tokens(row: int, key: str, entry: Mapping[str, Any], model: LanguageModel) -> list[int]:
-    if key not in entry:
-        ids_key = f"{key}_ids" if key in ("clean", "patch") else f"{key}_id"
-        raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
-    text = entry[key]
-    if not isinstance(text, str):
-        raise ValueError(f"Pair {row}: {key} must be text; found {text!r}.")
+def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:
     ids = model.token_ids(text)
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     if unknown is not None and unknown in ids and unknown != model.bos_id:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from circuits.console import progress_bar, quiet_libraries
-from circuits.find_command import PATCHES, patch_value, quadrature, refuse_unknown
+from circuits.find_command import CHUNKS, PATCHES, patch_value, quadrature, refuse_unknown
 from circuits.inputs import Inputs, Loaded
+from circuits.resumable import chunks_in_words, resumable
 
 if TYPE_CHECKING:
     from attribution.effects import Effects
+    from graphs import Verdict
 
 NEVER, ANY = "never", "any"
 FAIL_ON = (NEVER, ANY, "sign_flip", "missed", "phantom", "wrong_size")
@@ -35,6 +37,7 @@ class CheckOptions:
     audit_seed: int = 0
     explained: int = 20
     fail_on: tuple[str, ...] = (NEVER,)
+    resume: bool = True
     rows: int = 15
     out: str | None = None
 
@@ -49,9 +52,6 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
             )
         inputs = Inputs.from_arguments(earlier.arguments)
     with console.status("loading"):
-        from attribution.check import check as check_effects
-        from attribution.metric import METRICS
-        from attribution.verdict_details import with_details
         from circuits.verdict_terminal import print_verdict
         from graphs import save_verdict, write_verdict_page
 
@@ -63,39 +63,51 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
         loaded = inputs.load()
         if earlier is not None and earlier.hashes != loaded.hashes:
             raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
-    patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
-    with progress_bar(console, f"checking {plan.method} on {len(loaded.prompts)} pair(s)") as told:
-        estimate, exact = plan.effects(loaded, earlier, patch, lambda share: told(0.1 * share))
-        told(0.1)
-        verdict = check_effects(
-            loaded.spliced,
-            loaded.prompts,
-            METRICS[plan.metric],
-            estimate,
-            patch_value=patch,
-            verify=options.verify,
-            threshold=options.threshold,
-            exact=exact,
-            seed=options.audit_seed,
-            explained=options.explained,
-            progress=lambda share: told(0.1 + 0.7 * share),
-        )
-        save_verdict(verdict, folder / "verdict.json")  # what follows is for the page only
-        verdict = with_details(
-            verdict,
-            loaded.spliced,
-            loaded.prompts,
-            METRICS[plan.metric],
-            estimate,
-            patch_value=patch,
-            progress=lambda share: told(0.8 + 0.2 * share),
-        )
     files = {"verdict": folder / "verdict.json", "page": folder / "verdict.html"}
-    save_verdict(verdict, files["verdict"])
-    write_verdict_page(verdict, files["page"], title=f"{inputs.name} on {loaded.spliced.model.name}")
-    print_verdict(console, verdict, rows=options.rows, files=files)
+    label = f"checking {plan.method} on {len(loaded.prompts)} pair(s)"
+    with resumable(folder / CHUNKS, resume=options.resume) as store:
+        with progress_bar(console, label, store) as told:
+            verdict = _checked(plan, loaded, earlier, options, files["verdict"], told)
+        save_verdict(verdict, files["verdict"])
+        write_verdict_page(verdict, files["page"], title=f"{inputs.name} on {loaded.spliced.model.name}")
+        print_verdict(console, verdict, rows=options.rows, files=files)
+        console.print(chunks_in_words(store), highlight=False)
     flags = {v.flag for v in verdict.flagged}
     return bool(flags if ANY in options.fail_on else flags & set(options.fail_on))
+
+
+def _checked(
+    plan: "_Plan",
+    loaded: Loaded,
+    earlier: "_Earlier | None",
+    options: CheckOptions,
+    file: Path,
+    told: Callable[[float], None],
+) -> "Verdict":
+    """The verdict with all details; saved to `file` before those that are for the page only."""
+    from attribution.check import check as check_effects
+    from attribution.measurement import within
+    from attribution.metric import METRICS
+    from attribution.verdict_details import with_details
+    from graphs import save_verdict
+
+    patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
+    given = loaded.spliced, loaded.prompts, METRICS[plan.metric]
+    estimate, exact = plan.effects(loaded, earlier, patch, within(told, 0.0, 0.1))
+    told(0.1)
+    verdict = check_effects(
+        *given,
+        estimate,
+        patch_value=patch,
+        verify=options.verify,
+        threshold=options.threshold,
+        exact=exact,
+        seed=options.audit_seed,
+        explained=options.explained,
+        progress=within(told, 0.1, 0.8),
+    )
+    save_verdict(verdict, file)
+    return with_details(verdict, *given, estimate, patch_value=patch, progress=within(told, 0.8, 1.0))
 
 
 @dataclass(frozen=True)

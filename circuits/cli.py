@@ -39,6 +39,9 @@ Points = Annotated[int | None, typer.Option(min=1, help="Points of the path (ig,
 Rule = Annotated[
     str | None, typer.Option(help="midpoint or gauss_legendre. Default: midpoint; chord-ig: gauss_legendre.")
 ]
+NoResume = Annotated[
+    bool, typer.Option("--no-resume", help="Measure again what an interrupted or earlier run kept beside its files.")
+]
 FIND_EXAMPLES = 100
 METRIC_HELP = "logit_difference, log_probability or kl_divergence."
 PATCH_HELP = "What nodes are set to: counterfactual, zero or mean."
@@ -104,9 +107,7 @@ def find(
     explained: Annotated[
         int, typer.Option(min=0, help="Nodes of the circuit about which IG is wrong, walked for the cause.")
     ] = 10,
-    no_resume: Annotated[
-        bool, typer.Option("--no-resume", help="Measure again what an interrupted or earlier run kept in <out>/chunks.")
-    ] = False,
+    no_resume: NoResume = False,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[Path | None, typer.Option(help="Folder for the files. Default: out/<task or file>.")] = None,
@@ -175,6 +176,7 @@ def check(
     fail_on: Annotated[
         list[str], typer.Option(help="Exit with 1 on: any, sign_flip, missed, phantom, wrong_size; may be repeated.")
     ] = ["never"],  # noqa: B006  (typer makes a new list)
+    no_resume: NoResume = False,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[
@@ -198,6 +200,7 @@ def check(
             audit_seed=audit_seed,
             explained=explained,
             fail_on=tuple(fail_on),
+            resume=not no_resume,
             rows=rows,
             out=_text(out),
         )
@@ -265,6 +268,7 @@ def rank(
     at_once: Annotated[int, typer.Option(min=1, help="Pairs measured at a time; memory is that of so many.")] = 32,
     together: Annotated[bool, typer.Option("--together", help="Do not tell positions apart.")] = False,
     strongest: Annotated[int, typer.Option(min=0, help="Examples remembered of each node.")] = 5,
+    no_resume: NoResume = False,
     splice_bos: SpliceBos = False,
     rows: Annotated[int, typer.Option(min=1, help="Nodes in the printed table.")] = 15,
     out: Annotated[Path | None, typer.Option(help="File. Default: out/<task or file>-rank.parquet.")] = None,
@@ -283,6 +287,7 @@ def rank(
             at_once=at_once,
             together=together,
             strongest=strongest,
+            resume=not no_resume,
             rows=rows,
             out=_text(out),
         )

@@ -7,12 +7,12 @@ the mean of absolute values. Memory is that of one batch and of the distinct nod
 Equal to `rank` of all pairs at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 import numpy as np
-import pyarrow as pa
 
 from attribution.effects import KINDS, Effects
 from attribution.language_model import LanguageModel
@@ -25,6 +25,9 @@ from graphs import MetricNode, Node, Position, TokenNode, WeightedNode
 from graphs.merge_positions import EVERYWHERE
 from graphs.node import node_name
 
+ROLES: Final = "the roles that the pairs give their tokens"
+FROM_THE_END: Final = "distances from the end of the prompt: -1 is its last token"
+TOGETHER: Final = "every position of a prompt: a node's effect is its sum over them"
 _INDEX, _NAME, _SITE = 1 << 24, 1 << 20, 1 << 12
 
 
@@ -32,7 +35,8 @@ _INDEX, _NAME, _SITE = 1 << 24, 1 << 20, 1 << 12
 class DatasetRanking:
     """All nodes of a dataset by falling |mean effect|, and for each the examples in which it does most.
 
-    `strongest[n]` are examples (numbered in the order of the stream) and effects of `ranking.nodes[n]`.
+    `strongest[n]` are examples (numbered in the order of the stream) and effects of `ranking.nodes[n]`. `total_effect`
+    is a mean; `settings` are the method's; `positions_mean` says what the names of positions are.
     """
 
     ranking: Ranking
@@ -44,28 +48,13 @@ class DatasetRanking:
     sign: str
     error_mode: str
     patch_value: str
+    settings: Mapping[str, str | int | float]
+    positions_mean: str
 
     def name(self, node: Node) -> str:
         """As circuits name their nodes: `blocks.3.hook_mlp_out/117@verb`."""
         assert not isinstance(node, MetricNode)
         return node_name(node, self.ranking.positions[node.position].label)
-
-    def table(self) -> pa.Table:
-        """One row per node; `examples` and `example_effects` are lists, the strongest first."""
-        nodes = self.ranking.nodes
-        return pa.table(
-            {
-                "node": [self.name(w.node) for w in nodes],
-                "kind": [w.node.kind for w in nodes],
-                **{
-                    name: pa.array([getattr(w, name) for w in nodes], pa.float64())
-                    for name in ("effect", "mean_absolute", "standard_error", "clean", "patch")
-                },
-                "count": [w.count for w in nodes],
-                "examples": [[example for example, _ in own] for own in self.strongest],
-                "example_effects": [[effect for _, effect in own] for own in self.strongest],
-            }
-        )
 
 
 def rank_dataset(
@@ -136,7 +125,7 @@ class _Stream:
 
     def _refuse_other(self, effects: Effects) -> None:
         self.first = self.first or effects
-        for name in ("method", "metric", "unit", "error_mode", "patch_value", "sites"):
+        for name in ("method", "metric", "unit", "error_mode", "patch_value", "sites", "settings"):
             now, before = getattr(effects, name), getattr(self.first, name)
             if now != before:
                 raise ValueError(f"A batch has {name} {now!r} where the first had {before!r}: they cannot be averaged.")
@@ -189,6 +178,8 @@ class _Stream:
             strongest=tuple(found.strongest[n] for n in by_size),
             examples=self.examples,
             total_effect=self.total / self.examples,
+            settings=dict(effects.settings),
+            positions_mean=TOGETHER if self.together else ROLES if self.with_roles else FROM_THE_END,
             **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
         )
 

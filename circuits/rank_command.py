@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from circuits.console import quiet_libraries
-from circuits.find_command import quadrature, refuse_unknown
+from circuits.console import progress_bar, quiet_libraries
+from circuits.find_command import CHUNKS, quadrature, refuse_unknown
 from circuits.inputs import Inputs
+from circuits.resumable import chunks_in_words, chunks_report, resumable
 from graphs.merge_positions import EVERYWHERE
 from graphs.node import short_site
 
@@ -38,6 +38,7 @@ class RankOptions:
     at_once: int = 32
     together: bool = False
     strongest: int = 5
+    resume: bool = True
     rows: int = 15
     out: str | None = None
 
@@ -45,9 +46,8 @@ class RankOptions:
 def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
     """The whole command."""
     with console.status("loading"):
-        import pyarrow.parquet as pq
-
         from circuits.dataset import rank_dataset
+        from circuits.ranking_file import write_ranking
         from circuits.replacing import replacing
 
         quiet_libraries()
@@ -55,29 +55,59 @@ def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
         target = Path(options.out or Path("out") / f"{inputs.name}-rank.parquet")
         if target.is_dir():
             raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'rank.parquet'}.")
+        stream = _Stream.of(inputs)
         target.parent.mkdir(parents=True, exist_ok=True)
     with console.status("loading the model and its SAEs"):
         spliced = inputs.load_spliced()
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[rate]}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(f"{options.method}, 0 pairs", total=None, rate="")
+    with console.status("reading the pairs"):
+        count = stream.count(spliced)
+    chunks = target.with_suffix(f".{CHUNKS}")
+    with resumable(chunks, resume=options.resume) as store:
+        with progress_bar(console, f"{options.method} on {count:,} pair(s)", store) as told:
+            found = rank_dataset(
+                stream.pairs(spliced),
+                spliced.model,
+                lambda few: measure(spliced, few),
+                at_once=options.at_once,
+                together=options.together,
+                strongest=options.strongest,
+                done=lambda number: told(number / count),
+            )
+        with replacing(target) as path:
+            write_ranking(found, path, chunks_report(store))
+        _print(console, found, options, target)
+        console.print(chunks_in_words(store), highlight=False)
 
-        def done(count: int) -> None:
-            elapsed = progress.tasks[bar].elapsed or 1e-9
-            progress.update(bar, description=f"{options.method}, {count} pairs", rate=f"{count / elapsed:.1f} a second")
 
-        found = rank_dataset(
-            _pairs(inputs, spliced),
-            spliced.model,
-            lambda few: measure(spliced, few),
-            at_once=options.at_once,
-            together=options.together,
-            strongest=options.strongest,
-            done=done,
-        )
-    with replacing(target) as path:
-        pq.write_table(found.table(), path, compression="zstd")
-    _print(console, found, options, target)
+@dataclass(frozen=True)
+class _Stream:
+    """The pairs: a JSONL file is read as it is needed; other files and tasks are small."""
+
+    inputs: Inputs
+    lines: str | None
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> "_Stream":
+        """A bad line of a JSONL file is found here, before a model is loaded."""
+        from attribution.pair_stream import count_pairs
+
+        if inputs.pairs is None or Path(inputs.pairs).suffix != ".jsonl":
+            return cls(inputs, None)
+        count_pairs(inputs.pairs, inputs.examples)
+        return cls(inputs, inputs.pairs)
+
+    def count(self, spliced: "SplicedModel") -> int:
+        """How many pairs there are. Reads all: what does not fit the model or its tokenizer is found here."""
+        return sum(1 for _ in self.pairs(spliced))
+
+    def pairs(self, spliced: "SplicedModel") -> "Iterator[PromptPair]":
+        """The pairs from the first on."""
+        from attribution.pair_stream import pair_stream
+
+        if self.lines is None:
+            return iter(self.inputs.prompts(spliced.model))
+        stream = pair_stream(self.lines, spliced.model, splice_bos=spliced.splice_bos)
+        return islice(stream, self.inputs.examples)
 
 
 def _measure(options: RankOptions) -> Any:
@@ -94,15 +124,6 @@ def _measure(options: RankOptions) -> Any:
     settings: dict[str, Any] = dict(options_of(options.method, options.error, points))  # pyright: ignore
     settings["patch_value"] = zero if options.patch == "zero" else counterfactual
     return lambda spliced, few: METHODS[options.method](spliced, few, METRICS[options.metric], **settings)
-
-
-def _pairs(inputs: Inputs, spliced: "SplicedModel") -> "Iterator[PromptPair]":
-    """A JSONL file is read as it is needed; other files and tasks are small."""
-    from attribution.pair_stream import pair_stream
-
-    if inputs.pairs is not None and Path(inputs.pairs).suffix == ".jsonl":
-        return islice(pair_stream(inputs.pairs, spliced.model, splice_bos=spliced.splice_bos), inputs.examples)
-    return iter(inputs.prompts(spliced.model))
 
 
 def _print(console: Console, found: "DatasetRanking", options: RankOptions, target: Path) -> None:

@@ -31,12 +31,19 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
 
 
 def chunks_report(store: "ChunkStore") -> dict[str, Any]:
-    """What run.json says: the folder's name and size, and for each stage what was computed and what reused."""
+    """As plain data for files: the folder's name and size, and for each stage what was computed and what reused."""
     return {
         "folder": store.folder.name,
         "bytes": store.bytes,
         "stages": {stage: vars(tally).copy() for stage, tally in store.tallies.items()},
     }
+
+
+def chunks_in_words(store: "ChunkStore") -> str:
+    """One line for people: what was computed and what reused."""
+    done, found = (sum(getattr(tally, of) for tally in store.tallies.values()) for of in ("computed", "reused"))
+    size = f"{store.bytes / 2**20:.1f} MiB"
+    return f"Chunks of work: {done} computed, {found} reused; kept in {store.folder} ({size}), which may be deleted."
 
 
 def _goodbye(store: "ChunkStore", folder: Path, resume: bool) -> str:

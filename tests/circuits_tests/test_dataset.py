@@ -15,14 +15,16 @@ from attribution.attribution_patching import attribution_patching
 from attribution.effects import Effects
 from attribution.language_model import LanguageModel
 from attribution.metric import kl_divergence, log_probability, logit_difference
-from attribution.pair_stream import pair_stream
+from attribution.pair_stream import count_pairs, pair_stream
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.splice import SplicedModel
 from circuits.aggregate import rank
 from circuits.cli import app
-from circuits.dataset import DatasetRanking, rank_dataset
+from circuits.dataset import FROM_THE_END, ROLES, TOGETHER, DatasetRanking, rank_dataset
 from circuits.embedded.load import embedded_model, embedded_saes
+from circuits.inputs import Inputs
+from circuits.ranking_file import read_ranking, write_ranking
 from circuits.tasks.prompts import prompt_pairs
 from graphs import FeatureNode
 
@@ -147,6 +149,9 @@ def test_what_cannot_be_averaged_is_refused(spliced: SplicedModel, pairs: Prompt
         rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=0)
 
 
+BAD = '{"clean_ids": [1, 2], "patch_ids": [1], "answer_id": 1, "wrong_id": 2}'
+
+
 def write_jsonl(path: Path, pairs: PromptPairs, model: LanguageModel) -> None:
     rows = [
         {"clean_ids": p.clean_ids, "patch_ids": p.patch_ids, "answer_id": p.answer_id, "wrong_id": p.foil_id}
@@ -168,6 +173,76 @@ def test_a_jsonl_file_is_read_line_by_line_and_a_bad_line_is_named(
     assert sum(1 for _ in zip(range(9), stream, strict=False)) == 9
     with pytest.raises(ValueError, match="line 18: clean has 2 tokens and patch 1"):
         next(stream)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"), [(BAD, "line 18: clean has 2 tokens and patch 1"), ("no", "not valid JSON")]
+)
+def test_a_bad_line_is_found_before_a_model_is_loaded(
+    spliced: SplicedModel, pairs: PromptPairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, wrong: str
+) -> None:
+    path = tmp_path / "many.jsonl"
+    write_jsonl(path, pairs, spliced.model)
+    assert (count_pairs(path), count_pairs(path, 4)) == (9, 4)
+    path.write_text(path.read_text() + line + "\n")
+    loaded: list[Inputs] = []
+    monkeypatch.setattr(Inputs, "load_spliced", loaded.append)
+    arguments = ["rank", "--pairs", str(path), "--out", str(tmp_path / "r.parquet")]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, loaded) == (2, [])
+    assert wrong in " ".join(result.output.split())
+    assert "many.jsonl" in result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["many.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "wrong"),
+    [
+        ([], "expected an object, found list"),
+        ({"clean": "a"}, "has neither 'patch' nor 'patch_ids'"),
+        ({"clean": "a", "patch": "b", "answer": 3, "wrong": "d"}, "answer must be text; found 3"),
+        ({"clean": "a", "patch_ids": ["b"], "answer": "c", "wrong": "d"}, "patch_ids must hold token ids"),
+        ({"clean": "a", "patch": "b", "answer": "c", "wrong": "d", "roles": "ab"}, "roles must be a list of names"),
+    ],
+)
+def test_what_is_wrong_whatever_the_model_is_found_without_one(tmp_path: Path, entry: object, wrong: str) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(entry))
+    with pytest.raises(ValueError, match=f"one.jsonl, line 1: {wrong}"):
+        count_pairs(path)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_ranking_comes_back_from_its_file(
+    spliced: SplicedModel, pairs: PromptPairs, tmp_path: Path, together: bool
+) -> None:
+    found = streamed(spliced, pairs, 4, together)
+    path = tmp_path / "r.parquet"
+    write_ranking(found, path)
+    assert read_ranking(path) == found
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    about = json.loads(table.schema.metadata[b"jumpwire"])
+    assert (about["examples"], about["method"], about["unit"]) == (9, "attribution_patching", "logits")
+    assert about["positions_mean"] == found.positions_mean == (TOGETHER if together else ROLES)
+    for row in rows:
+        if row["kind"] == "feature":
+            assert row["node"] == f"{row['site']}/{row['index']}@{row['position']}"
+    assert {row["kind"] for row in rows} == {"feature", "error", "token"}
+    write_other = pq.read_table(path).replace_schema_metadata(
+        {b"jumpwire": json.dumps({**about, "schema_version": 99})}
+    )
+    pq.write_table(write_other, path)
+    with pytest.raises(ValueError, match="schema version 99; this version reads 1"):
+        read_ranking(path)
+    pq.write_table(table.replace_schema_metadata(None), path)
+    with pytest.raises(ValueError, match="not a ranking of jumpwire"):
+        read_ranking(path)
+
+
+def test_pairs_without_roles_are_named_from_the_end(spliced: SplicedModel, pairs: PromptPairs) -> None:
+    bare = PromptPairs(tuple(replace(pair, roles=None) for pair in pairs))
+    assert streamed(spliced, bare, 9).positions_mean == FROM_THE_END
 
 
 def test_the_command_writes_every_node_with_its_strongest_examples(

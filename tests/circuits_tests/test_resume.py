@@ -1,4 +1,4 @@
-"""`jumpwire find` that is stopped from outside: one line, an exit code, and a rerun that reuses what was done."""
+"""Commands that are stopped from outside: one line, an exit code, and a rerun that reuses what was done."""
 
 import json
 import os
@@ -7,15 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
+from attribution import execution
 from circuits.cli import app
 from circuits.console import errors_for_people
 from circuits.interrupts import exit_code
 from circuits.progress_columns import RateColumn
+from circuits.ranking_file import read_ranking
 from circuits.resumable import resumable
 
 FIND = ("find", "--method", "ig", "--examples", "40", "--nodes", "10", "--rank-by", "ig", "--saes", "topk")
@@ -44,6 +48,57 @@ def test_an_interrupted_run_says_that_nothing_is_lost_and_the_same_command_goes_
     assert sum(stage["computed"] for stage in stages) > 0
     assert chunks["stages"]["integrated_gradients"]["rows_reused"] > 0
     assert chunks["bytes"] > 0
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], after: int) -> Result:
+    """The command, stopped while it writes a chunk when `after` are written."""
+    write = execution.write_chunk
+    written: list[Path] = []
+
+    def stopped(path: Path, *content: Any) -> None:
+        if len(written) == after:
+            raise KeyboardInterrupt
+        write(path, *content)
+        written.append(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "write_chunk", stopped)
+        return CliRunner().invoke(app, command)
+
+
+def test_an_interrupted_ranking_goes_on_and_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("rank", "--method", "atp", "--examples", "9", "--at-once", "3", "--saes", "topk", "--out")
+    whole, other = tmp_path / "whole.parquet", tmp_path / "other.parquet"
+    assert CliRunner().invoke(app, (*command, str(whole))).exit_code == 0
+    result = interrupted(monkeypatch, (*command, str(other)), after=2)
+    assert result.exit_code == 130
+    assert "Nothing is lost: 2 chunks of work are kept" in " ".join(result.output.split())
+    assert not other.exists()
+    result = CliRunner().invoke(app, (*command, str(other)))
+    assert result.exit_code == 0
+    assert "1 computed, 2 reused" in result.output
+    assert pq.read_table(other).equals(pq.read_table(whole))
+    assert read_ranking(other) == read_ranking(whole)
+    again = CliRunner().invoke(app, (*command, str(other), "--no-resume"))
+    assert "3 computed, 0 reused" in again.output
+
+
+def test_an_interrupted_check_goes_on_and_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("check", "--method", "atp", "--examples", "2", "--saes", "topk", "--out")
+    whole, other = tmp_path / "whole", tmp_path / "other"
+    assert CliRunner().invoke(app, (*command, str(whole))).exit_code == 0
+    result = interrupted(monkeypatch, (*command, str(other)), after=2)
+    assert result.exit_code == 130
+    assert "Nothing is lost: 2 chunks of work are kept" in " ".join(result.output.split())
+    assert not (other / "verdict.json").exists()
+    result = CliRunner().invoke(app, (*command, str(other)))
+    assert result.exit_code == 0
+    assert "2 reused" in result.output
+    assert (other / "verdict.json").read_bytes() == (whole / "verdict.json").read_bytes()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
