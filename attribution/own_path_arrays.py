@@ -1,6 +1,7 @@
 """Own paths as plain arrays, one row a path, a jump or a flip, that come back bit for bit."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,11 +29,11 @@ def arrays_of_paths(paths: Sequence[OwnPath], sites: Sequence[str]) -> dict[str,
 
 def paths_of_arrays(arrays: Mapping[str, np.ndarray], sites: Sequence[str]) -> list[OwnPath]:
     """The inverse of `arrays_of_paths`."""
-    columns = {name: values.tolist() for name, values in arrays.items()}
+    columns: dict[str, list[Any]] = {name: values.tolist() for name, values in arrays.items()}
     flips: list[list[GateFlip]] = [[] for _ in columns["jump.path"]]
     names = ("flip.jump", "flip.site", "flip.position", "flip.index", "flip.opened")
     for jump, site, position, index, opened in zip(*(columns[n] for n in names), strict=True):
-        flips[jump].append(GateFlip(sites[site], position, index, opened))
+        flips[jump].append(GateFlip(sites[int(site)], position, index, opened))
     jumps: list[list[PathJump]] = [[] for _ in columns["key"]]
     of_jumps = (columns[n] for n in ("jump.path", "jump.alpha", "jump.size"))
     for path, alpha, size, own in zip(*of_jumps, flips, strict=True):

@@ -1,10 +1,15 @@
 """Which nodes to verify exactly: all, or of a number the strongest, those at risk and a random audit of the rest."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import numpy as np
 
-from attribution.effects import Effects
+from attribution.chunk_file import Arrays
+from attribution.chunk_key import work
+from attribution.effects import Effects, moved_keys
+from attribution.execution import ChunkStore, kept_chunk
 from attribution.gates_at_risk import risks
 from attribution.measurement import Progress, numpy_of, prepare, silent
 from attribution.metric import Metric
@@ -15,6 +20,7 @@ from attribution.recording import ErrorMode
 from attribution.splice import SplicedModel
 from graphs.verdict import CHOSEN_BY
 
+STAGE: Final = "gates_at_risk"
 _GATES_LOOKED_AT = 64
 
 
@@ -83,13 +89,23 @@ def _risks(
     progress: Progress,
 ) -> dict[int, float]:
     found: dict[int, float] = {}
-    done = 0
+
+    def measured(examples: range) -> Arrays:
+        batch = pairs.batch(examples, spliced.model.device)
+        situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
+        patches = all_patches(situation)
+        risk = [numpy_of(of) for of in risks(situation, patches, _GATES_LOOKED_AT)]
+        keys = np.concatenate([np.zeros(0, np.int64), *(patch.keys(situation) for patch in patches)])
+        return {"key": moved_keys(keys, -examples.start), "risk": np.concatenate([np.zeros(0), *risk])}
+
+    def key(examples: range, store: ChunkStore) -> str:
+        about = {"name": STAGE, "error_mode": error_mode, "gates": _GATES_LOOKED_AT}
+        return work(store, spliced, metric, patch_value, **about).key(pairs, examples)
+
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
-            situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
-            patches = all_patches(situation)
-            for patch, risk in zip(patches, risks(situation, patches, _GATES_LOOKED_AT), strict=True):
-                found |= dict(zip(patch.keys(situation).tolist(), numpy_of(risk).tolist(), strict=True))
-            done += len(batch.example)
-            progress(done / len(pairs))
+        for start in range(0, len(pairs), batch_size):
+            examples = range(start, min(start + batch_size, len(pairs)))
+            chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples: measured(e))
+            found |= dict(zip(moved_keys(chunk["key"], start).tolist(), chunk["risk"].tolist(), strict=True))
+            progress(examples.stop / len(pairs))
     return found

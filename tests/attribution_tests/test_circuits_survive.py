@@ -23,11 +23,13 @@ from attribution.keep_only import EVERYTHING, NOTHING, Kept, metric_keeping
 from attribution.memory import Room
 from attribution.metric import METRICS, logit_difference
 from attribution.own_path import own_paths
+from attribution.patch_values import counterfactual as patch_prompt
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.quadrature import gauss_legendre
 from attribution.reference_prompts import Mean, Resample
 from attribution.reference_values import counterfactual, zero
 from attribution.sae_quality import sae_quality
+from attribution.verification import choose
 from circuits.discover import Found, discover
 from circuits.selection import Selection
 
@@ -89,11 +91,22 @@ MEASURED: dict[str, Callable[[World, Effects], Any]] = {
     "kept_only": lambda w, _: metric_keeping(w.spliced, PAIRS, logit_difference, kept_sets(w), zero, batch_size=2),
     "edges": lambda w, nodes: chord_edges(w.spliced, PAIRS, logit_difference, nodes, points=POINTS, batch_size=2),
     "gradient edges": lambda w, nodes: gradient_edges(w.spliced, PAIRS, logit_difference, nodes, batch_size=2),
+    "gates_at_risk": lambda w, nodes: chosen_at_risk(w, nodes),
     "own_paths": lambda w, nodes: own_paths(
-        w.spliced, PAIRS, logit_difference, nodes.subset(nodes.site == 1), batch_size=2, rtol=0.01, resolution=0.01
+        w.spliced, PAIRS, logit_difference, ends(nodes), batch_size=2, rtol=0.1, resolution=0.1
     ),
     "sae_quality": lambda w, _: sae_quality(w.spliced, [p.clean_ids for p in PAIRS], "text", batch_size=2),
 }
+
+
+def ends(nodes: Effects) -> Effects:
+    """The first and the last node: of two pairs."""
+    return nodes.subset(np.array([0, len(nodes) - 1]))
+
+
+def chosen_at_risk(world: World, nodes: Effects) -> list[int]:
+    options: dict[str, Any] = {"error_mode": "frozen", "patch_value": patch_prompt, "verify": 40, "seed": 0}
+    return choose(world.spliced, PAIRS, logit_difference, nodes, batch_size=2, **options).keys.tolist()
 
 
 def kept_sets(world: World) -> list[Kept]:

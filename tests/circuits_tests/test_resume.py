@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from attribution import execution
+from attribution import execution, verdict_details
 from circuits.cli import app
 from circuits.console import errors_for_people
 from circuits.interrupts import exit_code
@@ -88,6 +88,7 @@ def test_an_interrupted_ranking_goes_on_and_ends_as_one_that_was_not(
 def test_an_interrupted_check_goes_on_and_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(verdict_details, "_POINTS", (3, 5))
     command = ("check", "--method", "atp", "--examples", "2", "--saes", "topk", "--out")
     whole, other = tmp_path / "whole", tmp_path / "other"
     assert CliRunner().invoke(app, (*command, str(whole))).exit_code == 0
