@@ -6,7 +6,7 @@ A node has effect 0 in an example in which its clean and patch value agree, or t
 mean effects add up as the effects of the examples do.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from attribution.effects import KINDS, Effects
 from attribution.language_model import LanguageModel
 from attribution.prompt_pairs import PromptPairs
-from circuits.averages import averages, totals
+from circuits.averages import Averages, averages, totals
 from circuits.positions import Alignment, align
 from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNode
 
@@ -60,24 +60,27 @@ def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[We
     nodes, group = np.unique(keys, axis=1, return_inverse=True)
     group, groups = group.reshape(-1), nodes.shape[1]
     found = averages(group, effects.effect, groups, len(alignment.columns))
-    clean, patch = (totals(group, values, groups) / found.count for values in (effects.clean, effects.patch))
+    ends = [totals(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
     verified = totals(group, exact, groups)
-    result = []
-    for n, (site, kind, position, index) in enumerate(nodes.T.tolist()):
-        is_token = KINDS[kind] == "token"
-        result.append(
-            WeightedNode(
-                node=node_at(effects.sites[site], KINDS[kind], position, index),
-                effect=float(found.mean[n]),
-                mean_absolute=float(found.mean_absolute[n]),
-                standard_error=found.error(n),
-                count=int(found.count[n]),
-                clean=None if is_token else float(clean[n]),
-                patch=None if is_token else float(patch[n]),
-                verified=int(verified[n]),
-            )
-        )
-    return result
+    named = [node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in nodes.T.tolist()]
+    return [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
+
+
+def weighted_node(
+    node: Node, n: int, found: Averages, ends: Sequence[np.ndarray] | None, verified: int
+) -> WeightedNode:
+    """A node whose averages are the n-th; `ends` are mean clean and patch values, which a token has none of."""
+    clean, patch = (None, None) if ends is None or isinstance(node, TokenNode) else (float(end[n]) for end in ends)
+    return WeightedNode(
+        node=node,
+        effect=float(found.mean[n]),
+        mean_absolute=float(found.mean_absolute[n]),
+        standard_error=found.error(n),
+        count=int(found.count[n]),
+        clean=clean,
+        patch=patch,
+        verified=verified,
+    )
 
 
 def node_at(site: str, kind: str, position: int, index: int) -> Node:

@@ -1,10 +1,10 @@
 """Effects over a dataset of any length: pairs stream through, each node keeps its averages and its strongest examples.
 
-    mean = Σ effect / N        mean |.| = Σ |effect| / N        s.e. = sqrt((Σ effect² − N mean²) / (N − 1) / N)
+    mean = Σ effect / N        mean |.| = Σ |effect| / N        N: all examples (`averages.py`)
 
-N is the number of all examples; a node counts as 0 where it does not change. Opposite signs cancel in the mean, not in
-the mean of absolute values. Memory is that of one batch and of the distinct nodes, whatever the number of prompts.
-Equal to `rank` of all pairs at once.
+A node counts as 0 where it does not change. Opposite signs cancel in the mean, not in the mean of absolute values.
+Memory is that of one batch and of the distinct nodes, whatever the number of prompts. Equal to `rank` of all pairs at
+once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,10 +18,10 @@ from attribution.effects import KINDS, Effects
 from attribution.language_model import LanguageModel
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPair, PromptPairs
-from circuits.aggregate import Ranking, node_at
+from circuits.aggregate import Ranking, node_at, weighted_node
 from circuits.positions import order_of_names
 from circuits.running_averages import RunningAverages
-from graphs import MetricNode, Node, Position, TokenNode, WeightedNode
+from graphs import MetricNode, Node, Position
 from graphs.merge_positions import EVERYWHERE
 from graphs.node import node_name
 
@@ -159,19 +159,9 @@ class _Stream:
         positions = tuple(Position(name, *own) for name, own in zip(order, tokens, strict=True))
         effects, found = self.first, self.averages.finished(self.examples)
         nodes = [_node(effects, key, place) for key in found.keys.tolist()]
-        weighted = [
-            WeightedNode(
-                node=node,
-                effect=float(found.mean[n]),
-                mean_absolute=float(found.mean_absolute[n]),
-                standard_error=None if found.standard_error is None else float(found.standard_error[n]),
-                count=int(found.count[n]),
-                clean=None if isinstance(node, TokenNode) or self.together else float(found.clean[n]),
-                patch=None if isinstance(node, TokenNode) or self.together else float(found.patch[n]),
-                verified=int(found.count[n]) if effects.method == "exact_patching" else 0,
-            )
-            for n, node in enumerate(nodes)
-        ]
+        ends = None if self.together else (found.clean, found.patch)
+        verified = found.averages.count * (effects.method == "exact_patching")
+        weighted = [weighted_node(node, n, found.averages, ends, int(verified[n])) for n, node in enumerate(nodes)]
         by_size = sorted(range(len(weighted)), key=lambda n: -abs(weighted[n].effect))
         return DatasetRanking(
             ranking=Ranking(effects.method, effects.sites[1:], positions, tuple(weighted[n] for n in by_size)),

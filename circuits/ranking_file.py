@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from circuits.aggregate import Ranking, node_at
 from circuits.dataset import DatasetRanking
-from graphs import ErrorNode, FeatureNode, Position, WeightedNode
+from graphs import ErrorNode, FeatureNode, MetricNode, Position, WeightedNode
 
 SCHEMA_VERSION: Final = 1
 _WORDS: Final = ("examples", "total_effect", "metric", "unit", "sign", "error_mode", "patch_value", "positions_mean")
@@ -72,7 +72,7 @@ def read_ranking(path: str | Path) -> DatasetRanking:
 
 def _table(found: DatasetRanking) -> pa.Table:
     weighted, positions = found.ranking.nodes, found.ranking.positions
-    nodes = [w.node for w in weighted]
+    nodes = [w.node for w in weighted if not isinstance(w.node, MetricNode)]
     sites = [node.site if isinstance(node, FeatureNode | ErrorNode) else None for node in nodes]
     indices = [node.index if isinstance(node, FeatureNode) else None for node in nodes]
     return pa.table(

@@ -1,21 +1,18 @@
-"""Sums over examples that grow batch by batch: mean, mean absolute value, standard error, count, strongest examples."""
+"""Sums over examples that grow batch by batch: those of `averages.py`, mean values, and the strongest examples."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-_SUMS = ("count", "effect", "absolute", "square", "clean", "patch")
+from circuits.averages import Averages, Sums, totals
 
 
 @dataclass(frozen=True)
-class Averages:
-    """One entry per key; see `circuits/dataset.py`. `clean` and `patch` are means over the examples with the key."""
+class Grown:
+    """One entry per key. `clean` and `patch` are means over the examples with the key."""
 
     keys: np.ndarray
-    mean: np.ndarray
-    mean_absolute: np.ndarray
-    standard_error: np.ndarray | None
-    count: np.ndarray
+    averages: Averages
     clean: np.ndarray
     patch: np.ndarray
     strongest: list[tuple[tuple[int, float], ...]]
@@ -26,7 +23,8 @@ class RunningAverages:
 
     def __init__(self, strongest: int) -> None:
         self.keys = np.zeros(0, np.int64)
-        self.sums = np.zeros((len(_SUMS), 0))
+        self.sums = Sums.of(np.zeros(0, np.int64), np.zeros(0), 0)
+        self.values = np.zeros((2, 0))
         self.examples = np.full((0, strongest), -1, np.int64)
         self.effects = np.zeros((0, strongest))
 
@@ -36,17 +34,17 @@ class RunningAverages:
     def add(self, keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> None:
         """Rows of some new examples: key, example, and effect, clean and patch value; a key once an example."""
         own, group = np.unique(keys, return_inverse=True)
-        effect, clean, patch = values
-        rows = (np.ones(len(keys)), effect, np.abs(effect), effect**2, clean, patch)
-        sums = np.stack([np.bincount(group, weights=row, minlength=len(own)) for row in rows])
+        effect, *ends = values
         examples, effects = _strongest(group, example, effect, len(own), self.examples.shape[1])
         everything = np.union1d(self.keys, own)
         before, now = np.searchsorted(everything, self.keys), np.searchsorted(everything, own)
-        grown = np.zeros((len(_SUMS), len(everything)))
-        grown[:, before] += self.sums
-        grown[:, now] += sums
-        self.examples, self.effects = self._merged(len(everything), before, now, examples, effects)
-        self.keys, self.sums = everything, grown
+        count = len(everything)
+        self.sums = self.sums.at(before, count) + Sums.of(group, effect, len(own)).at(now, count)
+        grown = np.zeros((2, count))
+        grown[:, before] += self.values
+        grown[:, now] += np.stack([totals(group, end, len(own)) for end in ends])
+        self.examples, self.effects = self._merged(count, before, now, examples, effects)
+        self.keys, self.values = everything, grown
 
     def _merged(
         self, count: int, before: np.ndarray, now: np.ndarray, examples: np.ndarray, effects: np.ndarray
@@ -60,25 +58,14 @@ class RunningAverages:
         order = np.argsort(-size, axis=1, kind="stable")[:, :most]
         return np.take_along_axis(both[0], order, 1), np.take_along_axis(both[1], order, 1)
 
-    def finished(self, examples: int) -> Averages:
+    def finished(self, examples: int) -> Grown:
         """Averages over so many examples in all."""
-        count, effect, absolute, square, clean, patch = self.sums
-        mean = effect / examples
-        spread = np.maximum(square - examples * mean**2, 0.0)
+        clean, patch = self.values / self.sums.count
         strongest = [
             tuple((int(e), float(v)) for e, v in zip(own, values, strict=True) if e >= 0)
             for own, values in zip(self.examples, self.effects, strict=True)
         ]
-        return Averages(
-            keys=self.keys,
-            mean=mean,
-            mean_absolute=absolute / examples,
-            standard_error=np.sqrt(spread / (examples - 1) / examples) if examples > 1 else None,
-            count=count.astype(np.int64),
-            clean=clean / count,
-            patch=patch / count,
-            strongest=strongest,
-        )
+        return Grown(self.keys, self.sums.averages(examples), clean, patch, strongest)
 
 
 def _strongest(
