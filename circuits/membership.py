@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from attribution.effects import node_keys
+from attribution.effects import KINDS, node_keys
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPairs
 from attribution.splice import TOKENS
@@ -30,21 +30,25 @@ def member_keys(
         LookupError: a node at a site that is not spliced.
     """
     places = {name: n for n, name in enumerate((TOKENS, *sites))}
-    standing = _standing(pairs)
-    parts: list[np.ndarray] = []
+    at: dict[str, list[tuple[int, int, int]]] = {}
     for node in nodes:
         if isinstance(node, MetricNode):
             continue
         site = TOKENS if isinstance(node, TokenNode) else node.site
         if site not in places:
             raise LookupError(f"No SAE is spliced in at {site!r}. Spliced sites: {', '.join(sites)}.")
-        example, position = standing.get(positions[node.position].label, _NOWHERE)
-        index = np.full(len(example), node.index if isinstance(node, FeatureNode) else -1)
-        parts.append(node_keys(example, position, index, site=places[site], kind=node.kind))
+        column = places[site], KINDS.index(node.kind), node.index if isinstance(node, FeatureNode) else -1
+        at.setdefault(positions[node.position].label, []).append(column)
+    standing = _standing(pairs)
+    parts = [_everywhere(np.array(own), *standing[label]) for label, own in at.items() if label in standing]
     return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
 
 
-_NOWHERE = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+def _everywhere(nodes: np.ndarray, example: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Keys of every node (site, kind, index) at every one of these places."""
+    site, kind, index = (np.repeat(column, len(example)) for column in nodes.T)
+    example, position = (np.tile(places, len(nodes)) for places in (example, position))
+    return node_keys(example, position, index, site=site, kind=kind)
 
 
 def _standing(pairs: PromptPairs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
