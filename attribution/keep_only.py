@@ -26,12 +26,12 @@ from torch import Tensor
 from attribution.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
 from attribution.execution import ChunkStore, kept_chunk
-from attribution.hooks import SiteFunction, logits_with
+from attribution.hooks import SiteFunction, logits_at
 from attribution.measurement import Progress, numpy_of, silent
 from attribution.metric import Metric, OnLogits
 from attribution.prompt_pairs import PairBatch, PromptPairs
 from attribution.reference_values import PreparedReference, Reference, SiteReference, offset_of, written_by
-from attribution.resuming import last_logits
+from attribution.resuming import at_least_float32
 from attribution.splice import TOKENS, SplicedModel
 
 ErrorChoice = Literal["nodes", "kept", "removed"]
@@ -138,8 +138,8 @@ class _Batch:
 
     @cached_property
     def _bound(self) -> OnLogits:
-        clean = logits_with(self.run.spliced.model, self.batch.clean_ids, {})
-        return self.run.metric.bind(last_logits(clean, self.batch.last), self.batch)
+        clean = logits_at(self.run.spliced.model, self.batch.clean_ids, self.batch.last, {})
+        return self.run.metric.bind(at_least_float32(clean), self.batch)
 
     def _values(self, draw: int) -> Mapping[str, SiteReference]:
         """Of one draw, which is held until another is asked for."""
@@ -169,7 +169,7 @@ def _logits_keeping(
     for place, site in enumerate(spliced.sites, start=1):
         there = {name: column[columns["site"] == place] for name, column in columns.items()}
         functions[site] = _keeper(spliced, site, here, kept, there, values[site])
-    return last_logits(logits_with(spliced.model, batch.clean_ids, functions), batch.last)
+    return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.last, functions))
 
 
 def _keeper(
