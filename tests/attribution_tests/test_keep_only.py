@@ -12,6 +12,7 @@ from tiny_models import JUMPRELU_SITES, PAIRS, World, bridge, saes_on
 
 from attribution.effects import KINDS, columns_of_keys, node_keys
 from attribution.exact_patching import exact_patching
+from attribution.hooks import logits_at
 from attribution.keep_only import EVERYTHING, NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.metric import Metric, kl_divergence, logit_difference
 from attribution.prompt_pairs import PromptPairs
@@ -110,7 +111,9 @@ def test_with_everything_kept_the_logits_are_the_bare_models(name: str) -> None:
     world = WORLDS[name]()
     batch = PAIRS.batch()
     with torch.no_grad():
-        bare = world.model.logits(batch.clean_ids)[torch.arange(len(PAIRS)), batch.last]
+        whole = world.model.logits(batch.clean_ids)[torch.arange(len(PAIRS)), batch.last]
+        bare = logits_at(world.model, batch.clean_ids, batch.last, {})
+    assert torch.allclose(bare, whole, rtol=0, atol=1e-12)
     for reference in (counterfactual, zero):
         assert torch.equal(logits_keeping(world.spliced, PAIRS, EVERYTHING, reference), bare)
 
