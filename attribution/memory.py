@@ -1,10 +1,10 @@
 """How much is held at once: batch sizes that follow a stated number of bytes.
 
-    a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model + 2 · vocabulary]
+    a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model] + 4 · vocabulary
                    plain runs   positions · L · 6 · d_model
                    encoding     positions · 6 · largest d_sae
                    a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
-                                + 4 · (d_sae + d_in) of encoders that are met + 2 · vocabulary]
+                                + 4 · (d_sae + d_in) of encoders that are met] + points · 2 · vocabulary
 
 Upper estimates from shapes, of activations in the model's dtype (SAEs in theirs); weights are loaded already. A batch
 takes as many pairs as fit, never more than is fast. Results are sparse and small beside it.
@@ -110,24 +110,24 @@ def _sizes(model: LanguageModel) -> tuple[int, int, int, int]:
 
 def _recorded(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
     layers, _, _, vocabulary = _sizes(spliced.model)
-    width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model + 2 * vocabulary
+    width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
     plain = layers * 6 * spliced.model.d_model
     encoding = 6 * max(sae.d_sae for sae in spliced.saes.values())
-    return length * (2 * width + plain + encoding) * spliced.model.dtype.itemsize
+    return (length * (2 * width + plain + encoding) + 4 * vocabulary) * spliced.model.dtype.itemsize
 
 
 def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     layers, wide, heads, vocabulary = _sizes(spliced.model)
-    width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length) + 2 * vocabulary
+    width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
     if error_mode != "live":
         width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
-    return length * width * spliced.model.dtype.itemsize
+    return (length * width + 2 * vocabulary) * spliced.model.dtype.itemsize
 
 
 def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     """One patched run: a block's activations at a time, and where encoders are met one site's."""
     _, wide, heads, vocabulary = _sizes(spliced.model)
-    width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length + 2 * vocabulary // length
+    width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())
-    return length * width * spliced.model.dtype.itemsize
+    return (length * width + 2 * vocabulary) * spliced.model.dtype.itemsize
