@@ -144,7 +144,7 @@ def _pairs_in_chunk(spliced: SplicedModel, pairs: PromptPairs) -> int:
     """From shapes alone, so that every run cuts its pairs alike; a power of two, so that few lengths matter."""
     length = max(map(len, pairs))
     of_a_pair = _roughly(spliced, _ACTIVE * length * len(spliced.sites), length)
-    return 1 << int(np.clip(CHUNK / of_a_pair, 1, _MOST_PAIRS)).bit_length() - 1
+    return 1 << int(np.clip(CHUNK / max(1.0, of_a_pair), 1, _MOST_PAIRS)).bit_length() - 1
 
 
 def _roughly(spliced: SplicedModel, runs: int, length: int) -> float:
