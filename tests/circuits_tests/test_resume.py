@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ FIND = ("find", "--method", "ig", "--examples", "40", "--nodes", "10", "--rank-b
 FIND += ("--other-examples", "0", "--no-labels", "--explained", "0")
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Ctrl-C is heard: what a shell starts in the background is told to ignore it, and so is all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_an_interrupted_run_says_that_nothing_is_lost_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = (*FIND, "--out", str(tmp_path))
     run = [sys.executable, "-c", "from circuits.cli import main; main()", *command]
@@ -102,6 +112,7 @@ def test_an_interrupted_check_goes_on_and_ends_as_one_that_was_not(
     assert (other / "verdict.json").read_bytes() == (whole / "verdict.json").read_bytes()
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_both_signals_end_a_command_cleanly(
     tmp_path: Path, number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
