@@ -42,7 +42,7 @@ def effects_in_cones(
 
 @dataclass(frozen=True)
 class _Group:
-    """Patches that enter one block: place `own[n]` in the list of patches, and which of its patches."""
+    """Patches that enter one block: the n-th is patch `number[n]` of `patches[own[n]]`."""
 
     block: int
     patches: Sequence[Patches]
