@@ -62,15 +62,18 @@ def own_paths(
     found: dict[int, OwnPath] = {}
 
     def walked(examples: range, keep: KeepPart) -> Arrays:
+        """With examples counted from the first of these, in the whole and in every part."""
         batch, paths = pairs.batch(examples, spliced.model.device), list[OwnPath]()
         situation = prepare(spliced, batch, metric, error_mode, patch_value)
         for number, patch in enumerate(all_patches(situation, wanted)):
             walk = Walk(situation, patch, runs_at_once, rtol, resolution)
-            part = keep(f"walk-{number}", lambda w=walk: arrays_of_paths(list(w.paths()), spliced.sites))
+            part = keep(f"walk-{number}", partial(walked_alone, walk, -examples.start))
             paths += paths_of_arrays(part, spliced.sites)
             progress((done + len(paths)) / len(wanted))
-        arrays = arrays_of_paths(paths, spliced.sites)
-        return arrays | {"key": moved_keys(arrays["key"], -examples.start)}
+        return arrays_of_paths(paths, spliced.sites)
+
+    def walked_alone(walk: Walk, examples_on: int) -> Arrays:
+        return _moved(arrays_of_paths(list(walk.paths()), spliced.sites), examples_on)
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"name": STAGE, "error_mode": error_mode, "rtol": rtol, "resolution": resolution}
@@ -82,11 +85,14 @@ def own_paths(
             if not np.isin(np.arange(examples.start, examples.stop), nodes.example).any():
                 continue
             chunk = kept_chunk(STAGE, partial(key, examples), partial(walked, examples))
-            here = {**chunk, "key": moved_keys(chunk["key"], start)}
-            found |= {path.key: path for path in paths_of_arrays(here, spliced.sites)}
+            found |= {path.key: path for path in paths_of_arrays(_moved(chunk, start), spliced.sites)}
             done = len(found)
             progress(done / len(wanted))
     return found
+
+
+def _moved(arrays: Arrays, examples_on: int) -> Arrays:
+    return {**arrays, "key": moved_keys(arrays["key"], examples_on)}
 
 
 def path_values(

@@ -163,6 +163,31 @@ def test_edges_are_reused_wherever_their_pairs_stand(llama_world: World, nodes: 
     assert np.array_equal(moved_up.target == -1, whole.target[chosen] == -1)
 
 
+def test_parts_of_own_paths_are_reused_wherever_their_pairs_stand(
+    llama_world: World, nodes: Effects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spliced, write = llama_world.spliced, execution.write_chunk
+    last = ends(nodes)
+    last = last.subset(last.example == last.example.max())
+    alone = PromptPairs((PAIRS[int(last.example[0])],)), logit_difference, replace(last, example=last.example * 0)
+    loose: dict[str, Any] = {"batch_size": 1, "rtol": 0.1, "resolution": 0.1}
+
+    def parts_only(path: Path, *content: Any) -> None:
+        if path.suffix == ".chunk":
+            raise KeyboardInterrupt
+        write(path, *content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, "write_chunk", parts_only)
+        with pytest.raises(KeyboardInterrupt), kept_in(tmp_path):
+            own_paths(spliced, PAIRS, logit_difference, last, **loose)
+    with kept_in(tmp_path) as store:
+        found = own_paths(spliced, *alone, **loose)
+    assert store.tallies["own_paths"].parts_reused == 1
+    assert found.keys() == set(alone[2].keys().tolist())
+    assert_equal(found, own_paths(spliced, *alone, **loose))
+
+
 def keeping(world: World, **changed: Any) -> Callable[[], Any]:
     """Keeps half of all nodes in pairs of one length."""
     given = {
