@@ -32,6 +32,7 @@ def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
     content = buffer.getvalue()
     about = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)  # a run that shared it may have removed it while empty
     try:
         with unfinished.open("xb") as file:
             file.write(json.dumps(about).encode() + b"\n" + content)

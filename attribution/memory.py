@@ -6,7 +6,7 @@
                    a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
                                 + 4 · (d_sae + d_in) of encoders that are met] + points · 2 · vocabulary
 
-Upper estimates from shapes, of activations in the model's dtype (SAEs in theirs); weights are loaded already. A batch
+Upper estimates from shapes, in the wider dtype of the model and its SAEs; weights are loaded already. A batch
 takes as many pairs as fit, never more than is fast. Results are sparse and small beside it.
 """
 
@@ -100,6 +100,19 @@ class Room:
         """Patched runs of whole blocks in one forward."""
         return max(1, min(_MOST_RUNS, (self.size - self.pairs("exact") * self.recorded) // self.a_run))
 
+    def texts(self, spliced: SplicedModel, longest: int, most: int = 32) -> int:
+        """Texts of so many tokens in a batch of `sae_quality`: logits at every position, and every site's parts.
+
+        One at least: a text alone may hold more than the room, where the vocabulary is large.
+        """
+        parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
+        fit = self.size // (longest * (parts + 6 * spliced.model.d_vocab * spliced.model.dtype.itemsize))
+        return 1 << (max(1, min(most, fit)).bit_length() - 1)
+
+
+def _itemsize(spliced: SplicedModel) -> int:
+    return max(spliced.model.dtype.itemsize, *(sae.W_dec.element_size() for sae in spliced.saes.values()))
+
 
 def _sizes(model: LanguageModel) -> tuple[int, int, int, int]:
     """Layers, width of the MLP, heads and vocabulary."""
@@ -113,7 +126,7 @@ def _recorded(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
     width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
     plain = layers * 6 * spliced.model.d_model
     encoding = 6 * max(sae.d_sae for sae in spliced.saes.values())
-    return (length * (2 * width + plain + encoding) + 4 * vocabulary) * spliced.model.dtype.itemsize
+    return (length * (2 * width + plain + encoding) + 4 * vocabulary) * _itemsize(spliced)
 
 
 def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
@@ -121,7 +134,7 @@ def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
     if error_mode != "live":
         width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
-    return (length * width + 2 * vocabulary) * spliced.model.dtype.itemsize
+    return (length * width + 2 * vocabulary) * _itemsize(spliced)
 
 
 def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
@@ -130,4 +143,4 @@ def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())
-    return (length * width + 2 * vocabulary) * spliced.model.dtype.itemsize
+    return (length * width + 2 * vocabulary) * _itemsize(spliced)

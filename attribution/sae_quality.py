@@ -26,6 +26,7 @@ from attribution.splice import SplicedModel
 from graphs import SAEQuality, SiteQuality
 
 STAGE: Final = "sae_quality"
+_SCORED_AT_ONCE: Final = 8
 
 
 def sae_quality(
@@ -157,27 +158,34 @@ class _Batch:
 
     def measure(self, spliced: SplicedModel, sums: dict[tuple[str, ...], _Sums]) -> None:
         """Add this batch to the sums of every set of sites that is spliced together."""
-        clean = self._log_probabilities(spliced, {})
+        clean = self._logits(spliced, {})
         for sites, found in sums.items():
             seen: dict[str, _Seen] = {}
-            written = self._log_probabilities(spliced, dict(self._reconstructions(spliced, sites, seen)))
-            nothing = self._log_probabilities(spliced, dict.fromkeys(sites, self._zero))
-            found.tokens += int(self.scored.sum())
-            found.clean += self._cross_entropy(clean)
-            found.spliced += self._cross_entropy(written)
-            found.zero += self._cross_entropy(nothing)
-            found.kl += float((clean.exp() * (clean - written)).sum())
+            written = self._logits(spliced, dict(self._reconstructions(spliced, sites, seen)))
+            nothing = self._logits(spliced, dict.fromkeys(sites, self._zero))
+            self._compare(clean, written, nothing, found)
             if len(sites) == 1:
                 self._reconstruction(seen[sites[0]], found)
 
-    def _log_probabilities(
-        self, spliced: SplicedModel, functions: dict[str, SiteFunction]
-    ) -> Float[Tensor, "scored vocab"]:
-        logits = logits_with(spliced.model, self.ids, functions)
-        return torch.log_softmax(logits[self.scored].double(), dim=-1)
+    def _logits(self, spliced: SplicedModel, functions: dict[str, SiteFunction]) -> Float[Tensor, "scored vocab"]:
+        return logits_with(spliced.model, self.ids, functions)[self.scored]
 
-    def _cross_entropy(self, log_probabilities: Float[Tensor, "scored vocab"]) -> float:
-        return -float(log_probabilities.gather(1, self.following[self.scored][:, None]).sum())
+    def _compare(
+        self,
+        clean: Float[Tensor, "scored vocab"],
+        written: Float[Tensor, "scored vocab"],
+        nothing: Float[Tensor, "scored vocab"],
+        found: _Sums,
+    ) -> None:
+        """Cross-entropies and KL in float64, of some scored tokens at a time."""
+        following = self.following[self.scored][:, None]
+        found.tokens += len(following)
+        for part in torch.arange(len(following), device=following.device).split(_SCORED_AT_ONCE):
+            own, read, none = (torch.log_softmax(v[part].double(), dim=-1) for v in (clean, written, nothing))
+            found.clean -= float(own.gather(1, following[part]).sum())
+            found.spliced -= float(read.gather(1, following[part]).sum())
+            found.zero -= float(none.gather(1, following[part]).sum())
+            found.kl += float((own.exp() * (own - read)).sum())
 
     def _reconstructions(
         self, spliced: SplicedModel, sites: tuple[str, ...], seen: "dict[str, _Seen]"

@@ -91,18 +91,18 @@ def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> 
         lambda: exact_patching(case.spliced, case.pairs, logit_difference, **options), repeats, case.device
     )
     rate = (before + product()) / 2
-    flops = cone_cost(case, mode)
+    flops = cone_cost(case, mode, room.cone_bytes)
     cost = cost.with_flops(flops.executed).times(times)
     return effects, Row(f"exact, cones, {mode}", len(effects) * times, cost, flops.bound * times, rate)
 
 
-def cone_cost(case: Case, mode: ErrorMode) -> ConeCost:
+def cone_cost(case: Case, mode: ErrorMode, bytes_at_once: int) -> ConeCost:
     """FLOPs of a case's patched runs, and those that no grouping of them can avoid."""
     spliced = case.spliced
     with torch.no_grad(), spliced.model.frozen():
         situation = prepare(spliced, case.pairs.batch(device=case.device), logit_difference, mode, case.patch_value)
         cone = Cone.of(spliced, plain_model(spliced.model), situation.clean, mode)
-        return cone_flops(cone, all_patches(situation))
+        return cone_flops(cone, all_patches(situation), bytes_at_once=bytes_at_once)
 
 
 def gradient_rows(case: Case) -> Iterator[Row]:

@@ -5,7 +5,6 @@ like any other (`circuits/faithfulness.py`).
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from attribution.measurement import Progress, silent, within
 from attribution.prompt_pairs import PromptPairs
@@ -145,8 +144,12 @@ def _quality(
 ) -> tuple[SAEQuality, ...]:
     prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
     answers = [answer for pair in question.pairs for answer in (pair.answer_id, pair.foil_id)]
-    count, size = 1 + len(texts), question.room.pairs("exact", 32)
+    count, spliced = 1 + len(texts), question.spliced
     told = [within(progress, n / count, (n + 1) / count) for n in range(count)]
-    measured = partial(sae_quality, question.spliced, batch_size=size)
-    first = measured(prompts, "the task's answers", last_only=answers, progress=told[0])
-    return (first, *(measured(ids, name, progress=told[n]) for n, (name, ids) in enumerate(texts.items(), start=1)))
+
+    def measured(number: int, ids: Sequence[Sequence[int]], name: str, last: Sequence[int] | None = None) -> SAEQuality:
+        size = question.room.texts(spliced, max(map(len, ids)))
+        return sae_quality(spliced, ids, name, last_only=last, batch_size=size, progress=told[number])
+
+    first = measured(0, prompts, "the task's answers", answers)
+    return (first, *(measured(n, ids, name) for n, (name, ids) in enumerate(texts.items(), start=1)))

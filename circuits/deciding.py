@@ -8,8 +8,10 @@ The forecast depends on the machine and on how busy it is. What was decided is p
 the same again on any machine.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -91,9 +93,10 @@ def decide(question: Question, budget: float = DEFAULT_BUDGET, verify: int | Non
     question.room.refuse_if_too_small()
 
     def key(store: ChunkStore) -> str:
+        rule = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         about = {"error_mode": question.error_mode, "budget": budget, "verify": verify, "memory": question.memory}
         given = store, question.spliced, question.metric, question.patch_value
-        return work(*given, name=STAGE, **about).key(question.pairs, range(len(question.pairs)))
+        return work(*given, name=STAGE, rule=rule, **about).key(question.pairs, range(len(question.pairs)))
 
     def compute(_keep: KeepPart) -> Arrays:
         text = json.dumps(asdict(_decided(question, budget, verify)))

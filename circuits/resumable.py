@@ -1,7 +1,7 @@
 """A command that can be stopped at any moment and started again: it keeps its work, and says so when it is stopped."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
             Console(stderr=True, soft_wrap=True).print(_goodbye(store, folder, resume), highlight=False)
             raise typer.Exit(exit_code(stopped)) from None
         finally:
-            if not any(folder.iterdir()):
+            with suppress(OSError):  # it holds chunks, or is gone
                 folder.rmdir()
 
 

@@ -56,6 +56,7 @@ def computed(store: ChunkStore) -> dict[str, int]:
 def pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """So little room that every batch is of one pair."""
     monkeypatch.setattr(Room, "pairs", lambda *_: 1)
+    monkeypatch.setattr(Room, "texts", lambda *_: 1)
 
 
 @pytest.mark.usefixtures("pair_by_pair")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from attribution import execution, verdict_details
+from attribution.execution import kept_in
 from circuits.cli import app
 from circuits.console import errors_for_people
 from circuits.interrupts import exit_code
@@ -130,6 +132,18 @@ def test_both_signals_end_a_command_cleanly(
     assert "1 chunks of work are kept" in capsys.readouterr().err
     assert signal.getsignal(number) == before
     assert exit_code(KeyboardInterrupt()) == 130
+
+
+def test_a_refused_run_does_not_take_the_folder_of_another(tmp_path: Path) -> None:
+    folder = tmp_path / "chunks"
+    with kept_in(folder) as store:
+        with pytest.raises(ValueError, match="refused"), resumable(folder, resume=True):
+            raise ValueError("refused")
+        assert not folder.exists()
+        store.kept("stage", "0", dict)
+    assert [path.name for path in folder.iterdir()] == ["stage-0.chunk"]
+    with resumable(folder, resume=True):
+        shutil.rmtree(folder)
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
