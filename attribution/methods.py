@@ -31,6 +31,9 @@ TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
 WALKS_ERRORS: Final = ("ig-input", "chord-ig")
 """The methods whose paths move the errors too: beside exact patching in `frozen` mode they run in `path` mode."""
 
+LOOKS_AT_CLEAN: Final = ("atp", "atp-star")
+"""The methods that take gradients at the clean run alone: a metric that is flat there gives them nothing."""
+
 
 def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | None) -> dict[str, Any]:
     """The arguments of a method that is to be held against exact patching in `error_mode`; None leaves its default."""

@@ -148,6 +148,7 @@ class _Plan:
         from attribution.check import refuse_threshold
         from attribution.methods import METHODS, refuse_points
         from attribution.metric import METRICS
+        from circuits.method_options import refuse_excluded
 
         ran = {} if earlier is None else earlier.arguments
         estimated = ran.get("method", "exact") not in ("exact", "auto")
@@ -168,8 +169,10 @@ class _Plan:
         known = {"method": estimates, "metric": tuple(METRICS), "patch": PATCHES}
         refuse_unknown({name: getattr(plan, name) for name in known}, known)
         refuse_unknown({"fail-on": next((f for f in options.fail_on if f not in FAIL_ON), NEVER)}, {"fail-on": FAIL_ON})
+        refuse_excluded(plan.method, plan.error, plan.patch, plan.metric)
         if plan.points or plan.rule:
             refuse_points(plan.method)
+        quadrature(plan.points, plan.rule, plan.method)
         refuse_threshold(options.threshold)
         return plan
 

@@ -123,12 +123,14 @@ def _plan(options: FindOptions) -> dict[str, Any]:
     from attribution.metric import METRICS
     from circuits.deciding import AUTO
     from circuits.measuring import refuse_verify
+    from circuits.method_options import refuse_excluded
     from circuits.selection import Selection
 
     known = {"method": (AUTO, *METHODS), "metric": tuple(METRICS), "patch": PATCHES}
     refuse_unknown({name: getattr(options, name) for name in known}, known)
     if options.rank_by is not None:
         refuse_unknown({"rank-by": options.rank_by}, {"rank-by": tuple(METHODS)})
+    refuse_excluded(options.method, options.error, options.patch, options.metric)
     refuse_verify(options.method, options.verify)
     faithful = options.faithful
     if options.threshold is options.share is options.nodes is faithful is None:

@@ -10,6 +10,7 @@ from attribution.methods import METHODS
 from circuits import cli
 from circuits.check_command import FAIL_ON
 from circuits.cli import app
+from circuits.inputs import Inputs
 from graphs import load_verdict
 
 QUICK = ("--saes", "prolu", "--examples", "2")
@@ -93,14 +94,23 @@ def test_exit_code_is_1_only_for_flags_that_were_named(estimate: Path, tmp_path:
         (["nowhere"], "no run.json"),
         (["--method", "activation-difference"], "No method 'activation-difference'"),
         (["--method", "atp", "--points", "5"], "atp has no path; points and rule belong to ig, ig-input, chord-ig"),
+        (["--method", "ig", "--rule", "left"], "No rule 'left'. Choose one of: midpoint"),
         (["--threshold", "-1"], "threshold must be positive"),
+        (["--method", "chord-ig", "--patch", "zero"], "Give --method ig, or --patch counterfactual"),
+        (["--error", "path"], "--method ig has no --error path"),
+        (["--method", "atp", "--metric", "kl_divergence"], "Give --method ig, or another --metric"),
     ],
 )
-def test_wrong_arguments_end_with_a_sentence_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_arguments_end_with_a_sentence_and_code_2(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Inputs] = []
+    monkeypatch.setattr(Inputs, "load_spliced", loaded.append)
     result = run("check", *arguments, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
-    assert list(tmp_path.glob("out/*")) == []
+    assert loaded == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
