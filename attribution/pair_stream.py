@@ -1,7 +1,7 @@
 """Prompt pairs from a JSONL file, one a line, read as they are needed: a file of any length is never held whole."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +10,25 @@ from attribution.language_model import LanguageModel
 from attribution.prompt_pairs import PromptPair, PromptPairs, check_form, pair_from
 
 Read = TypeVar("Read")
+
+
+class SameRoles:
+    """Roles are given to all pairs or to none: otherwise positions have no common names."""
+
+    def __init__(self) -> None:
+        self.given: bool | None = None
+        """Whether pairs have roles; None until the first has passed."""
+
+    def check(self, row: int, roles: Sequence[str] | None) -> None:
+        """A ValueError for a pair that is not like the first."""
+        given = roles is not None
+        self.given = given if self.given is None else self.given
+        if given != self.given:
+            has, first = ("has roles", "has none") if given else ("has no roles", "has them")
+            raise ValueError(
+                f"Pair {row}: {has} where the first pair {first}; their positions have no common names. "
+                "Give roles to all pairs, or to none."
+            )
 
 
 def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = True) -> Iterator[PromptPair]:
@@ -29,10 +48,16 @@ def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = Tr
 def count_pairs(path: str | Path, most: int | None = None) -> int:
     """How many pairs the file has, up to `most`: read once, nothing held.
 
-    A ValueError for the first line that is no pair whatever the model: not JSON, keys or types, lengths of ids. What a
-    tokenizer makes of texts is not known here.
+    A ValueError for the first line that is no pair whatever the model: not JSON, keys or types, lengths of ids; or has
+    roles where the first has none, or none where it has. What a tokenizer makes of texts is not known here.
     """
-    count = sum(1 for _ in islice(_each_line(path, check_form), most))
+    roles = SameRoles()
+
+    def form(number: int, entry: Any) -> None:
+        check_form(number, entry)
+        roles.check(number, entry.get("roles"))
+
+    count = sum(1 for _ in islice(_each_line(path, form), most))
     if count == 0:
         raise ValueError(f"{path}: no prompt pairs. Each line holds one, as an object.")
     return count

@@ -39,6 +39,9 @@ Points = Annotated[int | None, typer.Option(min=1, help="Points of the path (ig,
 Rule = Annotated[
     str | None, typer.Option(help="midpoint or gauss_legendre. Default: midpoint; chord-ig: gauss_legendre.")
 ]
+Memory = Annotated[
+    str | None, typer.Option(help="Held at once beside the weights (500M, 2G). Default: half of what is free.")
+]
 NoResume = Annotated[
     bool, typer.Option("--no-resume", help="Measure again what an interrupted or earlier run kept beside its files.")
 ]
@@ -77,9 +80,7 @@ def find(
         int | None,
         typer.Option(min=1, help="Nodes patched to verify an estimate. Default: see --budget."),
     ] = None,
-    memory: Annotated[
-        str | None, typer.Option(help="Held at once beside the weights (500M, 2G). Default: half of what is free.")
-    ] = None,
+    memory: Memory = None,
     faithful: Annotated[
         float | None, typer.Option(help="Keep the fewest nodes with this faithfulness. Default: 0.85.")
     ] = None,
@@ -265,7 +266,8 @@ def rank(
     metric: Annotated[str, typer.Option(help=METRIC_HELP)] = "logit_difference",
     points: Points = None,
     rule: Rule = None,
-    at_once: Annotated[int, typer.Option(min=1, help="Pairs measured at a time; memory is that of so many.")] = 32,
+    at_once: Annotated[int, typer.Option(min=1, help="Pairs read at a time, and measured in batches that fit.")] = 32,
+    memory: Memory = None,
     together: Annotated[bool, typer.Option("--together", help="Do not tell positions apart.")] = False,
     strongest: Annotated[int, typer.Option(min=0, help="Examples remembered of each node.")] = 5,
     no_resume: NoResume = False,
@@ -287,6 +289,7 @@ def rank(
             at_once=at_once,
             together=together,
             strongest=strongest,
+            memory=None if memory is None else bytes_of(memory),
             resume=not no_resume,
             rows=rows,
             out=_text(out),

@@ -16,6 +16,7 @@ import numpy as np
 
 from attribution.effects import KINDS, Effects
 from attribution.language_model import LanguageModel
+from attribution.pair_stream import SameRoles
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from circuits.aggregate import Ranking, node_at, weighted_node
@@ -77,7 +78,7 @@ def rank_dataset(
         done: told the number of pairs measured.
 
     Raises:
-        ValueError: no pairs; or a batch that differs from the first in what was measured.
+        ValueError: no pairs; roles of some pairs only; or a batch that differs from the first in what was measured.
     """
     if at_once < 1 or strongest < 0:
         raise ValueError(f"at_once must be at least 1 and strongest 0 or more; got {at_once} and {strongest}.")
@@ -103,7 +104,7 @@ class _Stream:
         self.examples = 0
         self.total = 0.0
         self.first: Effects | None = None
-        self.with_roles: bool | None = None
+        self.roles = SameRoles()
         self.numbers: dict[str, int] = {}
         self.tokens: dict[str, tuple[int, int]] = {}
         self.templates: dict[tuple[str, ...], None] = {}
@@ -132,10 +133,8 @@ class _Stream:
 
     def _columns(self, pairs: PromptPairs) -> list[list[int]]:
         """The number of each position's name, for each pair; new names get the next numbers."""
-        with_roles = all(pair.roles is not None for pair in pairs)
-        if self.with_roles not in (None, with_roles):
-            raise ValueError("Some pairs have roles and others do not: their positions have no common names.")
-        self.with_roles = with_roles
+        for row, pair in enumerate(pairs, start=self.examples):
+            self.roles.check(row, pair.roles)
         found = []
         for pair, names in zip(pairs, position_names(pairs), strict=True):
             own = (EVERYWHERE,) * len(names) if self.together else names
@@ -169,7 +168,7 @@ class _Stream:
             examples=self.examples,
             total_effect=self.total / self.examples,
             settings=dict(effects.settings),
-            positions_mean=TOGETHER if self.together else ROLES if self.with_roles else FROM_THE_END,
+            positions_mean=TOGETHER if self.together else ROLES if self.roles.given else FROM_THE_END,
             **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
         )
 

@@ -1,7 +1,7 @@
 """`jumpwire rank`: every node's effect averaged over a dataset of any length, with the examples where it does most."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,9 @@ from graphs.merge_positions import EVERYWHERE
 from graphs.node import short_site
 
 if TYPE_CHECKING:
-    from attribution.prompt_pairs import PromptPair
+    from attribution.effects import Effects
+    from attribution.prompt_pairs import PromptPair, PromptPairs
+    from attribution.quadrature import Quadrature
     from attribution.splice import SplicedModel
     from circuits.dataset import DatasetRanking
 
@@ -38,6 +40,7 @@ class RankOptions:
     at_once: int = 32
     together: bool = False
     strongest: int = 5
+    memory: int | None = None
     resume: bool = True
     rows: int = 15
     out: str | None = None
@@ -51,23 +54,22 @@ def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
         from circuits.replacing import replacing
 
         quiet_libraries()
-        measure = _measure(options)
+        plan = _Plan.of(options)
         target = Path(options.out or Path("out") / f"{inputs.name}-rank.parquet")
-        if target.is_dir():
-            raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'rank.parquet'}.")
+        chunks = _chunks_beside(target)
         stream = _Stream.of(inputs)
         target.parent.mkdir(parents=True, exist_ok=True)
     with console.status("loading the model and its SAEs"):
         spliced = inputs.load_spliced()
     with console.status("reading the pairs"):
-        count = stream.count(spliced)
-    chunks = target.with_suffix(f".{CHUNKS}")
+        count, longest = stream.read_through(spliced)
+        measure = plan.on(spliced, longest)
     with resumable(chunks, resume=options.resume) as store:
         with progress_bar(console, f"{options.method} on {count:,} pair(s)", store) as told:
             found = rank_dataset(
                 stream.pairs(spliced),
                 spliced.model,
-                lambda few: measure(spliced, few),
+                measure,
                 at_once=options.at_once,
                 together=options.together,
                 strongest=options.strongest,
@@ -79,6 +81,16 @@ def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
         console.print(chunks_in_words(store), highlight=False)
 
 
+def _chunks_beside(target: Path) -> Path:
+    """The folder of finished work: the file's whole name and `.chunks`. Refused here if either is in the way."""
+    chunks = target.with_name(f"{target.name}.{CHUNKS}")
+    if target.is_dir():
+        raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'rank.parquet'}.")
+    if chunks.is_file():
+        raise ValueError(f"{chunks} is a file where the folder of finished work would be: give another --out.")
+    return chunks
+
+
 @dataclass(frozen=True)
 class _Stream:
     """The pairs: a JSONL file is read as it is needed; other files and tasks are small."""
@@ -88,7 +100,7 @@ class _Stream:
 
     @classmethod
     def of(cls, inputs: Inputs) -> "_Stream":
-        """A bad line of a JSONL file is found here, before a model is loaded."""
+        """A line of a JSONL file that has not the form of a pair is found here, before a model is loaded."""
         from attribution.pair_stream import count_pairs
 
         if inputs.pairs is None or Path(inputs.pairs).suffix != ".jsonl":
@@ -96,9 +108,21 @@ class _Stream:
         count_pairs(inputs.pairs, inputs.examples)
         return cls(inputs, inputs.pairs)
 
-    def count(self, spliced: "SplicedModel") -> int:
-        """How many pairs there are. Reads all: what does not fit the model or its tokenizer is found here."""
-        return sum(1 for _ in self.pairs(spliced))
+    def read_through(self, spliced: "SplicedModel") -> "tuple[int, PromptPair]":
+        """How many pairs there are, and the longest.
+
+        Reads all: what does not fit the model or its tokenizer, and roles of some pairs only, are found here.
+        """
+        from attribution.pair_stream import SameRoles
+
+        roles, count, longest = SameRoles(), 0, None
+        for pair in self.pairs(spliced):
+            roles.check(count, pair.roles)
+            count += 1
+            longest = pair if longest is None else max(longest, pair, key=len)
+        if longest is None:
+            raise ValueError("No prompt pairs: there is nothing to measure.")
+        return count, longest
 
     def pairs(self, spliced: "SplicedModel") -> "Iterator[PromptPair]":
         """The pairs from the first on."""
@@ -110,20 +134,46 @@ class _Stream:
         return islice(stream, self.inputs.examples)
 
 
-def _measure(options: RankOptions) -> Any:
-    """The method with its options, a callable of model and pairs; refused here if there is no such choice."""
-    from attribution.methods import METHODS, options_of, refuse_points
-    from attribution.metric import METRICS
-    from attribution.patch_values import counterfactual, zero
+@dataclass(frozen=True)
+class _Plan:
+    """How pairs are measured, as far as no model is needed."""
 
-    known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
-    refuse_unknown({name: getattr(options, name) for name in known}, known)
-    if options.points or options.rule:
-        refuse_points(options.method)
-    points = quadrature(options.points, options.rule, options.method)
-    settings: dict[str, Any] = dict(options_of(options.method, options.error, points))  # pyright: ignore
-    settings["patch_value"] = zero if options.patch == "zero" else counterfactual
-    return lambda spliced, few: METHODS[options.method](spliced, few, METRICS[options.metric], **settings)
+    method: str
+    points: "Quadrature | None"
+    about: dict[str, Any]
+
+    @classmethod
+    def of(cls, options: RankOptions) -> "_Plan":
+        """From the options; refused here if there is no such choice."""
+        from attribution.methods import METHODS, refuse_points
+        from attribution.metric import METRICS
+        from attribution.patch_values import counterfactual, zero
+        from circuits.discover import patching_mode
+        from circuits.method_options import refuse_excluded
+
+        known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
+        refuse_unknown({name: getattr(options, name) for name in known}, known)
+        refuse_excluded(options.method, options.error, options.patch, options.metric)
+        if options.points or options.rule:
+            refuse_points(options.method)
+        about = {
+            "metric": METRICS[options.metric],
+            "error_mode": patching_mode(options.method, options.error),  # pyright: ignore
+            "patch_value": zero if options.patch == "zero" else counterfactual,
+            "memory": options.memory,
+        }
+        return cls(options.method, quadrature(options.points, options.rule, options.method), about)
+
+    def on(self, spliced: "SplicedModel", longest: "PromptPair") -> "Callable[[PromptPairs], Effects]":
+        """Measures a few pairs within the memory; a ValueError where the longest alone does not fit."""
+        from attribution.measurement import silent
+        from attribution.prompt_pairs import PromptPairs
+        from circuits.measuring import Question, measure
+
+        question = Question(spliced, PromptPairs((longest,)), **self.about)
+        question.room.refuse_if_too_small()
+        question = replace(question, memory=question.room.size)  # what is free at first, not what batches leave
+        return lambda few: measure(replace(question, pairs=few), self.method, None, self.points, silent).effects
 
 
 def _print(console: Console, found: "DatasetRanking", options: RankOptions, target: Path) -> None:

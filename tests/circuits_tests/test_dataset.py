@@ -1,10 +1,12 @@
 """A stream of pairs gives what all pairs at once give, reads no further than it must, and remembers where nodes act."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,11 +16,14 @@ from typer.testing import CliRunner
 from attribution.attribution_patching import attribution_patching
 from attribution.effects import Effects
 from attribution.language_model import LanguageModel
+from attribution.memory import Room
+from attribution.methods import METHODS
 from attribution.metric import kl_divergence, log_probability, logit_difference
 from attribution.pair_stream import count_pairs, pair_stream
 from attribution.position_names import position_names
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.splice import SplicedModel
+from circuits import measuring
 from circuits.aggregate import rank
 from circuits.cli import app
 from circuits.dataset import FROM_THE_END, ROLES, TOGETHER, DatasetRanking, rank_dataset
@@ -142,14 +147,44 @@ def test_what_cannot_be_averaged_is_refused(spliced: SplicedModel, pairs: Prompt
         rank_dataset(iter(pairs), spliced.model, changing, at_once=4)
     with pytest.raises(ValueError, match="No prompt pairs"):
         rank_dataset(iter(()), spliced.model, partial(atp, spliced))
-    some = [PromptPair(p.clean_ids, p.patch_ids, p.answer_id, p.foil_id) for p in pairs][:4]
-    with pytest.raises(ValueError, match="Some pairs have roles and others do not"):
-        rank_dataset(iter((*pairs, *some)), spliced.model, partial(atp, spliced), at_once=9)
     with pytest.raises(ValueError, match="at_once must be at least 1"):
         rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=0)
 
 
 BAD = '{"clean_ids": [1, 2], "patch_ids": [1], "answer_id": 1, "wrong_id": 2}'
+
+
+@pytest.mark.parametrize("at_once", [1, 9, 32])
+def test_pairs_with_and_without_roles_are_refused_however_they_are_cut(
+    spliced: SplicedModel, pairs: PromptPairs, at_once: int
+) -> None:
+    given = partial(rank_dataset, model=spliced.model, measure=partial(atp, spliced), at_once=at_once)
+    bare = [replace(pair, roles=None) for pair in pairs]
+    with pytest.raises(ValueError, match="Pair 2: has no roles where the first pair has them"):
+        given((*pairs.pairs[:2], *bare[2:4]))
+    with pytest.raises(ValueError, match="Pair 1: has roles where the first pair has none"):
+        given((bare[0], pairs[1]))
+
+
+def test_roles_in_some_lines_only_are_found_before_a_model_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.jsonl"
+    bare = {"clean": "a", "patch": "b", "answer": "c", "wrong": "d"}
+    path.write_text("\n".join(map(json.dumps, (bare, {**bare, "roles": None}, {**bare, "roles": ["it"]}))))
+    assert count_pairs(path, 2) == 2
+    with pytest.raises(ValueError, match=r"mixed.jsonl, line 3: has roles where .* Give roles to all pairs"):
+        count_pairs(path)
+
+
+def test_roles_in_some_pairs_only_of_a_json_file_are_found_before_measuring(pairs: PromptPairs, tmp_path: Path) -> None:
+    keys = {"clean_ids": "clean_ids", "patch_ids": "patch_ids", "answer_id": "answer_id", "foil_id": "wrong_id"}
+    rows = [{name: getattr(pair, own) for own, name in keys.items()} for pair in pairs]
+    rows[0]["roles"] = pairs[0].roles
+    (tmp_path / "mixed.json").write_text(json.dumps({"pairs": rows}))
+    arguments = ["rank", "--pairs", str(tmp_path / "mixed.json"), "--saes", "relu", "--out", str(tmp_path / "r.pq")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "Pair 1: has no roles where the first pair has them" in " ".join(result.output.split())
+    assert [p.name for p in tmp_path.iterdir()] == ["mixed.json"]
 
 
 def write_jsonl(path: Path, pairs: PromptPairs, model: LanguageModel) -> None:
@@ -262,3 +297,79 @@ def test_the_command_writes_every_node_with_its_strongest_examples(
     wrong = CliRunner().invoke(app, ["rank", *arguments, "--patch", "mean"])
     assert wrong.exit_code == 2
     assert "No patch 'mean'" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--patch", "zero"],
+            "--method chord-ig walks to the patch prompt, and --patch zero has none. Give",
+        ),
+        (
+            ["--method", "atp", "--error", "path"],
+            "--method atp has no --error path. Give --error live, frozen, zero",
+        ),
+        (["--method", "atp", "--metric", "kl_divergence"], "--metric kl_divergence is flat at the clean run"),
+        (["--method", "ig", "--rule", "left"], "No rule 'left'"),
+        (["--memory", "much"], "--memory 'much' is no amount"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_before_a_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    loaded: list[Inputs] = []
+    monkeypatch.setattr(Inputs, "load_spliced", loaded.append)
+    result = CliRunner().invoke(app, ["rank", *arguments, "--out", str(tmp_path / "deep" / "r.parquet")])
+    assert (result.exit_code, loaded) == (2, [])
+    assert message in " ".join(result.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_chunks_lie_beside_the_file_whatever_it_is_called(tmp_path: Path) -> None:
+    command = ["rank", "--method", "atp", "--examples", "2", "--saes", "relu", "--out"]
+    names = ("r.chunks", "r.parquet", "r.pq")
+    for name in names:
+        result = CliRunner().invoke(app, [*command, str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        assert read_ranking(tmp_path / name).examples == 2
+        assert "1 computed, 0 reused" in result.output
+    assert {p.name for p in tmp_path.iterdir()} == {*names, *(f"{name}.chunks" for name in names)}
+    shutil.rmtree(tmp_path / "r.pq.chunks")
+    (tmp_path / "r.pq.chunks").touch()
+    result = CliRunner().invoke(app, [*command, str(tmp_path / "r.pq")])
+    assert result.exit_code == 2
+    assert "give another --out" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("method", ["exact", "chord-ig"])
+def test_batches_follow_the_memory_and_what_cannot_fit_is_refused(
+    spliced: SplicedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    own = prompt_pairs("agreement", "train", 4, 0, spliced.model)
+    longest = PromptPairs((max(own, key=len),))
+    room = Room.of(spliced, longest, "frozen" if method == "chord-ig" else "live", 1)
+    least = room.recorded + max(room.graph, room.a_run)
+    used: list[int] = []
+    run = METHODS[method]
+
+    def watched(*given: Any, batch_size: int, **options: Any) -> Effects:
+        used.append(batch_size)
+        return run(*given, batch_size=batch_size, **options)
+
+    monkeypatch.setitem(METHODS, method, watched)
+    monkeypatch.setattr(measuring, "exact_patching", watched)
+    command = ["rank", "--method", method, "--examples", "4", "--saes", "relu", "--no-resume"]
+    found = []
+    for name, size in (("little", -(-least // 2**20)), ("much", 4096)):
+        result = CliRunner().invoke(app, [*command, "--memory", f"{size}M", "--out", str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        found.append(read_ranking(tmp_path / name))
+    assert used[0] < used[1]
+    effects = [{f.name(w.node): w.effect for w in f.ranking.nodes} for f in found]
+    assert effects[0] == pytest.approx(effects[1], rel=1e-3, abs=1e-5)
+    result = CliRunner().invoke(app, [*command, "--memory", "0.01M", "--out", str(tmp_path / "never")])
+    assert result.exit_code == 2
+    assert f"Give --memory {-(-least // 2**20)}M or more" in " ".join(result.output.split())
+    assert len(used) == 2
+    assert not (tmp_path / "never").exists()
