@@ -83,9 +83,9 @@ def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
 
 def _chunks_beside(target: Path) -> Path:
     """The folder of finished work: the file's whole name and `.chunks`. Refused here if either is in the way."""
-    chunks = target.with_name(f"{target.name}.{CHUNKS}")
     if target.is_dir():
         raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'rank.parquet'}.")
+    chunks = target.with_name(f"{target.name}.{CHUNKS}")
     if chunks.is_file():
         raise ValueError(f"{chunks} is a file where the folder of finished work would be: give another --out.")
     return chunks

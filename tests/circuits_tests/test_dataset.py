@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from attribution import memory
 from attribution.attribution_patching import attribution_patching
 from attribution.effects import Effects
 from attribution.language_model import LanguageModel
@@ -337,9 +338,10 @@ def test_chunks_lie_beside_the_file_whatever_it_is_called(tmp_path: Path) -> Non
     assert {p.name for p in tmp_path.iterdir()} == {*names, *(f"{name}.chunks" for name in names)}
     shutil.rmtree(tmp_path / "r.pq.chunks")
     (tmp_path / "r.pq.chunks").touch()
-    result = CliRunner().invoke(app, [*command, str(tmp_path / "r.pq")])
-    assert result.exit_code == 2
-    assert "give another --out" in " ".join(result.output.split())
+    for out, message in ((tmp_path / "r.pq", "give another --out"), (Path(), "--out . is a folder")):
+        result = CliRunner().invoke(app, [*command, str(out)])
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("method", ["exact", "chord-ig"])
@@ -373,3 +375,14 @@ def test_batches_follow_the_memory_and_what_cannot_fit_is_refused(
     assert f"Give --memory {-(-least // 2**20)}M or more" in " ".join(result.output.split())
     assert len(used) == 2
     assert not (tmp_path / "never").exists()
+
+
+def test_memory_is_a_share_of_what_is_free_before_the_first_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = iter((2**30, *[0] * 20))
+    monkeypatch.setattr(memory, "free_bytes", lambda _: next(free))
+    command = ["rank", "--method", "atp", "--examples", "3", "--at-once", "1", "--saes", "relu"]
+    result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "r.parquet")])
+    assert result.exit_code == 0, result.output
+    assert sum(1 for _ in free) == 20
