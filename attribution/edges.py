@@ -156,11 +156,10 @@ def collect_edges(
 
     parts: list[dict[str, np.ndarray]] = []
     with spliced.model.frozen():
-        for start in range(0, len(pairs), batch_size):
-            examples = range(start, min(start + batch_size, len(pairs)))
-            told = within(progress, start / len(pairs), examples.stop / len(pairs))
+        for examples in pairs.cut(batch_size):
+            told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples, t=told: measured(e, t))
-            parts.append(_counted_from(start, chunk))
+            parts.append(_counted_from(examples.start, chunk))
             told(1.0)
     return Edges(method, **{name: np.concatenate([part[name] for part in parts]) for name in (*_EDGE, *_BALANCE)})
 

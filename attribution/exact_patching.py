@@ -27,6 +27,7 @@ from attribution.plain_blocks import UnknownArchitecture, plain_model
 from attribution.prompt_pairs import PromptPairs
 from attribution.resuming import resume
 from attribution.splice import TOKENS, ErrorMode, SplicedModel
+from attribution.sweep_cost import block_flops
 
 LONG = 1e12
 """From so many FLOPs on, about half a minute of a processor, a chunk is kept in parts."""
@@ -149,8 +150,7 @@ def _pairs_in_chunk(spliced: SplicedModel, pairs: PromptPairs) -> int:
 
 def _roughly(spliced: SplicedModel, runs: int, length: int) -> float:
     """FLOPs of patched runs, roughly: half of the blocks at half of the positions, each."""
-    weights = sum(p.numel() for block in spliced.model.module.blocks for p in block.parameters())
-    return runs * length * weights / 2
+    return runs * length * sum(block_flops(spliced.model)) / 4
 
 
 def effects_of_patches(

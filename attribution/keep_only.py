@@ -88,14 +88,13 @@ def metric_keeping(
     run = _Run(spliced, pairs, metric, reference.name, reference.prepared(spliced, pairs))
     found = np.zeros((len(sets), len(pairs)))
     with torch.no_grad(), spliced.model.frozen():
-        for start in range(0, len(pairs), batch_size):
-            examples = range(start, min(start + batch_size, len(pairs)))
+        for examples in pairs.cut(batch_size):
             batch = _Batch(run, pairs.batch(examples, spliced.model.device))
             for first in range(0, len(sets), SETS_IN_CHUNK):
                 some = sets[first : first + SETS_IN_CHUNK]
                 chunk = kept_chunk(STAGE, partial(run.key, examples, some), lambda _, b=batch, s=some: b.metrics(s))
                 found[first : first + len(some), examples.start : examples.stop] = chunk["metric"]
-                progress((len(sets) * start + len(examples) * (first + len(some))) / found.size)
+                progress((len(sets) * examples.start + len(examples) * (first + len(some))) / found.size)
     return found
 
 

@@ -200,9 +200,8 @@ class _Run:
         store = current_store()
         work = None if store is None else self._work(store)
         size = self.batch_size if store is None else self.method.pairs_in_chunk
-        for start in range(0, len(pairs), size):
-            examples = range(start, min(start + size, len(pairs)))
-            told = within(progress, start / len(pairs), examples.stop / len(pairs))
+        for examples in pairs.cut(size):
+            told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
             if store is None or work is None:
                 found = self._chunk(pairs, examples, told)
             else:

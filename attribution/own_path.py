@@ -80,12 +80,11 @@ def own_paths(
         return work(store, spliced, metric, patch_value, only=wanted, **about).key(pairs, examples)
 
     with spliced.model.frozen():
-        for start in range(0, len(pairs), batch_size):
-            examples = range(start, min(start + batch_size, len(pairs)))
+        for examples in pairs.cut(batch_size):
             if not np.isin(np.arange(examples.start, examples.stop), nodes.example).any():
                 continue
             chunk = kept_chunk(STAGE, partial(key, examples), partial(walked, examples))
-            found |= {path.key: path for path in paths_of_arrays(_moved(chunk, start), spliced.sites)}
+            found |= {path.key: path for path in paths_of_arrays(_moved(chunk, examples.start), spliced.sites)}
             done = len(found)
             progress(done / len(wanted))
     return found

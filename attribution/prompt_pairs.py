@@ -93,10 +93,15 @@ class PromptPairs:
 
     def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
         """Consecutive batches of at most `size` pairs, padded on the right."""
+        for examples in self.cut(size):
+            yield self.batch(examples, device)
+
+    def cut(self, size: int) -> Iterator[range]:
+        """Numbers of consecutive pairs, at most `size` at a time."""
         if size < 1:
             raise ValueError(f"batch_size must be at least 1; got {size}.")
         for start in range(0, len(self.pairs), size):
-            yield self.batch(range(start, min(start + size, len(self.pairs))), device)
+            yield range(start, min(start + size, len(self.pairs)))
 
     def batch(self, examples: Sequence[int] | None = None, device: torch.device | str = "cpu") -> PairBatch:
         """Some pairs, or all, as one batch padded on the right."""

@@ -103,9 +103,8 @@ def _risks(
         return work(store, spliced, metric, patch_value, **about).key(pairs, examples)
 
     with spliced.model.frozen():
-        for start in range(0, len(pairs), batch_size):
-            examples = range(start, min(start + batch_size, len(pairs)))
+        for examples in pairs.cut(batch_size):
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples: measured(e))
-            found |= dict(zip(moved_keys(chunk["key"], start).tolist(), chunk["risk"].tolist(), strict=True))
+            found |= dict(zip(moved_keys(chunk["key"], examples.start).tolist(), chunk["risk"].tolist(), strict=True))
             progress(examples.stop / len(pairs))
     return found

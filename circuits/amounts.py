@@ -32,11 +32,6 @@ def time_in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
-def memory_in_words(size: float) -> str:
-    """As in `512 MiB`, `2.0 GiB`."""
-    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"
-
-
 def flops_in_words(flops: float) -> str:
     """As in `3.1 TFLOP`."""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):

@@ -164,6 +164,14 @@ def test_edges_are_reused_wherever_their_pairs_stand(llama_world: World, nodes: 
     assert np.array_equal(moved_up.target == -1, whole.target[chosen] == -1)
 
 
+@pytest.mark.parametrize("method", [chord_edges, gradient_edges, own_paths])
+def test_batches_of_fewer_than_one_pair_are_refused(
+    llama_world: World, nodes: Effects, method: Callable[..., Any]
+) -> None:
+    with pytest.raises(ValueError, match="batch_size must be at least 1; got -1"):
+        method(llama_world.spliced, PAIRS, logit_difference, nodes, batch_size=-1)
+
+
 def test_parts_of_own_paths_are_reused_wherever_their_pairs_stand(
     llama_world: World, nodes: Effects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
