@@ -18,7 +18,7 @@ test: lint types unit
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/oxlint --deny-warnings graphs/page/script tests/page_tests
+	$(BIN)/oxlint --deny-warnings graphs/page/script tests/graphs/page
 
 types: .venv/installed
 	$(BIN)/pyright
@@ -28,7 +28,7 @@ unit: .venv/installed
 
 # The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
 test-saelens: .venv-saelens/installed
-	$(SAELENS_BIN)/pytest $(SIDE_BY_SIDE) tests/saes_tests tests/attribution_tests tests/hub_tests
+	$(SAELENS_BIN)/pytest $(SIDE_BY_SIDE) tests/attribution
 
 # Run every notebook and keep what it shows; sources are the .py files in notebooks/. Needs Chromium.
 notebooks: .venv/installed

@@ -9,9 +9,9 @@ import statistics
 import torch
 from torch import Tensor
 
-from attribution.attribution_patching import attribution_patching
-from attribution.hooks import SiteFunction, logits_with
-from attribution.metric import logit_difference
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.models.hooks import SiteFunction, logits_with
+from attribution.prompts.metrics import logit_difference
 from benchmarks.cases import Case
 from benchmarks.cost_of_work import clock
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PretrainedConfig
 
-from attribution.hooks import SiteFunction, logits_with
-from attribution.language_model import LanguageModel
-from attribution.patch_values import PatchValue, counterfactual, zero
-from attribution.prompt_pairs import PromptPair, PromptPairs
-from attribution.saes import SAE, JumpReLU
-from attribution.splice import SplicedModel
+from attribution.dictionaries import SAE, JumpReLU
+from attribution.models.hooks import SiteFunction, logits_with
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.splice.patch_values import PatchValue, counterfactual, zero
+from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import prompt_pairs
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects import Effects
-from attribution.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.metric import logit_difference
-from attribution.quadrature import gauss_legendre
-from attribution.splice import SplicedModel
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.effects.effects import Effects
+from attribution.effects.quadrature import gauss_legendre
+from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.prompts.metrics import logit_difference
+from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import prompt_pairs
 

@@ -16,16 +16,16 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from attribution.attribution_patching import attribution_patching
-from attribution.check import check
-from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects import Effects
-from attribution.exact_patching import exact_patching
-from attribution.language_model import LanguageModel
-from attribution.metric import logit_difference
-from attribution.prompt_pairs import PromptPair, PromptPairs
-from attribution.saes import JumpReLU
-from attribution.splice import SplicedModel
+from attribution.checking.check import check
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.dictionaries import JumpReLU
+from attribution.effects.effects import Effects
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.methods.exact_patching import exact_patching
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.splice.spliced_model import SplicedModel
 from benchmarks.programs.compiled_model import BOS, CompiledModel, Vocabulary
 
 ATOMS_SITE: Final = "blocks.0.hook_mlp_out"

@@ -14,23 +14,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attribution.activation_difference import activation_difference
-from attribution.attribution_patching import attribution_patching
-from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.exact_patching import exact_patching
-from attribution.integrated_gradients import integrated_gradients
-from attribution.keep_only import ErrorChoice
-from attribution.metric import logit_difference
-from attribution.prompt_pairs import PromptPairs
-from attribution.splice import SplicedModel
-from circuits.aggregate import Ranking, rank
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.effects.keep_only import ErrorChoice
+from attribution.methods.activation_difference import activation_difference
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.faithfulness_curves import faithfulness_curves
-from circuits.ranked_circuits import Order, random_rankings
-from circuits.smallest_faithful import smallest_faithful
+from circuits.faithfulness.faithfulness_curves import faithfulness_curves
+from circuits.faithfulness.ranked_circuits import Order, random_rankings
+from circuits.faithfulness.smallest_faithful import smallest_faithful
+from circuits.ranking.aggregate import Ranking, rank
 from circuits.tasks.prompts import prompt_pairs
 from circuits.tasks.templates import SPLITS
-from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
+from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 
 TARGETS = (0.5, 0.8)
 SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)

@@ -21,7 +21,7 @@ from graphs import (
     TokenNode,
     WeightedNode,
 )
-from graphs.node import ErrorNode, Node
+from graphs.nodes import ErrorNode, Node
 
 LAYERS: Final = 26
 POSITIONS: Final = 20

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import torch
 
-from attribution.recording import ErrorMode
-from attribution.saes import JumpReLU, ReLU
+from attribution.dictionaries import JumpReLU, ReLU
+from attribution.splice.recording import ErrorMode
 from benchmarks.composite_features import composite_report
 from benchmarks.programs.compiled_model import load_compiled
 from benchmarks.programs.library import PROGRAMS

@@ -20,22 +20,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.attribution_patching import attribution_patching
-from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.cone import Cone
-from attribution.cost import ConeCost, cone_flops
-from attribution.effects import Effects
-from attribution.exact_patching import exact_patching
-from attribution.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.integrated_gradients import integrated_gradients
-from attribution.measurement import prepare
-from attribution.memory import Room
-from attribution.metric import logit_difference
-from attribution.patch_values import counterfactual
-from attribution.patches import all_patches
-from attribution.plain_blocks import plain_model
-from attribution.quadrature import gauss_legendre, midpoint
-from attribution.recording import ErrorMode
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.cones.cone import Cone
+from attribution.cones.cone_cost import ConeCost, cone_flops
+from attribution.effects.effects import Effects
+from attribution.effects.measurement import prepare
+from attribution.effects.patches import all_patches
+from attribution.effects.quadrature import gauss_legendre, midpoint
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.models.plain_blocks import plain_model
+from attribution.prompts.metrics import logit_difference
+from attribution.runs.memory import Room
+from attribution.splice.patch_values import counterfactual
+from attribution.splice.recording import ErrorMode
 from benchmarks.bare_passes import atp_over_bare_passes
 from benchmarks.cases import GPT2_SMALL, NEOX, Case, embedded_case, random_case
 from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine, matmul_rate
@@ -46,11 +46,11 @@ HEADING = """# What the methods cost
 `{command}`, {date}, {machine}.
 
 {seconds}; peak memory above the loaded model; FLOPs of matrix products and of decoding active features
-(norms, softmax and activation functions are not counted). Those of cones are worked out by `attribution.cost`, which a
-test holds equal to what torch counts; the decoding is not in them. The bound is what the cones' FLOPs take, each run
-alone, at the rate of a matrix product of a block's shape that was measured beside the row. "Scaled": measured on a
-sample of the nodes (plain hooks) or on the first prompt, and scaled up. The effects of plain hooks were those of exact
-patching.
+(norms, softmax and activation functions are not counted). Those of cones are worked out by
+`attribution.cones.cone_cost`, which a test holds equal to what torch counts; the decoding is not in them. The bound is
+what the cones' FLOPs take, each run alone, at the rate of a matrix product of a block's shape that was measured beside
+the row. "Scaled": measured on a sample of the nodes (plain hooks) or on the first prompt, and scaled up. The effects of
+plain hooks were those of exact patching.
 """
 
 COMMAND = {"cpu": "make bench", "cuda": "python -m benchmarks.methods --device cuda"}
@@ -81,7 +81,7 @@ class Row:
 
 
 def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> tuple[Effects, Row]:
-    """Exact patching of all nodes; the row is scaled up by `times`. Its FLOPs are those of `attribution.cost`."""
+    """Exact patching of all nodes; the row is scaled up by `times`. Its FLOPs are those of `cone_cost`."""
     model = case.spliced.model
     product = partial(matmul_rate, model.d_model, device=case.device, dtype=model.dtype)
     room = Room.of(case.spliced, case.pairs, mode)

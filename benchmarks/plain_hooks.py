@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.effects import KINDS, Effects
-from attribution.hooks import SiteFunction, hooked, logits_with
-from attribution.language_model import ENTRY, BlockCall
-from attribution.patch_values import counterfactual
-from attribution.resuming import at_least_float32
+from attribution.effects.effects import KINDS, Effects
+from attribution.models.hooks import SiteFunction, hooked, logits_with
+from attribution.models.language_model import ENTRY, BlockCall
+from attribution.splice.patch_values import counterfactual
+from attribution.splice.resuming import at_least_float32
 from benchmarks.cases import Case
 
 

@@ -15,21 +15,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attribution.agreement import pearson, spearman
-from attribution.chord_edges import chord_edges
-from attribution.edges import METRIC_KEY, Edges
-from attribution.effects import Effects, node_of_key
-from attribution.exact_patching import exact_patching
-from attribution.gradient_edges import gradient_edges
-from attribution.metric import logit_difference
-from attribution.position_names import position_names
-from attribution.prompt_pairs import PromptPairs
-from attribution.splice import SplicedModel
-from circuits.aggregate import rank
+from attribution.checking.agreement import pearson, spearman
+from attribution.edges.chord_edges import chord_edges
+from attribution.edges.edges import METRIC_KEY, Edges
+from attribution.edges.gradient_edges import gradient_edges
+from attribution.effects.effects import Effects, node_of_key
+from attribution.methods.exact_patching import exact_patching
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.position_names import position_names
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.spliced_model import SplicedModel
+from circuits.ablation.joint_patch import joint_patch
+from circuits.ablation.node_names import NodeName
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.joint_patch import joint_patch
-from circuits.membership import member_keys
-from circuits.node_names import NodeName
+from circuits.ranking.aggregate import rank
+from circuits.ranking.membership import member_keys
 from circuits.tasks.prompts import prompt_pairs
 
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}

@@ -21,15 +21,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attribution.splice import SplicedModel
+from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.labelled_prompts import LabelledPrompts, SubgroupAccuracy, subgroup_accuracy
-from circuits.linear_probe import LinearProbe, fit_probe
-from circuits.neurons import with_neurons
-from circuits.probe_effects import ProbeEffect, probe_effects
-from circuits.shift import Shifted, shift
-from circuits.site_activations import Ablation, Feature, active_features, mean_ablation, site_activations
-from circuits.spurious_features import SpuriousFeature, firing_words, spurious_features
+from circuits.shift.labelled_prompts import LabelledPrompts, SubgroupAccuracy, subgroup_accuracy
+from circuits.shift.linear_probe import LinearProbe, fit_probe
+from circuits.shift.neurons import with_neurons
+from circuits.shift.probe_effects import ProbeEffect, probe_effects
+from circuits.shift.shift import Shifted, shift
+from circuits.shift.site_activations import Ablation, Feature, active_features, mean_ablation, site_activations
+from circuits.shift.spurious_features import SpuriousFeature, firing_words, spurious_features
 from circuits.tasks.stereotypes import (
     TopicPair,
     ambiguous_texts,

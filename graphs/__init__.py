@@ -1,32 +1,33 @@
 """The nouns: nodes, edges and circuit graphs. No torch, no model."""
 
-from graphs.cause_figure import error_by_cause
 from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
-from graphs.certificate_lines import Line, certificate_lines
-from graphs.circuit_estimates_figure import circuit_estimates
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
-from graphs.dot import write_dot
-from graphs.edge import Edge
-from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
-from graphs.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
-from graphs.feature_label import Context, FeatureLabel, Labels, Writer
-from graphs.figures import circuit_figure
+from graphs.edges import Edge
+from graphs.faithfulness import Faithfulness, FaithfulnessCurve
+from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+from graphs.figures.cause_figure import error_by_cause
+from graphs.figures.circuit_estimates_figure import circuit_estimates
+from graphs.figures.circuit_figure import circuit_figure
+from graphs.figures.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
+from graphs.figures.path_figures import path_trace, residual_by_points
+from graphs.figures.position_figure import effect_by_position
+from graphs.figures.verdict_figure import estimate_against_exact
+from graphs.files.circuit_json import load_circuit, save_circuit
+from graphs.files.dot import write_dot
+from graphs.files.graphml import read_graphml, write_graphml
+from graphs.files.labels_json import load_labels, save_labels
+from graphs.files.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
+from graphs.files.neuronpedia_write import write_neuronpedia
+from graphs.files.tables import read_tables, write_tables
+from graphs.files.verdict_json import load_verdict, save_verdict
 from graphs.findings import Finding, findings, no_findings_because
-from graphs.graphml import read_graphml, write_graphml
 from graphs.jump_ledger import JumpLedger
 from graphs.merge_positions import merge_positions
-from graphs.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
-from graphs.neuronpedia_write import write_neuronpedia
-from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 from graphs.page import write_page
-from graphs.path_figures import path_trace, residual_by_points
-from graphs.position_figure import effect_by_position
+from graphs.page.verdict_page import write_verdict_page
 from graphs.prune import prune
-from graphs.save import load_circuit, save_circuit
-from graphs.save_labels import load_labels, save_labels
-from graphs.save_verdict import load_verdict, save_verdict
 from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
-from graphs.tables import read_tables, write_tables
 from graphs.verdict import (
     Agreement,
     CrossedGate,
@@ -36,8 +37,7 @@ from graphs.verdict import (
     ResidualCurve,
     Verdict,
 )
-from graphs.verdict_figures import estimate_against_exact
-from graphs.verdict_page import write_verdict_page
+from graphs.words.certificate_lines import Line, certificate_lines
 
 __all__ = [
     "Agreement",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphs.faithfulness_curve import Faithfulness, FaithfulnessCurve
+from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.verdict import MissedBound
 from graphs.versioned_json import made
 

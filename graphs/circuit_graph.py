@@ -8,8 +8,8 @@ from typing import Any, Final
 import networkx as nx
 
 from graphs.certificate import Certificate, certificate_from
-from graphs.edge import Edge
-from graphs.node import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
+from graphs.edges import Edge
+from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.versioned_json import plain
 
 NOT_VERIFIED: Final = "not verified: effects are estimates, none was compared with exact patching"
@@ -176,7 +176,7 @@ class CircuitGraph:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What a notebook shows in place of the fields: tables, and plain text."""
-        from graphs.notebook_view import circuit_view  # the view knows this type
+        from graphs.words.notebook_view import circuit_view  # the view knows this type
 
         return circuit_view(self)
 

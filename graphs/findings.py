@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphs.circuit_graph import CircuitGraph, Position
-from graphs.node import Node
+from graphs.nodes import Node
 from graphs.verdict import NodeVerdict, PathTrace, Verdict
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from graphs.circuit_graph import CircuitGraph, Position, WeightedNode
-from graphs.edge import Edge
-from graphs.node import MetricNode, Node
+from graphs.edges import Edge
+from graphs.nodes import MetricNode, Node
 
 EVERYWHERE: Final = "all positions"
 _Key = TypeVar("_Key")

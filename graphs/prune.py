@@ -11,8 +11,8 @@ from dataclasses import replace
 import networkx as nx
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.edge import Edge
-from graphs.node import MetricNode, Node
+from graphs.edges import Edge
+from graphs.nodes import MetricNode, Node
 
 
 def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.edge import Edge
-from graphs.node import MetricNode
+from graphs.edges import Edge
+from graphs.nodes import MetricNode
 from graphs.prune import needed_edges
 
 LEFT_OUT: Final = "left_out"

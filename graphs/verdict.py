@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from graphs.node import ErrorNode, FeatureNode, TokenNode
+from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 
 Flag = Literal["sign_flip", "missed", "phantom", "wrong_size"]
 Cause = Literal["curvature", "jump", "interaction"]
@@ -212,7 +212,7 @@ class Verdict:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         """What a notebook shows in place of the fields: tables, and plain text."""
-        from graphs.notebook_view import verdict_view  # the view knows this type
+        from graphs.words.notebook_view import verdict_view  # the view knows this type
 
         return verdict_view(self)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from graphs.node import ErrorNode, FeatureNode, MetricNode, TokenNode
+from graphs.nodes import ErrorNode, FeatureNode, MetricNode, TokenNode
 
 _NODES = (FeatureNode, ErrorNode, TokenNode, MetricNode)
 _NODE_TYPES = {node_type.kind: node_type for node_type in _NODES}

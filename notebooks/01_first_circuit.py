@@ -31,34 +31,34 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.direct_feature_attribution import direct_feature_attribution
-from attribution.measurement import prepare
-from attribution.metric import logit_difference
-from attribution.node_edits import REMOVE
-from attribution.patch_values import counterfactual
-from attribution.position_names import position_names
-from attribution.prompt_pairs import PromptPairs, pair_from
-from attribution.splice import SplicedModel
-from circuits.ablation import ablate
-from circuits.aggregate import rank
-from circuits.causal_test import causal_test
-from circuits.certificate_terminal import certificate_table
-from circuits.corpus import embedded_corpus
-from circuits.discover import discover
-from circuits.edits import Ablation
-from circuits.embedded.lexicon import HELD_OUT_NOUNS, TOPICS
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.edges.direct_feature_attribution import direct_feature_attribution
+from attribution.effects.measurement import prepare
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.position_names import position_names
+from attribution.prompts.prompt_pairs import PromptPairs, pair_from
+from attribution.splice.node_edits import REMOVE
+from attribution.splice.patch_values import counterfactual
+from attribution.splice.spliced_model import SplicedModel
+from circuits.ablation.ablation import ablate
+from circuits.ablation.causal_test import causal_test
+from circuits.ablation.edits import Ablation
+from circuits.ablation.generated_text import before_and_after
+from circuits.ablation.node_names import parse_nodes
+from circuits.ablation.side_effect import side_effect
+from circuits.commands.certificate_output import certificate_table
+from circuits.commands.labels_output import context_line
+from circuits.discovery.discover import discover
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.faithfulness import faithfulness_report
-from circuits.generated_text import before_and_after
-from circuits.labels import feature_labels
-from circuits.labels_terminal import context_line
-from circuits.node_names import parse_nodes
-from circuits.side_effect import side_effect
+from circuits.faithfulness.faithfulness import faithfulness_report
+from circuits.labels.corpus import embedded_corpus
+from circuits.labels.feature_labels import feature_labels
+from circuits.ranking.aggregate import rank
+from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
 from circuits.tasks.prompts import prompt_pairs
 from graphs import circuit_figure
-from graphs.grid_layout import grid_layout
-from graphs.node import short_site
+from graphs.figures.grid_layout import grid_layout
+from graphs.nodes import short_site
 
 torch.set_num_threads(1)
 console = Console(width=112, force_jupyter=False, color_system=None)

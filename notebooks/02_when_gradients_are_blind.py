@@ -29,22 +29,22 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from attribution.attribution_patching import attribution_patching
-from attribution.check import check
-from attribution.chord_integrated_gradients import chord_attribution
-from attribution.exact_patching import exact_patching
-from attribution.explain_node import explain_node
-from attribution.gate_crossings import with_crossings
-from attribution.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.metric import logit_difference
-from attribution.own_path import own_paths
-from attribution.quadrature import gauss_legendre, midpoint
-from attribution.splice import SplicedModel
-from attribution.verdict_details import with_details
+from attribution.checking.check import check
+from attribution.checking.gate_crossings import with_crossings
+from attribution.checking.own_path import own_paths
+from attribution.checking.verdict_details import with_details
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.edges.explain_node import explain_node
+from attribution.effects.quadrature import gauss_legendre, midpoint
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.prompts.metrics import logit_difference
+from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import prompt_pairs
 from graphs import FeatureNode, path_trace, residual_by_points
-from graphs.figure_frame import TEMPLATE
+from graphs.figures.figure_frame import TEMPLATE
 
 torch.set_num_threads(1)
 

@@ -29,13 +29,13 @@ from urllib.parse import urlencode
 import networkx as nx
 import pandas as pd
 
-from attribution.metric import logit_difference
-from attribution.splice import SplicedModel
-from circuits.corpus import embedded_corpus
-from circuits.discover import discover
+from attribution.prompts.metrics import logit_difference
+from attribution.splice.spliced_model import SplicedModel
+from circuits.discovery.discover import discover
+from circuits.discovery.selection import Selection
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.labels import feature_labels
-from circuits.selection import Selection
+from circuits.labels.corpus import embedded_corpus
+from circuits.labels.feature_labels import feature_labels
 from circuits.tasks.prompts import prompt_pairs
 from graphs import (
     FeatureNode,

@@ -14,16 +14,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.exact_patching import effects_of_patches
-from attribution.measurement import Situation, prepare
-from attribution.metric import logit_difference
-from attribution.patch_values import counterfactual
-from attribution.patches import Patches
-from attribution.prompt_pairs import PromptPairs
-from attribution.recording import ErrorMode
-from attribution.resuming import TOKENS, run_between
-from attribution.splice import SplicedModel
-from attribution.stretches import METRIC as METRIC_END
+from attribution.chord.stretches import METRIC as METRIC_END
+from attribution.effects.measurement import Situation, prepare
+from attribution.effects.patches import Patches
+from attribution.methods.exact_patching import effects_of_patches
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.patch_values import counterfactual
+from attribution.splice.recording import ErrorMode
+from attribution.splice.resuming import TOKENS, run_between
+from attribution.splice.spliced_model import SplicedModel
 from benchmarks.programs.grouping import Grouping, Links, Nodes
 from benchmarks.programs.rasp import Place
 from benchmarks.programs.truth import METRIC

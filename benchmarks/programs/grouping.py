@@ -11,9 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from attribution.edges import METRIC_KEY, Edges
-from attribution.effects import Effects, node_of_key
-from attribution.resuming import TOKENS
+from attribution.edges.edges import METRIC_KEY, Edges
+from attribution.effects.effects import Effects, node_of_key
+from attribution.splice.resuming import TOKENS
 from benchmarks.programs.compiled_model import Compiled
 from benchmarks.programs.rasp import Place, variables
 from benchmarks.programs.truth import METRIC, written_by

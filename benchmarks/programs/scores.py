@@ -13,22 +13,22 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from attribution.activation_difference import activation_difference
-from attribution.attribution_patching import attribution_patching
-from attribution.chord_edges import chord_edges
-from attribution.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects import Effects
-from attribution.exact_edges import exact_edges
-from attribution.exact_patching import exact_patching
-from attribution.gradient_edges import gradient_edges
-from attribution.integrated_gradients import integrated_gradients
-from attribution.metric import logit_difference
-from attribution.prompt_pairs import PromptPairs
-from attribution.quadrature import gauss_legendre, midpoint
-from attribution.recording import ErrorMode, path_mode
-from attribution.resuming import TOKENS
-from attribution.saes import JumpReLU, ReLU
-from attribution.splice import SplicedModel
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.dictionaries import JumpReLU, ReLU
+from attribution.edges.chord_edges import chord_edges
+from attribution.edges.exact_edges import exact_edges
+from attribution.edges.gradient_edges import gradient_edges
+from attribution.effects.effects import Effects
+from attribution.effects.quadrature import gauss_legendre, midpoint
+from attribution.methods.activation_difference import activation_difference
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.recording import ErrorMode, path_mode
+from attribution.splice.resuming import TOKENS
+from attribution.splice.spliced_model import SplicedModel
 from benchmarks.programs.compiled_model import Compiled
 from benchmarks.programs.exact_saes import splice_exactly
 from benchmarks.programs.exact_variables import ExactVariables

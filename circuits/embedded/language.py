@@ -12,7 +12,9 @@ from dataclasses import replace
 from random import Random
 from types import ModuleType
 
-from circuits.embedded.grammar import (
+from circuits.tasks import agreement, closing, indirect_object
+from circuits.tasks import pronoun as pronoun_task
+from circuits.tasks.grammar import (
     after_verb,
     any_noun_phrase,
     draw_adjective,
@@ -26,7 +28,7 @@ from circuits.embedded.grammar import (
     simple_clause,
     with_cast,
 )
-from circuits.embedded.lexicon import (
+from circuits.tasks.lexicon import (
     ADVERBS,
     AUXILIARIES,
     FEMALE_KIN,
@@ -45,8 +47,6 @@ from circuits.embedded.lexicon import (
     is_female,
     pronoun,
 )
-from circuits.tasks import agreement, closing, indirect_object
-from circuits.tasks import pronoun as pronoun_task
 from circuits.tasks.text_pair import TextPair
 
 DOCUMENT_WORDS = 63

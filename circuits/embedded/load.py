@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Final
 
-from attribution.language_model import LanguageModel
-from attribution.saes import SAE, load_saes
+from attribution.dictionaries import SAE, load_saes
+from attribution.models.language_model import LanguageModel
 
 FOLDER: Final = Path(__file__).resolve().parent
 MODEL_FOLDER: Final = FOLDER / "model"

@@ -6,8 +6,8 @@ independently, between subject and verb.
 
 from random import Random
 
-from circuits.embedded.grammar import draw_adjective, draw_agreeing, draw_noun
-from circuits.embedded.lexicon import PREPOSITIONS, TRANSITIVE, TRANSITIVE_PAST, Topic
+from circuits.tasks.grammar import draw_adjective, draw_agreeing, draw_noun
+from circuits.tasks.lexicon import PREPOSITIONS, TRANSITIVE, TRANSITIVE_PAST, Topic
 from circuits.tasks.text_pair import TextPair, make_pair
 
 _SUBJECT = "the=the_subject <subject>"

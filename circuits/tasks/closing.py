@@ -7,8 +7,8 @@ nested inside, around, or closed before, so the mark seen last is often not the 
 from itertools import permutations
 from random import Random
 
-from circuits.embedded.grammar import prepositional_phrase, simple_clause
-from circuits.embedded.lexicon import HELD_OUT_NESTINGS, MARKS, SPEAKING, Topic
+from circuits.tasks.grammar import prepositional_phrase, simple_clause
+from circuits.tasks.lexicon import HELD_OUT_NESTINGS, MARKS, SPEAKING, Topic
 from circuits.tasks.text_pair import TextPair, make_pair
 
 TRAIN: dict[str, str] = {

@@ -6,7 +6,7 @@ names and with bystanders too, so neither the position nor the last name tells t
 
 from random import Random
 
-from circuits.embedded.lexicon import (
+from circuits.tasks.lexicon import (
     CONJUNCTIONS,
     GIVING,
     GOING,

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from attribution.language_model import LanguageModel
-from attribution.prompt_pairs import PromptPair, PromptPairs, pair_from
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.prompt_pairs import PromptPair, PromptPairs, pair_from
 from circuits.tasks.templates import text_pairs
 
 END: Final = "end"

@@ -6,7 +6,7 @@ stereotype), and a name beside a profession overrides it. Distractors have an in
 
 from random import Random
 
-from circuits.embedded.lexicon import (
+from circuits.tasks.lexicon import (
     FEMALE_KIN,
     FEMALE_NAMES,
     FEMALE_SHARE,

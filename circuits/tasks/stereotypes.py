@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from circuits.embedded.grammar import noun_phrase
-from circuits.embedded.lexicon import FEMALE_NAMES, MALE_NAMES, TOPICS, TRANSITIVE_PAST
+from circuits.tasks.grammar import noun_phrase
+from circuits.tasks.lexicon import FEMALE_NAMES, MALE_NAMES, TOPICS, TRANSITIVE_PAST
 
 TopicPair = tuple[str, str]
 """Topic of class 0 and of class 1."""

@@ -9,8 +9,8 @@ out_of_distribution structures that never occurred in training, with training wo
 from random import Random
 from types import ModuleType
 
-from circuits.embedded.grammar import draw_topic
 from circuits.tasks import agreement, closing, indirect_object, pronoun
+from circuits.tasks.grammar import draw_topic
 from circuits.tasks.text_pair import TextPair
 
 _MODULES: dict[str, ModuleType] = {

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.findings import Finding, findings
-from graphs.node import FeatureNode, node_name
+from graphs.nodes import FeatureNode, node_name
 from graphs.verdict import CrossedGate, Verdict
 from graphs.versioned_json import plain
 

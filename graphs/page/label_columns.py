@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.feature_label import Context, FeatureLabel, Labels
-from graphs.node import FeatureNode
+from graphs.feature_labels import Context, FeatureLabel, Labels
+from graphs.nodes import FeatureNode
 from graphs.page.columns import smallest_integers
 
 

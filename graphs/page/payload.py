@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphs.certificate_lines import certificate_lines, worst_of
 from graphs.circuit_graph import CircuitGraph
-from graphs.feature_label import Labels
-from graphs.method_names import method_name, method_order
-from graphs.node import FeatureNode, MetricNode, Node, TokenNode
+from graphs.feature_labels import Labels
+from graphs.nodes import FeatureNode, MetricNode, Node, TokenNode
 from graphs.page.columns import fewer_bits, smallest_integers
 from graphs.page.label_columns import label_columns
 from graphs.verdict import flag_of
 from graphs.versioned_json import plain
+from graphs.words.certificate_lines import certificate_lines, worst_of
+from graphs.words.method_names import method_name, method_order
 
 KINDS: Final = ("feature", "error", "token", "metric")
 _SHARE_THAT_IS_LARGE: Final = 0.01

@@ -14,7 +14,7 @@ from string import Template
 from typing import Any, Final
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.feature_label import Labels
+from graphs.feature_labels import Labels
 from graphs.page.columns import pack
 from graphs.page.findings_shown import findings_shown
 from graphs.page.payload import payload

@@ -12,7 +12,8 @@ from itertools import pairwise
 import torch
 from transformers import LlamaForCausalLM
 
-from circuits.embedded.lexicon import (
+from circuits.embedded.recipe.tokenizer import BOS, PAD, word_ids
+from circuits.tasks.lexicon import (
     AUXILIARIES,
     FEMALE_KIN,
     FEMALE_NAMES,
@@ -24,7 +25,6 @@ from circuits.embedded.lexicon import (
     NAMES,
     TOPICS,
 )
-from circuits.embedded.recipe.tokenizer import BOS, PAD, word_ids
 from circuits.tasks.text_pair import TextPair
 
 Scores = Callable[[Sequence[str], Sequence[tuple[str, str]]], list[float]]

@@ -19,7 +19,6 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from circuits.embedded.language import documents
-from circuits.embedded.lexicon import vocabulary
 from circuits.embedded.recipe.accuracy import accuracy, bigram_scores, model_scores, nearest_scores
 from circuits.embedded.recipe.plain_sae import Weights, decode, encode, read_sae
 from circuits.embedded.recipe.report import write_readme
@@ -27,6 +26,7 @@ from circuits.embedded.recipe.sites import hook_names, read, replaced
 from circuits.embedded.recipe.tokenizer import encode_documents
 from circuits.embedded.recipe.train_model import load_model
 from circuits.embedded.recipe.train_saes import SAE_SETS
+from circuits.tasks.lexicon import vocabulary
 from circuits.tasks.templates import SPLITS, TASKS, text_pairs
 
 EVALUATION_SEED = 2

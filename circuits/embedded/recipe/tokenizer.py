@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from circuits.embedded.language import DOCUMENT_WORDS
-from circuits.embedded.lexicon import vocabulary
+from circuits.tasks.lexicon import vocabulary
 
 BOS, UNKNOWN, PAD = "<s>", "<unk>", "<pad>"
 

@@ -1,0 +1,239 @@
+"""The checker: an estimate of effects against exact patching, node by node.
+
+    error(u) = estimate(u) − exact(u)
+
+Exact effects of all nodes, or of some: the strongest by |estimate|, those at risk of flipping a gate downstream
+(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of chord
+IG, and the own paths of the flagged nodes that are explained. In `live` mode no gate is met; `frozen` and `zero` mode
+meet them: the verdict names its mode. A path method in `path` mode is compared with exact patching in `frozen` mode.
+Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
+from attribution.checking.own_path import OwnPath, own_paths
+from attribution.checking.verdict_of import verdict_of
+from attribution.checking.verification import choose
+from attribution.checking.verified import Verified, flagged_nodes
+from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.effects.effects import Effects
+from attribution.effects.measurement import Progress, numpy_of, prepare, silent, within
+from attribution.methods.exact_patching import exact_patching
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
+from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.recording import ErrorMode, path_mode
+from attribution.splice.spliced_model import TOKENS, SplicedModel
+from graphs import NodeVerdict, Verdict
+
+
+def check(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    estimate: Effects,
+    *,
+    patch_value: PatchValue = counterfactual,
+    verify: int | None = None,
+    threshold: float | None = None,
+    exact: Effects | None = None,
+    seed: int = 0,
+    top: int = 20,
+    explained: int = 20,
+    room: Room | None = None,
+    progress: Progress = silent,
+) -> Verdict:
+    """Compare an estimate with exact patching and say where it is wrong and why.
+
+    Args:
+        spliced, pairs, metric, patch_value: what the estimate was measured on.
+        estimate: effects by any method but exact patching.
+        verify: how many nodes to verify exactly; None for all.
+        threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
+        exact: exact effects of all nodes, where they are known already.
+        seed: of the random audit.
+        top: how many of the strongest nodes to compare as a set.
+        explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
+            site-path IG; the other methods' errors are split without a walk).
+        room: batch sizes within the memory; by default within a share of what is free.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: the estimate is not of these pairs and sites, or is exact itself; verify or threshold <= 0.
+    """
+    _refuse(spliced, pairs, metric, estimate, patch_value, verify, threshold)
+    mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
+    if exact is not None:
+        _refuse_truth(estimate, exact, mode)
+    size = threshold if threshold is not None else 0.01 * float(np.median(np.abs(estimate.total_effect)))
+    if not size > 0:
+        raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
+    work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
+    work.room.refuse_if_too_small()
+    work.refuse_other_prompts(estimate)
+    chords = work.chords(within(progress, 0.0, 0.1))
+    chosen = choose(
+        spliced,
+        pairs,
+        metric,
+        estimate,
+        error_mode=mode,
+        patch_value=patch_value,
+        verify=verify,
+        seed=seed,
+        batch_size=work.room.pairs("atp"),
+        progress=within(progress, 0.1, 0.2),
+    )
+    truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
+    verified = Verified.of(estimate, truth, chosen)
+    flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
+    return verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the checker measures beside the estimate."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    mode: ErrorMode
+    patch_value: PatchValue
+    room: Room
+
+    def refuse_other_prompts(self, estimate: Effects) -> None:
+        """The clean metric and the total effect tell whether the estimate was measured on these prompts."""
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        with self.spliced.model.frozen(), torch.no_grad():
+            for batch in self.pairs.batches(self.room.pairs("exact"), self.spliced.model.device):
+                now = prepare(self.spliced, batch, self.metric, self.mode, self.patch_value)
+                found.append((numpy_of(now.clean_metric), numpy_of(now.total_effect)))
+        clean, total = (np.concatenate(column) for column in zip(*found, strict=True))
+        for measured, now in ((estimate.clean_metric, clean), (estimate.total_effect, total)):
+            if not np.allclose(measured, now, rtol=1e-3, atol=1e-3 * max(np.abs(now).max(), 1e-6)):
+                raise ValueError("The estimate was measured on other prompts or another model. Measure it again.")
+
+    def chords(self, progress: Progress) -> ChordAttribution | None:
+        """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""
+        if self.mode == "live" or self.patch_value is not counterfactual:
+            return None
+        return chord_attribution(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=path_mode(self.mode),
+            split=True,
+            batch_size=self.room.pairs("chord-ig"),
+            progress=progress,
+        )
+
+    def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
+        return exact_patching(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=self.mode,
+            patch_value=self.patch_value,
+            batch_size=self.room.pairs("exact"),
+            runs_at_once=self.room.runs,
+            bytes_at_once=self.room.cone_bytes,
+            only=only,
+            progress=progress,
+        )
+
+    def explained(
+        self,
+        verified: Verified,
+        flagged: dict[int, NodeVerdict],
+        chords: ChordAttribution | None,
+        most: int,
+        progress: Progress,
+    ) -> dict[int, NodeVerdict]:
+        """The flagged nodes, by their number among the verified, with parts of the error and gates where known."""
+        method = verified.estimate.method
+        keys = verified.estimate.keys()
+        strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
+        paths: dict[int, OwnPath] = {}
+        walked = set(flagged)
+        if method in OWN_PATH_METHODS and self.mode != "live":
+            paths = self._paths(verified.estimate, strongest[:most], progress)
+            walked = {n for n in strongest[:most] if int(keys[n]) in paths}
+        chord_of = None
+        if chords is not None:
+            chord_of = dict(zip(chords.effects.keys().tolist(), chords.effects.effect.tolist(), strict=True))
+        explained = dict(flagged)
+        for n in walked:
+            verdict, path = flagged[n], paths.get(int(keys[n]))
+            chord = None if chord_of is None else chord_of.get(int(keys[n]), 0.0)
+            parts = parts_of_error(method, verdict.estimate, verdict.exact, path, chord)
+            explained[n] = replace(verdict, parts=parts, gates=() if path is None else crossed_gates(path))
+        return explained
+
+    def _paths(self, nodes: Effects, numbers: list[int], progress: Progress) -> dict[int, OwnPath]:
+        if not numbers:
+            return {}
+        return own_paths(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            nodes.subset(np.sort(numbers)),
+            error_mode=self.mode,
+            patch_value=self.patch_value,
+            batch_size=self.room.pairs("atp"),
+            progress=progress,
+        )
+
+
+def _refuse(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    estimate: Effects,
+    patch_value: PatchValue,
+    verify: int | None,
+    threshold: float | None,
+) -> None:
+    if estimate.method == "exact_patching":
+        raise ValueError("These effects are exact already. Check an estimate: AtP, IG, chord IG, ...")
+    if estimate.sites != (TOKENS, *spliced.sites):
+        raise ValueError(f"The estimate is of other sites: {', '.join(estimate.sites[1:])}.")
+    if len(estimate.total_effect) != len(pairs):
+        raise ValueError(f"The estimate is of {len(estimate.total_effect)} pairs; {len(pairs)} were given.")
+    if (estimate.metric, estimate.patch_value) != (metric.name, patch_value.name):
+        raise ValueError(
+            f"The estimate is of {estimate.metric} with patch value {estimate.patch_value}; "
+            f"given were {metric.name} and {patch_value.name}."
+        )
+    if estimate.unit != estimate.metric_unit:
+        raise ValueError(f"{estimate.method} is in {estimate.unit}, not in units of the metric: nothing to compare.")
+    if verify is not None and verify < 1:
+        raise ValueError(f"At least 1 node is verified; got {verify}.")
+    refuse_threshold(threshold)
+
+
+def refuse_threshold(threshold: float | None) -> None:
+    """A threshold that is given must be positive."""
+    if threshold is not None and not threshold > 0:
+        raise ValueError(f"The threshold must be positive, in units of the metric; got {threshold}.")
+
+
+def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
+    if (exact.metric, exact.patch_value) != (estimate.metric, estimate.patch_value):
+        raise ValueError(f"The exact effects are of {exact.metric} with patch value {exact.patch_value}.")
+    if (exact.method, exact.error_mode) != ("exact_patching", mode):
+        raise ValueError(
+            f"The estimate in error mode {estimate.error_mode} is checked against exact_patching in mode {mode}; "
+            f"given were effects of {exact.method} in mode {exact.error_mode}."
+        )
+    same = exact.sites == estimate.sites and len(exact.total_effect) == len(estimate.total_effect)
+    if not same or not np.allclose(exact.total_effect, estimate.total_effect, rtol=1e-3):
+        raise ValueError("The exact effects are of other sites or pairs than the estimate.")
+    changed = ~(estimate.of_kind("feature") & (estimate.clean == estimate.patch))
+    lacking = int((~np.isin(estimate.keys()[changed], exact.keys())).sum())
+    if lacking > 0.01 * changed.sum():
+        raise ValueError(f"The exact effects lack {lacking} nodes of the estimate: give those of all nodes, or none.")

@@ -1,0 +1,118 @@
+"""A node's own path: how the exact effect of patching one node comes about.
+
+    f_u(α) = c_u + α (p_u − c_u), everything else as the model makes it
+    exact(u) = Σ over smooth pieces ∫ (dm/dα) dα + Σ over flips [m(α+) − m(α−)]
+
+Between two flips of downstream gates the metric is smooth in α: its part is integrated by Gauss-Legendre. A flip is
+closed in by bisection: its jump is the difference of its two sides less the slope there. Intervals are halved until
+both ends have the same open gates and the integral equals the difference: a gate that flips and flips back is found
+where a point of an integral sees it. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
+"""
+
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from attribution.checking.own_path_arrays import arrays_of_paths, paths_of_arrays
+from attribution.checking.own_path_walk import GateFlip, OwnPath, PathJump, PathValues, Walk
+from attribution.effects.effects import Effects, moved_keys, node_keys, node_of_key
+from attribution.effects.measurement import Progress, prepare, silent
+from attribution.effects.patches import all_patches
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.chunk_file import Arrays
+from attribution.runs.chunk_key import work
+from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
+from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.recording import ErrorMode
+from attribution.splice.spliced_model import SplicedModel
+
+__all__ = ["GateFlip", "OwnPath", "PathJump", "PathValues", "own_paths", "path_values"]
+
+STAGE: Final = "own_paths"
+
+
+def own_paths(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    nodes: Effects,
+    *,
+    error_mode: ErrorMode = "frozen",
+    patch_value: PatchValue = counterfactual,
+    batch_size: int = 16,
+    runs_at_once: int = 256,
+    rtol: float = 1e-5,
+    resolution: float = 1e-4,
+    progress: Progress = silent,
+) -> dict[int, OwnPath]:
+    """The own path of each of some nodes, by key. Where chunks are kept, each is a batch, and a site's nodes its parts.
+
+    Args:
+        spliced, pairs, metric, patch_value, batch_size, progress: as in `attribution_patching`.
+        nodes: the nodes wanted, as a subset of any method's effects over the same pairs and sites.
+        error_mode: `frozen`, `zero`, or `live` (where no gate is met: nothing jumps).
+        runs_at_once: patched runs in one forward.
+        resolution: flips closer together than this on the path count as one jump.
+        rtol: the most that a smooth piece's integral may miss its difference by, as a share of exact(u).
+    """
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    wanted, done = nodes.keys(), 0
+    found: dict[int, OwnPath] = {}
+
+    def walked(examples: range, keep: KeepPart) -> Arrays:
+        """With examples counted from the first of these, in the whole and in every part."""
+        batch, paths = pairs.batch(examples, spliced.model.device), list[OwnPath]()
+        situation = prepare(spliced, batch, metric, error_mode, patch_value)
+        for number, patch in enumerate(all_patches(situation, wanted)):
+            walk = Walk(situation, patch, runs_at_once, rtol, resolution)
+            part = keep(f"walk-{number}", partial(walked_alone, walk, -examples.start))
+            paths += paths_of_arrays(part, spliced.sites)
+            progress((done + len(paths)) / len(wanted))
+        return arrays_of_paths(paths, spliced.sites)
+
+    def walked_alone(walk: Walk, examples_on: int) -> Arrays:
+        return _moved(arrays_of_paths(list(walk.paths()), spliced.sites), examples_on)
+
+    def key(examples: range, store: ChunkStore) -> str:
+        about = {"name": STAGE, "error_mode": error_mode, "rtol": rtol, "resolution": resolution}
+        return work(store, spliced, metric, patch_value, only=wanted, **about).key(pairs, examples)
+
+    with spliced.model.frozen():
+        for examples in pairs.cut(batch_size):
+            if not np.isin(np.arange(examples.start, examples.stop), nodes.example).any():
+                continue
+            chunk = kept_chunk(STAGE, partial(key, examples), partial(walked, examples))
+            found |= {path.key: path for path in paths_of_arrays(_moved(chunk, examples.start), spliced.sites)}
+            done = len(found)
+            progress(done / len(wanted))
+    return found
+
+
+def _moved(arrays: Arrays, examples_on: int) -> Arrays:
+    return {**arrays, "key": moved_keys(arrays["key"], examples_on)}
+
+
+def path_values(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    node: Effects,
+    gates: tuple[GateFlip, ...] = (),
+    *,
+    error_mode: ErrorMode = "frozen",
+    patch_value: PatchValue = counterfactual,
+    points: int = 65,
+) -> PathValues:
+    """One node's path for looking at: `node` is a subset of effects with one entry, `gates` whose margins to show."""
+    if len(node) != 1:
+        raise ValueError(f"One node has one path; got {len(node)} nodes.")
+    one = PromptPairs((pairs[int(node.example[0])],))
+    key = node_keys(node.example * 0, node.position, node.index, site=node.site, kind=node.kind)
+    with spliced.model.frozen():
+        situation = prepare(spliced, next(one.batches(1, spliced.model.device)), metric, error_mode, patch_value)
+        found = all_patches(situation, key)
+        if not found:
+            raise LookupError(f"{node_of_key(int(node.keys()[0]), node.sites)} has the same value in both prompts.")
+        return Walk(situation, found[0], 64, 0.0, 0.0).trace(gates, points)

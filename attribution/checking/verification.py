@@ -1,0 +1,110 @@
+"""Which nodes to verify exactly: all, or of a number the strongest, those at risk and a random audit of the rest."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from attribution.checking.gates_at_risk import risks
+from attribution.effects.effects import Effects, moved_keys
+from attribution.effects.measurement import Progress, numpy_of, prepare, silent
+from attribution.effects.patches import all_patches
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.chunk_file import Arrays
+from attribution.runs.chunk_key import work
+from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.splice.patch_values import PatchValue
+from attribution.splice.recording import ErrorMode
+from attribution.splice.spliced_model import SplicedModel
+from graphs.verdict import CHOSEN_BY
+
+STAGE: Final = "gates_at_risk"
+_GATES_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Keys of nodes to verify and, for each, its reason as a place in `CHOSEN_BY`.
+
+    `population` is the number of nodes the audit was drawn from; 0 where all nodes are verified.
+    """
+
+    keys: np.ndarray
+    reason: np.ndarray
+    population: int
+
+
+def choose(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    estimate: Effects,
+    *,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    verify: int | None,
+    seed: int,
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> Chosen:
+    """Half of the number goes to the strongest, a quarter to those at risk, the rest to the audit.
+
+    Where no gate is met, or fewer nodes are at risk, the audit takes what is left. Nodes whose two values are equal
+    have exact effect 0 and cost nothing.
+    """
+    unchanged = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
+    keys = estimate.keys()
+    changed, still = keys[~unchanged], keys[unchanged]
+    if verify is None or verify >= len(changed):
+        reason = np.full(len(keys), CHOSEN_BY.index("all"))
+        reason[len(changed) :] = CHOSEN_BY.index("unchanged")
+        return Chosen(np.concatenate([changed, still]), reason, 0)
+    strongest = changed[np.argsort(-np.abs(estimate.effect[~unchanged]), kind="stable")[: verify // 2]]
+    rest = np.setdiff1d(changed, strongest)
+    at_risk = np.empty(0, keys.dtype)
+    if error_mode != "live":
+        risk_of = _risks(spliced, pairs, metric, error_mode, patch_value, batch_size, progress)
+        risk = np.array([risk_of.get(int(key), 0.0) for key in rest])
+        order = np.argsort(-risk, kind="stable")[: verify // 4]
+        at_risk = rest[order[risk[order] > 0]]
+        rest = np.setdiff1d(rest, at_risk)
+    audit = np.random.default_rng(seed).choice(rest, verify - len(strongest) - len(at_risk), replace=False)
+    parts = {"strongest": strongest, "at_risk": at_risk, "audit": audit, "unchanged": still}
+    return Chosen(
+        np.concatenate(list(parts.values())),
+        np.concatenate([np.full(len(part), CHOSEN_BY.index(name)) for name, part in parts.items()]),
+        len(rest),
+    )
+
+
+def _risks(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    batch_size: int,
+    progress: Progress,
+) -> dict[int, float]:
+    found: dict[int, float] = {}
+
+    def measured(examples: range) -> Arrays:
+        batch = pairs.batch(examples, spliced.model.device)
+        situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
+        patches = all_patches(situation)
+        risk = [numpy_of(of) for of in risks(situation, patches, _GATES_LOOKED_AT)]
+        keys = np.concatenate([np.zeros(0, np.int64), *(patch.keys(situation) for patch in patches)])
+        return {"key": moved_keys(keys, -examples.start), "risk": np.concatenate([np.zeros(0), *risk])}
+
+    def key(examples: range, store: ChunkStore) -> str:
+        about = {"name": STAGE, "error_mode": error_mode, "gates": _GATES_LOOKED_AT}
+        return work(store, spliced, metric, patch_value, **about).key(pairs, examples)
+
+    with spliced.model.frozen():
+        for examples in pairs.cut(batch_size):
+            chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples: measured(e))
+            found |= dict(zip(moved_keys(chunk["key"], examples.start).tolist(), chunk["risk"].tolist(), strict=True))
+            progress(examples.stop / len(pairs))
+    return found

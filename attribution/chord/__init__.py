@@ -1,0 +1,1 @@
+"""Chord IG: integrated gradients that see jumps."""

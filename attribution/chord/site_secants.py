@@ -1,0 +1,122 @@
+"""One site between two runs: its gates as secants, and multipliers pulled back from its output to what arrives.
+
+    y = scale · r + mean + ε,   r = W_dec f + b_dec,   p = encoder's projection of the normalised x
+    M(f) = scale̅ · W_dec M(y);  M(p) by the secants (`secant_gates.py`);  M(x) = ∂x_n/∂x ᵀ W_enc M(p)
+
+Without normalisation scale = 1 and x_n = x. With it, the change of scale and mean flows past the site's nodes, shared
+out by means of both runs (bars), and ∂/∂x is averaged over the straight line from x_c to x_p.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.chord.secant_gates import SecantGates, secant_gates
+from attribution.chord.stretches import Ends
+from attribution.dictionaries import SAE
+from attribution.dictionaries.kinds.normalisation import normalise
+from attribution.effects.quadrature import Quadrature
+
+
+@dataclass(frozen=True)
+class SiteSecants:
+    """The places (row, position) where the site is spliced and can differ, and what happens there.
+
+    scale: mean of both runs' scale, 1 without normalisation. features, arrival: those of the two runs.
+    """
+
+    sae: SAE
+    row: Int[Tensor, " place"]
+    pos: Int[Tensor, " place"]
+    gates: SecantGates
+    scale: Float[Tensor, "#place 1"]
+    features: tuple[Float[Tensor, "place d_sae"], Float[Tensor, "place d_sae"]]
+    arrival: tuple[Float[Tensor, "place width"], Float[Tensor, "place width"]]
+    rule: Quadrature
+
+    @classmethod
+    def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "SiteSecants":
+        """The secants of a site whose projections were kept; `rule` is for the line through the normalisation."""
+        sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
+        row, pos = torch.nonzero(ends.clean.spliced[ends.rows] & ends.reached, as_tuple=True)
+        x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
+        f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
+        assert clean.projections is not None
+        assert patch.projections is not None
+        gates = secant_gates(sae, clean.projections, patch.projections, f_c, f_p, slope_cap)
+        frame = ends.mean_frame(site)
+        scale = x_c.new_ones(1, 1) if frame is None else frame.scale[row, pos]
+        return cls(sae, row, pos, gates, scale, (f_c, f_p), (x_c, x_p), rule)
+
+    def of_features(self, of_output: Float[Tensor, "*sweep place width"]) -> Float[Tensor, "*sweep place d_sae"]:
+        """M(f) from M(y)."""
+        return self.scale * (of_output @ self.sae.W_dec.T)
+
+    def pull_back(
+        self,
+        of_output: Float[Tensor, "sweep place width"],
+        of_features: Float[Tensor, "sweep place d_sae"],
+        through_gates: Bool[Tensor, " sweep"],
+    ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
+        """M(x) from M(y) and M(f), and what the quadrature through the normalisation loses."""
+        of_projection = self.gates.pull_back(of_features, rearrange(through_gates, "sweep -> sweep 1 1"))
+        of_normalised = of_projection @ self.sae.W_enc.T
+        if self.sae.normalisation == "none":
+            return of_normalised, torch.zeros_like(of_normalised[0, :, 0])
+        decoded = (self.features[0] + self.features[1]) / 2 @ self.sae.W_dec + self.sae.b_dec
+        of_scale = einsum(of_output, decoded, "sweep place width, place width -> sweep place")[..., None]
+        of_mean = of_output.sum(-1, keepdim=True)
+        return _through_normalisation(self.sae, self.arrival, self.rule, of_normalised, of_scale, of_mean)
+
+    def seeds(
+        self, place: Int[Tensor, " target"], index: Int[Tensor, " target"], of_feature: Float[Tensor, " target"]
+    ) -> Float[Tensor, "target width"]:
+        """M(x) at each target's place from the multiplier of one feature there: the feature's own seed."""
+        gates = self.gates
+        of_margin = of_feature * gates.gate_slope[place, index]
+        of_projection = of_feature * gates.value_slope[place, index] + of_margin
+        of_normalised = of_projection[:, None] * self.sae.W_enc.T[index]
+        if gates.threshold_shares is not None:
+            of_normalised = of_normalised - of_margin[:, None] * (gates.threshold_shares[place] @ self.sae.W_enc.T)
+        if self.sae.normalisation == "none":
+            return of_normalised
+        nothing = torch.zeros_like(of_normalised[None, :, :1])
+        arrival = self.arrival[0][place], self.arrival[1][place]
+        return _through_normalisation(self.sae, arrival, self.rule, of_normalised[None], nothing, nothing)[0][0]
+
+
+def _through_normalisation(
+    sae: SAE,
+    arrival: tuple[Float[Tensor, "place width"], Float[Tensor, "place width"]],
+    rule: Quadrature,
+    of_normalised: Float[Tensor, "sweep place width"],
+    of_scale: Float[Tensor, "sweep place 1"],
+    of_mean: Float[Tensor, "sweep place 1"],
+) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
+    """Back through x -> (normalised x, scale, mean), averaged along the line, and the residual of that."""
+    x_c, x_p = arrival
+    total = torch.zeros_like(of_normalised)
+    for alpha, weight in zip(rule.points, rule.weights, strict=True):
+        x = (x_c + alpha * (x_p - x_c)).requires_grad_()
+        with torch.enable_grad():
+            outputs = _normalised(sae, x)
+        for n in range(len(total)):
+            seeds = (of_normalised[n], of_scale[n], of_mean[n])
+            used = [(o, s) for o, s in zip(outputs, seeds, strict=True) if o.requires_grad]
+            (gradient,) = torch.autograd.grad([o for o, _ in used], x, [s for _, s in used], retain_graph=True)
+            total[n] += weight * gradient
+    inflow = torch.zeros_like(of_normalised[0, :, 0])
+    for seed, clean, patch in zip(
+        (of_normalised, of_scale, of_mean), _normalised(sae, x_c), _normalised(sae, x_p), strict=True
+    ):
+        inflow = inflow + (seed[0] * (patch - clean)).sum(-1)
+    return total, inflow - (total[0] * (x_p - x_c)).sum(-1)
+
+
+def _normalised(sae: SAE, x: Float[Tensor, "place width"]) -> tuple[Tensor, Tensor, Tensor]:
+    normalised, frame = normalise(x, sae.normalisation)
+    assert frame is not None
+    return normalised, frame.scale, frame.mean

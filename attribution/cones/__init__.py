@@ -1,0 +1,1 @@
+"""The exact engine: patched runs that execute only what a patch can change."""

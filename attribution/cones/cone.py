@@ -1,0 +1,297 @@
+"""The cone of a patch: only what it can change is executed.
+
+    a patch at layer l, position p changes      layer l at position p,
+                                                layers above l at positions p, p + 1, ..., last,
+                                                of the last layer only what the last position reads
+
+Runs that enter the same block are batched, whatever site of whatever row they were patched at (`cone_batches.py`).
+Keys and values before their first position are the clean run's; in the first block above the patch only one position's
+queries, keys and values are new; the last block computes one query; only the logits that the metric reads are computed.
+In `frozen` and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole
+forwards up to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from einops import EinopsError
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.cones.cone_batches import Price, overhead, waves
+from attribution.cones.plain_run import PlainLayer, PlainRun, part_of, plain_run
+from attribution.cones.suffix_attention import suffix_attention, visible
+from attribution.dictionaries import SAE
+from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.plain_blocks import PlainModel, UnknownArchitecture, rotated
+from attribution.splice.recording import ErrorMode, Recording
+from attribution.splice.resuming import TOKENS, Resumable
+
+Places = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
+"""Rows and positions that index the clean run's activations."""
+
+_ENCODED_BYTES: Final = 8 * 2**20
+_FEWEST_ENCODED: Final = 256
+"""Fewer rows of a matrix product are slower."""
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Runs that differ from the clean run of their row at one position each, where they enter a block.
+
+    `vector[n]` is the residual stream into `block` at (row[n], pos[n]); `block` may be one past the last.
+    """
+
+    block: int
+    row: Int[Tensor, " run"]
+    pos: Int[Tensor, " run"]
+    vector: Float[Tensor, "run d_model"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The last positions of every run's row: `here[n, j]` of row `row[n]`, negative where the row has not begun.
+
+    Runs of one row have one window together: its first axis has length 1.
+    """
+
+    row: Int[Tensor, "runs 1"]
+    here: Int[Tensor, "runs pos"]
+
+    def of(self, values: Float[Tensor, "row pos *rest"]) -> Float[Tensor, "runs here *rest"]:
+        """The clean run's there."""
+        return values[self.row, self.here.clamp(0, values.shape[1] - 1)]
+
+    def for_each(self, values: Float[Tensor, "row pos *rest"], runs: int) -> Float[Tensor, "run here *rest"]:
+        """The clean run's there, for every run, to write into."""
+        found = self.of(values)
+        return found if len(found) == runs else found.expand(runs, *found.shape[1:]).clone()
+
+    def last(self) -> "Window":
+        """The last position alone."""
+        return Window(self.row, self.here[:, -1:])
+
+    def before(self) -> "Window":
+        """All positions before; of rows that differ in how many they have, some are after their last."""
+        first = self.here[:, :1].clamp(min=0)
+        every = torch.arange(int(first.max()), device=first.device)
+        return Window(self.row, torch.where(every < first, every, _NOWHERE))
+
+
+_NOWHERE: Final = 2**40
+"""A position after all others, which nothing sees."""
+
+
+@dataclass(frozen=True)
+class Cone:
+    """The cones of patches of one recorded batch."""
+
+    spliced: Resumable
+    recording: Recording
+    error_mode: ErrorMode
+    clean: PlainRun
+
+    @classmethod
+    def of(cls, spliced: Resumable, plain: PlainModel, recording: Recording, error_mode: ErrorMode) -> "Cone":
+        """The recorded run prepared; plain blocks that differ from it, or do not run, are `UnknownArchitecture`."""
+        try:
+            clean = plain_run(spliced.model, plain, recording)
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, AttributeError, IndexError, RuntimeError, EinopsError) as error:
+            raise UnknownArchitecture(f"its blocks do not run as they seem to: {error}") from error
+        return cls(spliced, recording, error_mode, clean)
+
+    @property
+    def layers(self) -> tuple[PlainLayer, ...]:
+        return self.clean.layers
+
+    def entered_block(self, site: str) -> int:
+        """The block whose input is the first thing above a site's own position that a patch there changes."""
+        if site == TOKENS:
+            return 0
+        return layer_of(site) + (part_of(site) != "hook_resid_pre")
+
+    def start(
+        self, site: str, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], output: Float[Tensor, "run width"]
+    ) -> Float[Tensor, "run d_model"]:
+        """What enters `entered_block` at each run's position when `output` is written there at a site."""
+        at = row, pos
+        if site == TOKENS:
+            return self._splice(0, "hook_resid_pre", output, at)
+        if (part := part_of(site)) in ("hook_resid_pre", "hook_resid_post"):
+            vector = output
+        else:
+            number = layer_of(site)
+            layer = self.layers[number]
+            x = layer.inputs[at]
+            attention = layer.attention[at]
+            if part == "attn.hook_z":
+                attention = self._attention_of(number, output, at)
+            elif part == "hook_attn_out":
+                attention = self._normed(layer, part, output)
+            if part == "hook_mlp_out":
+                mlp = self._normed(layer, part, output)
+            elif layer.block.parallel:
+                mlp = layer.mlp[at]
+            else:
+                mlp = self._mlp_of(number, x, attention, at)
+            vector = self._splice(number, "hook_resid_post", x + attention + mlp, at)
+        if part == "hook_resid_pre":
+            return vector
+        return self._splice(layer_of(site) + 1, "hook_resid_pre", vector, at)
+
+    def lengths(self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"]) -> Int[Tensor, " run"]:
+        """How many positions a patch can change: from its own to the row's last."""
+        return self.recording.last[row] + 1 - pos
+
+    def waves(
+        self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], bytes_at_once: int
+    ) -> list[list[Int[Tensor, " batch"]]]:
+        """Batches of runs that are executed together, in lists that are started together."""
+        flops = 24.0 * self.spliced.model.d_model**2  # of a block at one position, about
+        price = Price(flops, overhead(row.device), self.bytes_of_a_run)
+        return waves(row, self.lengths(row, pos), price, bytes_at_once)
+
+    def bytes_of_a_run(self, length: int) -> int:
+        """What one run of so many positions holds at a time, at most."""
+        layer, model = self.layers[0], self.spliced.model
+        width = 12 * model.d_model + 3 * int(getattr(model.module.cfg, "d_mlp", None) or 4 * model.d_model)
+        if self.error_mode != "live":
+            width += 3 * max(sae.d_sae for sae in self.spliced.saes.values())
+        positions = layer.keys.shape[1]
+        scores = 3 * layer.queries.shape[2] * positions
+        keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
+        return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
+
+    def upwards(self, starts: Starts) -> Float[Tensor, "run d_model"]:
+        """The last residual stream at the last position of every run, all of them executed together."""
+        if starts.block == len(self.layers):
+            return starts.vector  # of those at the last position; the others end in the clean run's
+        window, places = self._window(starts.row, starts.pos)
+        hidden = window.for_each(self.layers[starts.block].inputs, len(starts.row))
+        hidden[places] = starts.vector
+        for number in range(starts.block, len(self.layers)):
+            queries, keys, values = self._projected(number, hidden, window, places if number == starts.block else None)
+            wanted = window
+            if number == len(self.layers) - 1:
+                queries, hidden, wanted = queries[:, -1:], hidden[:, -1:], window.last()
+            hidden = self._block(number, hidden, queries, keys, values, window, wanted)
+        return hidden[:, -1]
+
+    def _window(self, row: Tensor, pos: Tensor) -> tuple[Window, Places]:
+        """The window of some runs, and where in it each run's own position is."""
+        last, length = self.recording.last[row], self.lengths(row, pos)
+        size = int(length.max())
+        places = torch.arange(len(row), device=row.device), size - length
+        if bool((row == row[0]).all()):
+            row, last = row[:1], last[:1]
+        return Window(row[:, None], last[:, None] + 1 - size + torch.arange(size, device=row.device)), places
+
+    def _projected(
+        self,
+        number: int,
+        hidden: Float[Tensor, "run pos d_model"],
+        window: Window,
+        places: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values. With `places`, all but those are the clean run's."""
+        layer = self.layers[number]
+        block = layer.block
+        if places is None:
+            q, k, v = block.queries_keys_values(block.norm(hidden))
+            turn = self._turn(window.here)
+            return rotated(q, turn), rotated(k, turn), v
+        q, k, v = block.queries_keys_values(block.norm(hidden[places]))
+        turn = self._turn(window.here.expand(len(hidden), -1)[places])  # one position a run, each turned by its own
+        found = []
+        for clean, own in zip(
+            (layer.queries, layer.keys, layer.values), (rotated(q, turn), rotated(k, turn), v), strict=True
+        ):
+            whole = window.for_each(clean, len(hidden))
+            whole[places] = own
+            found.append(whole)
+        return found[0], found[1], found[2]
+
+    def _turn(self, here: Int[Tensor, "*pos"]) -> tuple[Tensor, Tensor] | None:
+        rotation = self.clean.rotation
+        return None if rotation is None else (rotation[0][here.clamp(min=0)], rotation[1][here.clamp(min=0)])
+
+    def _block(
+        self,
+        number: int,
+        hidden: Float[Tensor, "run wanted d_model"],
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        window: Window,
+        wanted: Window,
+    ) -> Float[Tensor, "run wanted d_model"]:
+        """One block at the wanted positions of a window, and the splice before the next block."""
+        layer, before = self.layers[number], window.before()
+        old_keys, old_values = before.of(layer.keys), before.of(layer.values)
+        if len(old_keys) > 1:
+            keys, values = torch.cat([old_keys, keys], 1), torch.cat([old_values, values], 1)
+            old_keys, old_values = old_keys[:, :0], old_values[:, :0]
+        shown = visible(torch.cat([before.here, window.here], 1), wanted.here, layer.block.window)
+        z = suffix_attention(layer.block, queries, keys, values, old_keys[0], old_values[0], shown)
+        at = wanted.row, wanted.here.clamp(min=0)
+        z = self._splice(number, "attn.hook_z", z.flatten(2), at)
+        attention = self._attention_of(number, z, at)
+        mlp = self._mlp_of(number, hidden, attention, at)
+        after = self._splice(number, "hook_resid_post", hidden + attention + mlp, at)
+        return self._splice(number + 1, "hook_resid_pre", after, at)
+
+    def _attention_of(self, number: int, z: Tensor, at: Places) -> Tensor:
+        """What attention adds, given z as its site wrote it, with flat heads."""
+        return self._added(number, "hook_attn_out", self.layers[number].block.output(z), at)
+
+    def _mlp_of(self, number: int, x: Tensor, attention: Tensor, at: Places) -> Tensor:
+        """What the MLP adds."""
+        return self._added(number, "hook_mlp_out", self.layers[number].block.mlp_written(x, attention), at)
+
+    def _added(self, number: int, part: str, written: Tensor, at: Places) -> Tensor:
+        """What a part adds to the residual stream: its site and its norm, in the order that the recording shows."""
+        layer = self.layers[number]
+        norm = layer.block.norm_after(part)
+        if norm is not None and not layer.site_before_norm.get(part, False):
+            written = norm(written)
+        return self._normed(layer, part, self._splice(number, part, written, at))
+
+    def _normed(self, layer: PlainLayer, part: str, output: Tensor) -> Tensor:
+        """What a part's site wrote, as it joins the residual stream."""
+        norm = layer.block.norm_after(part)
+        return norm(output) if norm is not None and layer.site_before_norm.get(part, False) else output
+
+    def _splice(self, number: int, part: str, x: Tensor, at: Places) -> Tensor:
+        """What a site writes back at some places, given what arrives there."""
+        site = f"blocks.{number}.{part}"
+        if self.error_mode == "live" or site not in self.spliced.saes:
+            return x
+        record = self.recording.sites[site]
+        written = reconstructed(self.spliced.saes[site], x.flatten(0, -2)).reshape(x.shape)
+        if self.error_mode == "frozen":
+            assert record.error is not None
+            written = written + record.error[at]
+        return torch.where(self.recording.spliced[at][..., None], written.to(x.dtype), x)
+
+
+def reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "place d_in"]:
+    """D(E(x)), of which only the decoder's rows of active features are read; in parts that a cache can hold."""
+    parts = x.split(max(_FEWEST_ENCODED, _ENCODED_BYTES // (sae.d_sae * sae.W_enc.element_size())))
+    return torch.cat([_reconstructed(sae, part) for part in parts])
+
+
+def _reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "place d_in"]:
+    encoding = sae.encode(x)
+    place, index, value = encoding.active()
+    starts = torch.searchsorted(place, torch.arange(len(x), device=x.device))
+    return sae.decode_active(starts, index, value, encoding.frame)
+
+
+def needed_logits(
+    model: LanguageModel, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"] | None
+) -> Tensor:
+    """Logits of some vocabulary columns of each run, or of all."""
+    return model.head(hidden[:, None])[:, 0] if columns is None else model.head_columns(hidden, columns)

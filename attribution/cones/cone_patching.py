@@ -1,0 +1,126 @@
+"""Exact effects of patches, each in its cone: m(do(u = p_u)) − m(clean), both computed by the same plain blocks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.cones.cone import Cone, Starts, needed_logits
+from attribution.effects.measurement import Situation
+from attribution.effects.patches import Patches
+from attribution.prompts.metrics import Metric
+from attribution.splice.resuming import at_least_float32
+
+BYTES_AT_ONCE = 96 * 2**20
+"""What runs are fastest with on a CPU: more leave its cache."""
+_ROWS_OF_ALL_LOGITS = 256
+_ROWS_OF_SOME_LOGITS = 4096
+
+
+def effects_in_cones(
+    situation: Situation, cone: Cone, metric: Metric, patches: Sequence[Patches], bytes_at_once: int = BYTES_AT_ONCE
+) -> list[Float[Tensor, "..."]]:
+    """The effect of every patch, one tensor for each of `patches`. A patch that reaches nothing has effect 0.
+
+    `bytes_at_once` bounds what the runs of one batch hold at a time.
+    """
+    found = [situation.clean_metric.new_zeros(len(patch)) for patch in patches]
+    with torch.no_grad():
+        sweep = _Sweep(situation, cone, metric, bytes_at_once)
+        clean = sweep.clean_metric()
+        groups = sweep.groups(patches)
+        total, done = sum(group.work(cone) for group in groups), 0
+        for group in groups:
+            for part, values in sweep.metrics(group):
+                group.spread(part, values - clean[group.row[part]], found)
+                done += group.only(part).work(cone)
+                situation.progress(done / total)
+    return found
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Patches that enter one block: the n-th is patch `number[n]` of `patches[own[n]]`."""
+
+    block: int
+    patches: Sequence[Patches]
+    own: Int[Tensor, " patch"]
+    number: Int[Tensor, " patch"]
+    row: Int[Tensor, " patch"]
+    pos: Int[Tensor, " patch"]
+
+    def only(self, chosen: Int[Tensor, " chosen"]) -> "_Group":
+        columns = (c[chosen] for c in (self.own, self.number, self.row, self.pos))
+        return _Group(self.block, self.patches, *columns)
+
+    def work(self, cone: Cone) -> int:
+        """Positions of all runs in all blocks that are executed."""
+        return int(cone.lengths(self.row, self.pos).sum()) * max(1, len(cone.layers) - self.block)
+
+    def spread(self, chosen: Int[Tensor, " chosen"], values: Float[Tensor, " chosen"], into: list[Tensor]) -> None:
+        """Values of some patches, written where each belongs."""
+        own, number = self.own[chosen], self.number[chosen]
+        for place in torch.unique(own).tolist():
+            into[place][number[own == place]] = values[own == place].to(into[place].dtype)
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    situation: Situation
+    cone: Cone
+    metric: Metric
+    bytes_at_once: int
+
+    def groups(self, patches: Sequence[Patches]) -> list[_Group]:
+        """The patches that reach the metric, by the block they enter: above the last, those at the last position."""
+        last, found = self.cone.recording.last, []
+        by_block: dict[int, list[tuple[int, Patches]]] = {}
+        for place, patch in enumerate(patches):
+            by_block.setdefault(self.cone.entered_block(patch.site), []).append((place, patch))
+        for block, some in by_block.items():
+            own = torch.cat([torch.full_like(p.row, place) for place, p in some])
+            number = torch.cat([torch.arange(len(p), device=p.row.device) for _, p in some])
+            row, pos = torch.cat([p.row for _, p in some]), torch.cat([p.pos for _, p in some])
+            group = _Group(block, patches, own, number, row, pos)
+            if block == len(self.cone.layers):
+                group = group.only(torch.nonzero(pos == last[row])[:, 0])
+            found.append(group)
+        return found
+
+    def metrics(self, group: _Group) -> Iterator[tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"]]]:
+        """The metric under each patch of a group, some after the other."""
+        for wave in self.cone.waves(group.row, group.pos, self.bytes_at_once):
+            vectors = self._vectors(group.only(torch.cat(wave)))
+            for chosen, own in zip(wave, vectors.split([len(batch) for batch in wave]), strict=True):
+                row = group.row[chosen]
+                starts = Starts(group.block, row, group.pos[chosen], own)
+                yield chosen, self._metric_at(self.cone.upwards(starts), row)
+
+    def _vectors(self, group: _Group) -> Float[Tensor, "run d_model"]:
+        """What each run has at its position in the residual stream that enters the group's block."""
+        found = self.situation.clean.entry.new_empty(len(group.own), self.situation.clean.entry.shape[-1])
+        for place in torch.unique(group.own).tolist():
+            patch, (chosen,) = group.patches[place], torch.nonzero(group.own == place, as_tuple=True)
+            row, pos = group.row[chosen], group.pos[chosen]
+            output = patch.written(self.situation, group.number[chosen])
+            found[chosen] = self.cone.start(patch.site, row, pos, output)
+        return found
+
+    def clean_metric(self) -> Float[Tensor, " row"]:
+        """Of the recorded run, by the same blocks as the patched runs."""
+        last = self.cone.recording.last
+        rows = torch.arange(len(last), device=last.device)
+        return self._metric_at(self.cone.clean.end[rows, last], rows)
+
+    def _metric_at(self, hidden: Float[Tensor, "run d_model"], rows: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
+        most = _ROWS_OF_ALL_LOGITS if self.metric.some is None else _ROWS_OF_SOME_LOGITS
+        parts = torch.arange(len(rows), device=rows.device).split(most)
+        return torch.cat([self._metric_of_part(hidden[n], rows[n]) for n in parts])
+
+    def _metric_of_part(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        batch, model, some = self.situation.batch.rows(rows), self.situation.spliced.model, self.metric.some
+        if some is None:
+            return self.situation.metric(at_least_float32(needed_logits(model, hidden, None)), batch)
+        return some.of(at_least_float32(needed_logits(model, hidden, some.columns(batch))))

@@ -1,0 +1,32 @@
+"""Sparse autoencoders: one file per encoder kind; value, margin and decode; load and save."""
+
+from attribution.dictionaries.formats.gemma_scope import load_gemma_scope
+from attribution.dictionaries.formats.sae_file_error import SAEFileError
+from attribution.dictionaries.formats.saelens import save_sae
+from attribution.dictionaries.kinds.batchtopk import BatchTopK
+from attribution.dictionaries.kinds.gated import Gated
+from attribution.dictionaries.kinds.jumprelu import JumpReLU
+from attribution.dictionaries.kinds.normalisation import Frame, Normalisation
+from attribution.dictionaries.kinds.prolu import ProLU
+from attribution.dictionaries.kinds.relu import ReLU
+from attribution.dictionaries.kinds.sae import SAE, Encoding
+from attribution.dictionaries.kinds.topk import TopK
+from attribution.dictionaries.load import load_sae, load_saes
+
+__all__ = [
+    "SAE",
+    "BatchTopK",
+    "Encoding",
+    "Frame",
+    "Gated",
+    "JumpReLU",
+    "Normalisation",
+    "ProLU",
+    "ReLU",
+    "SAEFileError",
+    "TopK",
+    "load_gemma_scope",
+    "load_sae",
+    "load_saes",
+    "save_sae",
+]

@@ -1,0 +1,1 @@
+"""File formats of dictionaries: one file a format."""

@@ -1,0 +1,137 @@
+"""The SAELens folder format: cfg.json + sae_weights.safetensors, read and written.
+
+SAELens applies no "expected_average_only_in" at inference: when training ends, its trainer folds the scaling
+factor into the weights and says "none". A folder that still says it is a checkpoint. With the trainer's
+activation_scaler.json beside it the factor is folded here; without, the SAE is read as SAELens reads it,
+unscaled, with a warning.
+"""
+
+import json
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from attribution.dictionaries.formats.sae_file_error import SAEFileError
+from attribution.dictionaries.formats.saelens_config import CONFIG_FILE, SAELensConfig, read_config, read_scaling_factor
+from attribution.dictionaries.formats.saelens_folding import fold_decoder_norms, fold_scaling_factor, fold_threshold
+from attribution.dictionaries.kinds.batchtopk import BatchTopK
+from attribution.dictionaries.kinds.gated import Gated
+from attribution.dictionaries.kinds.jumprelu import JumpReLU
+from attribution.dictionaries.kinds.prolu import ProLU
+from attribution.dictionaries.kinds.relu import ReLU
+from attribution.dictionaries.kinds.sae import SAE
+from attribution.dictionaries.kinds.tensor_faults import number_fault, shape_fault
+from attribution.dictionaries.kinds.topk import TopK
+
+WEIGHTS_FILE = "sae_weights.safetensors"
+KINDS: dict[str, type[SAE]] = {
+    "standard": ReLU,
+    "jumprelu": JumpReLU,
+    "gated": Gated,
+    "topk": TopK,
+    "batchtopk": BatchTopK,
+    "matryoshka_batchtopk": BatchTopK,
+    "prolu": ProLU,
+}
+
+
+def read_saelens(folder: Path, *, device: torch.device | str, dtype: torch.dtype, site: str | None) -> SAE:
+    """The SAE in a SAELens folder; `site` replaces the hook name in cfg.json. Folds in float32 or better."""
+    config = read_config(folder / CONFIG_FILE, KINDS)
+    kind = KINDS[config.architecture]
+    tensors = _read_tensors(folder / WEIGHTS_FILE, kind, config)
+    precise = torch.promote_types(dtype, torch.float32)
+    tensors = {name: tensor.to(device=device, dtype=precise) for name, tensor in tensors.items()}
+    by_decoder_norm = config.rescale_acts_by_decoder_norm and kind in (TopK, BatchTopK)
+    if config.expects_average:
+        follows = by_decoder_norm and kind is BatchTopK
+        tensors = _on_raw_activations(tensors, folder, threshold_follows=follows)
+    if by_decoder_norm:
+        tensors = fold_decoder_norms(tensors)
+    settings: dict[str, Any] = {
+        "site": config.site if site is None else site,
+        "apply_b_dec_to_input": config.apply_b_dec_to_input,
+        "normalisation": config.normalisation,
+    }
+    if config.k is not None:
+        settings["k"] = config.k
+    return kind(**tensors, **settings).to(dtype=dtype)
+
+
+def _on_raw_activations(tensors: dict[str, Tensor], folder: Path, *, threshold_follows: bool) -> dict[str, Tensor]:
+    factor = read_scaling_factor(folder)
+    if factor is not None:
+        return fold_scaling_factor(tensors, factor, threshold_follows=threshold_follows)
+    warnings.warn(
+        f"{folder / CONFIG_FILE}: normalize_activations is 'expected_average_only_in' and the folder does "
+        "not hold the scaling factor. The SAE is used on unscaled activations, as SAELens does.",
+        stacklevel=4,
+    )
+    return tensors
+
+
+def save_sae(sae: SAE, folder: str | Path) -> None:
+    """Write the SAE as a SAELens folder; `load_sae` gives it back bit for bit in the same dtype.
+
+    SAELens itself reads every kind but "prolu" and "batchtopk", of which it has no inference form.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sae.tensors().items()}
+    save_file(tensors, folder / WEIGHTS_FILE)
+    config = {
+        "architecture": "standard" if sae.kind == "relu" else sae.kind,
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": str(sae.W_dec.dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": sae.apply_b_dec_to_input,
+        "normalize_activations": sae.normalisation,
+        "reshape_activations": "hook_z" if sae.site.endswith("hook_z") else "none",
+        "metadata": {"hook_name": sae.site, "sae_lens_version": "6.0.0"},
+    }
+    settings = {f.name for f in fields(sae)} - {f.name for f in fields(SAE)} - sae.tensors().keys()
+    config |= {name: getattr(sae, name) for name in sorted(settings)}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_tensors(file: Path, kind: type[SAE], config: SAELensConfig) -> dict[str, Tensor]:
+    """The file's tensors under today's keys, every one checked; on the CPU, in the dtype of the file."""
+    try:
+        stored = load_file(file)
+    except FileNotFoundError:
+        raise SAEFileError(file, "no such file; a SAELens folder holds it beside cfg.json") from None
+    except (OSError, SafetensorError) as error:
+        raise SAEFileError(file, f"cannot be read as safetensors: {error}") from error
+    for name, tensor in stored.items():
+        if fault := number_fault(name, tensor):
+            raise SAEFileError(file, fault)
+    for name in {"scaling_factor", "finetuning_scaling_factor"} & stored.keys():
+        if not (stored.pop(name) == 1).all():
+            raise SAEFileError(file, f"{name} is not 1 everywhere; expected it folded into W_dec")
+    tensors = fold_threshold(stored, config.d_sae)
+    axes = kind.tensor_axes()
+    if fault := _key_fault(set(tensors), set(axes), config.architecture):
+        raise SAEFileError(file, fault)
+    for name, tensor in tensors.items():
+        if fault := shape_fault(name, tensor, axes[name], {"d_in": config.d_in, "d_sae": config.d_sae}):
+            raise SAEFileError(file, fault)
+    return tensors
+
+
+def _key_fault(found: set[str], expected: set[str], architecture: str) -> str | None:
+    if found == expected:
+        return None
+    missing, foreign = ", ".join(sorted(expected - found)), ", ".join(sorted(found - expected))
+    faults = [f"{missing} missing"] if missing else []
+    faults += [f"{foreign} not expected"] if foreign else []
+    return (
+        f"{' and '.join(faults)}; architecture {architecture!r} has {', '.join(sorted(expected))}; "
+        f"found {', '.join(sorted(found)) or 'no tensor'}"
+    )

@@ -1,0 +1,1 @@
+"""Encoders: one file a kind, with its value, margin and decoder."""

@@ -1,0 +1,39 @@
+"""BatchTopK and Matryoshka BatchTopK SAEs, at inference.
+
+    z = p + b_enc;   v = relu(z);   mu = z - threshold        one threshold for all features
+
+The k of training is gone: what the batch's k-th largest activation was on average became the threshold. A
+feature jumps by it when its gate opens. Source: Bussmann et al. 2024.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from attribution.dictionaries.kinds.sae import SAE
+from attribution.dictionaries.kinds.tensor_faults import negative_fault
+
+
+@final
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchTopK(SAE):
+    """f = z where z > threshold, else 0. The threshold is stored once per feature, as SAELens does."""
+
+    kind: ClassVar[str] = "batchtopk"
+    encoder_tensors: ClassVar = {"b_enc": ("d_sae",), "threshold": ("d_sae",)}
+
+    b_enc: Float[Tensor, " d_sae"]
+    threshold: Float[Tensor, " d_sae"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if fault := negative_fault("threshold", self.threshold):
+            raise ValueError(f"BatchTopK SAE: {fault}")
+
+    def value_and_margin(
+        self, projection: Float[Tensor, "*batch d_sae"]
+    ) -> tuple[Float[Tensor, "*batch d_sae"], Float[Tensor, "*batch d_sae"]]:
+        z = projection + self.b_enc
+        return z.relu(), z - self.threshold

@@ -1,0 +1,206 @@
+"""What every SAE is here: features from an activation, and an activation from features.
+
+    p      = (x_n - b_dec) @ W_enc        x_n: normalised activation; b_dec only where the SAE subtracts it
+    v, mu  = value and margin of p        the one thing the encoder kinds differ in
+    f      = v where mu > 0, else 0       v is continuous in x; all jumps are the gate's
+    x_hat  = scale * (f @ W_dec + b_dec) + mean
+
+Exact; one matrix product each way. SAEs are stateless: nothing is remembered between encode and decode, the
+frame of the normalisation travels with the encoding.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, TypeVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from attribution.dictionaries.kinds.normalisation import Frame, Normalisation, normalise, restore
+from attribution.dictionaries.kinds.tensor_faults import shape_fault
+
+AnySAE = TypeVar("AnySAE", bound="SAE")
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """Features as value and gate, and the projection p that both were made of.
+
+    Margin None: gates are always open. Frame None: nothing was normalised.
+    """
+
+    projection: Float[Tensor, "*batch d_sae"]
+    value: Float[Tensor, "*batch d_sae"]
+    margin: Float[Tensor, "*batch d_sae"] | None
+    frame: Frame | None
+
+    @property
+    def features(self) -> Float[Tensor, "*batch d_sae"]:
+        """f = v where the margin is positive, else 0. Gradients flow through the value, not the gate."""
+        if self.margin is None:
+            return self.value
+        return torch.where(self.margin > 0, self.value, 0)
+
+    def active(self) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"], Float[Tensor, " open"]]:
+        """Place in the flattened batch, index and value of the features whose gate is open, sorted by the first two."""
+        gate, d_sae = self.value != 0 if self.margin is None else self.margin > 0, self.value.shape[-1]
+        key = places_of(gate.flatten())
+        place = key.div(d_sae, rounding_mode="floor")
+        return place, key - place * d_sae, self.value.flatten()[key]
+
+
+def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
+    """Where a mask is true, increasing."""
+    if mask.device.type == "cpu":  # numpy's search of a mask is several times faster than torch's
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return torch.nonzero(mask)[:, 0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SAE(ABC):
+    """Base of the encoder kinds: a kind names its encoder tensors and says what value and margin are.
+
+    site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes
+    the heads flattened. source: the file it was read from, "" where there is none; named in errors.
+    """
+
+    kind: ClassVar[str]
+    encoder_tensors: ClassVar[Mapping[str, tuple[str, ...]]]
+
+    W_enc: Float[Tensor, "d_in d_sae"]
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_dec: Float[Tensor, " d_in"]
+    site: str = ""
+    source: str = ""
+    apply_b_dec_to_input: bool = False
+    normalisation: Normalisation = "none"
+
+    @abstractmethod
+    def value_and_margin(
+        self, projection: Float[Tensor, "*batch d_sae"]
+    ) -> tuple[Float[Tensor, "*batch d_sae"], Float[Tensor, "*batch d_sae"] | None]:
+        """v and mu from the projection p of the activation on the encoder's directions, before any bias."""
+
+    def __post_init__(self) -> None:
+        if self.W_dec.ndim != 2:
+            raise ValueError(f"{type(self).__name__} SAE: W_dec has {self.W_dec.ndim} axes; expected (d_sae, d_in)")
+        sizes = {"d_in": self.d_in, "d_sae": self.d_sae}
+        for name, axes in self.tensor_axes().items():
+            if fault := shape_fault(name, getattr(self, name), axes, sizes):
+                raise ValueError(f"{type(self).__name__} SAE: {fault} (sizes as in W_dec)")
+
+    @property
+    def d_in(self) -> int:
+        return self.W_dec.shape[1]
+
+    @property
+    def d_sae(self) -> int:
+        return self.W_dec.shape[0]
+
+    @final
+    def encode(self, x: Float[Tensor, "*batch d_in"], *, projection_only: bool = False) -> Encoding:
+        """Value, margin and frame of x, in the dtype of the weights (x is cast to it).
+
+        With `projection_only` gradients reach p and the frame, not value and margin: a graph then holds nothing of the
+        size of d_sae. An active feature changes by `open_slope` as p does.
+        """
+        if x.shape[-1] != self.d_in:
+            raise ValueError(
+                f"The SAE at {self.site!r} reads activations of width {self.d_in}; this one has shape {tuple(x.shape)}."
+            )
+        normalised, frame = normalise(x.to(self.W_enc.dtype), self.normalisation)
+        projection = self.project(normalised)
+        of = projection.detach() if projection_only else projection
+        return Encoding(projection, *self.value_and_margin(of), frame)
+
+    @final
+    def project(self, normalised: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
+        """p, from an activation that is already normalised."""
+        return (normalised - self.b_dec if self.apply_b_dec_to_input else normalised) @ self.W_enc
+
+    def open_slope(self) -> Float[Tensor, " d_sae"]:
+        """dv/dp where the value is positive; 1 unless a kind rescales its magnitudes."""
+        return torch.ones_like(self.W_dec[:, 0])
+
+    def threshold_shares(
+        self, clean: Float[Tensor, "place d_sae"], patch: Float[Tensor, "place d_sae"]
+    ) -> Float[Tensor, "place d_sae"] | None:
+        """How much the gates' threshold moves with each p, averaged along a line; None where it stands still."""
+        del clean, patch
+        return None
+
+    @final
+    def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
+        """The reconstruction: affine in the features once the frame, which comes from `encode`, is given."""
+        return self._restored(features @ self.W_dec, frame)
+
+    @final
+    def decode_active(
+        self,
+        starts: Int[Tensor, " place"],
+        index: Int[Tensor, " active"],
+        value: Float[Tensor, " active"],
+        frame: Frame | None,
+    ) -> Float[Tensor, "place d_in"]:
+        """As `decode`, from active features alone, ordered by place: those of place n begin at `starts[n]`."""
+        return self._restored(embedding_bag(index, self.W_dec, starts, mode="sum", per_sample_weights=value), frame)
+
+    def _restored(self, written: Float[Tensor, "*batch d_in"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
+        if frame is None and self.normalisation != "none":
+            raise ValueError(
+                f"The SAE at {self.site!r} normalises its input ({self.normalisation}): "
+                "decode needs the frame that encode returned."
+            )
+        reconstruction = written + self.b_dec
+        return reconstruction if frame is None else restore(reconstruction, frame)
+
+    @final
+    def written_along(
+        self,
+        starts: Int[Tensor, " place"],
+        index: Int[Tensor, " active"],
+        along: Float[Tensor, "place d_in"],
+    ) -> Float[Tensor, " active"]:
+        """Decoder direction · `along` of its place, for features ordered by place as in `decode_active`.
+
+        That is the derivative of a sum of directions with respect to their weights: no direction is copied.
+        """
+        with torch.enable_grad():
+            weight = self.W_dec.new_ones(len(index)).requires_grad_()
+            summed = embedding_bag(index, self.W_dec.detach(), starts, mode="sum", per_sample_weights=weight)
+        return torch.autograd.grad(summed, weight, along)[0]
+
+    @final
+    def to(self: AnySAE, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AnySAE:
+        """The same SAE on another device or in another float dtype."""
+        moved = {name: tensor.to(device=device, dtype=dtype) for name, tensor in self.tensors().items()}
+        return replace(self, **moved)
+
+    @classmethod
+    def tensor_axes(cls) -> dict[str, tuple[str, ...]]:
+        """Every tensor of this kind and its axes, in words; also the keys of its file on disk."""
+        shared = {"W_enc": ("d_in", "d_sae"), "W_dec": ("d_sae", "d_in"), "b_dec": ("d_in",)}
+        return shared | dict(cls.encoder_tensors)
+
+    @final
+    def tensors(self) -> dict[str, Tensor]:
+        """The SAE's tensors by name."""
+        return {name: getattr(self, name) for name in self.tensor_axes()}
+
+    @final
+    def digest(self) -> str:
+        """sha256 over the kind, every setting and every tensor (name, dtype, shape, bytes); not site or source."""
+        tensors = self.tensors()
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
+        for where in ("site", "source"):
+            settings.pop(where)
+        sha = hashlib.sha256(repr((self.kind, sorted(settings.items()))).encode())
+        for name, tensor in sorted(tensors.items()):
+            sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
+            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return sha.hexdigest()

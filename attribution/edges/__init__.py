@@ -1,0 +1,1 @@
+"""Effects of one node on another, and how a node acts."""

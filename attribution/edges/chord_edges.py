@@ -1,0 +1,130 @@
+"""Chord edges: the flow of chord IG from node to node.
+
+    e(u→d) = Δu · Σ_k w_k ∂/∂u [M(x_d) · x_d](α_k)        M(x_d): the seed of d alone, from the sweep of chord IG
+
+For every feature d, and for the metric,
+
+    Σ_u e(u→d) + undivided(d) = attribution(d),        Σ_u e(u→metric) = total effect
+
+over all direct upstream features, errors and tokens, up to the quadrature of d's stretch. Where an upstream SAE
+normalises its input, the change of its scale and mean is a source without a node (`passing`).
+Source: METHODS of this project, section 4.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import torch
+from einops import einsum
+from jaxtyping import Float
+from torch import Tensor
+
+from attribution.chord.chord_integrated_gradients import chord_ends
+from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.chord.site_secants import SiteSecants
+from attribution.chord.stretches import Ends
+from attribution.edges.edges import Carried, Edges, collect_edges
+from attribution.effects.effects import Effects
+from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.quadrature import Quadrature, gauss_legendre
+from attribution.effects.scoring import feature_slopes
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.patch_values import counterfactual
+from attribution.splice.recording import ErrorMode, FeatureChange
+from attribution.splice.resuming import TOKENS
+from attribution.splice.spliced_model import SplicedModel
+
+CHORD_FLOW: Final = "chord flow"
+
+
+def chord_edges(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    targets: Effects,
+    *,
+    sources: Effects | None = None,
+    error_mode: ErrorMode = "path",
+    points: Quadrature = gauss_legendre(10),  # noqa: B008  (a frozen value)
+    slope_cap: float = 4.0,
+    least: float = 0.0,
+    batch_size: int = 32,
+    progress: Progress = silent,
+) -> Edges:
+    """Every edge into the metric and into some features.
+
+    Args:
+        spliced, pairs, metric, progress: as in `chord_attribution`.
+        batch_size: pairs per batch. One backward serves a target of each of them: large batches are much faster.
+        targets: the nodes whose edges are wanted, as a subset of any method's effects over these pairs and sites.
+            Errors and tokens are sources: nothing flows into them.
+        sources: the nodes from which edges are kept, likewise; None for all.
+        error_mode: `path`, or `zero` (no errors).
+        points, slope_cap: as in `chord_attribution`.
+        least: edges with a smaller |weight| are not kept. The balance of a target counts the edges left out.
+    """
+    if error_mode not in ("path", "zero"):
+        raise ValueError(f"Edges end in features, which meet gates: error mode path or zero; got {error_mode!r}.")
+    plan = SweepPlan(points, None, slope_cap)
+
+    def flow(situation: Situation) -> _ChordFlow:
+        ends = chord_ends(situation)
+        return _ChordFlow(situation, ends, plan, sweep(ends, situation.error_mode, plan, silent))
+
+    return collect_edges(
+        spliced,
+        pairs,
+        metric,
+        flow,
+        targets,
+        sources,
+        method=CHORD_FLOW,
+        settings=asdict(plan),
+        error_mode=error_mode,
+        patch_value=counterfactual,
+        least=least,
+        batch_size=batch_size,
+        with_projections=True,
+        progress=progress,
+    )
+
+
+@dataclass(frozen=True)
+class _ChordFlow:
+    """The sweep of a batch as a flow."""
+
+    situation: Situation
+    ends: Ends
+    plan: SweepPlan
+    swept: Sweep
+
+    @property
+    def rule(self) -> Quadrature:
+        return self.plan.points
+
+    def carried(self, site: str, change: FeatureChange) -> Carried:
+        secants = SiteSecants.between(self.ends, site, self.plan.slope_cap, self.plan.points)
+        width = self.ends.reached.shape[1]
+        place = torch.searchsorted(secants.row * width + secants.pos, change.row * width + change.pos)
+        multiplier = self.swept.sites[site].multiplier[0]
+        of_feature = feature_slopes(self.situation, site, change, multiplier, self.ends.mean_frame(site))
+        return Carried(
+            attribution=of_feature * (change.new - change.old),
+            undivided=of_feature * secants.gates.undivided[place, change.index],
+            seed=secants.seeds(place, change.index, of_feature),
+        )
+
+    def passing(self, leaf: str, multiplier: Float[Tensor, "slot row pos width"]) -> Float[Tensor, "slot row"]:
+        frames = None if leaf == TOKENS else self.ends.mean_frame(leaf)
+        if frames is None:
+            return torch.zeros_like(multiplier[..., 0, 0])
+        clean, patch = self.ends.clean_sites[leaf], self.ends.patch_sites[leaf]
+        assert clean.frame is not None
+        assert patch.frame is not None
+        sae = self.situation.spliced.saes[leaf]
+        decoded = (clean.features.dense() + patch.features.dense()) / 2 @ sae.W_dec + sae.b_dec
+        moved = (patch.frame.scale - clean.frame.scale) * decoded + (patch.frame.mean - clean.frame.mean)
+        here = self.ends.reached & self.ends.clean.spliced[self.ends.rows]
+        moved = torch.where(here[..., None], moved, 0)
+        return einsum(multiplier, moved.to(multiplier.dtype), "slot row pos width, row pos width -> slot row")

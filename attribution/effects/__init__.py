@@ -1,0 +1,1 @@
+"""Effects of nodes, and what every method that measures them shares."""

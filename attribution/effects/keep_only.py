@@ -1,0 +1,238 @@
+"""Keep only some nodes: the metric of the clean prompt with every other feature and error at a reference value.
+
+    y = x + Σ over features outside of (g_i^ref − g_i) · W_dec[i]          where the error is kept
+    y = Σ over all features of (g_i or g_i^ref) · W_dec[i] + r^ref          where it is not
+
+at every site and spliced position, from the first site to the last. x is what arrives in this very run;
+g = scale · E(x) is what each feature writes along its decoder direction, r = x − g · W_dec what no feature writes: the
+error plus the offset scale · b_dec + mean. `scale` and `mean` are the frame of the SAE's normalisation (1 and 0 without
+one). So every node keeps the frame of the run that its value comes from, and the offset goes with the error. Where
+everything is kept y is x, to the last bit.
+
+Tokens are inputs: they are never ablated. One forward for each set of nodes. Source: Wang et al. 2023; Marks et al.
+2024, section 4 (faithfulness).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Final, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attribution.effects.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
+from attribution.effects.measurement import Progress, numpy_of, silent
+from attribution.models.hooks import SiteFunction, logits_at
+from attribution.prompts.metrics import Metric, OnLogits
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
+from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.splice.reference_values import PreparedReference, Reference, SiteReference, offset_of, written_by
+from attribution.splice.resuming import at_least_float32
+from attribution.splice.spliced_model import TOKENS, SplicedModel
+
+ErrorChoice = Literal["nodes", "kept", "removed"]
+"""`nodes`: an error is kept iff it is among the kept nodes; `kept`: every error is; `removed`: none is."""
+
+ALL_ERRORS: Final[Mapping[ErrorChoice, bool | None]] = {"nodes": None, "kept": True, "removed": False}
+STAGE: Final = "kept_only"
+SETS_IN_CHUNK: Final = 8
+"""Sets of nodes for which the metric of one batch is kept together."""
+_NO_KEYS: Final = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which features and errors take what they compute in this run; all others take their reference value.
+
+    Attributes:
+        keys: of nodes, as `Effects.keys` has them, sorted. Keys of tokens change nothing.
+        complement: keep all features and errors except those.
+        all_errors: True keeps every error, False none, None goes by the keys.
+    """
+
+    keys: np.ndarray
+    complement: bool = False
+    all_errors: bool | None = None
+
+
+EVERYTHING: Final = Kept(_NO_KEYS, complement=True)
+"""The bare model."""
+NOTHING: Final = Kept(_NO_KEYS)
+"""Every feature and every error at its reference value."""
+
+
+def metric_keeping(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    sets: Sequence[Kept],
+    reference: Reference,
+    *,
+    batch_size: int = 64,
+    progress: Progress = silent,
+) -> Float[np.ndarray, "set pair"]:
+    """The metric of each clean prompt when only a set of nodes is kept, in the metric's unit; one row for each set.
+
+    Where the reference has several draws, their mean. Where chunks are kept, each is a batch with a few sets.
+
+    Raises:
+        ValueError: a key of no node of these prompts, or prompts that the reference has no value for.
+    """
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    for kept in sets:
+        _check(kept, spliced, pairs)
+    run = _Run(spliced, pairs, metric, reference.name, reference.prepared(spliced, pairs))
+    found = np.zeros((len(sets), len(pairs)))
+    with torch.no_grad(), spliced.model.frozen():
+        for examples in pairs.cut(batch_size):
+            batch = _Batch(run, pairs.batch(examples, spliced.model.device))
+            for first in range(0, len(sets), SETS_IN_CHUNK):
+                some = sets[first : first + SETS_IN_CHUNK]
+                chunk = kept_chunk(STAGE, partial(run.key, examples, some), lambda _, b=batch, s=some: b.metrics(s))
+                found[first : first + len(some), examples.start : examples.stop] = chunk["metric"]
+                progress((len(sets) * examples.start + len(examples) * (first + len(some))) / found.size)
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all batches have in common."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    reference: str
+    prepared: PreparedReference
+
+    def key(self, examples: range, sets: Sequence[Kept], store: ChunkStore) -> str:
+        """Of the metric of some pairs with some sets of nodes kept."""
+        common = {"kept only": STAGE, "draws": self.prepared.draws, "metric": metric_in_words(self.metric)}
+        circuits = [[digest_of(keys_in(s.keys, examples)), s.complement, s.all_errors] for s in sets]
+        reference = [self.reference, self.prepared.digest(examples)]
+        work = Work({**surroundings(store, self.spliced), **common})
+        return work.key(self.pairs, examples, circuits=circuits, reference=reference)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some pairs; their clean and reference runs are made when they are first asked for."""
+
+    run: _Run
+    batch: PairBatch
+    references: dict[int, Mapping[str, SiteReference]] = field(default_factory=dict)
+
+    def metrics(self, sets: Sequence[Kept]) -> dict[str, np.ndarray]:
+        """The metric of each pair with each set kept, the mean over draws."""
+        found, draws = np.zeros((len(sets), len(self.batch.last))), self.run.prepared.draws
+        for draw in range(draws):
+            values = self._values(draw)
+            for number, kept in enumerate(sets):
+                logits = _logits_keeping(self.run.spliced, self.batch, kept, values)
+                found[number] += numpy_of(self._bound(logits, self.batch)) / draws
+        return {"metric": found}
+
+    @cached_property
+    def _bound(self) -> OnLogits:
+        clean = logits_at(self.run.spliced.model, self.batch.clean_ids, self.batch.last, {})
+        return self.run.metric.bind(at_least_float32(clean), self.batch)
+
+    def _values(self, draw: int) -> Mapping[str, SiteReference]:
+        """Of one draw, which is held until another is asked for."""
+        if draw not in self.references:
+            self.references.clear()
+            self.references[draw] = self.run.prepared(self.batch, draw)
+        return self.references[draw]
+
+
+def logits_keeping(
+    spliced: SplicedModel, pairs: PromptPairs, kept: Kept, reference: Reference, *, draw: int = 0
+) -> Float[Tensor, "pair vocab"]:
+    """Logits at each clean prompt's last position when only some nodes are kept; all pairs in one forward."""
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    _check(kept, spliced, pairs)
+    batch = pairs.batch(device=spliced.model.device)
+    with torch.no_grad(), spliced.model.frozen():
+        return _logits_keeping(spliced, batch, kept, reference.prepared(spliced, pairs)(batch, draw))
+
+
+def _logits_keeping(
+    spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference]
+) -> Float[Tensor, "row vocab"]:
+    here = spliced.spliced_positions(batch.clean_ids, batch.last)
+    columns = _columns_in(batch, kept.keys)
+    functions: dict[str, SiteFunction] = {}
+    for place, site in enumerate(spliced.sites, start=1):
+        there = {name: column[columns["site"] == place] for name, column in columns.items()}
+        functions[site] = _keeper(spliced, site, here, kept, there, values[site])
+    return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.last, functions))
+
+
+def _keeper(
+    spliced: SplicedModel,
+    site: str,
+    here: Bool[Tensor, "row pos"],
+    kept: Kept,
+    columns: NodeColumns,
+    reference: SiteReference,
+) -> SiteFunction:
+    sae, reference_g = spliced.saes[site], reference.features.dense()
+    is_error = columns["kind"] == KINDS.index("error")
+    error_kept = _error_kept(kept, columns, is_error, here)[..., None]
+    row, pos, index = (torch.from_numpy(columns[n][~is_error]).to(here.device) for n in ("row", "position", "index"))
+
+    def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
+        encoding = sae.encode(x)
+        g = written_by(encoding.features, encoding.frame)
+        most, listed = (g, reference_g) if kept.complement else (reference_g, g)
+        new_g = most.clone()
+        new_g[row, pos, index] = listed[row, pos, index]
+        written = (new_g - g * error_kept) @ sae.W_dec
+        offset = offset_of(sae, encoding.frame) if reference.offset is None else reference.offset
+        y = written + torch.where(error_kept, x.to(written.dtype), reference.error + offset)
+        return torch.where(here[..., None], y.to(x.dtype), x)
+
+    return function
+
+
+def _error_kept(
+    kept: Kept, columns: NodeColumns, is_error: Bool[np.ndarray, " node"], here: Bool[Tensor, "row pos"]
+) -> Bool[Tensor, "row pos"]:
+    """Where a site's error takes what it computes in this run."""
+    if kept.all_errors is not None:
+        return torch.full_like(here, kept.all_errors)
+    found = torch.full_like(here, kept.complement)
+    row, pos = (torch.from_numpy(columns[n][is_error]).to(here.device) for n in ("row", "position"))
+    found[row, pos] = not kept.complement
+    return found
+
+
+def _columns_in(batch: PairBatch, keys: np.ndarray) -> NodeColumns:
+    """The nodes of a batch of consecutive examples, with the row they lie in."""
+    columns = columns_of_keys(keys)
+    first = int(batch.example[0])
+    row = columns["example"] - first
+    inside = (row >= 0) & (row < len(batch.example))
+    return {name: column[inside] for name, column in (columns | {"row": row}).items()}
+
+
+def _check(kept: Kept, spliced: SplicedModel, pairs: PromptPairs) -> None:
+    """Every key is that of a node of these prompts."""
+    columns, sites = columns_of_keys(kept.keys), (TOKENS, *spliced.sites)
+    lengths = np.array([len(pair) for pair in pairs])
+    widths = np.array([0, *(sae.d_sae for sae in spliced.saes.values())])
+    example, site = columns["example"], columns["site"]
+    inside = (example < len(lengths)) & (site < len(sites))
+    inside[inside] = (columns["position"][inside] < lengths[example[inside]]) & (
+        columns["index"][inside] < widths[site[inside]]
+    )
+    if not inside.all():
+        wrong = int(kept.keys[~inside][0])
+        name = node_of_key(wrong, sites) if site[~inside][0] < len(sites) else f"Site number {site[~inside][0]}"
+        raise ValueError(
+            f"{name} is not in these {len(pairs)} prompts and {len(spliced.sites)} spliced sites. Make the keys for "
+            "the same prompts and SAEs."
+        )

@@ -1,0 +1,394 @@
+"""The way every method goes: batches of pairs -> clean runs and changes -> scores of nodes -> Effects."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from attribution.dictionaries import Frame
+from attribution.effects.effects import KINDS, SIGN, Effects, NodeColumns, joined
+from attribution.prompts.metrics import Metric, OnLogits
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.runs.chunk_arrays import BESIDE, NODES, batches_beside, moved, with_prefix
+from attribution.runs.chunk_file import Arrays
+from attribution.runs.chunk_key import Work, work
+from attribution.runs.chunk_store import ChunkStore, KeepPart, computed, current_store
+from attribution.splice.patch_values import Changes, PatchValue
+from attribution.splice.recording import FeatureChange, Recording
+from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
+
+Progress = Callable[[float], None]
+"""Is told the share of the work that is done, from 0 to 1."""
+
+
+def silent(_share: float) -> None:
+    """Report nothing."""
+
+
+def within(progress: Progress, start: float, end: float) -> Progress:
+    """What a part of the work is given, from `start` to `end` of the whole."""
+    return lambda share: progress(start + (end - start) * share)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One batch of pairs, ready to be scored: clean runs, and the change of every node.
+
+    A part of long work may be given a name and to `kept`: where chunks are kept, it survives by itself.
+    """
+
+    spliced: SplicedModel
+    batch: PairBatch
+    error_mode: ErrorMode
+    metric: OnLogits
+    clean: Recording
+    clean_metric: Float[Tensor, " row"]
+    changes: Changes
+    progress: Progress
+    kept: KeepPart = computed
+
+    @property
+    def total_effect(self) -> Float[Tensor, " row"]:
+        """m(everything at its patch value) − m(clean)."""
+        return self.changes.metric - self.clean_metric.detach()
+
+    def error_change(self, site: str) -> Float[Tensor, "row pos width"] | None:
+        """Patch error minus clean error of a site; None in `zero` mode, which has no errors."""
+        new, old = self.changes.errors.get(site), self.clean.sites[site].error
+        return None if new is None or old is None else new - old
+
+    def feature_directions(
+        self, site: str, change: FeatureChange, frame: Frame | None = None
+    ) -> Float[Tensor, "changed width"]:
+        """What the site's output gains per unit of each changed feature, by default under the clean run's frame."""
+        frame = frame or self.clean.sites[site].frame
+        directions = self.spliced.saes[site].W_dec[change.index]
+        return directions if frame is None else frame.scale[change.row, change.pos] * directions
+
+    def feature_writes(self, site: str, change: FeatureChange) -> Float[Tensor, "changed width"]:
+        """What the site's output gains when each feature takes its new value, under the clean run's frame."""
+        return (change.new - change.old)[:, None] * self.feature_directions(site, change)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A method's answer for one batch: effects of features, errors and tokens, and the residual of its law.
+
+    `beside` holds what else it found, as plain arrays; columns of example numbers are named `example`.
+    """
+
+    features: Mapping[str, tuple[FeatureChange, Float[Tensor, " changed"]]]
+    errors: Mapping[str, Float[Tensor, "row pos"]] = field(default_factory=dict)
+    tokens: Float[Tensor, "row pos"] | None = None
+    residual: Float[Tensor, " row"] | None = None
+    beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def residual_of_sources(self, situation: Situation) -> Float[Tensor, " row"] | None:
+        """See `SOURCES`; None where tokens are not patched."""
+        if self.tokens is None:
+            return None
+        sources = self.tokens.sum(-1)
+        if situation.error_mode in ("frozen", "path"):
+            for effect in self.errors.values():
+                sources = sources + effect.sum(-1)
+        return situation.total_effect - sources
+
+
+SOURCES = "total effect − Σ effects of the source nodes: tokens, in frozen and path mode also errors"
+"""The source nodes of a run are those that no upstream node determines."""
+
+NO_LAW = "none: with zero or mean patch values nodes lie on each other's paths, and their effects overlap"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is run by `measure`: its name, its scores for a batch, and what it needs.
+
+    `residual_law` is `SOURCES`, or says what the residual in the scores is. `unit` and `sign` are those of effects
+    where they are not the metric's. `settings` go with the effects. `depends_on` is plain data that also decides what
+    is measured, `only` are keys of the nodes that are (None: all). Where chunks are kept, each holds `pairs_in_chunk`
+    pairs: as many as take some seconds.
+    """
+
+    name: str
+    score: Callable[[Situation], Scores]
+    error_modes: tuple[ErrorMode, ...]
+    residual_law: str
+    with_gradients: bool = False
+    with_projections: bool = False
+    unit: str | None = None
+    sign: str = SIGN
+    settings: Mapping[str, str | int | float] = field(default_factory=dict)
+    depends_on: Mapping[str, Any] = field(default_factory=dict)
+    only: np.ndarray | None = None
+    pairs_in_chunk: int = 16
+
+
+def measure(
+    method: Method,
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    *,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    batch_size: int,
+    progress: Progress,
+) -> Effects:
+    """Run a method over all pairs. Arguments are checked before the first forward."""
+    given = method, spliced, pairs, metric
+    effects, _ = measure_beside(
+        *given,
+        error_mode=error_mode,
+        patch_value=patch_value,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    return effects
+
+
+def measure_beside(
+    method: Method,
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    *,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[Effects, list[dict[str, np.ndarray]]]:
+    """As `measure`, with what the method found beside effects, batch by batch."""
+    if error_mode not in method.error_modes:
+        raise ValueError(
+            f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
+            f"{', '.join(method.error_modes)}."
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    if method.with_gradients and metric.flat_at_clean:
+        raise ValueError(
+            f"The gradient of {metric.name} is zero at the clean run, so {method.name} would give 0 for every node. "
+            "Use exact patching or integrated gradients, or another metric."
+        )
+    pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    run = _Run(method, spliced, metric, error_mode, patch_value, batch_size)
+    with spliced.model.frozen():
+        chunks = list(run.chunks(pairs, progress))
+    effects = effects_of_chunks(method, metric, error_mode, patch_value, (TOKENS, *spliced.sites), chunks)
+    return effects, [beside for chunk in chunks for beside in batches_beside(chunk)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One method on its way over all pairs, in chunks (`execution.py`): a batch each where none are kept."""
+
+    method: Method
+    spliced: SplicedModel
+    metric: Metric
+    error_mode: ErrorMode
+    patch_value: PatchValue
+    batch_size: int
+
+    def chunks(self, pairs: PromptPairs, progress: Progress) -> Iterator[dict[str, np.ndarray]]:
+        """What is found for the pairs, one part after the other."""
+        store = current_store()
+        work = None if store is None else self._work(store)
+        size = self.batch_size if store is None else self.method.pairs_in_chunk
+        for examples in pairs.cut(size):
+            told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
+            if store is None or work is None:
+                found = self._chunk(pairs, examples, told)
+            else:
+                name, key = self.method.name, work.key(pairs, examples)
+                compute = partial(self._chunk, pairs, examples, told, partial(store.part, name, key))
+                found = store.kept(name, key, compute)
+            yield moved(found, examples.start)
+            progress(examples.stop / len(pairs))
+
+    def _work(self, store: ChunkStore) -> Work:
+        return work(
+            store,
+            self.spliced,
+            self.metric,
+            self.patch_value,
+            only=self.method.only,
+            name=self.method.name,
+            error_mode=self.error_mode,
+            settings=dict(self.method.settings),
+            depends_on=dict(self.method.depends_on),
+        )
+
+    def _chunk(
+        self, pairs: PromptPairs, examples: range, progress: Progress, keep: KeepPart = computed
+    ) -> dict[str, np.ndarray]:
+        """Plain arrays, examples counted from the chunk's first."""
+        collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
+        for start in range(examples.start, examples.stop, self.batch_size):
+            batch = pairs.batch(range(start, min(start + self.batch_size, examples.stop)), self.spliced.model.device)
+            told = within(progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last))))
+            with_gradients = self.method.with_gradients
+            given = self.spliced, batch, self.metric, self.error_mode, self.patch_value
+            situation = prepare(
+                *given,
+                progress=told,
+                with_gradients=with_gradients,
+                with_projections=self.method.with_projections,
+            )
+            if len(batch.last) == len(examples):
+                situation = replace(situation, kept=keep)
+            collected.add(situation, self.method.score(situation))
+        return moved(collected.arrays(), -examples.start)
+
+
+def effects_of_chunks(
+    method: Method,
+    metric: Metric,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    sites: tuple[str, ...],
+    chunks: Sequence[Arrays],
+) -> Effects:
+    """All chunks of a measurement together; `sites` open with `TOKENS`."""
+    law, with_residual = method.residual_law, "residual" in chunks[0]
+    return Effects(
+        method=method.name,
+        metric=metric.name,
+        unit=method.unit or metric.unit,
+        metric_unit=metric.unit,
+        sign=method.sign,
+        error_mode=error_mode,
+        patch_value=patch_value.name,
+        sites=sites,
+        **joined([with_prefix(NODES, chunk) for chunk in chunks]),
+        clean_metric=np.concatenate([chunk["clean_metric"] for chunk in chunks]),
+        total_effect=np.concatenate([chunk["total_effect"] for chunk in chunks]),
+        residual=np.concatenate([chunk["residual"] for chunk in chunks]) if with_residual else None,
+        residual_law=law if with_residual or law != SOURCES else NO_LAW,
+        settings=method.settings,
+    )
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Scores of batches on their way to one chunk."""
+
+    residual_law: str
+    sites: tuple[str, ...]
+    nodes: list[NodeColumns] = field(default_factory=list)
+    metrics: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    beside: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+
+    def add(self, situation: Situation, scores: Scores) -> None:
+        """One batch more; its tensors are not kept."""
+        self.nodes.extend(node_columns(situation, scores, self.sites))
+        found = {"clean_metric": situation.clean_metric, "total_effect": situation.total_effect}
+        residual = scores.residual_of_sources(situation) if self.residual_law == SOURCES else scores.residual
+        if residual is not None:
+            found["residual"] = residual
+        for name, values in found.items():
+            self.metrics.setdefault(name, []).append(numpy_of(values))
+        if scores.beside:
+            self.beside.append(scores.beside)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All batches together."""
+        return {
+            **{f"{NODES}{name}": column for name, column in joined(self.nodes).items()},
+            **{name: np.concatenate(parts) for name, parts in self.metrics.items()},
+            **{
+                f"{BESIDE}{number}.{name}": values
+                for number, beside in enumerate(self.beside)
+                for name, values in beside.items()
+            },
+        }
+
+
+def prepare(
+    spliced: SplicedModel,
+    batch: PairBatch,
+    metric: Metric,
+    error_mode: ErrorMode,
+    patch_value: PatchValue,
+    *,
+    progress: Progress = silent,
+    with_gradients: bool = False,
+    with_projections: bool = False,
+) -> Situation:
+    """The clean runs of a batch and the change of every node.
+
+    With projections on the encoders' directions, which the secants of chord IG need, the two runs keep them where they
+    can differ: no encoder runs a third time.
+    """
+    # Path methods start from the bare model's run: their errors move from its errors to the patch run's.
+    mode_of_ends: ErrorMode = "live" if error_mode == "path" else error_mode
+    clean = spliced.record(
+        batch.clean_ids,
+        batch.last,
+        mode_of_ends,
+        with_gradients=with_gradients,
+        projected=batch.reached if with_projections else None,
+    )
+    with torch.set_grad_enabled(with_gradients):
+        bound = metric.bind(clean.logits, batch)
+        clean_metric = bound(clean.logits, batch)
+    if clean_metric.shape != batch.last.shape:
+        raise ValueError(
+            f"Metric {metric.name!r} returned shape {tuple(clean_metric.shape)}; it must give one number a row, "
+            f"shape ({len(batch.last)},)."
+        )
+    with torch.no_grad():
+        changes = patch_value(spliced, batch, clean, bound, error_mode)
+    return Situation(spliced, batch, error_mode, bound, clean, clean_metric, changes, progress)
+
+
+def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> list[NodeColumns]:
+    """The rows of `Effects` that a batch's scores make, in parts."""
+    example = situation.batch.example
+    parts: list[NodeColumns] = []
+    for site, (change, effect) in scores.features.items():
+        parts.append(
+            _part(
+                sites.index(site),
+                "feature",
+                example[change.row],
+                change.pos,
+                change.index,
+                change.old,
+                change.new,
+                effect,
+            )
+        )
+    for site, effect in scores.errors.items():
+        difference, old = situation.error_change(site), situation.clean.sites[site].error
+        assert difference is not None
+        assert old is not None
+        row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
+        norms = [torch.linalg.vector_norm(e[row, pos], dim=-1) for e in (old, situation.changes.errors[site])]
+        none = torch.full_like(row, -1)
+        parts.append(_part(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
+    if scores.tokens is not None:
+        old, new = situation.batch.clean_ids, situation.batch.patch_ids
+        row, pos = torch.nonzero((old != new) & situation.batch.real, as_tuple=True)
+        none = torch.full_like(row, -1)
+        values = (old[row, pos], new[row, pos], scores.tokens[row, pos])
+        parts.append(_part(sites.index(TOKENS), "token", example[row], pos, none, *values))
+    return parts
+
+
+def _part(site: int, kind: str, *columns: Tensor) -> NodeColumns:
+    names = ("example", "position", "index", "clean", "patch", "effect")
+    part = {name: numpy_of(column) for name, column in zip(names, columns, strict=True)}
+    count = len(part["effect"])
+    return {**part, "site": np.full(count, site), "kind": np.full(count, KINDS.index(kind))}
+
+
+def numpy_of(values: Tensor) -> np.ndarray:
+    """The values on the CPU, floats in float64."""
+    detached = values.detach().cpu()
+    return detached.double().numpy() if detached.is_floating_point() else detached.numpy()

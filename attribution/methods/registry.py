@@ -1,0 +1,52 @@
+"""The methods by name. A new method is one file and one line here."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.effects.effects import Effects
+from attribution.effects.quadrature import Quadrature
+from attribution.methods.activation_difference import activation_difference
+from attribution.methods.attribution_patching import attribution_patching
+from attribution.methods.attribution_patching_star import attribution_patching_star
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
+from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.splice.recording import ErrorMode, path_mode
+
+METHODS: Final[dict[str, Callable[..., Effects]]] = {
+    "exact": exact_patching,
+    "atp": attribution_patching,
+    "atp-star": attribution_patching_star,
+    "ig": integrated_gradients,
+    "ig-input": input_path_integrated_gradients,
+    "chord-ig": chord_integrated_gradients,
+    "activation-difference": activation_difference,
+}
+"""All share one signature: (spliced, pairs, metric, *, error_mode, patch_value, batch_size, progress)."""
+
+TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
+"""The methods that integrate along a path; they also take `points`, a quadrature."""
+
+WALKS_ERRORS: Final = ("ig-input", "chord-ig")
+"""The methods whose paths move the errors too: beside exact patching in `frozen` mode they run in `path` mode."""
+
+LOOKS_AT_CLEAN: Final = ("atp", "atp-star")
+"""The methods that take gradients at the clean run alone: a metric that is flat there gives them nothing."""
+
+
+def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | None) -> dict[str, Any]:
+    """The arguments of a method that is to be held against exact patching in `error_mode`; None leaves its default."""
+    options: dict[str, Any] = {}
+    if error_mode is not None:
+        options["error_mode"] = path_mode(error_mode) if method in WALKS_ERRORS else error_mode
+    if points is not None:
+        refuse_points(method)
+        options["points"] = points
+    return options
+
+
+def refuse_points(method: str) -> None:
+    """A ValueError for a method without a path."""
+    if method not in TAKES_POINTS:
+        raise ValueError(f"{method} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")

@@ -1,0 +1,1 @@
+"""Language models: the only room that knows TransformerLens, architectures and hooks."""

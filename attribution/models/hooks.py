@@ -1,0 +1,105 @@
+"""The only file that installs hooks: functions on activations, in place inside a `with` and gone after it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from attribution.models.language_model import ENTRY, BlockCall, LanguageModel
+
+SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
+
+
+@contextmanager
+def hooked(
+    model: LanguageModel,
+    functions: Mapping[str, SiteFunction],
+    *,
+    enter: SiteFunction | None = None,
+    blocks: list[tuple[Tensor, BlockCall]] | None = None,
+) -> Iterator[None]:
+    """Inside, each site's activation is replaced by its function's value; afterwards nothing is left behind.
+
+    Functions see activations flattened to [row, pos, width]. `enter` acts on the residual stream into block 0,
+    before a splice there. `blocks` collects what every block is called with.
+    """
+    handles: list[Any] = []
+    try:
+        if enter is not None:
+            handles.append(_on_output(model.hook_point(ENTRY), enter))
+        for site, function in functions.items():
+            handles.append(_on_output(model.hook_point(site), function))
+        if blocks is not None:
+            recorder = _block_recorder(blocks)
+            handles += [b.register_forward_pre_hook(recorder, with_kwargs=True) for b in model.module.blocks]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def logits_with(
+    model: LanguageModel,
+    ids: Tensor,
+    functions: Mapping[str, SiteFunction],
+    *,
+    enter: SiteFunction | None = None,
+    blocks: list[tuple[Tensor, BlockCall]] | None = None,
+    cache: Any = None,
+) -> Float[Tensor, "row pos vocab"]:
+    """One forward with functions in place; with a cache, of the positions after those it has seen."""
+    with hooked(model, functions, enter=enter, blocks=blocks):
+        return model.logits(ids, cache)
+
+
+def logits_at(
+    model: LanguageModel,
+    ids: Tensor,
+    at: Int[Tensor, " row"],
+    functions: Mapping[str, SiteFunction],
+    *,
+    enter: SiteFunction | None = None,
+    blocks: list[tuple[Tensor, BlockCall]] | None = None,
+) -> Float[Tensor, "row vocab"]:
+    """As `logits_with`, at one position of each row: no other is unembedded where the model's unembedding is called."""
+    row = torch.arange(len(at), device=at.device)
+
+    def only(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden, *rest = arguments
+        return (hidden[row, at][:, None], *rest)
+
+    handle = model.module.unembed.register_forward_pre_hook(only)
+    try:
+        with hooked(model, functions, enter=enter, blocks=blocks):
+            logits = model.logits(ids)
+    finally:
+        handle.remove()
+    return logits[:, 0] if logits.shape[1] == 1 else logits[row, at]
+
+
+def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:
+    """Writes `output`, whatever arrives."""
+    return lambda _: output
+
+
+def _on_output(point: nn.Module, function: SiteFunction) -> Any:
+    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        if output.ndim == 3:
+            return function(output)
+        return function(output.flatten(2)).reshape(output.shape)
+
+    return point.register_forward_hook(hook)
+
+
+def _block_recorder(blocks: list[tuple[Tensor, BlockCall]]) -> Callable[..., None]:
+    def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        if arguments:
+            blocks.append((arguments[0], BlockCall(arguments[1:], keywords)))
+        else:
+            rest = {k: v for k, v in keywords.items() if k != "hidden_states"}
+            blocks.append((keywords["hidden_states"], BlockCall((), rest)))
+
+    return hook

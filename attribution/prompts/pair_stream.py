@@ -1,0 +1,77 @@
+"""Prompt pairs from a JSONL file, one a line, read as they are needed: a file of any length is never held whole."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.prompt_pairs import PromptPair, PromptPairs, check_form, pair_from
+
+Read = TypeVar("Read")
+
+
+class SameRoles:
+    """Roles are given to all pairs or to none: otherwise positions have no common names."""
+
+    def __init__(self) -> None:
+        self.given: bool | None = None
+        """Whether pairs have roles; None until the first has passed."""
+
+    def check(self, row: int, roles: Sequence[str] | None) -> None:
+        """A ValueError for a pair that is not like the first."""
+        given = roles is not None
+        self.given = given if self.given is None else self.given
+        if given != self.given:
+            has, first = ("has roles", "has none") if given else ("has no roles", "has them")
+            raise ValueError(
+                f"Pair {row}: {has} where the first pair {first}; their positions have no common names. "
+                "Give roles to all pairs, or to none."
+            )
+
+
+def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = True) -> Iterator[PromptPair]:
+    """The pairs of a file whose lines are objects as in `PromptPairs.from_json`; empty lines are skipped.
+
+    A line that is no pair, or does not fit the model, is a ValueError that names it when it is reached.
+    """
+
+    def pair(number: int, entry: Any) -> PromptPair:
+        found = pair_from(number, entry, model)
+        PromptPairs((found,)).check_fits(model, splice_bos=splice_bos)
+        return found
+
+    return _each_line(path, pair)
+
+
+def count_pairs(path: str | Path, most: int | None = None) -> int:
+    """How many pairs the file has, up to `most`: read once, nothing held.
+
+    A ValueError for the first line that is no pair whatever the model: not JSON, keys or types, lengths of ids; or has
+    roles where the first has none, or none where it has. What a tokenizer makes of texts is not known here.
+    """
+    roles = SameRoles()
+
+    def form(number: int, entry: Any) -> None:
+        check_form(number, entry)
+        roles.check(number, entry.get("roles"))
+
+    count = sum(1 for _ in islice(_each_line(path, form), most))
+    if count == 0:
+        raise ValueError(f"{path}: no prompt pairs. Each line holds one, as an object.")
+    return count
+
+
+def _each_line(path: str | Path, read: Callable[[int, Any], Read]) -> Iterator[Read]:
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            if not line.strip():
+                continue
+            try:
+                found = read(number, json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {number + 1}: not valid JSON ({error}).") from error
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number + 1}: {str(error).split(': ', 1)[-1]}") from error
+            yield found

@@ -1,0 +1,1 @@
+"""Long work: chunks that survive an interrupt, their keys, and memory."""

@@ -1,0 +1,157 @@
+"""The key of a chunk: sha256 over everything that its numbers depend on.
+
+    this code, the libraries, the device      every source file of `attribution`, versions, kind of device
+    the model, the SAEs                       weights and settings of each, sites, splice_bos, dtype
+    the question                              metric, patch value with its content, error mode
+    the method                                name, settings, what else it measures
+    the chunk                                 token ids, answers and foils of its pairs; which nodes, if not all; what
+                                              else differs from chunk to chunk, such as circuits and references
+
+A change of any of them is another key. Not in it: threads, batch sizes and other things that move last digits only,
+names of files, and hooks that others put on the model.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from attribution.effects.effects import keys_in
+from attribution.prompts.metrics import METRICS, Metric
+from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.runs.chunk_file import FORMAT
+from attribution.runs.chunk_store import ChunkStore
+from attribution.splice.patch_values import PatchValue
+from attribution.splice.spliced_model import SplicedModel
+
+_LIBRARIES: Final = ("torch", "transformer-lens", "transformers", "numpy")
+
+
+@runtime_checkable
+class HasDigest(Protocol):
+    """Something that says which numbers it stands for."""
+
+    def digest(self) -> str:
+        """The same if and only if the numbers are the same."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all chunks of one measurement have in common; `common` is plain data."""
+
+    common: Mapping[str, Any]
+    only: np.ndarray | None = None
+
+    def key(self, pairs: PromptPairs, examples: range, **more: Any) -> str:
+        """The key of the chunk of some consecutive pairs. Where they stand among all pairs does not matter.
+
+        `more` is plain data on which this chunk depends beside.
+        """
+        only = None if self.only is None else digest_of(keys_in(self.only, examples))
+        return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
+
+
+def work(
+    store: ChunkStore,
+    spliced: SplicedModel,
+    metric: Metric,
+    patch_value: PatchValue,
+    *,
+    only: np.ndarray | None = None,
+    **method: Any,
+) -> Work:
+    """Everything but the pairs. `method` says in plain data what is measured and how; `only` are keys of nodes.
+
+    Raises:
+        ValueError: the metric or the patch value is the user's own and does not say what it stands for.
+    """
+    asked = {"patch_value": [patch_value.name, _patch_value(patch_value)], "method": method}
+    nodes = None if only is None else np.unique(only)
+    return Work({**surroundings(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
+
+
+def surroundings(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
+    """What any number that comes out of a model depends on, as plain data."""
+    return {
+        "format": FORMAT,
+        "code": _code(),
+        "libraries": {name: version(name) for name in _LIBRARIES},
+        "matmul": torch.get_float32_matmul_precision(),
+        "weights": weights_of(store, spliced),
+        "splice_bos": spliced.splice_bos,
+    }
+
+
+def key_of(content: Mapping[str, Any]) -> str:
+    """The key of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of(numbers: np.ndarray) -> str:
+    """sha256 over whole numbers, in their order."""
+    return hashlib.sha256(np.ascontiguousarray(numbers, np.int64).tobytes()).hexdigest()
+
+
+def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
+    """Digests of the model and its SAEs, with the model's settings.
+
+    Computed once for a store, and again when a tensor was written to. (A write through `.data` hides itself.)
+    """
+    tensors = [*spliced.model.module.state_dict().values()]
+    tensors += [tensor for sae in spliced.saes.values() for tensor in sae.tensors().values()]
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    before = store.digests.get(spliced)
+    if before is not None and before[0] == state:
+        assert isinstance(before[1], dict)
+        return before[1]
+    found = {
+        "model": spliced.model.digest(),
+        "settings": spliced.model.settings(),
+        "device": spliced.model.device.type,
+        "saes": [[site, sae.digest()] for site, sae in spliced.saes.items()],
+    }
+    store.digests[spliced] = state, found
+    return found
+
+
+@cache
+def _code() -> str:
+    """sha256 over the source files of this package: other code may give other numbers."""
+    folder, sha = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        sha.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    return sha.hexdigest()
+
+
+def metric_in_words(metric: Metric) -> list[str]:
+    """Which metric it is, with its version where it is the user's own."""
+    if METRICS.get(metric.name) is metric:
+        return [metric.name, "built in"]
+    if metric.version is None:
+        raise ValueError(
+            f"The metric {metric.name!r} is a function of your own, and what it computes cannot be told from its name. "
+            "Give it a version, Metric(..., version='1'), and another one whenever it changes; or measure without "
+            "keeping chunks."
+        )
+    return [metric.name, metric.unit, metric.version]
+
+
+def _patch_value(patch_value: PatchValue) -> str:
+    if not isinstance(patch_value, HasDigest):
+        raise ValueError(
+            f"The patch value {patch_value.name!r} is your own, and what it is cannot be told from its name. Give it a "
+            "method digest() that returns another text whenever it changes; or measure without keeping chunks."
+        )
+    return patch_value.digest()
+
+
+def _plain_pair(pair: PromptPair) -> list[Any]:
+    return [list(pair.clean_ids), list(pair.patch_ids), pair.answer_id, pair.foil_id]

@@ -1,0 +1,161 @@
+"""Runs that survive: finished work is kept in chunks on disk, and a later run goes on from there.
+
+    with kept_in("out/agreement/chunks") as store:
+        effects = exact_patching(spliced, pairs, logit_difference)
+    store.tallies["exact_patching"]      # how many chunks were computed, how many reused
+
+A chunk is what one method finds for a few prompt pairs, under a key of everything its numbers depend on
+(`chunk_key.py`). Killed at any moment, a run loses the chunks it was at; the same work, started again, computes those
+and no others, and its result is that of a run that was never killed, bit for bit, on the same machine with the same
+number of threads. The sums of floating point take another order elsewhere, and so may the last digits: that, the
+threads, and how many rows run at once are not in the key. Any number of processes may share a folder.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
+
+ROWS: Final = "nodes.effect"
+"""The array of a chunk whose length is its number of rows."""
+_ABANDONED: Final = 3600.0
+"""Seconds after which an unfinished file belongs to nobody."""
+
+
+@dataclass
+class Tally:
+    """Chunks of a stage of work that were computed and that were reused, and the rows (nodes of examples) in them.
+
+    `parts_reused` are parts of chunks that an earlier run began and did not finish.
+    """
+
+    computed: int = 0
+    reused: int = 0
+    parts_reused: int = 0
+    rows_computed: int = 0
+    rows_reused: int = 0
+
+
+@dataclass
+class ChunkStore:
+    """Chunks in a folder. With `reuse` off all are computed, and take the place of those that are there.
+
+    `tallies` count this store's own work, by stage. `digests` holds hashes of weights that were computed already.
+    """
+
+    folder: Path
+    reuse: bool = True
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    digests: WeakKeyDictionary[object, tuple[object, object]] = field(default_factory=WeakKeyDictionary)
+
+    def kept(self, stage: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
+        """The chunk of a key: read where it is there and whole, else computed and written."""
+        path = self.folder / f"{stage}-{key}.chunk"
+        tally = self.tallies.setdefault(stage, Tally())
+        found = self._read(path, key) if self.reuse else None
+        if found is not None:
+            tally.reused += 1
+            tally.rows_reused += _rows(found)
+            return found
+        computed = compute()
+        write_chunk(path, key, computed)
+        self._drop_parts(stage, key)
+        tally.computed += 1
+        tally.rows_computed += _rows(computed)
+        return computed
+
+    def part(self, stage: str, key: str, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """A part of a chunk that takes long, kept until the chunk is whole."""
+        path, own = self.folder / f"{stage}-{key}.{name}.part", f"{key}.{name}"
+        found = self._read(path, own) if self.reuse else None
+        if found is not None:
+            self.tallies.setdefault(stage, Tally()).parts_reused += 1
+            return found
+        write_chunk(path, own, made := compute())
+        return made
+
+    def _drop_parts(self, stage: str, key: str) -> None:
+        for path in self.folder.glob(f"{stage}-{key}.*.part"):
+            path.unlink(missing_ok=True)
+
+    @property
+    def rows_computed(self) -> int:
+        """Rows that this store's own work measured, all stages together."""
+        return sum(tally.rows_computed for tally in self.tallies.values())
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks this store's own work found or made."""
+        return sum(tally.computed + tally.reused for tally in self.tallies.values())
+
+    @property
+    def bytes(self) -> int:
+        """The size of all chunks in the folder."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.chunk"))
+
+    def _read(self, path: Path, key: str) -> Arrays | None:
+        try:
+            return read_chunk(path, key)
+        except ValueError as error:
+            warnings.warn(f"A chunk cannot be trusted and is computed again: {error}", stacklevel=4)
+            return None
+
+
+KeepPart = Callable[[str, Callable[[], Arrays]], Arrays]
+"""A name and how to compute some arrays -> those arrays, computed or read."""
+
+
+def computed(_name: str, compute: Callable[[], Arrays]) -> Arrays:
+    """What is not kept is computed."""
+    return compute()
+
+
+_STORE: ContextVar[ChunkStore | None] = ContextVar("store", default=None)
+
+
+@contextmanager
+def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
+    """Inside, every measurement keeps its chunks in `folder`, and reuses those that are there.
+
+    With `reuse` off nothing that is there is read. The folder may be deleted whenever no run is at work.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    store = ChunkStore(Path(folder), reuse)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(store.folder, time.time() - _ABANDONED)
+    before = _STORE.set(store)
+    try:
+        yield store
+    finally:
+        _STORE.reset(before)
+
+
+def current_store() -> ChunkStore | None:
+    """The store of the innermost `kept_in`; None outside."""
+    return _STORE.get()
+
+
+def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[KeepPart], Arrays]) -> Arrays:
+    """A chunk of the current store under the key made for it; computed where there is no store.
+
+    `compute` is given a way to keep parts of what it makes.
+    """
+    store = current_store()
+    if store is None:
+        return compute(computed)
+    name = key(store)
+    return store.kept(stage, name, lambda: compute(partial(store.part, stage, name)))
+
+
+def _rows(arrays: Arrays) -> int:
+    return len(arrays[ROWS]) if ROWS in arrays else 0

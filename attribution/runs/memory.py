@@ -1,0 +1,146 @@
+"""How much is held at once: batch sizes that follow a stated number of bytes.
+
+    a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model] + 4 · vocabulary
+                   plain runs   positions · L · 6 · d_model
+                   encoding     positions · 6 · largest d_sae
+                   a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
+                                + 4 · (d_sae + d_in) of encoders that are met] + points · 2 · vocabulary
+
+Upper estimates from shapes, in the wider dtype of the model and its SAEs; weights are loaded already. A batch
+takes as many pairs as fit, never more than is fast. Results are sparse and small beside it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from attribution.cones.cone_patching import BYTES_AT_ONCE
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.recording import ErrorMode
+from attribution.splice.spliced_model import SplicedModel
+
+SHARE_OF_FREE: Final = 0.5
+_POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
+_MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
+_MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
+_MOST_RUNS: Final = 256
+
+
+def free_bytes(device: torch.device) -> int:
+    """What is free on a GPU, or in the machine's memory within the limit of a container."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    info = Path("/proc/meminfo")
+    if not info.is_file():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    fields = dict(line.split(":") for line in info.read_text(encoding="ascii").splitlines())
+    free = int(fields["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    limit, used = group / "memory.max", group / "memory.current"
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
+        free = min(free, max(0, int(most) - int(used.read_text())))
+    return free
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that may be held at once, and what one pair of the longest prompts holds."""
+
+    size: int
+    recorded: int
+    graph: int
+    a_run: int
+    length: int
+    sites: int
+    most_cone_bytes: int
+
+    @classmethod
+    def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
+        """Room of `size` bytes, by default a share of what is free."""
+        if size is None:
+            size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
+        length = max(len(pair) for pair in pairs)
+        held = (f(spliced, length, error_mode) for f in (_recorded, _graph, _run))
+        most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
+        return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
+
+    def refuse_if_too_small(self) -> None:
+        """A ValueError where not one pair fits; it says what would."""
+        least = self.recorded + max(self.graph, self.a_run)
+        needed = -(-least // 2**20)
+        if least > self.size:
+            raise ValueError(
+                f"One pair of {self.length} tokens with SAEs at {self.sites} sites needs about {needed} MiB beside the "
+                f"weights; allowed are {self.size // 2**20} MiB. Give --memory {needed}M or more, "
+                "SAEs at fewer sites, or shorter prompts."
+            )
+
+    def pairs(self, method: str, most: int = 16) -> int:
+        """Pairs in a batch of a method by its name in `METHODS`.
+
+        A power of two: where kept chunks are batches, a little more or less of free memory does not change them.
+        """
+        points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
+        share = self.size // 2 if method == "exact" else self.size
+        fit = share // (self.recorded + points * self.graph)
+        wanted = max(1, min(_MOST_PAIRS.get(method, most), fit))
+        return 1 << (wanted.bit_length() - 1)
+
+    @property
+    def cone_bytes(self) -> int:
+        """What the runs of one batch of cones hold."""
+        return max(1, min(self.most_cone_bytes, (self.size - self.pairs("exact") * self.recorded) // 2))
+
+    @property
+    def runs(self) -> int:
+        """Patched runs of whole blocks in one forward."""
+        return max(1, min(_MOST_RUNS, (self.size - self.pairs("exact") * self.recorded) // self.a_run))
+
+    def texts(self, spliced: SplicedModel, longest: int, most: int = 32) -> int:
+        """Texts of so many tokens in a batch of `sae_quality`: logits at every position, and every site's parts.
+
+        One at least: a text alone may hold more than the room, where the vocabulary is large.
+        """
+        parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
+        fit = self.size // (longest * (parts + 6 * spliced.model.d_vocab * spliced.model.dtype.itemsize))
+        return 1 << (max(1, min(most, fit)).bit_length() - 1)
+
+
+def _itemsize(spliced: SplicedModel) -> int:
+    return max(spliced.model.dtype.itemsize, *(sae.W_dec.element_size() for sae in spliced.saes.values()))
+
+
+def _sizes(model: LanguageModel) -> tuple[int, int, int, int]:
+    """Layers, width of the MLP, heads and vocabulary."""
+    cfg = model.module.cfg
+    wide = int(getattr(cfg, "d_mlp", None) or 4 * model.d_model)
+    return model.n_layers, wide, int(getattr(cfg, "n_heads", None) or 1), model.d_vocab
+
+
+def _recorded(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
+    layers, _, _, vocabulary = _sizes(spliced.model)
+    width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
+    plain = layers * 6 * spliced.model.d_model
+    encoding = 6 * max(sae.d_sae for sae in spliced.saes.values())
+    return (length * (2 * width + plain + encoding) + 4 * vocabulary) * _itemsize(spliced)
+
+
+def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+    layers, wide, heads, vocabulary = _sizes(spliced.model)
+    width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
+    if error_mode != "live":
+        width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
+    return (length * width + 2 * vocabulary) * _itemsize(spliced)
+
+
+def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+    """One patched run: a block's activations at a time, and where encoders are met one site's."""
+    _, wide, heads, vocabulary = _sizes(spliced.model)
+    width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
+    if error_mode != "live":
+        width += 6 * max(sae.d_sae for sae in spliced.saes.values())
+    return (length * width + 2 * vocabulary) * _itemsize(spliced)

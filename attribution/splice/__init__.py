@@ -1,0 +1,1 @@
+"""SAEs spliced into a model: runs, recordings, and values written to nodes."""

@@ -1,0 +1,173 @@
+"""What one forward of a spliced model leaves behind: sparse features, errors, outputs, and what resuming needs."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.dictionaries import Frame
+from attribution.dictionaries.kinds.sae import places_of
+from attribution.models.language_model import BlockCall
+
+ErrorMode = Literal["live", "frozen", "zero", "path"]
+"""What a splice adds to its reconstruction; see `splice.py`."""
+
+
+def path_mode(error_mode: ErrorMode) -> ErrorMode:
+    """What a path method runs in where exact patching runs in `error_mode`: `path` for `frozen`, else the same."""
+    return "path" if error_mode == "frozen" else error_mode
+
+
+@dataclass(frozen=True)
+class SparseFeatures:
+    """The nonzero features of one site: value[n] stands at (row[n], pos[n], index[n]), sorted by those three.
+
+    `key` is one integer for each (row, pos, index): its place in the dense tensor of this shape, increasing.
+    """
+
+    key: Int[Tensor, " active"]
+    value: Float[Tensor, " active"]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(
+        cls, dense: Float[Tensor, "row pos d_sae"], within: Bool[Tensor, "row pos"] | None = None
+    ) -> "SparseFeatures":
+        """The nonzero entries; `within` keeps those of some positions."""
+        rows, positions, d_sae = dense.shape
+        mask = dense.bool()  # dense != 0, ten times faster on a CPU
+        if within is not None and not within.all():
+            mask &= within[..., None]
+        key = places_of(mask.flatten())
+        return cls(key, dense.flatten()[key], (rows, positions, d_sae))
+
+    @cached_property
+    def place(self) -> Int[Tensor, " active"]:
+        """Number of the position, rows one after the other."""
+        return self.key // self.shape[2]
+
+    @cached_property
+    def row(self) -> Int[Tensor, " active"]:
+        return self.place // self.shape[1]
+
+    @cached_property
+    def pos(self) -> Int[Tensor, " active"]:
+        return self.place % self.shape[1]
+
+    @cached_property
+    def index(self) -> Int[Tensor, " active"]:
+        return self.key - self.place * self.shape[2]
+
+    @property
+    def starts(self) -> Int[Tensor, " place"]:
+        """Where the features of each position of each row begin, rows one after the other."""
+        rows, positions, d_sae = self.shape
+        return torch.searchsorted(self.key, torch.arange(0, rows * positions * d_sae, d_sae, device=self.key.device))
+
+    def dense(self) -> Float[Tensor, "row pos d_sae"]:
+        full = self.value.new_zeros(math.prod(self.shape))
+        full[self.key] = self.value
+        return full.unflatten(0, self.shape)
+
+    def lookup(
+        self, row: Int[Tensor, " node"], pos: Int[Tensor, " node"], index: Int[Tensor, " node"]
+    ) -> Float[Tensor, " node"]:
+        """Values at the given places; 0 where a feature is inactive."""
+        return self.at((row * self.shape[1] + pos) * self.shape[2] + index)
+
+    def at(self, wanted: Int[Tensor, " node"]) -> Float[Tensor, " node"]:
+        """Values by key; 0 where a feature is inactive."""
+        if len(self.key) == 0:
+            return self.value.new_zeros(len(wanted))
+        place = torch.searchsorted(self.key, wanted).clamp(max=len(self.key) - 1)
+        return torch.where(self.key[place] == wanted, self.value[place], 0)
+
+    @classmethod
+    def stacked(cls, parts: Sequence["SparseFeatures"]) -> "SparseFeatures":
+        """The rows of all parts, one part after the other."""
+        _, positions, d_sae = parts[0].shape
+        first = [0, *itertools.accumulate(part.shape[0] for part in parts)]
+        keys = [part.key + row * positions * d_sae for part, row in zip(parts, first, strict=False)]
+        return cls(torch.cat(keys), torch.cat([part.value for part in parts]), (first[-1], positions, d_sae))
+
+
+@dataclass(frozen=True)
+class FeatureChange:
+    """Features of one site that differ between two runs of the same rows: old and new value of each."""
+
+    row: Int[Tensor, " changed"]
+    pos: Int[Tensor, " changed"]
+    index: Int[Tensor, " changed"]
+    old: Float[Tensor, " changed"]
+    new: Float[Tensor, " changed"]
+
+    @classmethod
+    def between(
+        cls, old: SparseFeatures, new: SparseFeatures, within: Bool[Tensor, "row pos"] | None = None
+    ) -> "FeatureChange":
+        """Features whose values differ; `within` keeps some positions, where others can differ by rounding only."""
+        _, positions, d_sae = old.shape
+        keys, place = torch.unique(torch.cat([old.key, new.key]), return_inverse=True)
+        values = old.value.new_zeros(2, len(keys))
+        values[0, place[: len(old.value)]] = old.value
+        values[1, place[len(old.value) :]] = new.value
+        differ = values[0] != values[1]
+        at = keys // d_sae
+        if within is not None:
+            differ &= within.flatten()[at]
+        if not differ.all():
+            keys, values, at = keys[differ], values[:, differ], at[differ]
+        return cls(row=at // positions, pos=at % positions, index=keys - at * d_sae, old=values[0], new=values[1])
+
+    def only(self, chosen: Tensor | slice) -> "FeatureChange":
+        """Some of the features, in the order of `chosen`."""
+        return FeatureChange(*(column[chosen] for column in (self.row, self.pos, self.index, self.old, self.new)))
+
+
+def number_in_group(key: Int[Tensor, " entry"]) -> Int[Tensor, " entry"]:
+    """0, 1, 2, ... within each group of equal keys; keys are sorted."""
+    return torch.arange(len(key), device=key.device) - torch.searchsorted(key, key)
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One site in one run.
+
+    `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back. `error` is
+    ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where
+    the SAE has none. Unspliced positions have no features and error 0. `projections` are those on the encoder's
+    directions, at the positions of `Recording.projected`.
+    """
+
+    arrival: Float[Tensor, "row pos width"]
+    output: Float[Tensor, "row pos width"]
+    features: SparseFeatures
+    error: Float[Tensor, "row pos width"] | None
+    frame: Frame | None
+    projections: Float[Tensor, "place d_sae"] | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One run of a batch of prompts.
+
+    `entry` is the residual stream that enters block 0, where tokens act. `logits` are those at each row's last
+    position. `block_inputs` and `block_calls` let the run be resumed from any block. `projected` are the positions
+    whose projections are kept, for the secants of chord IG; None for none.
+    """
+
+    ids: Int[Tensor, "row pos"]
+    last: Int[Tensor, " row"]
+    spliced: Bool[Tensor, "row pos"]
+    logits: Float[Tensor, "row vocab"]
+    entry: Float[Tensor, "row pos d_model"]
+    sites: Mapping[str, SiteRecord]
+    block_inputs: tuple[Float[Tensor, "row pos d_model"], ...]
+    block_calls: tuple[BlockCall, ...]
+    projected: Bool[Tensor, "row pos"] | None = None

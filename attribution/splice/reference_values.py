@@ -1,0 +1,137 @@
+"""What the nodes outside a circuit are set to, position by position.
+
+counterfactual   the value in the pair's patch run
+zero             0, for features and errors
+`attribution/splice/reference_prompts.py` has two more, which go by the names of positions: a mean, and another prompt.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.dictionaries import SAE, Frame
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.splice.recording import SiteRecord, SparseFeatures
+from attribution.splice.spliced_model import SplicedModel
+
+
+@dataclass(frozen=True)
+class SiteReference:
+    """Reference values of one site for a batch.
+
+    Attributes:
+        features: what each feature writes along its decoder direction: scale · f, with the reference's own frame.
+        error: x − D(f).
+        offset: scale · b_dec + mean of the reference's frame; None where the SAE has no frame, or the reference none
+            of its own: the run's stands.
+    """
+
+    features: SparseFeatures
+    error: Float[Tensor, "row pos width"]
+    offset: Float[Tensor, "row pos width"] | None
+
+
+@runtime_checkable
+class PreparedReference(Protocol):
+    """Gives a batch of the pairs it was prepared for its reference values at every site, draw by draw."""
+
+    @property
+    def draws(self) -> int: ...
+
+    def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]: ...
+
+    def digest(self, examples: range) -> str:
+        """Another text whenever the values of these pairs are others, given the model and the pairs themselves."""
+        ...
+
+
+@runtime_checkable
+class Reference(Protocol):
+    """A named reference. Preparing it for some pairs refuses what it has no value for."""
+
+    @property
+    def name(self) -> str: ...
+
+    def prepared(self, spliced: SplicedModel, pairs: PromptPairs) -> PreparedReference: ...
+
+
+@dataclass(frozen=True)
+class _PatchRun:
+    spliced: SplicedModel
+    draws: int = 1
+
+    def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]:
+        return values_in_run(self.spliced, batch.patch_ids, batch.last)
+
+    def digest(self, examples: range) -> str:
+        """A pair's patch prompt is part of the pair."""
+        return "patch run"
+
+
+@dataclass(frozen=True)
+class _Counterfactual:
+    name: str = "counterfactual"
+
+    def prepared(self, spliced: SplicedModel, pairs: PromptPairs) -> PreparedReference:
+        return _PatchRun(spliced)
+
+
+@dataclass(frozen=True)
+class _Zeros:
+    spliced: SplicedModel
+    draws: int = 1
+
+    def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]:
+        found: dict[str, SiteReference] = {}
+        for site, sae in self.spliced.saes.items():
+            features, error = (sae.W_dec.new_zeros(*batch.clean_ids.shape, width) for width in (sae.d_sae, sae.d_in))
+            found[site] = SiteReference(SparseFeatures.of(features), error, None)
+        return found
+
+    def digest(self, examples: range) -> str:
+        """Zeros depend on nothing."""
+        return "zeros"
+
+
+@dataclass(frozen=True)
+class _Zero:
+    name: str = "zero"
+
+    def prepared(self, spliced: SplicedModel, pairs: PromptPairs) -> PreparedReference:
+        return _Zeros(spliced)
+
+
+counterfactual: Reference = _Counterfactual()
+"""Every node takes its value in the pair's patch run."""
+
+zero: Reference = _Zero()
+"""Features and errors are 0; an SAE that normalises still writes its offset, in the frame of this run."""
+
+
+def values_in_run(
+    spliced: SplicedModel, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]
+) -> Mapping[str, SiteReference]:
+    """Every node's value in the bare model's run of some prompts."""
+    run = spliced.record(ids, last)
+    return {site: _value_in(record, spliced.saes[site]) for site, record in run.sites.items()}
+
+
+def _value_in(record: SiteRecord, sae: SAE) -> SiteReference:
+    assert record.error is not None
+    if record.frame is None:
+        return SiteReference(record.features, record.error, None)
+    written = SparseFeatures.of(written_by(record.features.dense(), record.frame))
+    return SiteReference(written, record.error, offset_of(sae, record.frame))
+
+
+def written_by(features: Float[Tensor, "row pos d_sae"], frame: Frame | None) -> Float[Tensor, "row pos d_sae"]:
+    """What each feature writes along its decoder direction."""
+    return features if frame is None else features * frame.scale
+
+
+def offset_of(sae: SAE, frame: Frame | None) -> Float[Tensor, "*batch width"]:
+    """What the decoder writes without any feature."""
+    return sae.b_dec if frame is None else sae.b_dec * frame.scale + frame.mean

@@ -1,0 +1,252 @@
+"""Runs that start inside the model: a site's output is written, and only the blocks from there on are executed.
+
+What lies below the written site is as in a run recorded earlier; what every block was called with (masks,
+rotary tables) is taken from that recording. A model whose blocks cannot be called so is run whole, with the same
+numbers. Source of the trick: measured on every supported model at load (`can_resume`).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.dictionaries import SAE
+from attribution.models.hooks import SiteFunction, constant, hooked, logits_with
+from attribution.models.language_model import BlockCall, LanguageModel, layer_of
+from attribution.splice.recording import ErrorMode, Recording, SiteRecord
+
+TOKENS: Final = "hook_embed"
+"""Where token nodes act: what the token embeddings put into the residual stream at block 0."""
+
+
+Observer = Callable[[str, Float[Tensor, "run pos d_sae"]], None]
+"""Is told the margins at a site; a gate is open where its margin is positive, and −inf where nothing is spliced."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What these runs need of a `SplicedModel`."""
+
+    @property
+    def model(self) -> LanguageModel: ...
+
+    @property
+    def saes(self) -> Mapping[str, SAE]: ...
+
+    @property
+    def sites(self) -> tuple[str, ...]: ...
+
+    @property
+    def can_resume(self) -> bool: ...
+
+    def record_site(
+        self,
+        site: str,
+        x: Tensor,
+        spliced: Tensor,
+        error_mode: ErrorMode,
+        error: Tensor | None = None,
+        *,
+        projected: Tensor | None = None,
+    ) -> SiteRecord: ...
+
+
+def resume(
+    spliced: Resumable,
+    recording: Recording,
+    rows: Int[Tensor, " run"],
+    site: str,
+    output: Float[Tensor, "run pos width"],
+    error_mode: ErrorMode = "live",
+    observe: Observer | None = None,
+) -> Float[Tensor, "run vocab"]:
+    """Logits at the last position when `output` is written at a site of runs already recorded.
+
+    Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode, `frozen` with
+    the recorded run's errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe`
+    is told the margins at every later site that has gates (at none in `live` mode).
+    """
+    functions: dict[str, SiteFunction] = {}
+    if error_mode != "live":
+        later = sites_after(spliced, site)
+        functions = {s: _splicer(spliced, s, recording, rows, error_mode, observe) for s in later}
+    return run_between(spliced, recording, rows, site, output, functions, None)
+
+
+def resume_recorded(
+    spliced: Resumable,
+    recording: Recording,
+    rows: Int[Tensor, " run"],
+    site: str,
+    output: Float[Tensor, "run pos width"],
+    error_mode: ErrorMode = "live",
+) -> tuple[Float[Tensor, "run vocab"], dict[str, SiteRecord]]:
+    """As `resume`, and what every site after the written one saw, by site."""
+    seen: dict[str, SiteRecord] = {}
+    here = recording.spliced[rows]
+    projected = None if recording.projected is None else recording.projected[rows]
+
+    def recorder(later: str) -> SiteFunction:
+        error = recording.sites[later].error if error_mode == "frozen" else None
+        given = None if error is None else error[rows]
+
+        def function(x: Tensor) -> Tensor:
+            seen[later] = spliced.record_site(later, x, here, error_mode, given, projected=projected)
+            return seen[later].output
+
+        return function
+
+    functions = {s: recorder(s) for s in sites_after(spliced, site)}
+    logits = run_between(spliced, recording, rows, site, output, functions, None)
+    return logits, seen
+
+
+def sites_after(spliced: Resumable, site: str) -> tuple[str, ...]:
+    """The spliced sites that the forward pass reaches after `site`; all of them for `TOKENS`."""
+    return spliced.sites if site == TOKENS else spliced.sites[spliced.sites.index(site) + 1 :]
+
+
+def is_residual(site: str) -> bool:
+    """True where the whole residual stream between two blocks passes through the site."""
+    return site == TOKENS or site.endswith(("hook_resid_pre", "hook_resid_post"))
+
+
+def can_resume(model: LanguageModel) -> bool:
+    """True where calling the model's blocks one by one gives the logits of the whole run."""
+    ids = model.probe_ids()
+    blocks: list[tuple[Tensor, BlockCall]] = []
+    with torch.no_grad(), model.frozen():
+        whole = logits_with(model, ids, {}, blocks=blocks)
+        try:
+            hidden = model.run_blocks(blocks[0][0], 0, [call for _, call in blocks])
+            resumed = model.head(hidden)
+        except (TypeError, AttributeError, RuntimeError, IndexError):
+            return False
+    return bool((resumed - whole).abs().max() <= 1e-4 * whole.abs().max())
+
+
+def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+    """Logits at the last real position, in float32 at least: effects are small differences of them."""
+    return at_least_float32(_at_last(logits, last)[:, 0])
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Half precision as float32; other dtypes stay."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+def with_error(
+    x: Float[Tensor, "row pos width"], decoded: Float[Tensor, "row pos width"], error: Float[Tensor, "row pos width"]
+) -> Float[Tensor, "row pos width"]:
+    """D(f) + e, written so that it is x to the last bit where e is x − D(f). Gradients flow through D(f) only."""
+    x = x.detach()
+    return x + (error - (x.to(decoded.dtype) - decoded))
+
+
+def run_between(
+    spliced: Resumable,
+    recording: Recording,
+    rows: Int[Tensor, " run"],
+    site: str,
+    output: Float[Tensor, "run pos width"],
+    functions: Mapping[str, SiteFunction],
+    end: str | None,
+) -> Tensor:
+    """The activation [run pos width] that arrives at the residual site `end`, or (None) the last logits [run vocab].
+
+    `output` is written at `site`, which may be `TOKENS`; `functions` act on later sites.
+    """
+    model, last = spliced.model, recording.last[rows]
+    held = _held(spliced, recording, rows, site) | dict(functions)
+    with model.frozen():
+        if not spliced.can_resume:
+            return _whole_run(model, recording.ids[rows], last, site, output, held, end)
+        block, hidden = _restart(recording, rows, site, output)
+        stop = len(recording.block_calls) if end is None else first_block_after(end)
+        calls = [call.for_rows(rows) for call in recording.block_calls[block:stop]]
+        if not is_residual(site):
+            held[site] = constant(output)
+        with hooked(model, held):
+            hidden = model.run_blocks(hidden, block, calls)
+        if end is not None:
+            return hidden
+        return last_logits(model.head(_at_last(hidden, last)), torch.zeros_like(last))
+
+
+def _whole_run(
+    model: LanguageModel,
+    ids: Tensor,
+    last: Tensor,
+    site: str,
+    output: Tensor,
+    functions: Mapping[str, SiteFunction],
+    end: str | None,
+) -> Tensor:
+    arrived: list[Tensor] = []
+
+    def arrive(x: Tensor) -> Tensor:
+        arrived.append(x)
+        return x
+
+    written = dict(functions)
+    if site != TOKENS:
+        written[site] = constant(output)
+    if end is not None:
+        written[end] = arrive
+    logits = logits_with(model, ids, written, enter=constant(output) if site == TOKENS else None)
+    return last_logits(logits, last) if end is None else arrived[0]
+
+
+def _restart(
+    recording: Recording, rows: Tensor, site: str, output: Tensor
+) -> tuple[int, Float[Tensor, "run pos d_model"]]:
+    """The first block to execute and its input. Inside a block, that block runs again from its own input."""
+    if is_residual(site):
+        return first_block_after(site), output
+    layer = layer_of(site)
+    return layer, recording.block_inputs[layer][rows]
+
+
+def first_block_after(site: str) -> int:
+    """The first block that reads what is written at a site from the residual stream."""
+    if site == TOKENS:
+        return 0
+    return layer_of(site) + (not site.endswith("hook_resid_pre"))
+
+
+def _held(spliced: Resumable, recording: Recording, rows: Tensor, site: str) -> dict[str, SiteFunction]:
+    """Sites before `site` that are run again write what they wrote in the recorded run."""
+    if site == TOKENS or (spliced.can_resume and is_residual(site)):
+        return {}
+    before = spliced.sites[: spliced.sites.index(site)]
+    again = [s for s in before if not spliced.can_resume or layer_of(s) == layer_of(site)]
+    return {s: constant(recording.sites[s].output[rows]) for s in again}
+
+
+def _splicer(
+    spliced: Resumable,
+    site: str,
+    recording: Recording,
+    rows: Tensor,
+    error_mode: ErrorMode,
+    observe: Observer | None,
+) -> SiteFunction:
+    sae, record, here = spliced.saes[site], recording.sites[site], recording.spliced[rows][..., None]
+
+    def function(x: Tensor) -> Tensor:
+        encoding = sae.encode(x)
+        if observe is not None and encoding.margin is not None:
+            observe(site, torch.where(here, encoding.margin, -torch.inf))
+        written = sae.decode(encoding.features, encoding.frame)
+        if error_mode == "frozen":
+            assert record.error is not None
+            written = with_error(x, written, record.error[rows])
+        return torch.where(here, written.to(x.dtype), x)
+
+    return function
+
+
+def _at_last(values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]) -> Float[Tensor, "row 1 column"]:
+    return values[torch.arange(len(last), device=last.device), last][:, None]

@@ -1,0 +1,329 @@
+"""Splice sparse autoencoders into a language model.
+
+At a site with activation x the splice writes back y = D(f) + e, with f = E(x):
+
+    live     e = x − D(f), recomputed in this very run: y = x until something intervenes
+    frozen   e = x − D(f) of the clean run
+    zero     e = 0
+    path     (1−α) e_clean + α e_patch, used by path methods
+
+Positions that are padding, and BOS unless asked for, are left alone: y = x there.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast, final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.dictionaries import SAE, Frame
+from attribution.models.hooks import SiteFunction, constant, logits_at, logits_with
+from attribution.models.language_model import BlockCall, LanguageModel, layer_of
+from attribution.models.soundness import activation_widths, check_soundness
+from attribution.splice.node_edits import ERROR, EVERYWHERE, NodeEdit, Touched
+from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
+from attribution.splice.resuming import TOKENS, at_least_float32, can_resume, with_error
+from attribution.splice.writing import Edit, decoded, write
+
+__all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
+
+
+@dataclass(frozen=True)
+class SplicedRun:
+    """One forward with interventions: logits at every position read; features and errors as they were written back.
+
+    Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set. `encoded` are
+    the features that arrived at each site, before its interventions; `touched` says what its `NodeEdit`s changed.
+    """
+
+    logits: Float[Tensor, "row read vocab"]
+    features: Mapping[str, SparseFeatures]
+    errors: Mapping[str, Float[Tensor, "row pos width"]]
+    encoded: Mapping[str, SparseFeatures]
+    touched: Mapping[str, tuple[Touched, ...]]
+
+
+@final
+class SplicedModel:
+    """A language model with one SAE at each of some sites. The model itself is untouched between runs.
+
+    SAEs that normalise their input decode relative to the normalisation of the same run (its frame). A patched
+    feature or error keeps the clean run's frame: what a changed frame itself does belongs to no node.
+
+    Args:
+        model: the language model.
+        saes: SAEs, each at its own `site`; or a mapping from site to SAE.
+        splice_bos: splice the BOS position too. SAEs are commonly not trained on it, so the default leaves it.
+        dtype: what the SAEs compute in, whatever the model's own.
+
+    Raises:
+        LookupError: a site the model does not have (near matches are listed).
+        ValueError: two SAEs on one site, an SAE that does not fit, or a site where a write does not do what its
+            gradient says (see `soundness.py`).
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        saes: Mapping[str, SAE] | Iterable[SAE],
+        *,
+        splice_bos: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        named = _named(saes)
+        if not named:
+            raise ValueError("No SAEs given: there is nothing to splice in.")
+        self.model = model
+        self.splice_bos = splice_bos
+        found: dict[str, SAE] = {}
+        for name, sae in named:
+            try:
+                site = model.resolve(name)
+            except LookupError as error:
+                raise LookupError(f"{error.args[0]} It is the site of an SAE{_from(sae)}.") from error
+            layer_of(site)
+            model.refuse_unsound(site)
+            if site in found:
+                raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
+            found[site] = sae.to(device=model.device, dtype=dtype)
+        probe, ids = partial(logits_with, model), model.probe_ids()
+        widths = activation_widths(tuple(found), ids, probe)
+        for site, width in widths.items():
+            if width != found[site].d_in:
+                raise ValueError(
+                    f"The SAE for {site!r}{_from(found[site])} has d_in = {found[site].d_in}, but the activation "
+                    f"there is {width} wide."
+                )
+        self.saes: dict[str, SAE] = {site: found[site] for site in widths}
+        with model.frozen():
+            check_soundness(self.sites, ids, probe)
+        self.can_resume: bool = can_resume(model)
+        if not self.can_resume:
+            warnings.warn(
+                f"{model.name} cannot be run from a layer: every patched run starts at the tokens. "
+                "The numbers are the same; exact patching takes longer.",
+                stacklevel=2,
+            )
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Spliced sites in the order the forward pass reaches them."""
+        return tuple(self.saes)
+
+    def site(self, name: str) -> str:
+        """The canonical name of a spliced site; one where no SAE is spliced in is an error."""
+        try:
+            canonical = self.model.resolve(name)
+        except LookupError as error:
+            raise LookupError(f"{error} Spliced sites: {', '.join(self.sites)}.") from error
+        if canonical not in self.saes:
+            raise LookupError(f"No SAE is spliced in at {name!r}. Spliced sites: {', '.join(self.sites)}.")
+        return canonical
+
+    def spliced_positions(self, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]) -> Bool[Tensor, "row pos"]:
+        """True where the SAEs are in the computation: no padding, and no opening BOS unless asked for."""
+        spliced = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
+        if not self.splice_bos and self.model.bos_id is not None:
+            spliced[:, 0] &= ids[:, 0] != self.model.bos_id
+        return spliced
+
+    def record(
+        self,
+        ids: Int[Tensor, "row pos"],
+        last: Int[Tensor, " row"],
+        error_mode: ErrorMode = "live",
+        *,
+        with_gradients: bool = False,
+        entry: Float[Tensor, "row pos d_model"] | None = None,
+        errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
+        projected: Bool[Tensor, "row pos"] | None = None,
+    ) -> Recording:
+        """One forward without interventions, remembering every site. `last` is each row's last real position.
+
+        In `frozen` mode the run is its own clean run: logits are the bare model's, and gradients meet the
+        encoders. With gradients, the recorded `entry` and outputs can be differentiated with respect to.
+        Path methods give the residual stream into block 0 (`entry`) and, in `path` mode, the `errors`. Of the spliced
+        positions among `projected` the projections on the encoders' directions are kept.
+        """
+        if (error_mode == "path") != (errors is not None):
+            raise ValueError("Errors are given in `path` mode and in no other.")
+        spliced = self.spliced_positions(ids, last)
+        kept = None if projected is None else projected & spliced
+        sites: dict[str, SiteRecord] = {}
+        entered: list[Tensor] = []
+        blocks: list[tuple[Tensor, BlockCall]] = []
+
+        def enter(x: Tensor) -> Tensor:
+            start = x if entry is None else entry
+            entered.append(_differentiable(start) if with_gradients else start)
+            return entered[0]
+
+        def recorder(site: str) -> SiteFunction:
+            def function(x: Tensor) -> Tensor:
+                given = None if errors is None else errors[site]
+                sites[site] = self.record_site(
+                    site, x, spliced, error_mode, given, with_gradients=with_gradients, projected=kept
+                )
+                return sites[site].output
+
+            return function
+
+        functions = {site: recorder(site) for site in self.sites}
+        with torch.set_grad_enabled(with_gradients), self.model.frozen():
+            logits = logits_at(self.model, ids, last, functions, enter=enter, blocks=blocks)
+        return Recording(
+            ids=ids,
+            last=last,
+            spliced=spliced,
+            logits=at_least_float32(logits),
+            entry=entered[0],
+            sites=sites,
+            block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
+            block_calls=tuple(call for _, call in blocks),
+            projected=kept,
+        )
+
+    def record_site(
+        self,
+        site: str,
+        x: Float[Tensor, "row pos width"],
+        spliced: Bool[Tensor, "row pos"],
+        error_mode: ErrorMode,
+        error: Float[Tensor, "row pos width"] | None = None,
+        *,
+        with_gradients: bool = False,
+        projected: Bool[Tensor, "row pos"] | None = None,
+    ) -> SiteRecord:
+        """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f).
+
+        Projections are kept at the positions `projected`.
+        """
+        with torch.set_grad_enabled(with_gradients and error_mode != "live"):
+            encoding = self.saes[site].encode(x, projection_only=True)
+            dense = encoding.features
+            features = SparseFeatures.of(dense, spliced)
+            reconstruction = decoded(self.saes[site], dense, features, encoding.frame, encoding.projection)
+            if error is None and error_mode != "zero":
+                error = torch.where(spliced[..., None], x.to(reconstruction.dtype) - reconstruction, 0)
+            output = x
+            if error_mode != "live":
+                written = reconstruction if error is None else with_error(x, reconstruction, error.detach())
+                output = torch.where(spliced[..., None], written.to(x.dtype), x)
+        frame = encoding.frame
+        return SiteRecord(
+            arrival=x if with_gradients else x.detach(),
+            output=_differentiable(output) if with_gradients else output,
+            features=features,
+            error=None if error_mode == "zero" or error is None else error.detach(),
+            frame=None if frame is None else Frame(frame.scale.detach(), frame.mean.detach()),
+            projections=None if projected is None else encoding.projection.detach()[projected],
+        )
+
+    def run(
+        self,
+        ids: Int[Tensor, "row pos"],
+        interventions: Sequence[Edit] = (),
+        *,
+        last: Int[Tensor, " row"] | None = None,
+        error_mode: ErrorMode = "live",
+        entry: Float[Tensor, "row pos d_model"] | None = None,
+        only_last: bool = False,
+    ) -> SplicedRun:
+        """One forward with interventions on features and errors, applied in the order given.
+
+        Args:
+            ids: token ids, padded on the right where `last` (each row's last real position) says so.
+            interventions: see `intervention.py`, where one that would change nothing is an error, and `node_edits.py`.
+            error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
+            entry: takes the place of the residual stream into block 0, where tokens act; an intervention too.
+            only_last: logits at each row's last position alone: the very bits of a recording where nothing intervenes.
+        """
+        if error_mode == "path":
+            raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
+        ids = ids.to(self.model.device)
+        last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last.to(ids.device)
+        spliced = self.spliced_positions(ids, last)
+        by_site: dict[str, list[Edit]] = {site: [] for site in self.sites}
+        for edit in interventions:
+            by_site[self._checked(edit, spliced)].append(edit)
+        frozen = self.record(ids, last) if error_mode == "frozen" else None
+        encoded: dict[str, SparseFeatures] = {}
+        features: dict[str, SparseFeatures] = {}
+        errors: dict[str, Tensor] = {}
+        touched: dict[str, tuple[Touched, ...]] = {}
+
+        def writer(site: str) -> SiteFunction:
+            error = None if frozen is None else frozen.sites[site].error
+
+            def function(x: Tensor) -> Tensor:
+                written = write(self.saes[site], x, spliced, by_site[site], error_mode, error)
+                encoded[site], features[site] = map(SparseFeatures.of, (written.encoded, written.features))
+                errors[site], touched[site] = written.error, written.touched
+                return written.output
+
+            return function
+
+        enter = None if entry is None else constant(entry)
+        with torch.no_grad(), self.model.frozen():
+            functions = {site: writer(site) for site in self.sites}
+            if only_last:
+                logits = logits_at(self.model, ids, last, functions, enter=enter)[:, None]
+            else:
+                logits = logits_with(self.model, ids, functions, enter=enter)
+        return SplicedRun(logits, features, errors, encoded, touched)
+
+    def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"]) -> str:
+        """The site of an edit that can do something; all that can be known before the forward."""
+        site = self.site(edit.site)
+        d_sae, width = self.saes[site].d_sae, spliced.shape[1]
+        largest, smallest, positions = _extent(edit)
+        if largest >= d_sae or smallest < 0:
+            raise ValueError(f"Cannot {edit}: the SAE there has features 0 to {d_sae - 1}.")
+        for position in positions:
+            if not 0 <= position < width:
+                raise ValueError(f"Cannot {edit}: positions run from 0 to {width - 1}.")
+            if not spliced[:, position].any():
+                raise ValueError(
+                    f"Cannot {edit}: position {position} is not spliced (BOS is spliced only with "
+                    "splice_bos=True, padding never)."
+                )
+        return site
+
+    def logits_with_outputs(
+        self,
+        ids: Int[Tensor, "row pos"],
+        last: Int[Tensor, " row"],
+        outputs: Mapping[str, Float[Tensor, "row pos width"]],
+    ) -> Float[Tensor, "row vocab"]:
+        """Last logits of one forward in which the given sites write the given outputs, whatever reaches them."""
+        functions = {self.site(s): constant(y) for s, y in outputs.items()}
+        with self.model.frozen():
+            return at_least_float32(logits_at(self.model, ids, last, functions))
+
+
+def _extent(edit: Edit) -> tuple[int, int, tuple[int, ...]]:
+    """Largest and smallest feature index, and the positions, that an edit names."""
+    if isinstance(edit, NodeEdit):
+        index, pos = edit.nodes.index, edit.nodes.pos
+        indices = index[index != ERROR].tolist() or [0]
+        return max(indices), min(indices), tuple(pos[pos != EVERYWHERE].unique().tolist())
+    index = edit.index or 0
+    return index, index, edit.positions or ()
+
+
+def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:
+    if isinstance(saes, Mapping):
+        return list(cast(Mapping[str, SAE], saes).items())
+    return [(sae.site, sae) for sae in saes]
+
+
+def _from(sae: SAE) -> str:
+    return f" from {sae.source}" if sae.source else ""
+
+
+def _differentiable(x: Tensor) -> Tensor:
+    return x if x.requires_grad else x.detach().requires_grad_()

@@ -1,0 +1,1 @@
+"""Change nodes of a circuit causally, and see what else changes."""

@@ -1,0 +1,66 @@
+"""ablation.json: what an ablation or a causal test found, as plain data."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from circuits.ablation.ablation import Outcome
+from circuits.ablation.causal_test import CausalTest
+from circuits.ablation.side_effect import SideEffect
+from circuits.terminal.replacing import replacing
+
+SCHEMA: Final = "jumpwire.ablation"
+SCHEMA_VERSION: Final = 1
+
+
+def write_ablation(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the file; it takes the place of an earlier one when it is complete."""
+    whole = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **content}
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def outcome_data(outcome: Outcome) -> dict[str, Any]:
+    """`features`: mean activations where they differ, `shift` the mean change over all prompts."""
+    ablation = outcome.ablation
+    return {
+        "operation": ablation.operation.label,
+        "nodes": [str(name) for name in ablation.names],
+        "idle": [str(name) for name in outcome.idle],
+        "values_changed": outcome.values_changed,
+        "patch_value": ablation.patch_value.name,
+        "error_mode": ablation.error_mode,
+        "metric": {
+            "name": outcome.metric,
+            "unit": outcome.unit,
+            "before": outcome.before.tolist(),
+            "after": outcome.after.tolist(),
+        },
+        "likeliest": {"before": outcome.likeliest_before, "after": outcome.likeliest_after},
+        "tokens": [asdict(token) for token in outcome.tokens],
+        "features": [{"name": str(f), **asdict(f)} for f in outcome.features],
+    }
+
+
+def side_effect_data(effect: SideEffect | None, source: str | None) -> dict[str, Any] | None:
+    """None where it was not measured; numbers in nats per token."""
+    return None if effect is None else {"text": source, **asdict(effect)}
+
+
+def test_data(test: CausalTest) -> dict[str, Any]:
+    """Predicted and measured effect of every node, in `unit`."""
+    return {
+        "method": test.method,
+        "error_mode": test.error_mode,
+        "unit": test.unit,
+        "total_effect": test.total_effect,
+        "pearson": test.pearson,
+        "spearman": test.spearman,
+        "largest_difference": test.largest_difference,
+        "nodes": [
+            {"name": str(name), "predicted": float(p), "measured": float(m), "per_pair": each.tolist()}
+            for name, p, m, each in zip(test.names, test.predicted, test.measured, test.per_pair, strict=True)
+        ],
+    }

@@ -1,0 +1,134 @@
+"""From named nodes and an operation to the edits of one batch of prompts.
+
+remove, keep only    to the reference value that a patch value gives: the patch prompt's, 0, or a mean
+tokens               act in the embedding: `remove` with the patch prompt's value only
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.effects.measurement import Situation
+from attribution.splice.node_edits import REMOVE, NodeEdit, Operation, Reference, Touched
+from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.spliced_model import ErrorMode
+from circuits.ablation.node_names import Labels, NodeName, site_nodes, token_places
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What is done to which nodes: an operation, with the reference values of a patch value, in an error mode."""
+
+    names: tuple[NodeName, ...]
+    operation: Operation
+    patch_value: PatchValue = counterfactual
+    error_mode: ErrorMode = "live"
+
+    def __post_init__(self) -> None:
+        if self.error_mode not in ("live", "frozen", "zero"):
+            raise ValueError(f"No error mode {self.error_mode!r} for ablation. Choose live, frozen or zero.")
+        if not self.names:
+            raise ValueError(f"Cannot {self.operation.label}: no nodes are named.")
+
+    def acts_on(self, name: NodeName) -> bool:
+        """False for tokens that cannot be replaced, for errors where there are none or a number cannot be put in."""
+        if name.is_token:
+            return self.operation is REMOVE and self.patch_value is counterfactual
+        return not name.is_error or (self.operation.for_errors and self.error_mode != "zero")
+
+    def refuse_idle(self) -> None:
+        """A ValueError for a node that this operation cannot act on."""
+        for name in self.names:
+            if not self.acts_on(name) and not self.operation.outside:
+                why = (
+                    "a token can only be removed, to the patch prompt's value"
+                    if name.is_token
+                    else "an error is a vector: remove or scale it, in live or frozen mode"
+                )
+                raise ValueError(f"Cannot {self.operation.label} {name}: {why}.")
+
+
+@dataclass(frozen=True)
+class BatchEdits:
+    """The edits of one batch; `entry` is the residual stream into block 0 where tokens are replaced.
+
+    `tokens` are the numbers of the token nodes that differ.
+    """
+
+    edits: tuple[NodeEdit, ...]
+    entry: Float[Tensor, "row pos d_model"] | None
+    tokens: Int[Tensor, " node"]
+
+    def touched(self, situation: Situation) -> tuple[Int[Tensor, " node"], int]:
+        """Numbers of the nodes that the edits give other than their clean values, and how many values that are.
+
+        Where there are none, the run with these edits is the clean run.
+        """
+        parts = [_touched(situation, edit) for edit in self.edits]
+        nodes = torch.cat([self.tokens, *(t.nodes for t in parts)]).unique()
+        return nodes, len(self.tokens) + sum(t.values for t in parts)
+
+
+def edits_of(situation: Situation, labels: Labels, ablation: Ablation) -> BatchEdits:
+    """The edits of a batch whose clean run and reference values are known."""
+    spliced, operation = situation.spliced, ablation.operation
+    tables = site_nodes(_acting(ablation), labels, spliced)
+    edits = tuple(
+        NodeEdit(site, nodes, operation, reference_of(situation, site))
+        for site, nodes in tables.items()
+        if operation.outside or len(nodes.node)
+    )
+    device = spliced.model.device
+    places = [p for p in token_places(ablation.names, labels) if ablation.acts_on(ablation.names[p[0]])]
+    number, row, pos = torch.tensor(places, dtype=torch.long, device=device).reshape(-1, 3).unbind(1)
+    entry, patched = situation.clean.entry, situation.changes.entry
+    if patched is None or not len(number):
+        return BatchEdits(edits, None, number[:0])
+    differs = (patched[row, pos] != entry[row, pos]).any(-1)
+    entry = entry.clone()
+    entry[row, pos] = patched[row, pos]
+    return BatchEdits(edits, entry, number[differs].unique())
+
+
+def _touched(situation: Situation, edit: NodeEdit) -> Touched:
+    clean = situation.clean.sites[edit.site]
+    features = clean.features.dense()
+    error = torch.zeros_like(clean.output, dtype=features.dtype) if clean.error is None else clean.error
+    return edit.touched((features, error), edit.applied(features, error, situation.clean.spliced))
+
+
+def reference_of(situation: Situation, site: str) -> Reference:
+    """Reference values of every feature and error of a site: the clean ones, but where the patch value differs."""
+    change = situation.changes.features[site]
+    features = situation.clean.sites[site].features.dense()
+    features[change.row, change.pos, change.index] = change.new
+    return Reference(features, situation.changes.errors.get(site, torch.zeros(())))
+
+
+def constant_edits(ablation: Ablation, situation: Situation, labels: Labels) -> tuple[NodeEdit, ...]:
+    """Edits for text that has no patch prompts: the same reference values at every position, 0 or the mean.
+
+    0 takes the place of counterfactual values. `labels` are those of the text, `situation` is of any prompts.
+    """
+    spliced = situation.spliced
+    tables = site_nodes(_acting(ablation), labels, spliced)
+    return tuple(
+        NodeEdit(site, nodes, ablation.operation, _constant_reference(situation, site, ablation.patch_value))
+        for site, nodes in tables.items()
+        if ablation.operation.outside or len(nodes.node)
+    )
+
+
+def _constant_reference(situation: Situation, site: str, patch_value: PatchValue) -> Reference:
+    if patch_value is counterfactual:
+        return Reference.zero()
+    whole, last = reference_of(situation, site), situation.clean.last[0]
+    return Reference(whole.features[0, last], whole.errors[0, last] if whole.errors.ndim else whole.errors)
+
+
+def _acting(ablation: Ablation) -> Sequence[NodeName | None]:
+    """Names in their places; None for those that the operation cannot act on."""
+    return [name if ablation.acts_on(name) else None for name in ablation.names]

@@ -1,0 +1,172 @@
+"""Generate text while nodes are changed at every step.
+
+    step n: ids after those already seen  ->  logits of the next token  ->  the token
+
+With the KV cache each step runs the latest position only, and the edits act there: on every position by its turn
+where they act everywhere, else at their absolute positions. What a step wrote at earlier positions is in its keys and
+values, so the logits are those of one whole run with the same edits over the same tokens. Frozen errors are those of
+a run without edits on the same tokens, which goes along with a cache of its own.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.effects.measurement import Progress, silent
+from attribution.models.hooks import SiteFunction, logits_with
+from attribution.splice.node_edits import NodeEdit, Touched
+from attribution.splice.recording import ErrorMode
+from attribution.splice.spliced_model import SplicedModel
+from attribution.splice.writing import Parts, write
+
+Choose = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
+"""The next token of each row from its logits."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Prompts with the tokens that follow, and the logits [row, step, vocab] that each one was chosen from.
+
+    A row that met the closing token goes on with it. `touched` belongs to the edits, in their order, over all steps.
+    """
+
+    ids: Int[Tensor, "row pos"]
+    logits: Float[Tensor, "row step vocab"]
+    touched: tuple[Touched, ...]
+
+
+def generate(
+    spliced: SplicedModel,
+    ids: Int[Tensor, "row pos"],
+    edits: Sequence[NodeEdit] = (),
+    *,
+    new_tokens: int,
+    error_mode: ErrorMode = "live",
+    temperature: float = 0.0,
+    seed: int = 0,
+    closing_id: int | None = None,
+    use_cache: bool = True,
+    progress: Progress = silent,
+) -> Generated:
+    """Continue prompts of one length, with edits in place.
+
+    Args:
+        ids: prompts without padding.
+        edits: see `node_edits.py`; where they name positions, these are absolute.
+        new_tokens: tokens to generate; fewer where every row meets `closing_id`.
+        temperature: 0 takes the likeliest token; above it, tokens are drawn with `seed`.
+        use_cache: a model that does not keep a cache is run whole at every step, with the same result and a warning.
+    """
+    _check(spliced, ids, new_tokens, error_mode, temperature)
+    if use_cache and not spliced.model.keeps_cache:
+        warnings.warn(
+            f"{spliced.model.name} does not keep a cache of keys and values: every step runs the whole text. "
+            "The text is the same; it takes longer.",
+            stacklevel=2,
+        )
+        use_cache = False
+    ids = ids.to(spliced.model.device)
+    run = _Run(spliced, [_checked(spliced, edit) for edit in edits], error_mode, use_cache)
+    choose = _chooser(temperature, seed, ids.device)
+    closed = torch.zeros_like(ids[:, 0], dtype=torch.bool)
+    logits: list[Tensor] = []
+    for step in range(new_tokens):
+        logits.append(run.step(ids))
+        token = choose(logits[-1])
+        if closing_id is not None:
+            token = torch.where(closed, closing_id, token)
+            closed |= token == closing_id
+        ids = torch.cat([ids, token[:, None]], dim=1)
+        progress((step + 1) / new_tokens)
+        if closed.all():
+            break
+    return Generated(ids, torch.stack(logits, dim=1), tuple(map(_joined, run.touched)))
+
+
+@dataclass
+class _Run:
+    """Goes through a text step by step, and remembers what the edits touched."""
+
+    spliced: SplicedModel
+    edits: Sequence[NodeEdit]
+    error_mode: ErrorMode
+    use_cache: bool
+    seen: int = 0
+    caches: dict[str, Any] = field(default_factory=dict)
+    touched: list[list[Touched]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.touched = [[] for _ in self.edits]
+        if self.use_cache:
+            self.caches = {run: self.spliced.model.new_cache() for run in ("edited", "bare")}
+
+    @torch.no_grad()
+    def step(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row vocab"]:
+        """Logits after the last token; with a cache only the positions not seen before are run."""
+        start = self.seen if self.use_cache else 0
+        last = torch.full_like(ids[:, 0], ids.shape[1] - 1)
+        here = self.spliced.spliced_positions(ids, last)[:, start:]
+        errors = self._errors(ids[:, start:], here) if self.error_mode == "frozen" else {}
+        functions = {site: self._writer(site, here, start, errors.get(site)) for site in self.spliced.sites}
+        logits = logits_with(self.spliced.model, ids[:, start:], functions, cache=self.caches.get("edited"))
+        self.seen = ids.shape[1]
+        return logits[:, -1]
+
+    def _writer(self, site: str, here: Tensor, start: int, error: Tensor | None) -> SiteFunction:
+        numbers = [n for n, edit in enumerate(self.edits) if edit.site == site]
+        own = [self.edits[n].at(start) for n in numbers]
+
+        def function(x: Tensor) -> Tensor:
+            written = write(self.spliced.saes[site], x, here, own, self.error_mode, error)
+            for n, touched in zip(numbers, written.touched, strict=True):
+                self.touched[n].append(touched)
+            return written.output
+
+        return function
+
+    def _errors(self, ids: Tensor, here: Tensor) -> Mapping[str, Tensor]:
+        errors: dict[str, Tensor] = {}
+
+        def reader(site: str) -> SiteFunction:
+            def function(x: Tensor) -> Tensor:
+                errors[site] = Parts.of(self.spliced.saes[site], x, here).error
+                return x
+
+            return function
+
+        functions = {site: reader(site) for site in self.spliced.sites}
+        logits_with(self.spliced.model, ids, functions, cache=self.caches.get("bare"))
+        return errors
+
+
+def _check(spliced: SplicedModel, ids: Tensor, new_tokens: int, error_mode: ErrorMode, temperature: float) -> None:
+    if error_mode == "path":
+        raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
+    if new_tokens < 1:
+        raise ValueError(f"Generate at least 1 token; got {new_tokens}.")
+    if not temperature >= 0:
+        raise ValueError(f"The temperature must be 0 (the likeliest token) or positive; got {temperature}.")
+    context, length = spliced.model.n_context, ids.shape[1] + new_tokens
+    if context is not None and length > context:
+        raise ValueError(f"{length} tokens in all; the model's context holds {context}. Generate fewer.")
+
+
+def _checked(spliced: SplicedModel, edit: NodeEdit) -> NodeEdit:
+    """The edit under its site's canonical name."""
+    return NodeEdit(spliced.site(edit.site), edit.nodes, edit.operation, edit.reference)
+
+
+def _chooser(temperature: float, seed: int, device: torch.device) -> Choose:
+    if temperature == 0:
+        return lambda logits: logits.argmax(-1)
+    draw = torch.Generator(device=device).manual_seed(seed)
+    return lambda logits: torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw)[:, 0]
+
+
+def _joined(parts: Sequence[Touched]) -> Touched:
+    return Touched(torch.cat([p.nodes for p in parts]).unique(), sum(p.values for p in parts))

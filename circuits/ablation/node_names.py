@@ -1,0 +1,142 @@
+"""Nodes by name: `blocks.3.hook_mlp_out/117@verb`, `blocks.3.hook_mlp_out/error@3`, `token@subject`.
+
+What follows `@` is the name of a position or its number from 0; without it the node is meant at every position.
+The nodes of a circuit file have the same names.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attribution.models.language_model import LanguageModel
+from attribution.splice.node_edits import ERROR, EVERYWHERE, SiteNodes
+from attribution.splice.spliced_model import TOKENS, SplicedModel
+from graphs import CircuitGraph, ErrorNode, FeatureNode, MetricNode, Position, TokenNode
+
+Labels = Sequence[Sequence[str]]
+"""Per prompt, the name of each position."""
+
+
+@dataclass(frozen=True)
+class NodeName:
+    """A node by site, index (`ERROR` for errors and tokens) and position: its name, its number, or None for all."""
+
+    site: str
+    index: int
+    position: str | int | None
+
+    @property
+    def is_token(self) -> bool:
+        return self.site == TOKENS
+
+    @property
+    def is_error(self) -> bool:
+        return self.index == ERROR and not self.is_token
+
+    def everywhere(self) -> "NodeName":
+        """The same node at every position."""
+        return replace(self, position=None)
+
+    def columns(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """The positions of one prompt that the node stands at; `EVERYWHERE` for all of them."""
+        if self.position is None:
+            return (EVERYWHERE,)
+        if isinstance(self.position, int):
+            return (self.position,) if self.position < len(labels) else ()
+        return (labels.index(self.position),) if self.position in labels else ()
+
+    def __str__(self) -> str:
+        name = "token" if self.is_token else f"{self.site}/{'error' if self.is_error else self.index}"
+        return name if self.position is None else f"{name}@{self.position}"
+
+
+def parse_node(text: str, spliced: SplicedModel) -> NodeName:
+    """The node of a name; site and index are checked."""
+    name, _, position = text.partition("@")
+    if text.endswith("@"):
+        raise ValueError(f"{text!r}: a position's name or number must follow the @.")
+    if name == "token":
+        if not position:
+            raise ValueError("'token' needs a position, as in token@3.")
+        return NodeName(TOKENS, ERROR, position)
+    site, _, index = name.rpartition("/")
+    if not site or not (index == "error" or index.isdecimal()):
+        raise ValueError(
+            f"{text!r} is no node. Nodes are named like blocks.2.hook_resid_post/117, "
+            "blocks.2.hook_resid_post/error@3 or token@subject."
+        )
+    site = spliced.site(site)
+    if index != "error" and int(index) >= (d_sae := spliced.saes[site].d_sae):
+        raise ValueError(f"{text!r}: the SAE there has features 0 to {d_sae - 1}.")
+    return NodeName(site, ERROR if index == "error" else int(index), position or None)
+
+
+def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: Labels) -> tuple[NodeName, ...]:
+    """Nodes given by name, each of which must stand somewhere in the prompts."""
+    known = dict.fromkeys(label for own in labels for label in own)
+    names = tuple(_numbered(parse_node(text, spliced), known) for text in texts)
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]} is named twice.")
+    for name in names:
+        if not any(name.columns(own) for own in labels):
+            raise LookupError(
+                f"{name}: no prompt has that position. Positions: 0 to {max(map(len, labels)) - 1}, by name "
+                f"{', '.join(known)}."
+            )
+    return names
+
+
+def _numbered(name: NodeName, known: Mapping[str, None]) -> NodeName:
+    """A position that is no name of one but a number is that number."""
+    position = name.position
+    if isinstance(position, str) and position not in known and position.isdecimal():
+        return replace(name, position=int(position))
+    return name
+
+
+def circuit_names(circuit: CircuitGraph, spliced: SplicedModel) -> tuple[NodeName, ...]:
+    """The nodes of a circuit but the metric, the strongest first; a site that is not spliced is a LookupError."""
+    nodes = [weighted.node for weighted in circuit.strongest()]
+    return tuple(name_of(n, circuit.positions, spliced) for n in nodes if not isinstance(n, MetricNode))
+
+
+def name_of(
+    node: FeatureNode | ErrorNode | TokenNode, positions: Sequence[Position], spliced: SplicedModel
+) -> NodeName:
+    """The name of a graph's node: it stands wherever a position has the name of the node's."""
+    label = positions[node.position].label
+    if isinstance(node, TokenNode):
+        return NodeName(TOKENS, ERROR, label)
+    return NodeName(spliced.site(node.site), node.index if isinstance(node, FeatureNode) else ERROR, label)
+
+
+def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
+    """Names for the positions of any text: the token where it occurs once, else its number."""
+    texts = [model.token_text(token).strip() for token in ids]
+    return tuple(
+        text if text and not text.isdecimal() and texts.count(text) == 1 else str(n) for n, text in enumerate(texts)
+    )
+
+
+def site_nodes(names: Sequence[NodeName | None], labels: Labels, spliced: SplicedModel) -> Mapping[str, SiteNodes]:
+    """Where features and errors stand in a batch of prompts, by site; numbers are places in `names`."""
+    entries: dict[str, list[tuple[int, int, int, int]]] = {site: [] for site in spliced.sites}
+    for number, name in enumerate(names):
+        if name is None or name.is_token:
+            continue
+        rows = [(EVERYWHERE, ())] if name.position is None else enumerate(labels)
+        for row, own in rows:
+            entries[name.site] += [(number, row, pos, name.index) for pos in name.columns(own)]
+    device = spliced.model.device
+    return {site: SiteNodes.of(own, device) for site, own in entries.items()}
+
+
+def token_places(names: Sequence[NodeName], labels: Labels) -> list[tuple[int, int, int]]:
+    """(number of the node, row, position) of every token node in a batch of prompts."""
+    return [
+        (number, row, pos)
+        for number, name in enumerate(names)
+        if name.is_token
+        for row, own in enumerate(labels)
+        for pos in name.columns(own)
+    ]

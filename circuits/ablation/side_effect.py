@@ -1,0 +1,93 @@
+"""What an ablation does to text that has nothing to do with the task: the side effect.
+
+    CE    mean of −log p(next token) over the text, before and after, in nats per token
+    KL    mean of KL(before ‖ after) over the same positions, in nats per token
+
+The nodes are changed at every position of the text, since positions of a task have no meaning there; tokens are left
+as they are. Counterfactual values do not exist there: 0 takes their place. `before` is in the same error mode.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.effects.measurement import Progress, Situation, silent
+from attribution.splice.spliced_model import SplicedModel
+from circuits.ablation.edits import Ablation, constant_edits
+
+
+@dataclass(frozen=True)
+class SideEffect:
+    """Cross-entropies and KL in nats per token, over `tokens` predicted tokens of `documents` documents.
+
+    `values_changed` counts features and errors changed directly; 0 says that the nodes are never active there.
+    """
+
+    cross_entropy_before: float
+    cross_entropy_after: float
+    kl: float
+    tokens: int
+    documents: int
+    values_changed: int
+
+
+def side_effect(
+    situation: Situation,
+    ablation: Ablation,
+    documents: Sequence[Sequence[int]],
+    *,
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> SideEffect:
+    """Measure an ablation on documents (token ids). `situation` is of any prompts, and gives the mean values."""
+    spliced = situation.spliced
+    short = next((n for n, ids in enumerate(documents) if len(ids) < 2), None)
+    if not documents or short is not None:
+        what = "There are no documents" if short is None else f"Document {short} has fewer than 2 tokens"
+        raise ValueError(f"{what}: nothing is predicted there. Give text of at least two tokens a line.")
+    names = tuple(dict.fromkeys(name.everywhere() for name in ablation.names))
+    edits = constant_edits(replace(ablation, names=names), situation, labels=())
+    sums = torch.zeros(3, dtype=torch.float64)
+    values = count = 0
+    for ids, last in _batches(documents, batch_size, spliced.model.device):
+        before = spliced.run(ids, last=last, error_mode=ablation.error_mode).logits
+        run = spliced.run(ids, edits, last=last, error_mode=ablation.error_mode)
+        predicted = torch.arange(1, ids.shape[1], device=ids.device) <= last[:, None]
+        sums += _sums(before[:, :-1], run.logits[:, :-1], ids[:, 1:], predicted)
+        values += sum(t.values for own in run.touched.values() for t in own)
+        count += len(ids)
+        progress(count / len(documents))
+    tokens = sum(len(ids) - 1 for ids in documents)
+    ce_before, ce_after, kl = (sums / tokens).tolist()
+    return SideEffect(ce_before, ce_after, kl, tokens, len(documents), values)
+
+
+def documents_of(text: str, spliced: SplicedModel) -> list[list[int]]:
+    """One document for each line that is not empty, cut to the model's context."""
+    context = spliced.model.n_context
+    return [spliced.model.token_ids(line)[:context] for line in text.splitlines() if line.strip()]
+
+
+def _sums(
+    before: Float[Tensor, "row pos vocab"],
+    after: Float[Tensor, "row pos vocab"],
+    next_ids: Int[Tensor, "row pos"],
+    predicted: Tensor,
+) -> Float[Tensor, "3"]:
+    log_before, log_after = (logits.double().log_softmax(-1) for logits in (before, after))
+    losses = [-log.gather(-1, next_ids[..., None])[..., 0] for log in (log_before, log_after)]
+    kl = (log_before.exp() * (log_before - log_after)).sum(-1)
+    return torch.stack([values[predicted].sum() for values in (*losses, kl)]).cpu()
+
+
+def _batches(
+    documents: Sequence[Sequence[int]], size: int, device: torch.device
+) -> Iterator[tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]]:
+    for start in range(0, len(documents), size):
+        chosen = documents[start : start + size]
+        width = max(map(len, chosen))
+        ids = torch.tensor([[*d, *[0] * (width - len(d))] for d in chosen], device=device)
+        yield ids, torch.tensor([len(d) - 1 for d in chosen], device=device)

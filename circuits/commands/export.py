@@ -1,0 +1,197 @@
+"""`jumpwire export`: a circuit as an interactive page, and as files that other tools read. No model, no torch."""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from circuits.commands.export_source import beside, read_source, refuse_others_labels
+from circuits.terminal.plain_text import plain
+from circuits.terminal.replacing import replacing
+from graphs import (
+    FeatureNode,
+    NeuronpediaGraph,
+    Verdict,
+    keep_edges,
+    load_labels,
+    load_verdict,
+    write_dot,
+    write_graphml,
+    write_neuronpedia,
+    write_page,
+    write_tables,
+)
+
+FORMATS: Final[Mapping[str, str]] = {
+    "html": "interactive page; open it in a browser",
+    "neuronpedia": "Neuronpedia / circuit-tracer graph",
+    "graphml": "GraphML for Gephi, yEd, Cytoscape, igraph",
+    "tables": "Parquet: nodes and edges",
+    "dot": "DOT for Graphviz; cannot be read back",
+}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported to where; None where a default stands."""
+
+    source: str
+    html: str | None = None
+    neuronpedia: str | None = None
+    graphml: str | None = None
+    tables: str | None = None
+    dot: str | None = None
+    max_edges: int | None = None
+    labels: str | None = None
+    verdict: str | None = None
+    slug: str | None = None
+    scan: str | None = None
+    title: str | None = None
+
+    @property
+    def targets(self) -> dict[str, Path]:
+        """The files asked for, by format."""
+        return {name: Path(given) for name in FORMATS if (given := getattr(self, name)) is not None}
+
+
+def export(console: Console, options: ExportOptions) -> None:
+    """The whole command."""
+    source = Path(options.source)
+    _refuse(source, options.targets)
+    with console.status("reading"):
+        graph, verdict = _read(source, options)
+    whole = graph.circuit
+    if options.max_edges is not None:
+        thin, left_out = keep_edges(whole, options.max_edges)
+        graph = replace(graph, circuit=thin)
+        console.print(Text(left_out.sentence))
+        if len(thin.edges) > options.max_edges:
+            console.print(Text("More than asked for: every node keeps its strongest edge in and out.", style="dim"))
+    console.print(Text(_summary(graph, verdict)))
+    with console.status("writing"):
+        for name, target in options.targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _WRITERS[name](graph, target, verdict, options)
+    console.print(_written(options.targets))
+
+
+def _refuse(source: Path, targets: Mapping[str, Path]) -> None:
+    """Choices that cannot be carried out are refused before anything is read."""
+    if not targets:
+        raise ValueError(f"Say what to write: {', '.join(f'--{name}' for name in FORMATS)}, each with a path.")
+    taken = {source.resolve(): "the circuit that is read", (source / "circuit.json").resolve(): "the run's circuit"}
+    for name, path in targets.items():
+        if name == "tables" and path.is_file():
+            raise ValueError(f"--tables {path} is a file: give a folder.")
+        if name != "tables" and path.is_dir():
+            raise ValueError(f"--{name} {path} is a folder: give a file in it, as in {path / 'circuit'}.")
+        if path.resolve() in taken and not (name == "tables" and source.is_dir()):
+            raise ValueError(f"--{name} {path} would overwrite {taken[path.resolve()]}: give another path.")
+        taken[path.resolve()] = f"what --{name} writes"
+
+
+def _read(source: Path, options: ExportOptions) -> tuple[NeuronpediaGraph, Verdict | None]:
+    graph = read_source(source)
+    if (path := beside(source, "labels", options.labels)) is not None and (graph.labels is None or options.labels):
+        labels = load_labels(path)
+        refuse_others_labels(graph.circuit, labels, path)
+        graph = replace(graph, labels=labels)
+    found = beside(source, "verdict", options.verdict)
+    return graph, None if found is None else load_verdict(found)
+
+
+def _summary(graph: NeuronpediaGraph, verdict: Verdict | None) -> str:
+    circuit = graph.circuit
+    features = {(w.node.site, w.node.index) for w in circuit.nodes if isinstance(w.node, FeatureNode)}
+    labelled = 0 if graph.labels is None else sum(feature in graph.labels for feature in features)
+    parts = [
+        f"{len(circuit.strongest())} nodes",
+        f"{len(circuit.edges)} edges",
+        f"{labelled} of {len(features)} features labelled",
+    ]
+    if graph.pinned or graph.supernodes:
+        parts.append(f"{len(graph.pinned)} pinned, {len(graph.supernodes)} supernode(s)")
+    parts.append("with a certificate" if circuit.certificate is not None else "without a certificate")
+    parts += [] if verdict is None else ["with a verdict"]
+    return f"{', '.join(parts)}. Evidence: {plain(circuit.measurement.evidence)}."
+
+
+def _written(targets: Mapping[str, Path]) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, target in targets.items():
+        size = sum(file.stat().st_size for file in _files(target))
+        table.add_row(Text(str(target), style="bold"), Text(f"{size / 1000:,.0f} kB"), Text(FORMATS[name], style="dim"))
+    return table
+
+
+def _files(target: Path) -> list[Path]:
+    return [target / f"{name}.parquet" for name in ("nodes", "edges")] if target.is_dir() else [target]
+
+
+def _name(graph: NeuronpediaGraph, options: ExportOptions) -> str:
+    """What the circuit is called: its task, else its source."""
+    task = graph.circuit.measurement.inputs.get("task", graph.circuit.measurement.inputs.get("slug"))
+    return str(task or Path(options.source).resolve().stem)
+
+
+def _model(graph: NeuronpediaGraph) -> str:
+    inputs = graph.circuit.measurement.inputs
+    return str(inputs.get("model") or inputs.get("scan") or "unknown-model").rstrip("/").rpartition("/")[2]
+
+
+def _as_slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "circuit"
+
+
+def _html(graph: NeuronpediaGraph, target: Path, verdict: Verdict | None, options: ExportOptions) -> None:
+    title = options.title or f"{_name(graph, options)} on {_model(graph)}"
+    marks = {"pinned": graph.pinned, "supernodes": graph.supernodes}
+    with replacing(target) as path:
+        write_page(graph.circuit, path, title=title, labels=graph.labels, verdict=verdict, **marks)
+
+
+def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, options: ExportOptions) -> None:
+    with replacing(target) as path:
+        write_neuronpedia(
+            graph.circuit,
+            path,
+            slug=options.slug or _as_slug(_name(graph, options)),
+            scan=options.scan or _as_slug(_model(graph)),
+            labels=graph.labels,
+            pinned=graph.pinned,
+            supernodes=graph.supernodes,
+            clicked=graph.clicked,
+        )
+
+
+def _graphml(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
+    with replacing(target) as path:
+        write_graphml(graph.circuit, path)
+
+
+def _tables(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".unfinished-") as folder:
+        write_tables(graph.circuit, folder)
+        for file in Path(folder).iterdir():
+            file.replace(target / file.name)
+
+
+def _dot(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
+    with replacing(target) as path:
+        write_dot(graph.circuit, path, labels=graph.labels)
+
+
+_WRITERS: Final[Mapping[str, Callable[[NeuronpediaGraph, Path, Verdict | None, ExportOptions], None]]] = {
+    "html": _html,
+    "neuronpedia": _neuronpedia,
+    "graphml": _graphml,
+    "tables": _tables,
+    "dot": _dot,
+}

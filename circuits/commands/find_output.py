@@ -1,0 +1,124 @@
+"""What `find` prints at the end."""
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from circuits.commands.certificate_output import certificate_table
+from circuits.commands.run_files import RunFolder
+from circuits.discovery.discover import Found
+from graphs import CircuitGraph, MetricNode, WeightedNode
+
+_WIDTH_WITH_BARS = 100
+
+
+def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
+    """The certificate, the strongest nodes, the strongest edges, and where the files are."""
+    circuit = found.circuit
+    console.print(
+        Group(
+            _headline(found, title),
+            Text(),
+            certificate_table(circuit, console.width),
+            Text(),
+            _table(circuit, rows, console.width),
+            Text(),
+            _edges(circuit, rows),
+            Text(),
+            _closing(found, target),
+        )
+    )
+
+
+def _headline(found: Found, title: str) -> Text:
+    measured = found.circuit.measurement
+    text = Text()
+    text.append(f"{title}\n", style="bold")
+    text.append(
+        f"{measured.metric}, {measured.examples} pair(s), {measured.method}, {measured.error_mode} errors, "
+        f"{measured.patch_value} patch\n"
+    )
+    kept, edges = len(found.circuit.strongest()), len(found.circuit.edges)
+    text.append(f"circuit of {kept} nodes and {edges} edges, total effect {measured.total_effect:+.3f} ", style="bold")
+    text.append(f"{measured.metric_unit} (mean)", style="bold")
+    return text
+
+
+def _edges(circuit: CircuitGraph, rows: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("weight", justify="right", no_wrap=True, min_width=8)
+    table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
+    table.add_column("from", no_wrap=True)
+    table.add_column("to", no_wrap=True)
+    for edge in sorted(circuit.edges, key=lambda e: -abs(e.weight))[:rows]:
+        table.add_row(
+            Text(f"{edge.weight:+.4f}", style="green" if edge.weight >= 0 else "magenta"),
+            "" if edge.standard_error is None else f"{edge.standard_error:.4f}",
+            Text(circuit.name(edge.source)),
+            Text(circuit.name(edge.target)),
+        )
+    return table
+
+
+def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
+    table.add_column("effect", justify="right", no_wrap=True, min_width=8)
+    table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
+    wide = width >= _WIDTH_WITH_BARS
+    if wide:
+        table.add_column("", no_wrap=True)
+    names = [circuit.name(w.node).rpartition("@")[0] for w in circuit.strongest(rows)]
+    table.add_column("site/feature", no_wrap=True, min_width=max(map(len, names), default=0))
+    table.add_column("position", no_wrap=True, min_width=8)
+    table.add_column("token", no_wrap=True)
+    if wide:
+        table.add_column("clean → patch", justify="right", no_wrap=True)
+    strongest = circuit.strongest(rows)
+    largest = max((abs(w.effect) for w in strongest), default=1.0) or 1.0
+    for weighted in strongest:
+        row = _row(circuit, weighted)
+        if wide:
+            row.insert(2, Text("█" * max(1, round(12 * abs(weighted.effect) / largest)), style=_colour(weighted)))
+        table.add_row(*(row if wide else row[:-1]))
+    return table
+
+
+def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
+    node = weighted.node
+    assert not isinstance(node, MetricNode)
+    position = circuit.positions[node.position]
+    same = position.clean_token == position.patch_token
+    token = position.clean_token if same else f"{position.clean_token} → {position.patch_token}"
+    values = "" if weighted.clean is None or weighted.patch is None else f"{weighted.clean:.2f} → {weighted.patch:.2f}"
+    return [
+        Text(f"{weighted.effect:+.4f}", style=_colour(weighted)),
+        "" if weighted.standard_error is None else f"{weighted.standard_error:.4f}",
+        Text(circuit.name(node).rpartition("@")[0]),
+        Text(position.label),
+        Text(token.strip()),
+        values,
+    ]
+
+
+def _colour(weighted: WeightedNode) -> str:
+    return "green" if weighted.effect >= 0 else "magenta"
+
+
+def _closing(found: Found, target: RunFolder) -> Text:
+    measured = found.circuit.measurement
+    share = "" if measured.share_kept is None else f", which carry {measured.share_kept:.0%} of Σ|effect|"
+    pruned = (
+        f", {measured.pruned} of them pruned (on no path from a token or an error to the metric)"
+        if measured.pruned
+        else ""
+    )
+    kept = len(found.circuit.strongest()) + measured.pruned
+    text = Text(f"{kept} of {measured.nodes_measured} nodes chosen{share}{pruned}. ")
+    text.append(f"{len(found.circuit.edges)} of {measured.edges_measured} edges kept.\n")
+    if found.checked is not None:
+        text.append(f"{found.checked.sentence}\n")
+    text.append(f"effect: in {measured.unit}; {measured.sign}\n", style="dim")
+    text.append(f"Open {target.page} in a browser. ", style="bold")
+    beside = (target.circuit, target.effects, target.verdict, target.labels, target.run)
+    text.append(f"Beside it: {', '.join(path.name for path in beside if path.is_file())}.")
+    return text

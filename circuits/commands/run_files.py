@@ -1,0 +1,168 @@
+"""What a run leaves in its folder: effects.parquet, circuit.json, run.json and circuit.html.
+
+Where an estimate was held against exact effects there is a verdict.json too, and where features were labelled a
+labels.json.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from attribution.effects.effects import Effects
+from circuits.discovery.deciding import Decision
+from circuits.discovery.discover import Found
+from circuits.terminal.replacing import replacing
+from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
+
+RUN_SCHEMA_VERSION: Final = 1
+_MEASURED: Final = ("method", "error_mode", "patch_value", "metric", "metric_unit", "unit", "sign")
+_VERSIONS: Final = ("jumpwire", "torch", "transformer-lens", "transformers", "networkx", "plotly")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, all in one folder."""
+
+    folder: Path
+
+    def make(self) -> None:
+        """Make the folder and try to write there, so that a run does not find out at its end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self.folder / "writable") as path:
+            path.touch()
+        (self.folder / "writable").unlink()
+
+    @property
+    def effects(self) -> Path:
+        return self.folder / "effects.parquet"
+
+    @property
+    def circuit(self) -> Path:
+        return self.folder / "circuit.json"
+
+    @property
+    def verdict(self) -> Path:
+        return self.folder / "verdict.json"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labels.json"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def ablation(self) -> Path:
+        return self.folder / "ablation.json"
+
+    @property
+    def causal_test(self) -> Path:
+        return self.folder / "causal_test.json"
+
+    @property
+    def page(self) -> Path:
+        return self.folder / "circuit.html"
+
+
+def write_run(
+    target: RunFolder,
+    found: Found,
+    *,
+    title: str,
+    arguments: Mapping[str, Any],
+    hashes: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    chunks: Mapping[str, Any] | None = None,
+    labels: Labels | None = None,
+    decision: Decision | None = None,
+) -> None:
+    """Write all files of a run into its folder, which exists; run.json last. A verdict of an earlier run there goes.
+
+    `chunks` says what was kept on the way and what was reused.
+    """
+    start = time.perf_counter()
+    with replacing(target.effects) as path:
+        found.effects.write_parquet(path)
+    with replacing(target.circuit) as path:
+        save_circuit(found.circuit, path)
+    if labels is not None:
+        with replacing(target.labels) as path:
+            save_labels(labels, path)
+    if found.checked is None:
+        target.verdict.unlink(missing_ok=True)
+    else:
+        with replacing(target.verdict) as path:
+            save_verdict(found.checked, path)
+    with replacing(target.page) as path:
+        write_page(found.circuit, path, title=title, labels=labels, verdict=found.checked)
+    seconds = {**seconds, "write": time.perf_counter() - start}
+    effects = found.effects
+    content = {
+        "schema_version": RUN_SCHEMA_VERSION,
+        "arguments": dict(arguments),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "hashes": dict(hashes),
+        "decision": None if decision is None else decision.record(),
+        "counts": _counts(found),
+        "chunks": chunks,
+        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
+        **{name: getattr(effects, name) for name in _MEASURED},
+        **totals(effects),
+    }
+    with replacing(target.run) as path:
+        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def totals(effects: Effects) -> dict[str, Any]:
+    """Total effect and residual per example, with medians and maxima.
+
+    `residual.absolute` is |residual| in `metric_unit`, `residual.relative` its ratio to |total effect| (null
+    where the total effect is 0), `residual.signed` the residual with its sign. Null where the method has no law.
+    """
+    residual: dict[str, Any] | None = None
+    if effects.residual is not None:
+        size, total = np.abs(effects.residual), np.abs(effects.total_effect)
+        relative = [float(r / t) if t > 0 else None for r, t in zip(size, total, strict=True)]
+        residual = {
+            "law": effects.residual_law,
+            "signed": effects.residual.tolist(),
+            "absolute": _summary(size.tolist()),
+            "relative": _summary(relative),
+        }
+    return {
+        "clean_metric": _summary(effects.clean_metric.tolist()),
+        "total_effect": _summary(effects.total_effect.tolist()),
+        "residual": residual,
+    }
+
+
+def _summary(values: list[float] | list[float | None]) -> dict[str, Any]:
+    defined = [v for v in values if v is not None]
+    return {
+        "per_example": values,
+        "median": float(np.median(defined)) if defined else None,
+        "max": max(defined) if defined else None,
+    }
+
+
+def _counts(found: Found) -> dict[str, int]:
+    effects = found.effects
+    kinds = {f"{kind}_rows": int(effects.of_kind(kind).sum()) for kind in ("feature", "error", "token")}
+    return {
+        "examples": len(effects.total_effect),
+        "rows": len(effects),
+        **kinds,
+        "nodes_measured": found.circuit.measurement.nodes_measured,
+        "nodes_kept": len(found.circuit.strongest()),
+        "nodes_pruned": found.circuit.measurement.pruned,
+        "edges_measured": found.circuit.measurement.edges_measured,
+        "edges_kept": len(found.circuit.edges),
+    }

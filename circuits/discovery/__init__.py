@@ -1,0 +1,1 @@
+"""From prompt pairs to a circuit with its certificate."""

@@ -1,0 +1,155 @@
+"""The certificate of a circuit: what was verified, what runs through errors, how good the SAEs are, is it faithful.
+
+Faithfulness is that of the whole circuit: everything outside takes its value in the patch prompt, errors are nodes
+like any other (`circuits/faithfulness/faithfulness.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from attribution.checking.sae_quality import sae_quality
+from attribution.effects.measurement import Progress, silent, within
+from attribution.prompts.prompt_pairs import PromptPairs
+from circuits.commands.inputs import all_hashes
+from circuits.discovery.measuring import Question
+from circuits.faithfulness.curve_around import curve_around
+from circuits.faithfulness.faithfulness import faithfulness_report
+from circuits.ranking.aggregate import Ranking
+from graphs import (
+    Certificate,
+    CircuitGraph,
+    ErrorNode,
+    Faithfulness,
+    FaithfulnessCurve,
+    FeatureNode,
+    MetricNode,
+    SAEQuality,
+    Screening,
+    Verdict,
+)
+from graphs.verdict import FLAGS
+
+OWN = "own"
+"""The name of the split that the circuit was found on."""
+
+
+def certify(
+    circuit: CircuitGraph,
+    question: Question,
+    *,
+    verdict: Verdict | None = None,
+    ranking: Ranking | None = None,
+    splits: Mapping[str, PromptPairs] | None = None,
+    texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    progress: Progress = silent,
+) -> Certificate:
+    """Measure everything a certificate holds.
+
+    Args:
+        circuit: nodes and edges.
+        question: what the circuit is an answer to.
+        verdict: of the checker, where nodes were screened by an estimate.
+        ranking: what the circuit was chosen from; faithfulness over size is that of its first nodes.
+        splits: pairs on which faithfulness is measured beside the circuit's own.
+        texts: token ids of general texts by name, on which the SAEs are measured beside the task.
+        progress: told the share of work done.
+    """
+    missing: dict[str, str] = {}
+    every = {OWN: question.pairs, **(splits or {})}
+    faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, within(progress, 0.0, 0.6))
+    if not splits:
+        missing["other prompts"] = "no held-out pairs were given"
+    if not texts:
+        missing["general text"] = "no text was given"
+    return Certificate(
+        hashes=all_hashes(question.spliced, question.pairs),
+        circuit_verified=_verified(circuit),
+        error_share=_error_share(circuit),
+        flow_shown=_flow_shown(circuit),
+        screening=None if verdict is None else _screening(verdict),
+        quality=_quality(question, texts or {}, within(progress, 0.6, 1.0)),
+        faithfulness=faithfulness,
+        curves=curves,
+        missing=missing,
+    )
+
+
+def _faithfulness(
+    circuit: CircuitGraph,
+    question: Question,
+    splits: Mapping[str, PromptPairs],
+    ranking: Ranking | None,
+    missing: dict[str, str],
+    progress: Progress,
+) -> tuple[tuple[Faithfulness, ...], tuple[FaithfulnessCurve, ...]]:
+    """One entry for each split on which faithfulness is defined, and its curve; reasons go to `missing`."""
+    found: list[Faithfulness] = []
+    curves: list[FaithfulnessCurve] = []
+    by = circuit.measurement.ranked_by or circuit.measurement.method
+    for number, (name, pairs) in enumerate(splits.items()):
+        part = within(progress, number / len(splits), (number + 1) / len(splits))
+        what = f"faithfulness, {name}"
+        try:
+            found += faithfulness_report(
+                question.spliced,
+                {name: pairs},
+                question.metric,
+                circuit,
+                reference=question.reference,
+                batch_size=question.room.pairs("exact", 64),
+                progress=within(part, 0.0, 0.2),
+            )
+            if ranking is not None:
+                what = f"faithfulness over size, {name}"
+                curves.append(curve_around(found[-1].nodes, ranking, by, question, name, pairs, within(part, 0.2, 1.0)))
+        except ValueError as error:
+            missing[what] = str(error)
+    return tuple(found), tuple(curves)
+
+
+def _verified(circuit: CircuitGraph) -> float:
+    nodes = circuit.strongest()
+    return sum(w.verified for w in nodes) / max(1, sum(w.count for w in nodes))
+
+
+def _error_share(circuit: CircuitGraph) -> float | None:
+    measured = circuit.measurement
+    if measured.error_mode == "zero" or measured.unit != measured.metric_unit:
+        return None
+    errors, features = (
+        sum(abs(w.effect) for w in circuit.nodes if isinstance(w.node, kind)) for kind in (ErrorNode, FeatureNode)
+    )
+    return errors / (errors + features) if errors + features > 0 else 0.0
+
+
+def _flow_shown(circuit: CircuitGraph) -> float | None:
+    total = circuit.measurement.total_effect
+    if circuit.measurement.edge_imbalance is None or total == 0:
+        return None
+    return sum(edge.weight for edge in circuit.edges if isinstance(edge.target, MetricNode)) / total
+
+
+def _screening(verdict: Verdict) -> Screening:
+    return Screening(
+        estimate=verdict.estimate_name,
+        verified=verdict.verified,
+        nodes=verdict.nodes,
+        threshold=verdict.threshold,
+        flags={flag: verdict.count(flag) for flag in FLAGS if verdict.count(flag)},
+        bound=verdict.bound,
+    )
+
+
+def _quality(
+    question: Question, texts: Mapping[str, Sequence[Sequence[int]]], progress: Progress
+) -> tuple[SAEQuality, ...]:
+    prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
+    answers = [answer for pair in question.pairs for answer in (pair.answer_id, pair.foil_id)]
+    count, spliced = 1 + len(texts), question.spliced
+    told = [within(progress, n / count, (n + 1) / count) for n in range(count)]
+
+    def measured(number: int, ids: Sequence[Sequence[int]], name: str, last: Sequence[int] | None = None) -> SAEQuality:
+        size = question.room.texts(spliced, max(map(len, ids)))
+        return sae_quality(spliced, ids, name, last_only=last, batch_size=size, progress=told[number])
+
+    first = measured(0, prompts, "the task's answers", answers)
+    return (first, *(measured(n, ids, name) for n, (name, ids) in enumerate(texts.items(), start=1)))

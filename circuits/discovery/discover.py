@@ -1,0 +1,249 @@
+"""Find a circuit: prompt pairs -> effects of nodes -> nodes and edges -> circuit graph with its certificate.
+
+model, saes = ...
+spliced = SplicedModel(model, saes)
+found = discover(spliced, prompt_pairs("agreement", "train", 8, 0, model), logit_difference)
+found.circuit.strongest(10)
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from attribution.edges.chord_edges import chord_edges
+from attribution.edges.edges import Edges
+from attribution.edges.gradient_edges import gradient_edges
+from attribution.effects.effects import Effects
+from attribution.effects.measurement import Progress, silent, within
+from attribution.effects.quadrature import Quadrature
+from attribution.methods.registry import METHODS, WALKS_ERRORS, refuse_points
+from attribution.prompts.metrics import Metric, logit_difference
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.recording import ErrorMode, path_mode
+from attribution.splice.spliced_model import SplicedModel
+from circuits.discovery.assemble import assemble
+from circuits.discovery.certify import certify
+from circuits.discovery.checked_circuit import checked_estimate, with_causes
+from circuits.discovery.deciding import AUTO, DEFAULT_BUDGET, Decision, decide
+from circuits.discovery.measuring import Measured, Question, measure, refuse_verify, with_exact
+from circuits.discovery.selection import Selection
+from circuits.ranking.aggregate import Ranking, rank
+from circuits.ranking.aggregate_edges import average_edges
+from circuits.ranking.membership import member_keys
+from graphs import CircuitGraph, Verdict, prune
+
+COMPARED = ("atp", "ig", "chord-ig")
+"""Estimates that are shown beside the effects of a circuit's nodes."""
+CHECKED = "ig"
+"""The estimate, of those, that exact effects are held against: the one most used."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Effects per example, verdicts, all nodes by mean effect, and the circuit.
+
+    `verdict` judges the effects themselves: None unless they were screened. `checked` judges an estimate against exact
+    effects and says why it is wrong about nodes of the circuit: of the screening, or where every node was patched of
+    IG; None where no estimate was checked. `decision` is that of `auto`.
+    """
+
+    effects: Effects
+    verdict: Verdict | None
+    ranking: Ranking
+    circuit: CircuitGraph
+    checked: Verdict | None = None
+    decision: Decision | None = None
+
+
+def discover(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric = logit_difference,
+    *,
+    method: str = "exact",
+    budget: float = DEFAULT_BUDGET,
+    verify: int | None = None,
+    memory: int | None = None,
+    error_mode: ErrorMode | None = None,
+    patch_value: PatchValue = counterfactual,
+    points: Quadrature | None = None,
+    select: Selection = Selection(faithful=0.85),  # noqa: B008  (a frozen value)
+    rank_by: str | None = None,
+    least_edge: float = 0.002,
+    compare: Sequence[str] = COMPARED,
+    explained: int = 10,
+    splits: Mapping[str, PromptPairs] | None = None,
+    texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Found:
+    """Measure every node, keep the strongest, join them by edges, prune, and certify what is left.
+
+    Args:
+        spliced: the model with its SAEs.
+        pairs: prompt pairs; everything is averaged over them, positions aligned by role.
+        metric: what effects are measured on.
+        method: a name of `METHODS`, or `auto`: exact patching where its forecast fits the budget, else an estimate that
+            is verified (`deciding.py`). What was decided depends on the machine; it is in `Found.decision`.
+        budget: seconds, with `auto`, for the nodes' effects; edges and certificate come on top.
+        verify: how many nodes (counted per example) of an estimate are patched to verify it as the checker does. By
+            default none; with `auto` as many as time allows.
+        memory: bytes that the batches of every stage may hold beside the weights; by default half of what is free. One
+            pair that does not fit is an error before anything is measured.
+        error_mode: what effects are measured in; `live` by default, `path` for `ig-input` and `chord-ig`. Edges end in
+            features, so they meet gates: they are measured in `path` mode (`zero` where this is `zero`).
+        patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
+        points: points of the path, for the methods that integrate.
+        select: which nodes the circuit keeps before pruning: by default the fewest that are faithful.
+        rank_by: the method whose ranking `select` chooses from. By default `method` itself; for a faithful circuit
+            towards a patch prompt chord IG, whose rankings need fewer nodes than those of exact effects
+            (`benchmarks/faithfulness.py`): a single node is patched in the intact model, where nodes that back each
+            other up look weak.
+        least_edge: edges below this share of |mean total effect| are not kept, but for the strongest at each node.
+        compare: estimates by name, measured for the circuit's nodes too. If IG is among them and every node was
+            patched, IG is checked.
+        explained: of how many of the circuit's flagged nodes the cause and the own path are shown.
+        splits: other pairs by the name of their split: faithfulness is measured there as well.
+        texts: general texts (token ids) by name, on which the SAEs are judged.
+        inputs: stored with the circuit: what it was made from.
+        progress: told the share of work done.
+    """
+    names = tuple(compare) if rank_by is None else (*compare, rank_by)
+    _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
+    question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
+    question.room.refuse_if_too_small()
+    decision = decide(question, budget, verify) if method == AUTO else None
+    if decision is not None:
+        method, verify = decision.method, decision.verify
+    if rank_by is None:
+        rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
+    measured = measure(question, method, verify, points, within(progress, 0.0, 0.4))
+    own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
+    estimates = own | _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
+    rankings = {name: rank(effects, pairs, spliced.model) for name, effects in estimates.items()}
+    ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+    by = rankings.get(rank_by, ranking)
+    chosen = select.of(by, question)
+    if measured.verdict is not None:
+        measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.55, 0.6))
+        ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+    chosen = ranking.only({weighted.node for weighted in chosen.nodes})
+    checked = checked_estimate(question, measured, estimates.get(CHECKED), within(progress, 0.6, 0.65))
+    edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.75))
+    whole = assemble(
+        chosen,
+        measured,
+        ranking,
+        edges=edges,
+        flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name),
+        estimates=rankings,
+        ranked_by=rank_by if rank_by in rankings else method,
+        checked=checked,
+        inputs=inputs or {},
+    )
+    circuit = prune(whole, least=least_edge * abs(whole.measurement.total_effect))
+    if not circuit.strongest():
+        circuit = whole  # few nodes, none of which leads to the metric directly: shown as they were chosen
+    if checked is not None:
+        given = circuit, question, measured.effects, explained
+        checked = with_causes(checked, *given, within(progress, 0.75, 0.8))
+    certificate = certify(
+        circuit,
+        question,
+        verdict=measured.verdict,
+        ranking=by,
+        splits=splits,
+        texts=texts,
+        progress=within(progress, 0.8, 1.0),
+    )
+    circuit = replace(circuit, certificate=certificate)
+    return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
+
+
+def discover_each(
+    spliced: SplicedModel, pairs: PromptPairs, metric: Metric = logit_difference, **options: Any
+) -> Iterator[Found]:
+    """A circuit of its own for every pair, one after the other; `options` as in `discover`."""
+    progress = options.pop("progress", silent)
+    for number, pair in enumerate(pairs):
+        part = within(progress, number / len(pairs), (number + 1) / len(pairs))
+        yield discover(spliced, PromptPairs((pair,)), metric, progress=part, **options)
+
+
+def patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
+    """The mode of exact patching beside a method in `error_mode`."""
+    if error_mode is None:
+        return "frozen" if method in WALKS_ERRORS else "live"
+    if error_mode == "path" and method in WALKS_ERRORS:
+        return "frozen"
+    if error_mode not in ("live", "frozen", "zero"):
+        raise ValueError(f"{method} cannot be measured in error mode {error_mode!r}. Choose live, frozen or zero.")
+    return error_mode
+
+
+def _refuse(
+    metric: Metric,
+    method: str,
+    verify: int | None,
+    points: Quadrature | None,
+    least_edge: float,
+    explained: int,
+    compare: Sequence[str],
+    patch_value: PatchValue,
+) -> None:
+    for name in (*(() if method == AUTO else (method,)), *compare):
+        if name not in METHODS:
+            raise ValueError(f"No method {name!r}. Methods: {AUTO}, {', '.join(METHODS)}.")
+    if points is not None:
+        refuse_points(method)
+    refuse_verify(method, verify)
+    if least_edge < 0:
+        raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
+    if explained < 0:
+        raise ValueError(f"Nodes are explained in a number of 0 or more; got {explained}.")
+    if patch_value is not counterfactual and metric.flat_at_clean:
+        raise ValueError(
+            f"The gradient of {metric.name} is zero at the clean run, so there would be no edges without a "
+            "patch prompt. Use patch value counterfactual, or another metric."
+        )
+
+
+def _with_exact_circuit(question: Question, measured: Measured, chosen: Ranking, progress: Progress) -> Measured:
+    """The nodes of a screened circuit are all patched, in every example."""
+    keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
+    unknown = measured.effects.keys()[~measured.exact]
+    wanted = unknown[np.isin(unknown, keys)]
+    if len(wanted) == 0:
+        return measured
+    exact = question.exact(wanted, progress)
+    return with_exact(measured, exact.keys(), exact.effect)
+
+
+def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:
+    keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
+    nodes = effects.subset(np.isin(effects.keys(), keys))
+    given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
+    if question.patch_value is counterfactual:
+        mode = path_mode("frozen" if question.error_mode == "live" else question.error_mode)
+        return chord_edges(*given, sources=nodes, error_mode=mode, batch_size=size, progress=progress)
+    mode = "zero" if question.error_mode == "zero" else "frozen"
+    return gradient_edges(
+        *given, sources=nodes, error_mode=mode, batch_size=size, patch_value=question.patch_value, progress=progress
+    )
+
+
+def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Effects]:
+    """Effects by other methods than `method`; those are left out that have no meaning for the question."""
+    without = {method}
+    if question.patch_value is not counterfactual:
+        without |= {"ig-input", "chord-ig"}
+    if question.metric.flat_at_clean:
+        without |= {"atp", "atp-star"}
+    wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
+    found: dict[str, Effects] = {}
+    for number, name in enumerate(wanted):
+        found[name] = question.estimate(name, within(progress, number / len(wanted), (number + 1) / len(wanted)))
+    return found

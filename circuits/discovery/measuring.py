@@ -1,0 +1,165 @@
+"""Effects of all nodes: exact, estimated, or screened by an estimate and verified. `deciding.py` chooses.
+
+    exact       exact patching of every node
+    screened    an estimate of every node (chord IG; site-path IG where there is no patch prompt), exact patching of the
+                strongest, of those whose gates are at risk and of a random audit (`attribution/checking/check.py`)
+
+A node that was patched has its exact effect; the others keep their estimate, which the verdict judges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+
+from attribution.checking.check import check
+from attribution.effects.effects import Effects, node_keys
+from attribution.effects.measurement import Progress, within
+from attribution.effects.quadrature import Quadrature
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.registry import METHODS, options_of
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
+from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.recording import ErrorMode
+from attribution.splice.reference_prompts import Mean
+from attribution.splice.reference_values import Reference, zero
+from attribution.splice.reference_values import counterfactual as patch_prompt
+from attribution.splice.spliced_model import SplicedModel
+from graphs import Node, Position, Verdict
+from graphs.circuit_graph import EXACT, NOT_VERIFIED
+from graphs.findings import flagged_in
+
+SCREENED: Final = "screened_then_patched"
+"""The method of effects some of which are exact and the others estimates."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the `estimate` of the others."""
+
+    effects: Effects
+    exact: np.ndarray
+    verdict: Verdict | None
+    estimate: Effects | None = None
+
+    @property
+    def evidence(self) -> str:
+        """How far the effects can be trusted, in words."""
+        if self.exact.all():
+            return EXACT
+        if self.verdict is None:
+            return NOT_VERIFIED
+        return f"screened by {self.verdict.estimate_name}; {self.exact.sum()} of {len(self.exact)} effects are exact"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a model: which pairs, which metric, what nodes are set to, and in which error mode."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    error_mode: ErrorMode
+    patch_value: PatchValue = counterfactual
+    memory: int | None = None
+    """Bytes that batches may hold; None for a share of what is free."""
+
+    @cached_property
+    def room(self) -> Room:
+        """Batch sizes within the memory."""
+        return Room.of(self.spliced, self.pairs, self.error_mode, self.memory)
+
+    @property
+    def reference(self) -> Reference:
+        """What everything outside a circuit is set to: the same value that nodes are patched with."""
+        found: dict[str, Reference] = {"zero": zero, "mean": Mean()}
+        return found.get(self.patch_value.name, patch_prompt)
+
+    def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
+        """Exact effects of all nodes, or of those with the given keys."""
+        return exact_patching(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=self.error_mode,
+            patch_value=self.patch_value,
+            batch_size=self.room.pairs("exact"),
+            runs_at_once=self.room.runs,
+            bytes_at_once=self.room.cone_bytes,
+            only=only,
+            progress=progress,
+        )
+
+    def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
+        """Effects by a name of `METHODS`; path methods run in the mode that ends where exact patching's does."""
+        options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
+        options["batch_size"] = self.room.pairs(method)
+        options |= options_of(method, self.error_mode, points)
+        return METHODS[method](self.spliced, self.pairs, self.metric, **options)
+
+
+def measure(
+    question: Question, method: str, verify: int | None, points: Quadrature | None, progress: Progress
+) -> Measured:
+    """Effects by `method`; of an estimate, `verify` nodes are patched to check it."""
+    if method == "exact":
+        effects = question.exact(None, progress)
+        return Measured(effects, np.ones(len(effects), bool), None)
+    estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
+    if verify is None:
+        return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
+    verdict = check(
+        question.spliced,
+        question.pairs,
+        question.metric,
+        estimate,
+        patch_value=question.patch_value,
+        verify=verify,
+        explained=0,
+        room=question.room,
+        progress=within(progress, 0.3, 1.0),
+    )
+    keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
+    return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
+
+
+def refuse_verify(method: str, verify: int | None) -> None:
+    """A ValueError for a number of nodes that cannot be verified."""
+    if verify is None:
+        return
+    if verify < 1:
+        raise ValueError(f"At least 1 node is verified; got {verify}.")
+    if method in ("exact", "activation-difference"):
+        raise ValueError(f"{method} leaves nothing to verify. Choose an estimate: auto, chord-ig, ig, atp, ...")
+
+
+def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measured:
+    """The exact effects of the nodes with these keys take the place of their estimates; others are left out."""
+    order = np.argsort(keys)
+    keys, exact = keys[order], exact[order]
+    own = measured.effects.keys()
+    place = np.searchsorted(keys, own).clip(max=max(len(keys) - 1, 0))
+    known = keys[place] == own if len(keys) else np.zeros(len(own), bool)
+    verdict = measured.verdict
+    effects = replace(
+        measured.effects,
+        method=SCREENED,
+        error_mode=measured.effects.error_mode if verdict is None else verdict.exact_error_mode,
+        effect=np.where(known, exact[place], measured.effects.effect),
+        residual=None,
+        residual_law="none: exact effects stand beside estimates",
+    )
+    return Measured(effects, measured.exact | known, verdict, measured.estimate)
+
+
+def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Node, dict[str, int]]:
+    """How often the verdict flags each aligned node, by flag."""
+    found: dict[Node, dict[str, int]] = {}
+    for node, flagged in () if verdict is None else flagged_in(positions, verdict):
+        flags = found.setdefault(node, {})
+        flags[flagged.flag] = flags.get(flagged.flag, 0) + 1
+    return found

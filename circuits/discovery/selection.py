@@ -1,0 +1,68 @@
+"""Which nodes of a ranking make a circuit: a number, a threshold, a share of the total, or enough to be faithful."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuits.discovery.measuring import Question
+from circuits.faithfulness.smallest_faithful import smallest_faithful
+from circuits.ranking.aggregate import Ranking
+from graphs import TokenNode
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Exactly one of four rules.
+
+    Attributes:
+        nodes: the strongest so many.
+        threshold: those with |mean effect| >= threshold, in units of the metric.
+        share: the fewest that carry at least this share of Σ |mean effect| over all nodes.
+        faithful: the fewest with at least this faithfulness on the pairs they were found on
+            (`circuits/faithfulness/smallest_faithful.py`), at most `most` of them.
+    """
+
+    nodes: int | None = None
+    threshold: float | None = None
+    share: float | None = None
+    faithful: float | None = None
+    most: int = 400
+
+    def __post_init__(self) -> None:
+        if sum(rule is not None for rule in (self.nodes, self.threshold, self.share, self.faithful)) != 1:
+            raise ValueError("Choose nodes by exactly one of: number, threshold, share of effect, faithfulness.")
+        if self.nodes is not None and self.nodes < 1:
+            raise ValueError(f"A circuit needs at least 1 node; got {self.nodes}.")
+        if self.threshold is not None and not self.threshold > 0:
+            raise ValueError(f"The threshold must be positive, in units of the metric; got {self.threshold}.")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise ValueError(f"A share lies above 0 and is at most 1; got {self.share}.")
+        if self.faithful is not None and not 0 < self.faithful <= 1:
+            raise ValueError(f"The faithfulness aimed at must be positive and at most 1; got {self.faithful}.")
+
+    def of(self, ranking: Ranking, question: Question) -> Ranking:
+        """The chosen nodes. A threshold that none reaches is an error."""
+        if self.faithful is not None:
+            return self._faithful(ranking, self.faithful, question)
+        sizes = np.abs([weighted.effect for weighted in ranking.nodes])
+        if self.threshold is not None:
+            count = int((sizes >= self.threshold).sum())
+            if count == 0:
+                raise ValueError(
+                    f"No node reaches the threshold {self.threshold}: the largest |effect| is {sizes[0]:.3g}."
+                )
+            return ranking.top(count)
+        if self.share is not None:
+            wanted = self.share * sizes.sum() * (1 - 1e-12)
+            return ranking.top(int(np.searchsorted(np.cumsum(sizes), wanted)) + 1)
+        assert self.nodes is not None
+        return ranking.top(self.nodes)
+
+    def _faithful(self, ranking: Ranking, target: float, question: Question) -> Ranking:
+        """The first so many features and errors, with the tokens that rank among them; `most` where none is enough."""
+        given = question.spliced, question.pairs, question.metric, ranking
+        size = question.room.pairs("exact", 64)
+        found = smallest_faithful(*given, target=target, reference=question.reference, batch_size=size)
+        wanted = self.most if found is None else min(self.most, found.nodes)
+        members = np.cumsum([not isinstance(weighted.node, TokenNode) for weighted in ranking.nodes])
+        return ranking.top(int(np.searchsorted(members, wanted)) + 1)

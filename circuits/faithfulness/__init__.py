@@ -1,0 +1,1 @@
+"""Does a circuit alone do what the model does?"""

@@ -1,0 +1,160 @@
+"""Does the circuit alone do what the model does? Faithfulness and completeness, with bootstrap intervals.
+
+    F(C) = (m(C) − m(∅)) / (m(M) − m(∅))        completeness = F(M∖C)
+
+m(C) is the metric of clean prompts with every feature and error outside C at its reference value
+(`attribution/effects/keep_only.py`). m(M) is always the bare model's and m(∅) has everything at its reference, errors
+too, so F is on one scale whatever is done with errors:
+
+    nodes     an error is kept iff it is in C
+    kept      every error is kept as computed in this run
+    removed   every error is at its reference value, also those in C
+
+Means over pairs are taken first, then the ratio. F may lie outside [0, 1] and is never clipped. Prompts of another
+split may have positions the circuit does not know by name: everything there is outside. Source: Wang et al. 2023; Marks
+et al. 2024.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from attribution.effects.keep_only import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
+from attribution.effects.measurement import Progress, silent
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.reference_values import Reference, counterfactual
+from attribution.splice.spliced_model import SplicedModel
+from circuits.faithfulness.bootstrap import Bootstrap, Scale
+from circuits.faithfulness.ranked_circuits import circuit_and_rest
+from circuits.ranking.aggregate import Ranking
+from graphs import CircuitGraph, ErrorNode, FeatureNode, Node, Position
+from graphs.faithfulness import Faithfulness
+
+DEFAULT_BOOTSTRAP: Final = Bootstrap()
+
+
+def faithfulness_report(
+    spliced: SplicedModel,
+    splits: Mapping[str, PromptPairs],
+    metric: Metric,
+    circuit: CircuitGraph | Ranking,
+    *,
+    reference: Reference = counterfactual,
+    errors: ErrorChoice = "nodes",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    batch_size: int = 64,
+    progress: Progress = silent,
+) -> tuple[Faithfulness, ...]:
+    """Faithfulness and completeness of one circuit on several splits, with intervals.
+
+    Args:
+        spliced: the model with its SAEs.
+        splits: pairs by the name of their split; clean prompts are run, patch prompts serve the reference.
+        metric: what m is.
+        circuit: a circuit graph, or all nodes of a ranking.
+        reference: the value of everything outside.
+        errors: `nodes`, `kept` or `removed`, see the top of this file.
+        bootstrap: how intervals are made.
+        batch_size: pairs in one forward.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: F is undefined on a split, a split has none of the circuit's positions, or the reference no value
+            for a prompt.
+    """
+    nodes = [w.node for w in circuit.nodes]
+    sets = {
+        name: circuit_and_rest(nodes, circuit.positions, pairs, spliced.sites, errors) for name, pairs in splits.items()
+    }
+    for name, (kept, _) in sets.items():
+        _refuse_strange_positions(name, nodes, circuit.positions, kept)
+    refuse_undefined(spliced, splits, metric, reference, batch_size)
+    found: list[Faithfulness] = []
+    for split, within in each_split(splits, progress):
+        pairs = splits[split]
+        run = partial(metric_keeping, spliced, pairs, metric, batch_size=batch_size, progress=within)
+        full, empty, kept, rest = run([EVERYTHING, NOTHING, *sets[split]], reference)
+        about = Terms(split, reference.name, errors, metric, bootstrap)
+        found.append(judged(about, Scale(full, empty), kept, rest, _size(nodes, errors)))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a number was measured with."""
+
+    split: str
+    reference: str
+    errors: ErrorChoice
+    metric: Metric
+    bootstrap: Bootstrap
+
+
+def judged(about: Terms, scale: Scale, kept: np.ndarray, rest: np.ndarray, nodes: int) -> Faithfulness:
+    """A circuit of so many nodes, from the metric of each pair with the circuit kept and with the rest kept."""
+    low, high = scale.ratio_interval(kept, about.bootstrap)
+    rest_low, rest_high = scale.ratio_interval(rest, about.bootstrap)
+    return Faithfulness(
+        split=about.split,
+        pairs=len(kept),
+        nodes=nodes,
+        reference=about.reference,
+        errors=about.errors,
+        metric=about.metric.name,
+        unit=about.metric.unit,
+        m_full=float(scale.full.mean()),
+        m_empty=float(scale.empty.mean()),
+        m_circuit=float(kept.mean()),
+        m_rest=float(rest.mean()),
+        faithfulness=scale.ratio(kept),
+        low=low,
+        high=high,
+        completeness=scale.ratio(rest),
+        completeness_low=rest_low,
+        completeness_high=rest_high,
+        confidence=about.bootstrap.confidence,
+        resamples=about.bootstrap.resamples,
+    )
+
+
+def _size(nodes: Sequence[Node], errors: ErrorChoice) -> int:
+    """How many nodes of a circuit are members: tokens never, errors where they go by their nodes."""
+    kinds = (FeatureNode, ErrorNode) if errors == "nodes" else (FeatureNode,)
+    return sum(isinstance(node, kinds) for node in nodes)
+
+
+def _refuse_strange_positions(split: str, nodes: Sequence[Node], positions: Sequence[Position], kept: Kept) -> None:
+    """Where no node of a circuit stands anywhere, the prompts most likely name their positions in another way."""
+    if nodes and not len(kept.keys):
+        labels = ", ".join(repr(p.label) for p in positions)
+        raise ValueError(
+            f"No prompt of split {split!r} has a position of the circuit ({labels}), so none of its nodes is there. "
+            "Give prompts whose roles name their positions as those of the circuit."
+        )
+
+
+def refuse_undefined(
+    spliced: SplicedModel, splits: Mapping[str, PromptPairs], metric: Metric, reference: Reference, batch_size: int
+) -> None:
+    """A ValueError, before long work, where a split has no scale or no reference value for a prompt."""
+    for split, pairs in splits.items():
+        ends = metric_keeping(spliced, pairs, metric, [EVERYTHING, NOTHING], reference, batch_size=batch_size)
+        try:
+            Scale(*ends)
+        except ValueError as error:
+            raise ValueError(f"Split {split!r}: {error}") from None
+
+
+def each_split(splits: Mapping[str, PromptPairs], progress: Progress) -> Iterator[tuple[str, Progress]]:
+    """Each split with the progress of its part of the work."""
+    if not splits:
+        raise ValueError("No splits: give pairs by the name of their split.")
+    whole, done = sum(map(len, splits.values())), 0
+    for name, pairs in splits.items():
+        size = len(pairs)
+        yield name, lambda share, done=done, size=size: progress((done + share * size) / whole)
+        done += size

@@ -1,0 +1,120 @@
+"""Faithfulness over the size of a ranking's circuits: MIB's curves, from which CPR and CMD follow.
+
+    F(k) = F of the first nodes of the ranking, the share k of its features and errors        k in MIB's shares
+
+CPR is the area under F, CMD that under |1 − F| (`graphs/faithfulness.py`); MIB ranks by signed score for CPR and
+by absolute score for CMD (`ranked_circuits.py`). Two forwards for each size, split and ranking. Source: MIB,
+Mueller et al. 2025.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from attribution.effects.keep_only import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
+from attribution.effects.measurement import Progress, silent
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.reference_values import Reference, counterfactual
+from attribution.splice.spliced_model import SplicedModel
+from circuits.faithfulness.bootstrap import Bootstrap, Scale
+from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Terms, each_split, refuse_undefined
+from circuits.faithfulness.ranked_circuits import Order, circuit_and_rest, model_and_nothing, ordered_nodes, size_of
+from circuits.ranking.aggregate import Ranking
+from graphs import Node, Position
+from graphs.faithfulness import MIB_SHARES, FaithfulnessCurve
+
+
+def faithfulness_curves(
+    spliced: SplicedModel,
+    splits: Mapping[str, PromptPairs],
+    metric: Metric,
+    rankings: Mapping[str, Ranking | Sequence[Ranking]],
+    *,
+    order: Order = "absolute",
+    shares: Sequence[float] = MIB_SHARES,
+    reference: Reference = counterfactual,
+    errors: ErrorChoice = "nodes",
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+    batch_size: int = 64,
+    progress: Progress = silent,
+) -> tuple[FaithfulnessCurve, ...]:
+    """F and completeness of the first nodes of each ranking, by their share of its features and errors.
+
+    Arguments as in `faithfulness_report`. Several rankings under one name are averaged, such as `random_rankings`.
+    `order` is `absolute` for CMD and `signed` for CPR as MIB ranks (`ranked_circuits.py`). Share 1 is M
+    itself: also what the ranking does not list, such as features that are active in no training prompt. With errors
+    `kept` or `removed`, errors are no members: sizes count features.
+    """
+    families = {name: [r] if isinstance(r, Ranking) else list(r) for name, r in rankings.items()}
+    if not families or not all(families.values()):
+        raise ValueError("No rankings: give at least one, and at least one under each name.")
+    ordered = {name: [ordered_nodes(r, order, errors) for r in family] for name, family in families.items()}
+    refuse_undefined(spliced, splits, metric, reference, batch_size)
+    found: list[FaithfulnessCurve] = []
+    for split, within in each_split(splits, progress):
+        pairs, sets = splits[split], [EVERYTHING, NOTHING]
+        for name, family in families.items():
+            for ranking, nodes in zip(family, ordered[name], strict=True):
+                sets += _circuits(spliced, pairs, nodes, ranking.positions, shares, errors)
+        values = metric_keeping(spliced, pairs, metric, sets, reference, batch_size=batch_size, progress=within)
+        scale, start = Scale(values[0], values[1]), 2
+        about = Terms(split, reference.name, errors, metric, bootstrap)
+        for name, family in families.items():
+            own = values[start : (start := start + 2 * len(family) * len(shares))]
+            both = own.reshape(len(family), len(shares), 2, len(pairs))
+            sizes = [size_of(share, len(ordered[name][0])) for share in shares]
+            found.append(_curve(about, scale, name, order, shares, sizes, both))
+    return tuple(found)
+
+
+def _curve(
+    about: Terms,
+    scale: Scale,
+    name: str,
+    order: Order,
+    shares: Sequence[float],
+    sizes: Sequence[int],
+    values: Float[np.ndarray, "draw share both pair"],
+) -> FaithfulnessCurve:
+    parts = [[values[:, n, which] for n in range(len(shares))] for which in (0, 1)]
+    (low, high), (rest_low, rest_high) = (
+        zip(*(scale.ratio_interval(part, about.bootstrap) for part in of), strict=True) for of in parts
+    )
+    return FaithfulnessCurve(
+        ranking=name,
+        split=about.split,
+        reference=about.reference,
+        errors=about.errors,
+        metric=about.metric.name,
+        order=order,
+        draws=len(values),
+        pairs=values.shape[-1],
+        shares=tuple(shares),
+        sizes=tuple(sizes),
+        faithfulness=tuple(scale.ratio(part) for part in parts[0]),
+        low=low,
+        high=high,
+        completeness=tuple(scale.ratio(part) for part in parts[1]),
+        completeness_low=rest_low,
+        completeness_high=rest_high,
+    )
+
+
+def _circuits(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    nodes: Sequence[Node],
+    positions: Sequence[Position],
+    shares: Sequence[float],
+    errors: ErrorChoice,
+) -> list[Kept]:
+    """C and M∖C at each share, one after the other."""
+    found: list[Kept] = []
+    for share in shares:
+        if share == 1:
+            found += model_and_nothing(errors)
+        else:
+            found += circuit_and_rest(nodes[: size_of(share, len(nodes))], positions, pairs, spliced.sites, errors)
+    return found

@@ -1,0 +1,68 @@
+"""The circuits of a ranking: its first nodes, by |effect| or by signed score, and random ones of the same sizes.
+
+    absolute   by falling |effect|            (MIB ranks so for CMD)
+    signed     by falling score −effect       (MIB ranks so for CPR)
+
+An effect is positive where the metric rises when the node takes its patch value. A node that the task needs therefore
+has a negative effect, and MIB's signed score, large for nodes that help, is −effect. `activation_difference` and random
+rankings have no sign: both orders are theirs as given. Tokens are inputs, no part of any circuit here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final, Literal
+
+import numpy as np
+
+from attribution.effects.keep_only import ALL_ERRORS, ErrorChoice, Kept
+from attribution.prompts.prompt_pairs import PromptPairs
+from circuits.ranking.aggregate import Ranking
+from circuits.ranking.membership import member_keys
+from graphs import ErrorNode, FeatureNode, Node, Position
+
+Order = Literal["absolute", "signed"]
+RANDOM: Final = "random"
+UNSIGNED: Final = ("activation_difference", RANDOM)
+
+
+def ordered_nodes(ranking: Ranking, order: Order = "absolute", errors: ErrorChoice = "nodes") -> tuple[Node, ...]:
+    """The nodes that can be in a circuit, best first: features and, where errors go by their nodes, errors."""
+    if order not in ("absolute", "signed"):
+        raise ValueError(f"No order {order!r}. Orders: absolute, signed.")
+    kinds = (FeatureNode, ErrorNode) if errors == "nodes" else (FeatureNode,)
+    weighted = [w for w in ranking.nodes if isinstance(w.node, kinds)]
+    if not weighted:
+        raise ValueError(f"The ranking of {ranking.method} has no node that a circuit could consist of.")
+    if order == "signed" and ranking.method not in UNSIGNED:
+        weighted.sort(key=lambda w: w.effect)
+    return tuple(w.node for w in weighted)
+
+
+def random_rankings(ranking: Ranking, draws: int = 5, seed: int = 0) -> tuple[Ranking, ...]:
+    """The same nodes in random orders: circuits of equal size that no method chose."""
+    found: list[Ranking] = []
+    for draw in np.random.default_rng(seed).spawn(draws):
+        order = draw.permutation(len(ranking.nodes))
+        found.append(replace(ranking, method=RANDOM, nodes=tuple(ranking.nodes[int(n)] for n in order)))
+    return tuple(found)
+
+
+def size_of(share: float, nodes: int) -> int:
+    """How many of a ranking's nodes a share is: rounded, and at least one."""
+    return max(1, round(share * nodes))
+
+
+def circuit_and_rest(
+    nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, sites: Sequence[str], errors: ErrorChoice
+) -> tuple[Kept, Kept]:
+    """C and M∖C in given prompts."""
+    if errors not in ALL_ERRORS:
+        raise ValueError(f"No choice of errors {errors!r}. Choices: {', '.join(ALL_ERRORS)}.")
+    keys, all_errors = member_keys(nodes, positions, pairs, sites), ALL_ERRORS[errors]
+    return Kept(keys, all_errors=all_errors), Kept(keys, complement=True, all_errors=all_errors)
+
+
+def model_and_nothing(errors: ErrorChoice) -> tuple[Kept, Kept]:
+    """What share 1 stands for: M and M∖M, with errors as chosen."""
+    none, all_errors = np.zeros(0, np.int64), ALL_ERRORS[errors]
+    return Kept(none, complement=True, all_errors=all_errors), Kept(none, all_errors=all_errors)

@@ -1,0 +1,1 @@
+"""What a feature is: contexts, promoted tokens, writers, and labels."""

@@ -1,0 +1,100 @@
+"""Text to read features on: documents, cut into pieces that the model can hold, as token ids.
+
+The generated text of the embedded language, a text file with one document per line, or JSONL rows with `text`. Read
+again from the start by every pass, so that memory does not grow with the corpus.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from attribution.models.language_model import LanguageModel
+
+EMBEDDED_SEED: Final = 4
+"""Seed of documents that neither the model nor the SAEs were trained or judged on."""
+EMBEDDED_DOCUMENTS: Final = 1000
+LONGEST_PIECE: Final = 128
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents for one model. `read` starts again at each call; `name` is what people call the text."""
+
+    name: str
+    read: Callable[[], Iterator[str]]
+    model: LanguageModel
+    longest: int = LONGEST_PIECE
+
+    def __post_init__(self) -> None:
+        opening = self.model.bos_id is not None
+        if self.longest < 1 + opening:
+            raise ValueError(f"Pieces of {self.longest} token(s) hold no text: give at least {1 + opening}.")
+
+    @cached_property
+    def _length(self) -> int:
+        context = self.model.n_context
+        return self.longest if context is None else min(self.longest, context)
+
+    def pieces(self) -> Iterator[tuple[int, ...]]:
+        """Token ids of every piece, opened by BOS where the model has one; documents without tokens are left out."""
+        opening = (self.model.bos_id,) if self.model.bos_id is not None else ()
+        for document in self.read():
+            ids = self.model.token_ids(document)[len(opening) :]
+            step = self._length - len(opening)
+            for start in range(0, len(ids), step):
+                yield (*opening, *ids[start : start + step])
+
+    @cached_property
+    def digest_and_count(self) -> tuple[str, int]:
+        """sha256 over the ids of every piece (so over text and tokenizer both), and how many pieces there are."""
+        sha, count = hashlib.sha256(), 0
+        for count, piece in enumerate(self.pieces(), start=1):  # noqa: B007
+            sha.update(json.dumps(piece).encode())
+        if count == 0:
+            raise ValueError(f"The corpus {self.name} is empty: there is no text to read features on.")
+        return sha.hexdigest(), count
+
+
+def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, seed: int = EMBEDDED_SEED) -> Corpus:
+    """Fresh text of the embedded language."""
+    from circuits.embedded.language import documents as generate
+
+    if documents < 1:
+        raise ValueError(f"A corpus needs at least 1 document; got {documents}.")
+    name = f"{documents} documents of the embedded language (seed {seed})"
+    return Corpus(name, lambda: generate(documents, seed), model)
+
+
+def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONGEST_PIECE) -> Corpus:
+    """A text file with one document per line, or JSONL (by its ending) with `text` in every row."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Corpus {path}: no such file.")
+    reader = _jsonl_rows if path.suffix == ".jsonl" else _lines
+    return Corpus(path.name, lambda: reader(path), model, longest)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if text := line.strip():
+                    yield text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Corpus {path}: not UTF-8 text ({error}).") from error
+
+
+def _jsonl_rows(path: Path) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"Corpus {path}, row {number}: not valid JSON ({error}).") from error
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise ValueError(f'Corpus {path}, row {number}: expected an object with "text", a string.')
+        if row["text"].strip():
+            yield row["text"]

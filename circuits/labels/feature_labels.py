@@ -1,0 +1,169 @@
+"""Labels of features: top activating contexts over a corpus, promoted and suppressed tokens, how often active.
+
+    automatic text   fires on: <marked tokens of the top contexts, most frequent first, at most 4>
+                     | written from: <tokens of the source with the largest positive part in each of these contexts,
+                       likewise> (by head <h>, where it is the same one in all), for attention outputs
+                     | promotes: <top 3 tokens of the decoder direction, where it is added to the residual stream>
+
+One streaming pass over the corpus for all sites (`top_contexts.py`), one head evaluation per feature
+(`promoted_tokens.py`); for attention outputs also which heads and sources wrote the feature there (DFA). A label that
+a person gave wins over the automatic text; the evidence stays.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Final
+
+from attribution.splice.spliced_model import SplicedModel
+from circuits.commands.inputs import weight_hashes
+from circuits.labels.corpus import Corpus
+from circuits.labels.label_cache import LabelCache
+from circuits.labels.label_evidence import DEFAULT_OPTIONS, LabelOptions, contexts_of, promoted_and_suppressed, texts_of
+from circuits.labels.own_labels import refuse_outside
+from circuits.labels.token_pieces import TokenPieces
+from circuits.labels.top_contexts import top_contexts
+from graphs import Context, FeatureLabel, Labels
+
+MARKED_IN_TEXT: Final = 4
+PROMOTED_IN_TEXT: Final = 3
+
+
+def feature_labels(
+    spliced: SplicedModel,
+    features: Sequence[tuple[str, int]] | None,
+    corpus: Corpus,
+    *,
+    options: LabelOptions = DEFAULT_OPTIONS,
+    mine: Mapping[tuple[str, int], str] | None = None,
+    cache: str | Path | None = None,
+    batch_size: int = 32,
+    progress: Callable[[float], None] | None = None,
+) -> Labels:
+    """Label some features, in the order given, or all (None).
+
+    Args:
+        features: (site, index) of each.
+        mine: a person's labels by (site, index), as `own_labels` reads them; those of other features are left aside.
+        cache: a folder; what was computed there from the same model, SAE, corpus and options is read back.
+
+    Raises:
+        LookupError: a site without an SAE.
+        ValueError: a feature that does not exist, or an empty corpus.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    wanted = _wanted(spliced, features)
+    mine = {(spliced.site(site), index): text for (site, index), text in (mine or {}).items()}
+    for site, index in mine:
+        refuse_outside(spliced, site, index, "Your labels")
+    keys = _keys(spliced, wanted, corpus, options)
+    store = LabelCache(None if cache is None else Path(cache))
+    made = {site: found for site, key in keys.items() if (found := store.read(key)) is not None}
+    missing = {site: key["features"] for site, key in keys.items() if site not in made}
+    for site, labels in _computed(spliced, missing, corpus, options, batch_size, progress):
+        made[site] = labels
+        store.write(keys[site], labels)
+    by_place = {(label.site, label.index): label for labels in made.values() for label in labels}
+    return Labels(
+        tuple(_named(by_place[place], mine.get(place)) for place in wanted),
+        corpus=corpus.name,
+        tokens=next(iter(made.values())).tokens,
+        inputs=_inputs(keys),
+    )
+
+
+def automatic_text(contexts: Sequence[Context], promoted: Sequence[tuple[str, float]] | None) -> str:
+    """The rule at the top of this file; a feature without contexts says that it never fires."""
+    if not contexts:
+        parts = ["never fires on this corpus"]
+    else:
+        parts = [f"fires on: {_most_common(context.tokens[context.place] for context in contexts)}"]
+    writers = [max(context.writers, key=lambda writer: writer.part) for context in contexts if context.writers]
+    if writers := [writer for writer in writers if writer.part > 0]:
+        heads = {writer.head for writer in writers}
+        by_head = f" (by head {heads.pop()})" if len(heads) == 1 else ""
+        parts.append(f"written from: {_most_common(writer.token for writer in writers)}{by_head}")
+    if promoted:
+        parts.append(f"promotes: {', '.join(token.strip() for token, _ in promoted[:PROMOTED_IN_TEXT])}")
+    return " | ".join(parts)
+
+
+def _most_common(tokens: Iterable[str]) -> str:
+    return ", ".join(word for word, _ in Counter(token.strip() for token in tokens).most_common(MARKED_IN_TEXT))
+
+
+def _wanted(spliced: SplicedModel, features: Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:
+    if features is None:
+        return [(site, index) for site in spliced.sites for index in range(spliced.saes[site].d_sae)]
+    wanted = [(spliced.site(site), index) for site, index in features]
+    if not wanted:
+        raise ValueError("No features to label: give (site, index) of some, or None for all.")
+    for site, index in wanted:
+        refuse_outside(spliced, site, index, f"{site}/{index}")
+    return list(dict.fromkeys(wanted))
+
+
+def _keys(
+    spliced: SplicedModel, wanted: Sequence[tuple[str, int]], corpus: Corpus, options: LabelOptions
+) -> dict[str, dict[str, Any]]:
+    """Of each site all that its automatic labels depend on, its chosen features included."""
+    hashes = weight_hashes(spliced)
+    shared = {"model": hashes["model"], "corpus": corpus.digest_and_count[0], "splice_bos": spliced.splice_bos}
+    return {
+        site: {**shared, **asdict(options), "site": site, "sae": hashes["saes"][site], "features": chosen}
+        for site in spliced.sites
+        if (chosen := sorted(index for s, index in wanted if s == site))
+    }
+
+
+def _inputs(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    shared = {k: v for k, v in next(iter(keys.values())).items() if k not in ("site", "sae", "features")}
+    return {**shared, "saes": {site: key["sae"] for site, key in keys.items()}}
+
+
+def _named(label: FeatureLabel, text: str | None) -> FeatureLabel:
+    return label if text is None else replace(label, text=text, source="yours")
+
+
+def _computed(
+    spliced: SplicedModel,
+    features: Mapping[str, Sequence[int]],
+    corpus: Corpus,
+    options: LabelOptions,
+    batch_size: int,
+    progress: Callable[[float], None] | None,
+) -> Iterator[tuple[str, Labels]]:
+    """Automatic labels, site by site; nothing is read where no site is missing."""
+    if not features:
+        return
+    seen, tokens = top_contexts(
+        spliced,
+        features,
+        corpus,
+        count=options.contexts,
+        before=options.before,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    texts, pieces = texts_of(corpus, seen), TokenPieces(spliced.model)
+    for site, chosen in features.items():
+        contexts = contexts_of(spliced, site, chosen, seen[site], texts, pieces, options, batch_size)
+        weights = promoted_and_suppressed(spliced, site, chosen, options.tokens)
+        often, total = seen[site].active.tolist(), seen[site].total.tolist()
+        labels = tuple(
+            FeatureLabel(
+                site=site,
+                index=index,
+                text=automatic_text(contexts[n], promoted),
+                source="contexts",
+                contexts=contexts[n],
+                promoted=promoted,
+                suppressed=suppressed,
+                frequency=often[n] / tokens,
+                mean_activation=total[n] / often[n] if often[n] else None,
+            )
+            for n, (index, (promoted, suppressed)) in enumerate(zip(chosen, weights, strict=True))
+        )
+        yield site, Labels(labels, corpus.name, tokens)

@@ -1,0 +1,127 @@
+"""What a label rests on: contexts with the marked token and its writers, and the tokens a feature promotes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from attribution.edges.direct_feature_attribution import ATTENTION_SITES, direct_feature_attribution
+from attribution.splice.spliced_model import SplicedModel
+from circuits.labels.corpus import Corpus
+from circuits.labels.promoted_tokens import is_added_to_stream, logit_weights
+from circuits.labels.token_pieces import TokenPieces
+from circuits.labels.top_contexts import Seen, batched, padded
+from graphs import Context, Writer
+
+_FEATURES_AT_ONCE: Final = 256
+
+TokenWeights = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How much is shown of each feature.
+
+    Attributes:
+        contexts: distinct top contexts.
+        before, after: tokens shown on either side of the marked one; `before` also says when two contexts are alike.
+        tokens: promoted and suppressed tokens.
+        writers: strongest (head, source) pairs in each context, for attention outputs.
+    """
+
+    contexts: int = 8
+    before: int = 12
+    after: int = 4
+    tokens: int = 8
+    writers: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("contexts", 1), ("before", 0), ("after", 0), ("tokens", 0), ("writers", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}.")
+
+
+DEFAULT_OPTIONS: Final = LabelOptions()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a feature (the `number`-th of the chosen ones) is active: a piece of the corpus and a position in it."""
+
+    number: int
+    ids: tuple[int, ...]
+    position: int
+    activation: float
+
+
+def texts_of(corpus: Corpus, seen: Mapping[str, Seen]) -> dict[int, tuple[int, ...]]:
+    """The pieces that top contexts lie in, by number, from another reading of the corpus."""
+    needed = {p for found in seen.values() for p in found.piece[found.activation > 0].unique().tolist()}
+    return {number: piece for number, piece in enumerate(corpus.pieces()) if number in needed}
+
+
+def contexts_of(
+    spliced: SplicedModel,
+    site: str,
+    chosen: Sequence[int],
+    seen: Seen,
+    texts: Mapping[int, tuple[int, ...]],
+    pieces: TokenPieces,
+    options: LabelOptions,
+    batch_size: int,
+) -> list[tuple[Context, ...]]:
+    """The top contexts of each chosen feature of a site, with their writers where attention writes there."""
+    places = [
+        _Place(n, texts[int(seen.piece[n, k])], int(seen.position[n, k]), float(seen.activation[n, k]))
+        for n, k in torch.nonzero(seen.activation > 0).tolist()
+    ]
+    attention = options.writers > 0 and site.endswith(ATTENTION_SITES)
+    written = _written(spliced, site, chosen, places, pieces, options.writers, batch_size) if attention else None
+    found: list[list[Context]] = [[] for _ in chosen]
+    for place in places:
+        start = max(0, place.position - options.before)
+        shown = pieces.of(place.ids[start : place.position + options.after + 1])
+        writers = () if written is None else next(written)
+        found[place.number].append(Context(shown, place.position - start, place.activation, writers))
+    return [tuple(contexts) for contexts in found]
+
+
+def _written(
+    spliced: SplicedModel,
+    site: str,
+    chosen: Sequence[int],
+    places: Sequence[_Place],
+    pieces: TokenPieces,
+    count: int,
+    batch_size: int,
+) -> Iterator[tuple[Writer, ...]]:
+    """The strongest writers at each place."""
+    for rows in batched(iter(places), batch_size):
+        ids, last = padded([p.ids[: p.position + 1] for p in rows], spliced.model.device)
+        found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
+        for row, place in enumerate(rows):
+            shown = pieces.of(place.ids[: place.position + 1])
+            yield tuple(
+                Writer(head, place.position - source, shown[source], part)
+                for head, source, part in found.strongest(row, count)
+            )
+
+
+def promoted_and_suppressed(
+    spliced: SplicedModel, site: str, chosen: Sequence[int], count: int
+) -> Iterator[tuple[TokenWeights | None, TokenWeights | None]]:
+    """The most promoted and the most suppressed tokens of each feature; None where none is promoted directly."""
+    if not is_added_to_stream(site):
+        yield from [(None, None)] * len(chosen)
+        return
+    for features in batched(iter(chosen), _FEATURES_AT_ONCE):
+        weights = logit_weights(spliced.model, spliced.saes[site], site, features)
+        order = weights.argsort(dim=1, descending=True, stable=True)
+        for row, ranked in zip(weights, order, strict=True):
+            up, down = ranked[:count], ranked.flip(0)[:count]
+            yield _words(spliced, row, up), _words(spliced, row, down)
+
+
+def _words(spliced: SplicedModel, weights: torch.Tensor, tokens: torch.Tensor) -> TokenWeights:
+    return tuple((spliced.model.token_text(t), float(weights[t])) for t in tokens.tolist())

@@ -1,0 +1,98 @@
+"""Labels that a person gave, from JSON or JSONL; they win over automatic ones.
+
+JSONL, or a JSON list      rows {"site": "blocks.2.hook_resid_post", "index": 117, "label": "plural subject"}
+JSON object                {"blocks.2.hook_resid_post/117": "plural subject", ...}
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attribution.splice.spliced_model import SplicedModel
+
+
+def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int], str]:
+    """Labels by canonical site and index; errors name the row.
+
+    Raises:
+        ValueError: a malformed row, a feature labelled twice, or one that the SAE does not have.
+        LookupError: a site without an SAE.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Labels {path}: no such file.")
+    found: dict[tuple[str, int], str] = {}
+    for where, site, index, label in _rows(path):
+        try:
+            canonical = spliced.site(site)
+        except LookupError as error:
+            raise LookupError(f"{where}: {error.args[0]}") from error
+        refuse_outside(spliced, canonical, index, where)
+        if (canonical, index) in found:
+            raise ValueError(f"{where}: {site}/{index} is labelled twice.")
+        found[canonical, index] = label
+    return found
+
+
+def refuse_outside(spliced: SplicedModel, site: str, index: int, where: str) -> None:
+    """A ValueError for a feature that the SAE at a spliced site does not have."""
+    d_sae = spliced.saes[site].d_sae
+    if not 0 <= index < d_sae:
+        raise ValueError(f"{where}: {site!r} has no feature {index}; its SAE has features 0 to {d_sae - 1}.")
+
+
+def feature_place(name: str) -> tuple[str, int]:
+    """Site and index of a feature's name, `blocks.2.hook_resid_post/117`; what follows an @ is left out."""
+    site, slash, index = name.partition("@")[0].rpartition("/")
+    if not slash or not site or not (index.isascii() and index.isdigit()):
+        raise ValueError(f"{name!r} names no feature; expected site/index, as in blocks.2.hook_resid_post/117.")
+    return site, int(index)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Labels {path}: not UTF-8 text ({error}).") from error
+    if path.suffix == ".jsonl":
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.strip():
+                where = f"Labels {path}, row {number}"
+                yield _row(where, _parsed(line, where))
+        return
+    content = _parsed(text, f"Labels {path}")
+    if isinstance(content, dict):
+        content = [_named(f"Labels {path}, {name!r}", name, label) for name, label in content.items()]
+    if not isinstance(content, list):
+        raise ValueError(
+            f"Labels {path}: expected rows with site, index and label, or an object from site/index to label."
+        )
+    for number, row in enumerate(content, start=1):
+        yield _row(f"Labels {path}, row {number}", row)
+
+
+def _named(where: str, name: str, label: Any) -> dict[str, Any]:
+    try:
+        site, index = feature_place(name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return {"site": site, "index": index, "label": label}
+
+
+def _row(where: str, row: Any) -> tuple[str, str, int, str]:
+    if not isinstance(row, dict) or not {"site", "index", "label"} <= set(row):
+        raise ValueError(f'{where}: expected {{"site", "index", "label"}}; found {json.dumps(row)[:100]}.')
+    site, index, label = row["site"], row["index"], row["label"]
+    if not isinstance(site, str) or type(index) is not int:
+        raise ValueError(f"{where}: site must be text and index a whole number.")
+    if not isinstance(label, str) or not label.strip():
+        raise ValueError(f"{where}: the label must be text that is not empty.")
+    return where, site, index, label
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not valid JSON ({error}).") from error

@@ -1,0 +1,146 @@
+"""One streaming pass over a corpus: where each feature is most active, how often, and how strongly.
+
+Batches of pieces run through the bare model; at every site the SAE encodes what arrives, and of each feature only its
+best `count` places are kept. Memory does not grow with the corpus. At most one place per piece (its strongest, the
+first of equals), and of places that read alike (the same tokens up to the marked one) only the strongest.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.models.hooks import logits_with
+from attribution.splice.spliced_model import SplicedModel
+from circuits.labels.corpus import Corpus
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the pass saw of some features of one site; places by falling activation, 0 where there are fewer.
+
+    `piece` and `position` say where in the corpus; `key` stands for the tokens that lead there. `total` is the sum of
+    activations, `active` how often the feature was active among the spliced tokens.
+    """
+
+    activation: Float[Tensor, "feature place"]
+    piece: Int[Tensor, "feature place"]
+    position: Int[Tensor, "feature place"]
+    key: Int[Tensor, "feature place"]
+    total: Float[Tensor, " feature"]
+    active: Int[Tensor, " feature"]
+
+    @classmethod
+    def nothing(cls, features: int, count: int) -> "Seen":
+        place = torch.zeros(features, count, dtype=torch.int64)
+        return cls(place.double(), place, place, place, place[:, 0].double(), place[:, 0])
+
+
+def top_contexts(
+    spliced: SplicedModel,
+    features: Mapping[str, Sequence[int]],
+    corpus: Corpus,
+    *,
+    count: int,
+    before: int,
+    batch_size: int,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[dict[str, Seen], int]:
+    """What the corpus shows of the chosen features of each site, and the number of tokens looked at.
+
+    Args:
+        before: tokens before the marked one that make two places read alike.
+    """
+    seen = {site: Seen.nothing(len(chosen), count) for site, chosen in features.items()}
+    tokens, first = 0, 0
+    _, pieces = corpus.digest_and_count
+    for rows in batched(corpus.pieces(), batch_size):
+        ids, last = padded(rows, spliced.model.device)
+        spliced_here = spliced.spliced_positions(ids, last)
+        batch = _Batch(spliced_here, _keys(ids, before), first)
+        functions = {site: partial(_watch, spliced, site, chosen, batch, seen) for site, chosen in features.items()}
+        with torch.no_grad():
+            logits_with(spliced.model, ids, functions)
+        tokens += int(spliced_here.sum())
+        first += len(rows)
+        if progress is not None:
+            progress(first / pieces)
+    return seen, tokens
+
+
+def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """Consecutive items, `size` at a time."""
+    while rows := list(islice(items, size)):
+        yield rows
+
+
+def padded(rows: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]:
+    """Ids padded on the right, and each row's last real position."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
+    return ids, torch.tensor([len(row) - 1 for row in rows], device=device)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    spliced: Bool[Tensor, "row pos"]
+    key: Int[Tensor, "row pos"]
+    first: int
+
+
+def _watch(
+    spliced: SplicedModel, site: str, chosen: Sequence[int], batch: _Batch, seen: dict[str, Seen], x: Tensor
+) -> Tensor:
+    features = spliced.saes[site].encode(x).features[..., list(chosen)]
+    seen[site] = _with_batch(seen[site], torch.where(batch.spliced[..., None], features, 0).cpu(), batch)
+    return x
+
+
+def _with_batch(seen: Seen, features: Float[Tensor, "row pos feature"], batch: _Batch) -> Seen:
+    strongest, position = features.double().max(1)
+    rows = torch.arange(len(features))[:, None].expand_as(position)
+    key = batch.key.cpu()[rows, position]
+    columns = [
+        torch.cat([old, new.T], dim=1)
+        for old, new in (
+            (seen.activation, strongest),
+            (seen.piece, rows + batch.first),
+            (seen.position, position),
+            (seen.key, key),
+        )
+    ]
+    value = torch.where(_is_best_of_its_key(columns[0], columns[3]), columns[0], 0)
+    order = value.argsort(dim=1, descending=True, stable=True)[:, : seen.activation.shape[1]]
+    activation, piece, position, key = (column.gather(1, order) for column in (value, *columns[1:]))
+    total = seen.total + features.double().sum((0, 1))
+    return Seen(activation, piece, position, key, total, seen.active + (features > 0).sum((0, 1)))
+
+
+def _is_best_of_its_key(
+    value: Float[Tensor, "feature place"], key: Int[Tensor, "feature place"]
+) -> Bool[Tensor, "feature place"]:
+    """True for the strongest of equal keys, the first of equally strong ones."""
+    by_value = value.argsort(dim=1, descending=True, stable=True)
+    ranked = key.gather(1, by_value)
+    order = by_value.gather(1, ranked.argsort(dim=1, stable=True))
+    grouped = key.gather(1, order)
+    first = torch.ones_like(grouped, dtype=torch.bool)
+    first[:, 1:] = grouped[:, 1:] != grouped[:, :-1]
+    return torch.zeros_like(first).scatter(1, order, first)
+
+
+def _keys(ids: Int[Tensor, "row pos"], before: int) -> Int[Tensor, "row pos"]:
+    """A 64-bit hash of each token with the `before` tokens that lead to it (fewer at the start)."""
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(-(2**62), 2**62, (before + 1,), generator=generator).to(ids.device) * 2 + 1
+    width, key = ids.shape[1], torch.zeros_like(ids)
+    for back, factor in enumerate(factors[:width]):
+        key[:, back:] += (ids[:, : width - back] + 1) * factor
+    return key

@@ -1,0 +1,1 @@
+"""Effects averaged over examples, and rankings of nodes."""

@@ -1,0 +1,90 @@
+"""From nodes of examples to those of all examples together, strongest first.
+
+    effect(node) = Σ over examples of the node's effect / number of examples
+
+A node has effect 0 in an example in which its clean and patch value agree, or that does not have its position; so
+mean effects add up as the effects of the examples do.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attribution.effects.effects import KINDS, Effects
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.prompt_pairs import PromptPairs
+from circuits.ranking.averages import Averages, averages, totals
+from circuits.ranking.positions import Alignment, align
+from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNode
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Every node of one measurement, averaged over its examples, the largest |effect| first.
+
+    A node's position is a place in `positions`, as in a `CircuitGraph`.
+    """
+
+    method: str
+    sites: tuple[str, ...]
+    positions: tuple[Position, ...]
+    nodes: tuple[WeightedNode, ...]
+
+    def top(self, count: int) -> "Ranking":
+        """Its first nodes."""
+        return replace(self, nodes=self.nodes[:count])
+
+    def only(self, nodes: Container[Node]) -> "Ranking":
+        """Some of its nodes, in its order."""
+        return replace(self, nodes=tuple(w for w in self.nodes if w.node in nodes))
+
+
+def rank(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:
+    """Average effects over examples, positions aligned by name, and sort by |mean effect|.
+
+    `exact` marks the effects that were measured by exact patching; by default all of them if that is the method.
+    """
+    if len(effects) == 0:
+        raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
+    if exact is None:
+        exact = np.full(len(effects), effects.method == "exact_patching")
+    alignment = align(pairs, model)
+    nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
+    return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
+
+
+def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[WeightedNode]:
+    column = alignment.columns_of(effects.example, effects.position)
+    keys = np.stack([effects.site, effects.kind, column, effects.index])
+    nodes, group = np.unique(keys, axis=1, return_inverse=True)
+    group, groups = group.reshape(-1), nodes.shape[1]
+    found = averages(group, effects.effect, groups, len(alignment.columns))
+    ends = [totals(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
+    verified = totals(group, exact, groups)
+    named = [node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in nodes.T.tolist()]
+    return [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
+
+
+def weighted_node(
+    node: Node, n: int, found: Averages, ends: Sequence[np.ndarray] | None, verified: int
+) -> WeightedNode:
+    """A node whose averages are the n-th; `ends` are mean clean and patch values, which a token has none of."""
+    clean, patch = (None, None) if ends is None or isinstance(node, TokenNode) else (float(end[n]) for end in ends)
+    return WeightedNode(
+        node=node,
+        effect=float(found.mean[n]),
+        mean_absolute=float(found.mean_absolute[n]),
+        standard_error=found.error(n),
+        count=int(found.count[n]),
+        clean=clean,
+        patch=patch,
+        verified=verified,
+    )
+
+
+def node_at(site: str, kind: str, position: int, index: int) -> Node:
+    """A node of a graph from its columns."""
+    if kind == "token":
+        return TokenNode(position)
+    return ErrorNode(site, position) if kind == "error" else FeatureNode(site, position, index)

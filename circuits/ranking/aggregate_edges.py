@@ -1,0 +1,87 @@
+"""From edges of examples to those of all examples together, and what every target carries.
+
+    weight(edge) = Σ over examples of the edge's weight / number of examples
+
+An example that lacks the edge counts as 0, so that mean edges into a node add up as those of the examples do.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from attribution.edges.edges import METRIC_KEY, Edges
+from attribution.effects.effects import KINDS, columns_of_keys
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.prompt_pairs import PromptPairs
+from circuits.ranking.aggregate import node_at
+from circuits.ranking.averages import averages, totals
+from circuits.ranking.positions import Alignment, align
+from graphs import Edge, MetricNode, Node
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a node carries in a flow, and its own undivided jump: means over examples, in units of the metric."""
+
+    carried: float
+    undivided: float
+
+
+@dataclass(frozen=True)
+class AveragedFlow:
+    """Edges between aligned nodes, and what the target features carry."""
+
+    edges: tuple[Edge, ...]
+    carried: dict[Node, Carried]
+
+
+def average_edges(
+    edges: Edges, pairs: PromptPairs, model: LanguageModel, sites: tuple[str, ...], metric: str
+) -> AveragedFlow:
+    """Average over examples, positions aligned by name. `sites` are the effects' (the tokens' first)."""
+    alignment = align(pairs, model)
+    ends = [_aligned(keys, edges.example, alignment) for keys in (edges.source, edges.target)]
+    both, group = _groups(np.concatenate(ends))
+    found = averages(group, edges.weight, both.shape[1], len(pairs))
+    averaged = [
+        Edge(
+            source=_node(column[:4], sites, metric),
+            target=_node(column[4:], sites, metric),
+            weight=float(found.mean[n]),
+            mean_absolute=float(found.mean_absolute[n]),
+            standard_error=found.error(n),
+            count=int(found.count[n]),
+        )
+        for n, column in enumerate(both.T.tolist())
+    ]
+    return AveragedFlow(tuple(averaged), _carried(edges, alignment, sites, len(pairs)))
+
+
+def _carried(edges: Edges, alignment: Alignment, sites: tuple[str, ...], examples: int) -> dict[Node, Carried]:
+    chosen = edges.target_key != METRIC_KEY
+    nodes, group = _groups(_aligned(edges.target_key[chosen], edges.target_example[chosen], alignment))
+    means = [totals(group, v[chosen], nodes.shape[1]) / examples for v in (edges.attribution, edges.undivided)]
+    return {
+        _node(column, sites, ""): Carried(*(float(mean[n]) for mean in means))
+        for n, column in enumerate(nodes.T.tolist())
+    }
+
+
+def _groups(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different columns, and which of them each column is."""
+    different, group = np.unique(columns, axis=1, return_inverse=True)
+    return different, group.reshape(-1)
+
+
+def _aligned(keys: np.ndarray, example: np.ndarray, alignment: Alignment) -> np.ndarray:
+    """Site, kind, aligned position and index of each key; −1 four times for the metric."""
+    of_metric = keys == METRIC_KEY
+    columns = columns_of_keys(np.where(of_metric, 0, keys))
+    position = alignment.columns_of(example, np.where(of_metric, 0, columns["position"]))
+    found = np.stack([columns["site"], columns["kind"], position, columns["index"]])
+    return np.where(of_metric, -1, found)
+
+
+def _node(column: list[int], sites: tuple[str, ...], metric: str) -> Node:
+    site, kind, position, index = column
+    return MetricNode(metric) if site < 0 else node_at(sites[site], KINDS[kind], position, index)

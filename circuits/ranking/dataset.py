@@ -1,0 +1,187 @@
+"""Effects over a dataset of any length: pairs stream through, each node keeps its averages and its strongest examples.
+
+    mean = Σ effect / N        mean |.| = Σ |effect| / N        N: all examples (`averages.py`)
+
+A node counts as 0 where it does not change. Opposite signs cancel in the mean, not in the mean of absolute values.
+Memory is that of one batch and of the distinct nodes, whatever the number of prompts. Equal to `rank` of all pairs at
+once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+import numpy as np
+
+from attribution.effects.effects import KINDS, Effects
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.pair_stream import SameRoles
+from attribution.prompts.position_names import position_names
+from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from circuits.ranking.aggregate import Ranking, node_at, weighted_node
+from circuits.ranking.positions import order_of_names
+from circuits.ranking.running_averages import RunningAverages
+from graphs import MetricNode, Node, Position
+from graphs.merge_positions import EVERYWHERE
+from graphs.nodes import node_name
+
+ROLES: Final = "the roles that the pairs give their tokens"
+FROM_THE_END: Final = "distances from the end of the prompt: -1 is its last token"
+TOGETHER: Final = "every position of a prompt: a node's effect is its sum over them"
+_INDEX, _NAME, _SITE = 1 << 24, 1 << 20, 1 << 12
+
+
+@dataclass(frozen=True)
+class DatasetRanking:
+    """All nodes of a dataset by falling |mean effect|, and for each the examples in which it does most.
+
+    `strongest[n]` are examples (numbered in the order of the stream) and effects of `ranking.nodes[n]`. `total_effect`
+    is a mean; `settings` are the method's; `positions_mean` says what the names of positions are.
+    """
+
+    ranking: Ranking
+    strongest: tuple[tuple[tuple[int, float], ...], ...]
+    examples: int
+    total_effect: float
+    metric: str
+    unit: str
+    sign: str
+    error_mode: str
+    patch_value: str
+    settings: Mapping[str, str | int | float]
+    positions_mean: str
+
+    def name(self, node: Node) -> str:
+        """As circuits name their nodes: `blocks.3.hook_mlp_out/117@verb`."""
+        assert not isinstance(node, MetricNode)
+        return node_name(node, self.ranking.positions[node.position].label)
+
+
+def rank_dataset(
+    pairs: Iterable[PromptPair],
+    model: LanguageModel,
+    measure: Callable[[PromptPairs], Effects],
+    *,
+    at_once: int = 32,
+    together: bool = False,
+    strongest: int = 5,
+    done: Callable[[int], None] = lambda _: None,
+) -> DatasetRanking:
+    """Measure pairs as they come and average every node over all of them.
+
+    Args:
+        pairs: read `at_once` at a time and never held all together.
+        measure: effects of a few pairs by any method, such as `lambda few: exact_patching(spliced, few, metric)`.
+        together: positions are not told apart: a node's effect in an example is its sum over positions.
+        strongest: how many examples to remember of each node.
+        done: told the number of pairs measured.
+
+    Raises:
+        ValueError: no pairs; roles of some pairs only; or a batch that differs from the first in what was measured.
+    """
+    if at_once < 1 or strongest < 0:
+        raise ValueError(f"at_once must be at least 1 and strongest 0 or more; got {at_once} and {strongest}.")
+    stream = _Stream(together, strongest)
+    for few in _cut(pairs, at_once):
+        stream.add(measure(few), few)
+        done(stream.examples)
+    return stream.ranking(model)
+
+
+def _cut(pairs: Iterable[PromptPair], size: int) -> Iterator[PromptPairs]:
+    source = iter(pairs)
+    while few := tuple(islice(source, size)):
+        yield PromptPairs(few)
+
+
+class _Stream:
+    """What is known of the pairs that have passed."""
+
+    def __init__(self, together: bool, strongest: int) -> None:
+        self.together = together
+        self.averages = RunningAverages(strongest)
+        self.examples = 0
+        self.total = 0.0
+        self.first: Effects | None = None
+        self.roles = SameRoles()
+        self.numbers: dict[str, int] = {}
+        self.tokens: dict[str, tuple[int, int]] = {}
+        self.templates: dict[tuple[str, ...], None] = {}
+
+    def add(self, effects: Effects, pairs: PromptPairs) -> None:
+        """One batch more."""
+        self._refuse_other(effects)
+        columns = self._columns(pairs)
+        position = np.array([columns[e][p] for e, p in zip(effects.example, effects.position, strict=True)], np.int64)
+        site, kind, index = (np.asarray(getattr(effects, name), np.int64) for name in ("site", "kind", "index"))
+        keys = ((position * _SITE + site) * len(KINDS) + kind) * _INDEX + index + 1
+        example = np.asarray(effects.example, np.int64) + self.examples
+        values = np.stack([effects.effect, effects.clean, effects.patch])
+        if self.together:
+            keys, example, values = _summed(keys, example, values)
+        self.averages.add(keys, example, values)
+        self.examples += len(pairs)
+        self.total += float(effects.total_effect.sum())
+
+    def _refuse_other(self, effects: Effects) -> None:
+        self.first = self.first or effects
+        for name in ("method", "metric", "unit", "error_mode", "patch_value", "sites", "settings"):
+            now, before = getattr(effects, name), getattr(self.first, name)
+            if now != before:
+                raise ValueError(f"A batch has {name} {now!r} where the first had {before!r}: they cannot be averaged.")
+
+    def _columns(self, pairs: PromptPairs) -> list[list[int]]:
+        """The number of each position's name, for each pair; new names get the next numbers."""
+        for row, pair in enumerate(pairs, start=self.examples):
+            self.roles.check(row, pair.roles)
+        found = []
+        for pair, names in zip(pairs, position_names(pairs), strict=True):
+            own = (EVERYWHERE,) * len(names) if self.together else names
+            self.templates.setdefault(own[:1] if self.together else own)
+            for name, clean, patch in zip(own, pair.clean_ids, pair.patch_ids, strict=True):
+                self.tokens.setdefault(name, (clean, patch))
+            found.append([self.numbers.setdefault(name, len(self.numbers)) for name in own])
+        if len(self.numbers) > _NAME:
+            raise ValueError(f"More than {_NAME} names of positions: merge them (together=True).")
+        return found
+
+    def ranking(self, model: LanguageModel) -> DatasetRanking:
+        """Everything averaged."""
+        if self.first is None:
+            raise ValueError("No prompt pairs: there is nothing to measure.")
+        if len(self.averages) == 0:
+            raise ValueError("No node differs between clean and patch run: there is nothing to rank.")
+        order = order_of_names(list(self.templates))
+        place = {self.numbers[name]: column for column, name in enumerate(order)}
+        tokens = [("", "") if self.together else tuple(map(model.token_text, self.tokens[name])) for name in order]
+        positions = tuple(Position(name, *own) for name, own in zip(order, tokens, strict=True))
+        effects, found = self.first, self.averages.finished(self.examples)
+        nodes = [_node(effects, key, place) for key in found.keys.tolist()]
+        ends = None if self.together else (found.clean, found.patch)
+        verified = found.averages.count * (effects.method == "exact_patching")
+        weighted = [weighted_node(node, n, found.averages, ends, int(verified[n])) for n, node in enumerate(nodes)]
+        by_size = sorted(range(len(weighted)), key=lambda n: -abs(weighted[n].effect))
+        return DatasetRanking(
+            ranking=Ranking(effects.method, effects.sites[1:], positions, tuple(weighted[n] for n in by_size)),
+            strongest=tuple(found.strongest[n] for n in by_size),
+            examples=self.examples,
+            total_effect=self.total / self.examples,
+            settings=dict(effects.settings),
+            positions_mean=TOGETHER if self.together else ROLES if self.roles.given else FROM_THE_END,
+            **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
+        )
+
+
+def _summed(keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of the same node and example added up: its positions are one."""
+    both, group = np.unique(np.stack([keys, example]), axis=1, return_inverse=True)
+    sums = np.stack([np.bincount(group.reshape(-1), weights=column, minlength=both.shape[1]) for column in values])
+    return both[0], both[1], sums
+
+
+def _node(effects: Effects, key: int, place: dict[int, int]) -> Node:
+    rest, index = divmod(key, _INDEX)
+    rest, kind = divmod(rest, len(KINDS))
+    name, site = divmod(rest, _SITE)
+    return node_at(effects.sites[site], KINDS[kind], place[name], index - 1)

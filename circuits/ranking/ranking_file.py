@@ -1,0 +1,95 @@
+"""A dataset's ranking as a Parquet file, for pandas, polars, duckdb; and back without loss.
+
+    node                 string   the node's name: blocks.3.hook_mlp_out/117@verb
+    kind                 string   feature, error or token
+    site                 string   of features and errors
+    position             string   the name of its position
+    index                int64    of features
+    effect, mean_absolute, standard_error
+                         double   over all examples, in the unit of the measurement
+    clean, patch         double   means where the node changes; feature: activation; error: L2 norm
+    count, verified      int64    examples in which it changes, and in which it was patched
+    examples, example_effects     lists: where the node does most, the strongest first; examples count from 0
+
+The schema's metadata holds under `jumpwire`, as JSON, what the numbers are: method, metric, unit, sign, error mode,
+patch value, settings, number of examples, mean total effect, sites, positions and what their names mean.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from circuits.ranking.aggregate import Ranking, node_at
+from circuits.ranking.dataset import DatasetRanking
+from graphs import ErrorNode, FeatureNode, MetricNode, Position, WeightedNode
+
+SCHEMA_VERSION: Final = 1
+_WORDS: Final = ("examples", "total_effect", "metric", "unit", "sign", "error_mode", "patch_value", "positions_mean")
+_NUMBERS: Final = ("effect", "mean_absolute", "standard_error", "clean", "patch")
+_COUNTS: Final = ("count", "verified")
+
+
+def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, Any] | None = None) -> None:
+    """Write a ranking; `chunks` says in plain data what was kept on the way and what was reused."""
+    ranking = found.ranking
+    about = {
+        "schema_version": SCHEMA_VERSION,
+        "method": ranking.method,
+        **{name: getattr(found, name) for name in _WORDS},
+        "settings": dict(found.settings),
+        "sites": ranking.sites,
+        "positions": [[p.label, p.clean_token, p.patch_token] for p in ranking.positions],
+        "chunks": chunks,
+    }
+    table = _table(found).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
+    pq.write_table(table, path, compression="zstd")
+
+
+def read_ranking(path: str | Path) -> DatasetRanking:
+    """Read what `write_ranking` wrote."""
+    table = pq.read_table(path)
+    metadata = (table.schema.metadata or {}).get(b"jumpwire")
+    about = {} if metadata is None else json.loads(metadata)
+    if "positions_mean" not in about:
+        raise ValueError(f"{path}: not a ranking of jumpwire (no such metadata). `jumpwire rank` writes one.")
+    if about["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"{path}: schema version {about['schema_version']}; this version reads {SCHEMA_VERSION}.")
+    positions = tuple(Position(*own) for own in about["positions"])
+    place = {position.label: n for n, position in enumerate(positions)}
+    rows = table.to_pylist()
+    nodes = tuple(_node(row, place[row["position"]]) for row in rows)
+    return DatasetRanking(
+        ranking=Ranking(about["method"], tuple(about["sites"]), positions, nodes),
+        strongest=tuple(tuple(zip(r["examples"], r["example_effects"], strict=True)) for r in rows),
+        settings=about["settings"],
+        **{name: about[name] for name in _WORDS},
+    )
+
+
+def _table(found: DatasetRanking) -> pa.Table:
+    weighted, positions = found.ranking.nodes, found.ranking.positions
+    nodes = [w.node for w in weighted if not isinstance(w.node, MetricNode)]
+    sites = [node.site if isinstance(node, FeatureNode | ErrorNode) else None for node in nodes]
+    indices = [node.index if isinstance(node, FeatureNode) else None for node in nodes]
+    return pa.table(
+        {
+            "node": [found.name(node) for node in nodes],
+            "kind": [node.kind for node in nodes],
+            "site": pa.array(sites, pa.string()),
+            "position": [positions[node.position].label for node in nodes],
+            "index": pa.array(indices, pa.int64()),
+            **{name: pa.array([getattr(w, name) for w in weighted], pa.float64()) for name in _NUMBERS},
+            **{name: pa.array([getattr(w, name) for w in weighted], pa.int64()) for name in _COUNTS},
+            "examples": pa.array([[e for e, _ in own] for own in found.strongest], pa.list_(pa.int64())),
+            "example_effects": pa.array([[v for _, v in own] for own in found.strongest], pa.list_(pa.float64())),
+        }
+    )
+
+
+def _node(row: Mapping[str, Any], position: int) -> WeightedNode:
+    node = node_at(row["site"], row["kind"], position, row["index"])
+    return WeightedNode(node=node, **{name: row[name] for name in (*_NUMBERS, *_COUNTS)})

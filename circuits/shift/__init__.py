@@ -1,0 +1,1 @@
+"""SHIFT: remove the features through which a probe reads a spurious label."""

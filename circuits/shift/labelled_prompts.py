@@ -1,0 +1,107 @@
+"""Prompts with a wanted and a spurious label, and how well predictions do in each of their four subgroups.
+
+subgroup (i, s)     the prompts with intended label i and spurious label s
+worst subgroup      the smallest of the four accuracies on the intended label
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attribution.models.language_model import LanguageModel
+from circuits.shift.site_activations import token_prompts
+from circuits.tasks.stereotypes import LabelledText
+
+SUBGROUPS = ((False, False), (False, True), (True, False), (True, True))
+"""(intended, spurious)."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledPrompts:
+    """Token ids and the two labels of each prompt."""
+
+    prompts: tuple[tuple[int, ...], ...]
+    intended: Bool[Tensor, " text"]
+    spurious: Bool[Tensor, " text"]
+
+    def __post_init__(self) -> None:
+        counts = {len(self.prompts), len(self.intended), len(self.spurious)}
+        if len(counts) != 1:
+            raise ValueError(f"Prompts and labels differ in number: {sorted(counts)}. Give each prompt both labels.")
+
+    @classmethod
+    def of_texts(
+        cls, model: LanguageModel, texts: Sequence[str], intended: Sequence[bool], spurious: Sequence[bool]
+    ) -> "LabelledPrompts":
+        """Texts as the model's token ids; a word its tokenizer does not know is an error."""
+        return cls(token_prompts(model, texts), torch.tensor(list(intended)), torch.tensor(list(spurious)))
+
+    @classmethod
+    def of(cls, model: LanguageModel, texts: Sequence[LabelledText]) -> "LabelledPrompts":
+        """Texts of the embedded language; one of neither class gets intended label False, for nobody to read."""
+        intended, spurious = [bool(t.intended) for t in texts], [t.spurious for t in texts]
+        return cls.of_texts(model, [t.text for t in texts], intended, spurious)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and the 95% percentile interval of its bootstrap over texts."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+@dataclass(frozen=True)
+class SubgroupAccuracy:
+    """Shares of right predictions: of the intended label, of the spurious one, and of the intended in its worst
+    subgroup. `subgroups` are in the order of `SUBGROUPS`."""
+
+    intended: Interval
+    spurious: Interval
+    worst: Interval
+    subgroups: tuple[float, float, float, float]
+
+
+def subgroup_accuracy(
+    predicted: Bool[Tensor, " text"], labelled: LabelledPrompts, *, resamples: int = 1000, seed: int = 0
+) -> SubgroupAccuracy:
+    """Accuracies with intervals; the bootstrap resamples texts within each subgroup. An empty subgroup is an error."""
+    if len(predicted) != len(labelled):
+        raise ValueError(f"{len(predicted)} predictions for {len(labelled)} texts.")
+    chosen = [(labelled.intended == i) & (labelled.spurious == s) for i, s in SUBGROUPS]
+    for (i, s), members in zip(SUBGROUPS, chosen, strict=True):
+        if not members.any():
+            raise ValueError(f"No text has intended label {i} and spurious label {s}: its accuracy is undefined.")
+    sizes = torch.tensor([int(members.sum()) for members in chosen]).double()
+    right = torch.stack([(predicted == labelled.intended)[members].double().mean() for members in chosen])
+    # How often n draws with replacement from k right of n hit a right one: binomial(n, k / n).
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.binomial(sizes.expand(resamples, 4), right.expand(resamples, 4), generator=generator) / sizes
+    shares = sizes / sizes.sum()
+    agrees = torch.tensor([1.0 if i == s else -1.0 for i, s in SUBGROUPS], dtype=torch.float64)
+
+    def spurious(accuracy: Float[Tensor, "*draw subgroup"]) -> Float[Tensor, "*draw"]:
+        """Where the labels agree, right on one is right on the other; where they differ, wrong."""
+        return (torch.where(agrees > 0, accuracy, 1 - accuracy) * shares).sum(-1)
+
+    return SubgroupAccuracy(
+        intended=_interval((right * shares).sum(), (draws * shares).sum(-1)),
+        spurious=_interval(spurious(right), spurious(draws)),
+        worst=_interval(right.min(), draws.min(-1).values),
+        subgroups=(float(right[0]), float(right[1]), float(right[2]), float(right[3])),
+    )
+
+
+def _interval(value: Float[Tensor, ""], draws: Float[Tensor, " draw"]) -> Interval:
+    low, high = torch.quantile(draws, torch.tensor([0.025, 0.975], dtype=draws.dtype)).tolist()
+    return Interval(float(value), low, high)

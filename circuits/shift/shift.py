@@ -1,0 +1,85 @@
+"""SHIFT: take the features through which a probe reads a spurious label out of the forward pass.
+
+    1  a probe of a site is trained where the intended and the spurious label coincide
+    2  features at and before the site are ranked by their effect on the probe's logit      probe_effects.py
+    3  some are chosen, by hand from their words or by a rule                                spurious_features.py
+    4  the chosen ones are ablated everywhere, errors live, and the probe reads what is left
+
+Ablating what differs between the classes also moves the logit of every text alike. So the bias is moved back: the mean
+logit over the training texts stays what it was. No label is needed for that. `retrained` is trained anew on the
+training texts with the features ablated. Source: Marks et al. 2024, section 4; moving the bias is ours.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attribution.splice.spliced_model import SplicedModel
+from circuits.shift.labelled_prompts import LabelledPrompts
+from circuits.shift.linear_probe import LinearProbe, fit_probe
+from circuits.shift.site_activations import Ablation, Feature, Prompt, site_activations, zero_ablation
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted:
+    """A probe with features ablated under it.
+
+    Attributes:
+        spliced, site, ablation: what the probes read: the site's activation with these features set to these values.
+        original: the probe as it was trained, on activations without ablation.
+        shifted: the same weights, its bias moved so that its mean training logit is as before.
+        retrained: trained on the ablated activations of the same texts.
+    """
+
+    spliced: SplicedModel
+    site: str
+    ablation: Ablation
+    original: LinearProbe
+    shifted: LinearProbe
+    retrained: LinearProbe
+
+    def activations(self, prompts: Iterable[Prompt]) -> Float[Tensor, "text width"]:
+        """What the probes read, with the features ablated."""
+        return site_activations(self.spliced, tuple(prompts), self.site, self.ablation)
+
+    def predict(self, prompts: Iterable[Prompt]) -> Bool[Tensor, " text"]:
+        """The shifted probe's answers."""
+        return self.shifted.predict(self.activations(prompts))
+
+
+def shift(
+    spliced: SplicedModel,
+    site: str,
+    training: LabelledPrompts,
+    chosen: Iterable[Feature] | Ablation,
+    *,
+    probe: LinearProbe | None = None,
+    weight_decay: float = 0.01,
+) -> Shifted:
+    """Ablate the chosen features under a probe of the intended label.
+
+    Args:
+        spliced: the model with its SAEs.
+        site: what the probe reads, at each text's last position.
+        training: the texts the probe is trained on; only their intended labels are used.
+        chosen: features to set to 0, or features with the values they are set to.
+        probe: the original probe; trained here where none is given.
+        weight_decay: of every probe trained here.
+    """
+    ablation = chosen if isinstance(chosen, Mapping) else zero_ablation(tuple(chosen))
+    if not ablation:
+        raise ValueError("No features are chosen: there is nothing to ablate, and SHIFT would change nothing.")
+    before = site_activations(spliced, training.prompts, site)
+    original = probe or fit_probe(before, training.intended, weight_decay=weight_decay)
+    after = site_activations(spliced, training.prompts, site, ablation)
+    moved = original.logit(before).mean() - original.logit(after).mean()
+    return Shifted(
+        spliced=spliced,
+        site=site,
+        ablation=ablation,
+        original=original,
+        shifted=replace(original, bias=original.bias + moved),
+        retrained=fit_probe(after, training.intended, weight_decay=weight_decay),
+    )

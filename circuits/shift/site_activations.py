@@ -1,0 +1,167 @@
+"""Activations of texts at a site, with some features ablated everywhere upstream of it.
+
+    at every spliced site s, every spliced position:   y_s = x_s + D_s(f' ) − D_s(f)     f' = f with the ablated set
+
+Live errors: what an SAE leaves out stays in, so with nothing ablated the activations are the bare model's to the last
+bit. Ablated features are set to 0, or to their mean over reference texts. Read at the last position of each text.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.models.hooks import SiteFunction, hooked, logits_with
+from attribution.models.language_model import LanguageModel
+from attribution.splice.recording import Recording
+from attribution.splice.spliced_model import SplicedModel
+
+Prompt = Sequence[int]
+"""Token ids, BOS included."""
+
+
+@dataclass(frozen=True, order=True)
+class Feature:
+    """Feature `index` of the SAE at `site`, at all positions."""
+
+    site: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.site}/{self.index}"
+
+
+Ablation = Mapping[Feature, float]
+"""What each ablated feature is set to."""
+
+
+def token_prompts(model: LanguageModel, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Token ids of texts, BOS first where the model has one; a word the tokenizer does not know is an error."""
+    prompts = tuple(tuple(model.token_ids(text)) for text in texts)
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    for text, prompt in zip(texts, prompts, strict=True):
+        if unknown is not None and unknown != model.bos_id and unknown in prompt:
+            raise ValueError(f"The text {text!r} has a word the tokenizer does not know.")
+    return prompts
+
+
+def site_activations(
+    spliced: SplicedModel, prompts: Sequence[Prompt], site: str, ablation: Ablation | None = None, *, rows: int = 256
+) -> Float[Tensor, "text width"]:
+    """Activation at a site at each prompt's last position; `rows` prompts run at once."""
+    site = spliced.model.resolve(site)
+    by_site = _by_site(spliced, ablation or {})
+    found: list[Tensor] = []
+    for ids, last in _batches(prompts, rows, spliced.model.device):
+        here = spliced.spliced_positions(ids, last)
+        functions = {s: _ablater(spliced, s, chosen, here) for s, chosen in by_site.items()}
+
+        with torch.no_grad(), spliced.model.frozen(), hooked(spliced.model, functions):
+            found.append(_last_activation(spliced.model, ids, last, site))
+    return torch.cat(found)
+
+
+def _last_activation(
+    model: LanguageModel, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"], site: str
+) -> Float[Tensor, "row width"]:
+    """What passes a site last, after functions already in place there."""
+    found: list[Tensor] = []
+
+    def read(x: Tensor) -> Tensor:
+        found.append(x[torch.arange(len(last), device=x.device), last])
+        return x
+
+    logits_with(model, ids, {site: read})
+    return found[0]
+
+
+def runs_of(spliced: SplicedModel, prompts: Sequence[Prompt], *, rows: int = 256) -> Iterator[Recording]:
+    """Recordings of prompts, `rows` at a time, nothing ablated."""
+    for ids, last in _batches(prompts, rows, spliced.model.device):
+        yield spliced.record(ids, last)
+
+
+def feature_activations(
+    spliced: SplicedModel, prompts: Sequence[Prompt], features: Sequence[Feature], *, rows: int = 256
+) -> Float[Tensor, "text feature"]:
+    """Each feature's mean activation over the spliced positions of each prompt."""
+    if not features:
+        raise ValueError("No features given: there are no activations to read.")
+    _by_site(spliced, zero_ablation(features))
+    found: list[Tensor] = []
+    for run in runs_of(spliced, prompts, rows=rows):
+        positions = run.spliced.sum(1).clamp(min=1)[:, None]
+        sites = {spliced.site(f.site) for f in features}
+        means = {s: run.sites[s].features.dense().sum(1) / positions for s in sites}
+        found.append(torch.stack([means[spliced.site(f.site)][:, f.index] for f in features], dim=1))
+    return torch.cat(found)
+
+
+def active_features(spliced: SplicedModel, prompts: Sequence[Prompt]) -> tuple[Feature, ...]:
+    """Every feature that fires anywhere in the prompts, in the order of the forward pass."""
+    found: dict[str, set[int]] = {site: set() for site in spliced.sites}
+    for run in runs_of(spliced, prompts):
+        for site, record in run.sites.items():
+            found[site] |= set(record.features.index.unique().tolist())
+    return tuple(Feature(site, index) for site, indices in found.items() for index in sorted(indices))
+
+
+def mean_ablation(spliced: SplicedModel, prompts: Sequence[Prompt], features: Sequence[Feature]) -> Ablation:
+    """Each feature set to its mean over the spliced positions of reference prompts, every prompt alike."""
+    means = feature_activations(spliced, prompts, features).mean(0)
+    return dict(zip(features, means.tolist(), strict=True))
+
+
+def zero_ablation(features: Sequence[Feature]) -> Ablation:
+    """Each feature set to 0."""
+    return dict.fromkeys(features, 0.0)
+
+
+def _by_site(spliced: SplicedModel, ablation: Ablation) -> dict[str, tuple[Int[Tensor, " feature"], Tensor]]:
+    """Indices and values by site; a site without an SAE or a feature that is not there is an error."""
+    grouped: dict[str, dict[int, float]] = {}
+    for feature, value in ablation.items():
+        site = spliced.site(feature.site)
+        d_sae = spliced.saes[site].d_sae
+        if not 0 <= feature.index < d_sae:
+            raise ValueError(f"Cannot ablate {feature}: the SAE there has features 0 to {d_sae - 1}.")
+        grouped.setdefault(site, {})[feature.index] = value
+    like = {site: spliced.saes[site].b_dec for site in grouped}
+    return {
+        site: (torch.tensor(list(values), device=like[site].device), like[site].new_tensor(list(values.values())))
+        for site, values in grouped.items()
+    }
+
+
+def _ablater(
+    spliced: SplicedModel,
+    site: str,
+    chosen: tuple[Int[Tensor, " feature"], Float[Tensor, " feature"]],
+    here: Bool[Tensor, "row pos"],
+) -> SiteFunction:
+    sae, (index, value) = spliced.saes[site], chosen
+
+    def function(x: Tensor) -> Tensor:
+        encoding = sae.encode(x)
+        change = torch.where(here[..., None], value - encoding.features[..., index], 0)
+        written = change @ sae.W_dec[index]
+        if encoding.frame is not None:
+            written = encoding.frame.scale * written
+        return (x.to(written.dtype) + written).to(x.dtype)
+
+    return function
+
+
+def _batches(
+    prompts: Sequence[Prompt], rows: int, device: torch.device
+) -> Iterator[tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]]:
+    """Prompts padded on the right, and each one's last position."""
+    if not prompts or not all(prompts):
+        raise ValueError("No prompts, or an empty one: there is no last position to read an activation at.")
+    for start in range(0, len(prompts), rows):
+        chosen = prompts[start : start + rows]
+        width = max(map(len, chosen))
+        ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in chosen], device=device)
+        yield ids, torch.tensor([len(p) - 1 for p in chosen], device=device)

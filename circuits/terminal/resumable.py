@@ -1,0 +1,55 @@
+"""A command that can be stopped at any moment and started again: it keeps its work, and says so when it is stopped."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+
+from circuits.terminal.interrupts import exit_code
+
+if TYPE_CHECKING:
+    from attribution.runs.chunk_store import ChunkStore
+
+
+@contextmanager
+def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
+    """Inside, finished work is kept in `folder`; an interrupt ends the command with one line that says so."""
+    from attribution.runs.chunk_store import kept_in
+
+    with kept_in(folder, reuse=resume) as store:
+        try:
+            yield store
+        except KeyboardInterrupt as stopped:
+            Console(stderr=True, soft_wrap=True).print(_goodbye(store, folder, resume), highlight=False)
+            raise typer.Exit(exit_code(stopped)) from None
+        finally:
+            with suppress(OSError):  # it holds chunks, or is gone
+                folder.rmdir()
+
+
+def chunks_report(store: "ChunkStore") -> dict[str, Any]:
+    """As plain data for files: the folder's name and size, and for each stage what was computed and what reused."""
+    return {
+        "folder": store.folder.name,
+        "bytes": store.bytes,
+        "stages": {stage: vars(tally).copy() for stage, tally in store.tallies.items()},
+    }
+
+
+def chunks_in_words(store: "ChunkStore") -> str:
+    """One line for people: what was computed and what reused."""
+    done, found = (sum(getattr(tally, of) for tally in store.tallies.values()) for of in ("computed", "reused"))
+    size = f"{store.bytes / 2**20:.1f} MiB"
+    return f"Chunks of work: {done} computed, {found} reused; kept in {store.folder} ({size}), which may be deleted."
+
+
+def _goodbye(store: "ChunkStore", folder: Path, resume: bool) -> str:
+    if store.chunks == 0:
+        return "Interrupted before the first chunk of work was done. Files of earlier runs are untouched."
+    how = "The same command" if resume else "The same command without --no-resume"
+    return (
+        f"Interrupted. Nothing is lost: {store.chunks} chunks of work are kept in {folder}. {how} goes on from there."
+    )

@@ -1,0 +1,1 @@
+"""File formats of circuits, labels and verdicts, in and out."""

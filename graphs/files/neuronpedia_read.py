@@ -1,0 +1,89 @@
+"""Read a graph file of Neuronpedia / circuit-tracer: ours without loss, circuit-tracer's as far as it goes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from graphs.circuit_graph import CircuitGraph
+from graphs.feature_labels import Labels
+from graphs.files.circuit_tracer_graph import TracedGraph
+from graphs.files.labels_json import labels_from
+from graphs.files.neuronpedia_rules import unreadable
+from graphs.files.neuronpedia_write import OURS
+from graphs.files.plain_circuit import circuit_from
+
+_SHOWN_FAULTS: Final = 5
+
+
+@dataclass(frozen=True)
+class NeuronpediaGraph:
+    """A graph file: the circuit, and what a reader marked in it.
+
+    Attributes:
+        labels: of features; None where the file has none. Those of circuit-tracer's files are texts alone: they come
+            from no corpus, so `tokens` and every `frequency` are 0.
+        pinned, clicked: names of nodes; pins of nodes that the file lacks are left out.
+        supernodes: each with its name and names of nodes.
+    """
+
+    circuit: CircuitGraph
+    labels: Labels | None
+    pinned: tuple[str, ...]
+    supernodes: tuple[tuple[str, tuple[str, ...]], ...]
+    clicked: str | None
+
+
+def read_neuronpedia(path: str | Path) -> NeuronpediaGraph:
+    """Read what `write_neuronpedia` or circuit-tracer wrote; another file is a ValueError."""
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}).") from None
+    if faults := unreadable(document):
+        more = f" And {len(faults) - _SHOWN_FAULTS:,} more." if len(faults) > _SHOWN_FAULTS else ""
+        raise ValueError(f"{path}: not a graph of Neuronpedia: {' '.join(faults[:_SHOWN_FAULTS])}{more}")
+    try:
+        return _graph(document)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def is_neuronpedia(document: Any) -> bool:
+    """Whether JSON looks like a graph file."""
+    return isinstance(document, dict) and {"metadata", "qParams", "nodes", "links"} <= set(document)
+
+
+def _graph(document: Mapping[str, Any]) -> NeuronpediaGraph:
+    if OURS in document["metadata"]:
+        circuit = circuit_from(_our_rows(document))
+        found = document["metadata"][OURS].get("labels")
+        labels = None if found is None else labels_from(found)
+    else:
+        traced = TracedGraph(document)
+        circuit, labels = traced.circuit(), traced.labels()
+    ids = (node["node_id"] for node in document["nodes"])
+    names = {own: circuit.name(weighted.node) for own, weighted in zip(ids, circuit.nodes, strict=True)}
+    state = document["qParams"]
+    groups = [(group[0], [names[i] for i in group[1:] if i in names]) for group in state.get("supernodes") or []]
+    return NeuronpediaGraph(
+        circuit=circuit,
+        labels=labels,
+        pinned=tuple(names[i] for i in state.get("pinnedIds") or [] if i in names),
+        supernodes=tuple((name, tuple(members)) for name, members in groups if members),
+        clicked=names.get(state.get("clickedId") or ""),
+    )
+
+
+def _our_rows(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows of `plain_circuit`."""
+    for row in (*document["nodes"], *document["links"]):
+        if not isinstance(row.get(OURS), dict):
+            raise ValueError(f"{row.get('node_id', 'a link')!r} was added by another tool: it has no {OURS} key.")
+    ends = ("source", "target", "weight")
+    return {
+        **{name: value for name, value in document["metadata"][OURS].items() if name != "labels"},
+        "nodes": [{"id": node["node_id"], **node[OURS]} for node in document["nodes"]],
+        "edges": [{**{end: link[end] for end in ends}, **link[OURS]} for link in document["links"]],
+    }

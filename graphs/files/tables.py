@@ -1,0 +1,123 @@
+"""A circuit as two Parquet tables in a folder, for pandas, polars, duckdb; and back without loss.
+
+    nodes.parquet        type     what
+    node                 string   the node's name: blocks.3.hook_mlp_out/117@verb
+    kind                 string   feature, error, token or metric
+    site                 string   of features and errors
+    position             int64    a place in the circuit's positions; none of a metric
+    position_label       string   the name of that position
+    index                int64    of features
+    name                 string   of metrics
+    effect, mean_absolute, standard_error, carried, undivided
+                         double   as in `WeightedNode`, in the unit of the measurement
+    clean, patch         double   feature: activation; error: L2 norm
+    count, verified      int64    examples
+    estimate.<method>    double   the effect by another method, in the same unit
+    flag.<flag>          int64    how often a checker flagged the node's estimate so
+
+    edges.parquet
+    source, target       string   names of nodes
+    weight, mean_absolute, standard_error
+                         double   as in `Edge`, in the unit of the measurement
+    count                int64    examples
+
+Both tables hold sites, positions, measurement and certificate as JSON in the schema's metadata, under `jumpwire`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from graphs.circuit_graph import CircuitGraph
+from graphs.files.plain_circuit import HEAD, circuit_from, plain_circuit
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+NODES_FILE: Final = "nodes.parquet"
+EDGES_FILE: Final = "edges.parquet"
+_HEAD_KEY: Final = b"jumpwire"
+_PLACE: Final = {"feature": ("site", "position", "index"), "error": ("site", "position"), "token": ("position",)}
+_GROUPS: Final = {"estimates": "estimate.", "flags": "flag."}
+_WHOLE: Final = ("position", "index", "count", "verified")
+_TEXTS: Final = ("node", "kind", "site", "position_label", "name", "source", "target")
+
+
+def write_tables(circuit: CircuitGraph, folder: str | Path) -> None:
+    """Write both tables into a folder, which is made if need be."""
+    import pyarrow.parquet as pq
+
+    plain = plain_circuit(circuit)
+    labels = [position.label for position in circuit.positions]
+    head = {_HEAD_KEY: json.dumps({name: plain[name] for name in HEAD}, sort_keys=True).encode()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    nodes = [_node_row(row, labels) for row in plain["nodes"]]
+    first = ("node", "kind", "site", "position", "position_label", "index", "name")
+    pq.write_table(_table(nodes, first, head), Path(folder) / NODES_FILE)
+    pq.write_table(_table(plain["edges"], ("source", "target", "weight"), head), Path(folder) / EDGES_FILE)
+
+
+def read_tables(folder: str | Path) -> CircuitGraph:
+    """Read what `write_tables` wrote, and check it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = [Path(folder) / name for name in (NODES_FILE, EDGES_FILE)]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{file}: no such file. A circuit is {NODES_FILE} and {EDGES_FILE} in one folder.")
+    try:
+        nodes, edges = (pq.read_table(file) for file in files)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{folder}: not a circuit in Parquet ({error}).") from None
+    head, same = ((table.schema.metadata or {}).get(_HEAD_KEY) for table in (nodes, edges))
+    if head is None or head != same:
+        raise ValueError(f"{folder}: the two tables are not those of one circuit of jumpwire.")
+    try:
+        rows = {"nodes": list(map(_plain_row, nodes.to_pylist())), "edges": edges.to_pylist()}
+        return circuit_from({**json.loads(head), **rows})
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+
+
+def _node_row(row: Mapping[str, Any], labels: list[str]) -> dict[str, Any]:
+    """Mappings become one column for each of their keys."""
+    found = {"node": row["id"], **{name: value for name, value in row.items() if name not in ("id", *_GROUPS)}}
+    if row.get("position") is not None:
+        found["position_label"] = labels[row["position"]]
+    for group, prefix in _GROUPS.items():
+        found |= {f"{prefix}{name}": value for name, value in row[group].items()}
+    return found
+
+
+def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `_node_row`."""
+    own = _PLACE.get(row["kind"], ("name",))
+    places = {name for names in (*_PLACE.values(), ("name",)) for name in names} - set(own)
+    skipped = {"node", "position_label", *places}
+    found = {k: v for k, v in row.items() if k not in skipped and not k.startswith(tuple(_GROUPS.values()))}
+    for group, prefix in _GROUPS.items():
+        found[group] = {
+            name.removeprefix(prefix): value
+            for name, value in row.items()
+            if name.startswith(prefix) and value is not None
+        }
+    return {"id": row["node"], **found}
+
+
+def _table(rows: list[dict[str, Any]], first: Iterable[str], head: Mapping[bytes, bytes]) -> "pa.Table":
+    import pyarrow as pa
+
+    names = dict.fromkeys([*first, *(name for row in rows for name in row)])
+    types = {name: _type(name) for name in names}
+    columns = {name: pa.array([row.get(name) for row in rows], type=types[name]) for name in names}
+    return pa.table(columns).replace_schema_metadata(dict(head))
+
+
+def _type(name: str) -> "pa.DataType":
+    import pyarrow as pa
+
+    if name in _TEXTS:
+        return pa.string()
+    return pa.int64() if name in _WHOLE or name.startswith(_GROUPS["flags"]) else pa.float64()

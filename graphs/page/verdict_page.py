@@ -1,0 +1,173 @@
+"""A verdict as one HTML page: the sentence, the key numbers, the figures and the flagged nodes; no network request."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from graphs.figures.cause_figure import error_by_cause
+from graphs.figures.figure_frame import FLAG_COLOURS
+from graphs.figures.path_figures import path_trace, residual_by_points
+from graphs.figures.verdict_figure import estimate_against_exact
+from graphs.nodes import node_name, short_site
+from graphs.verdict import Agreement, CrossedGate, NodeVerdict, Verdict
+from graphs.words.verdict_words import (
+    CAUSE_WORDS,
+    FLAG_WORDS,
+    GRADE_RULE,
+    GRADE_WORDS,
+    counted,
+    gate_name,
+    grade_of,
+    jumps_of,
+    key_numbers,
+    number,
+    scope_name,
+    share,
+    signed,
+)
+
+_TEMPLATE: Final = Path(__file__).with_name("verdict_page.html")
+_CLEAR: Final = "rgba(0,0,0,0)"
+_BUTTONS: Final = ("toImage", "zoom2d", "pan2d", "resetScale2d")
+_MOST_FLAGGED: Final = 50
+_MOST_TRACES: Final = 3
+_MOST_JUMPS: Final = 3
+
+
+def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> None:
+    """One self-contained HTML file with all that a verdict says; its policy forbids the browser any request."""
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        grade=grade_of(verdict),
+        badge=GRADE_WORDS[grade_of(verdict)],
+        sentence=escape(verdict.sentence),
+        rule=escape(GRADE_RULE),
+        numbers=_rows([[n.label, n.value, n.reading] for n in key_numbers(verdict)], header_first=True),
+        figures="\n".join(_figure(f, n) for n, f in enumerate(_figures(verdict))),
+        flagged_heading=escape(_flagged_heading(verdict)),
+        flagged=_flagged_table(verdict),
+        by_site=_agreement_table(verdict, verdict.by_site, "site"),
+        by_encoder=_agreement_table(verdict, verdict.by_encoder, "SAE kind"),
+        plotly=get_plotlyjs(),
+    )
+    Path(path).write_text(page, encoding="utf-8")
+
+
+def _figures(verdict: Verdict) -> list[go.Figure]:
+    traces = [path_trace(verdict, n) for n in range(min(_MOST_TRACES, len(verdict.traces)))]
+    residuals = [residual_by_points(verdict)] if verdict.residuals else []
+    causes = [error_by_cause(verdict)] if verdict.flagged else []
+    return [estimate_against_exact(verdict), *causes, *residuals, *traces]
+
+
+def _figure(figure: go.Figure, n: int) -> str:
+    """The figure with its finding as a heading, which wraps where a plotly title would be cut off."""
+    layout: Any = figure.layout
+    meta = layout.meta
+    figure.update_layout(
+        title=None,
+        margin_t=54,
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        modebar_bgcolor=_CLEAR,
+        modebar_orientation="h",
+    )
+    drawn = figure.to_html(
+        full_html=False,
+        include_plotlyjs=False,
+        div_id=f"figure-{n}",
+        config={"displaylogo": False, "responsive": True, "modeBarButtons": [list(_BUTTONS)]},
+    )
+    return (
+        f"<figure><figcaption><h2>{escape(meta['finding'])}</h2>"
+        f"<p>{escape(meta['reading'])}</p></figcaption>{drawn}</figure>"
+    )
+
+
+def _flagged_heading(verdict: Verdict) -> str:
+    if not verdict.flagged:
+        return "No checked node is flagged"
+    if len(verdict.flagged) > _MOST_FLAGGED:
+        return f"The {_MOST_FLAGGED} largest errors of {len(verdict.flagged):,} flagged nodes"
+    order = ", largest error first" if len(verdict.flagged) > 1 else ""
+    return f"{counted(len(verdict.flagged), 'flagged node')}{order}"
+
+
+def _flagged_table(verdict: Verdict) -> str:
+    if not verdict.flagged:
+        return ""
+    unit = escape(verdict.unit)
+    heads = ("node", "example", "estimate", "exact", "error", "flag", "cause", "gates that flip on its path")
+    rows = "\n".join(_flagged_row(verdict, v) for v in verdict.flagged[:_MOST_FLAGGED])
+    return (
+        f"<div class='wide'><table class='nodes'><caption>Effects in {unit}; error is estimate minus exact.</caption>"
+        f"<thead>{_head(heads)}</thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _flagged_row(verdict: Verdict, found: NodeVerdict) -> str:
+    token = verdict.token(found.node, found.example).strip()
+    cause = CAUSE_WORDS[found.cause] if found.cause else "not explained"
+    values = "".join(f"<td class='number'>{signed(value)}</td>" for value in (found.estimate, found.exact, found.error))
+    return (
+        f"<tr><td><code>{_breakable(node_name(found.node))}</code>{f' “{escape(token)}”' if token else ''}</td>"
+        f"<td class='number'>{found.example}</td>{values}"
+        f"<td class='flag'><i style='background:{FLAG_COLOURS[found.flag]}'></i>{FLAG_WORDS[found.flag]}</td>"
+        f"<td>{cause}</td><td>{_gates(found.gates)}</td></tr>"
+    )
+
+
+def _gates(gates: tuple[CrossedGate, ...]) -> str:
+    jumps = jumps_of(gates)
+    lines = []
+    for jump in jumps[:_MOST_JUMPS]:
+        first = jump.gates[0]
+        also = f" and {len(jump.gates) - 1} more" if len(jump.gates) > 1 else ""
+        name = escape(short_site(gate_name(first)))
+        opens = "opens" if first.opened else "closes"
+        lines.append(f"α {jump.alpha:.2f}: {signed(jump.size)}, {name} {opens}{also}")
+    if len(jumps) > _MOST_JUMPS:
+        lines.append(f"and {len(jumps) - _MOST_JUMPS} smaller jumps")
+    return "<br>".join(lines) or "–"
+
+
+def _agreement_table(verdict: Verdict, found: Sequence[Agreement], scope: str) -> str:
+    top = max((a.top for a in found), default=0)
+    heads = (scope, "checked", "flagged", "Pearson", "Spearman", f"top {top}", "wrong sign of large", "by jumps")
+    rows = [
+        [
+            f"{scope_name(verdict, a.scope)}{f' · {verdict.encoders[a.scope]}' if a.scope in verdict.encoders else ''}",
+            f"{a.nodes:,}",
+            f"{a.flagged:,}",
+            number(a.pearson),
+            number(a.spearman),
+            share(a.top_overlap),
+            f"{a.sign_flips:,} of {a.large:,}",
+            share(a.jump_share),
+        ]
+        for a in found
+    ]
+    table = f"<table class='scopes'><thead>{_head(heads)}</thead><tbody>{_rows(rows)}</tbody></table>"
+    return f"<div class='wide'>{table}</div>"
+
+
+def _head(names: Iterable[str]) -> str:
+    return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
+
+
+def _rows(rows: Iterable[Sequence[str]], *, header_first: bool = False) -> str:
+    tag = "th" if header_first else "td"
+    return "\n".join(
+        f"<tr><{tag}>{escape(first)}</{tag}>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in rows
+    )
+
+
+def _breakable(name: str) -> str:
+    """A long name may break at its dots and its slash."""
+    return escape(name).replace(".", ".<wbr>").replace("/", "/<wbr>")

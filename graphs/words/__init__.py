@@ -1,0 +1,1 @@
+"""Certificates, verdicts and circuits in plain language."""

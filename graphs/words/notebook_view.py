@@ -1,0 +1,99 @@
+"""What a notebook shows of a circuit or a verdict: a headline and small tables, in HTML and in plain text.
+
+Without scripts, style sheets or pictures, so that it reads the same where a notebook is only looked at. The mark at the
+start of a line says its colour in black and white: ● green, ▲ amber, ■ red.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.nodes import node_name, short_site
+from graphs.verdict import Verdict
+from graphs.words.certificate_lines import MARKS, certificate_lines
+from graphs.words.circuit_words import headline
+from graphs.words.method_names import method_name, method_order
+from graphs.words.verdict_words import CAUSE_WORDS, FLAG_WORDS, counted, grade_of, key_numbers, signed
+
+_NODES: Final = 8
+_FLAGGED: Final = 5
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of equal length, with heads; where there are none, the last cell is a reading that plain text leaves out."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
+    """The headline, the lines of the certificate that judge, the strongest nodes."""
+    measured = circuit.measurement
+    lines = tuple(
+        (MARKS[line.colour], line.name, line.value, line.reading)
+        for line in certificate_lines(circuit)
+        if line.colour != "grey"
+    )
+    certificate = _Table("certificate" if lines else f"no certificate; {measured.evidence}", (), lines)
+    strongest = circuit.strongest(_NODES)
+    methods = tuple(sorted({name for w in strongest for name in w.estimates}, key=method_order))
+    nodes = _Table(
+        f"strongest of {counted(len(circuit.strongest()), 'node')}, mean of {counted(measured.examples, 'pair')}, "
+        f"in {measured.unit}",
+        ("node", "effect", *map(method_name, methods)),
+        tuple(_node_row(circuit, weighted, methods) for weighted in strongest),
+    )
+    return _shown(headline(circuit), (certificate, nodes))
+
+
+def verdict_view(verdict: Verdict) -> dict[str, str]:
+    """The verdict's sentence, its key numbers, the largest errors."""
+    numbers = _Table("in numbers", (), tuple((n.label, n.value, n.reading) for n in key_numbers(verdict)))
+    flagged = _Table(
+        f"largest errors of {counted(len(verdict.flagged), 'flagged node')}, in {verdict.unit}",
+        ("node", "example", "estimate", "exact", "flag", "cause"),
+        tuple(
+            (
+                short_site(node_name(v.node)),
+                str(v.example),
+                signed(v.estimate),
+                signed(v.exact),
+                FLAG_WORDS[v.flag],
+                "not explained" if v.cause is None else CAUSE_WORDS[v.cause],
+            )
+            for v in verdict.flagged[:_FLAGGED]
+        ),
+    )
+    tables = (numbers, flagged) if verdict.flagged else (numbers,)
+    return _shown(f"{MARKS[grade_of(verdict)]} {verdict.sentence}", tables)
+
+
+def _node_row(circuit: CircuitGraph, weighted: WeightedNode, methods: Sequence[str]) -> tuple[str, ...]:
+    error = "" if weighted.standard_error is None else f" ± {weighted.standard_error:.2g}"
+    estimates = (signed(weighted.estimates[m]) if m in weighted.estimates else "–" for m in methods)
+    return short_site(circuit.name(weighted.node)), f"{signed(weighted.effect)}{error}", *estimates
+
+
+def _shown(title: str, tables: Sequence[_Table]) -> dict[str, str]:
+    text = "\n\n".join((title, *map(_as_text, tables)))
+    html = "".join((f"<p><b>{escape(title)}</b></p>", *map(_as_html, tables)))
+    return {"text/plain": text, "text/html": html}
+
+
+def _as_text(table: _Table) -> str:
+    rows = (table.heads, *table.rows) if table.heads else tuple(row[:-1] for row in table.rows)
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))] if rows else []
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join((table.title, *(f"  {row}" for row in padded)))
+
+
+def _as_html(table: _Table) -> str:
+    left = ' style="text-align: left"'
+    heads = "".join(f"<th{left}>{escape(head)}</th>" for head in table.heads)
+    rows = "".join(f"<tr>{''.join(f'<td{left}>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    head = f"<thead><tr>{heads}</tr></thead>" if heads else ""
+    return f"<p>{escape(table.title)}</p>" + (f"<table>{head}<tbody>{rows}</tbody></table>" if rows else "")

@@ -1,0 +1,113 @@
+"""Loading, naming sites, resuming, freezing: what language_model.py promises about every shape of model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from attribution.models.language_model import LanguageModel, layer_of
+from tests.worlds.tiny_models import BOS, NoBOS, save_hugging_face_folder
+
+IDS = torch.tensor([[0, 5, 9, 3], [7, 8, 2, 11]])
+
+
+def test_a_folder_loads_with_its_tokenizer(tmp_path: Path) -> None:
+    save_hugging_face_folder(tmp_path, "llama")
+    model = LanguageModel.load(tmp_path, dtype=torch.float64)
+    assert (model.n_layers, model.d_model, model.d_vocab, model.dtype) == (2, 16, 24, torch.float64)
+    assert (model.bos_id, model.name) == (BOS, tmp_path.name)
+    assert model.token_ids("w3 w0") == [BOS, 5, 2]
+    assert model.token_text(5).strip() == "w3"
+
+
+def test_loading_twice_gives_the_same_digest_and_another_weight_another(tmp_path: Path) -> None:
+    save_hugging_face_folder(tmp_path, "llama")
+    first, second = (LanguageModel.load(tmp_path, dtype=torch.float64) for _ in range(2))
+    assert first.digest() == second.digest()
+    with torch.no_grad():
+        next(iter(second.module.parameters()))[0, 0] += 1e-9
+    assert first.digest() != second.digest()
+
+
+def test_a_path_that_is_no_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        LanguageModel.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"has no config.json: not a Hugging Face model folder"):
+        LanguageModel.load(tmp_path)
+
+
+def test_an_object_that_is_no_transformer_lens_model_is_an_error() -> None:
+    with pytest.raises(TypeError, match="Linear is not a TransformerLens model: it has no hook_dict, blocks"):
+        LanguageModel(torch.nn.Linear(2, 2))
+
+
+def test_every_hook_has_one_canonical_name_that_resolves_to_itself(model: LanguageModel) -> None:
+    names = model.hook_names()
+    assert len(set(names)) == len(names)
+    for name in names:
+        if name in model.module.hook_dict:
+            assert model.resolve(name) == name
+    for site in ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post"):
+        assert model.resolve(f"blocks.1.{site}") == f"blocks.1.{site}"
+
+
+def test_every_alias_resolves_to_the_hook_it_stands_for(model: LanguageModel) -> None:
+    for name, hook in model.module.hook_dict.items():
+        assert model.hook_point(model.resolve(name)) is hook
+
+
+def test_a_bridges_own_names_resolve_to_the_classic_ones(llama: LanguageModel) -> None:
+    assert llama.resolve("blocks.1.attn.hook_out") == "blocks.1.hook_attn_out"
+    assert llama.resolve("blocks.1.mlp.hook_out") == "blocks.1.hook_mlp_out"
+    assert llama.resolve("blocks.1.hook_out") == "blocks.1.hook_resid_post"
+
+
+def test_an_unknown_site_is_an_error_that_lists_near_matches(model: LanguageModel) -> None:
+    with pytest.raises(LookupError, match=r"no site 'blocks.1.hook_mpl_out'. Near matches: .*hook_mlp_out"):
+        model.resolve("blocks.1.hook_mpl_out")
+    with pytest.raises(LookupError, match=r"no site '@@@'. Some hooks: "):
+        model.resolve("@@@")
+
+
+def test_logits_are_the_bare_models(model: LanguageModel) -> None:
+    assert torch.equal(model.logits(IDS), model.module(IDS))
+
+
+def test_head_and_blocks_compose_to_the_whole_model(model: LanguageModel) -> None:
+    with torch.no_grad():
+        _, cache = model.module.run_with_cache(IDS)
+        torch.testing.assert_close(model.head(cache["blocks.1.hook_resid_post"]), model.module(IDS))
+
+
+def test_right_padding_does_not_reach_earlier_positions(model: LanguageModel) -> None:
+    padded = torch.cat([IDS, torch.tensor([[1, 1], [0, 23]])], dim=1)
+    torch.testing.assert_close(model.logits(padded)[:, :4], model.logits(IDS), rtol=1e-10, atol=1e-12)
+
+
+def test_parameters_are_frozen_inside_and_given_back(model: LanguageModel) -> None:
+    parameters = list(model.module.parameters())
+    before = [p.requires_grad for p in parameters]
+
+    def stopped_inside() -> None:
+        with model.frozen():
+            assert not any(p.requires_grad for p in parameters)
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError, match="stop"):
+        stopped_inside()
+    assert [p.requires_grad for p in parameters] == before
+    assert any(before)
+
+
+def test_text_without_a_tokenizer_is_an_error(llama: LanguageModel) -> None:
+    model = LanguageModel(llama.module, NoBOS())
+    assert model.bos_id is None
+    model.tokenizer = None
+    with pytest.raises(ValueError, match="no tokenizer: give token ids"):
+        model.token_ids("w1")
+
+
+def test_the_layer_of_a_site_outside_every_block_is_an_error() -> None:
+    assert layer_of("blocks.11.attn.hook_z") == 11
+    with pytest.raises(ValueError, match="'hook_embed' lies in no block"):
+        layer_of("hook_embed")
