@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.chord.stretches import METRIC, Ends, SectionRuns, Stretch, sections
-from attribution.effects.effects import Effects, keys_in, moved_keys
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, within
 from attribution.effects.patches import keys_of
 from attribution.effects.quadrature import Quadrature
@@ -28,6 +28,7 @@ from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_key import digest_of, work
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.splice.node_keys import keys_in, moved_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode, FeatureChange, number_in_group
 from attribution.splice.resuming import TOKENS

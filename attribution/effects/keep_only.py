@@ -23,13 +23,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attribution.effects.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
 from attribution.effects.measurement import Progress, numpy_of, silent
 from attribution.models.hooks import SiteFunction, logits_at
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.splice.node_keys import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
 from attribution.splice.reference_values import PreparedReference, Reference, SiteReference, offset_of, written_by
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import TOKENS, SplicedModel

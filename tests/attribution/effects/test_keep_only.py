@@ -9,12 +9,12 @@ import torch
 
 import tests.twins.keep_only_twin as twin
 from attribution.dictionaries import JumpReLU, ReLU
-from attribution.effects.effects import KINDS, columns_of_keys, node_keys
 from attribution.effects.keep_only import EVERYTHING, NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.hooks import logits_at
 from attribution.prompts.metrics import Metric, kl_divergence, logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.node_keys import KINDS, columns_of_keys, node_keys
 from attribution.splice.reference_values import Reference, counterfactual, zero
 from tests.twins.node_twins import every_kind_world
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, bridge, saes_on

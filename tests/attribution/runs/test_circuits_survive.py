@@ -15,7 +15,7 @@ from attribution.checking.verification import choose
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
-from attribution.effects.effects import Effects, keys_in
+from attribution.effects.effects import Effects
 from attribution.effects.keep_only import EVERYTHING, NOTHING, Kept, metric_keeping
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.attribution_patching import attribution_patching
@@ -24,6 +24,7 @@ from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.runs import chunk_store as execution
 from attribution.runs.chunk_store import ChunkStore, kept_in
 from attribution.runs.memory import Room
+from attribution.splice.node_keys import keys_in
 from attribution.splice.patch_values import counterfactual as patch_prompt
 from attribution.splice.reference_prompts import Mean, Resample
 from attribution.splice.reference_values import counterfactual, zero

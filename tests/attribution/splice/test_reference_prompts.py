@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import tests.twins.keep_only_twin as twin
-from attribution.effects.effects import node_keys
 from attribution.effects.keep_only import NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.splice.node_keys import node_keys
 from attribution.splice.reference_prompts import Mean, Resample
 from attribution.splice.reference_values import Reference
 from tests.attribution.effects.test_keep_only import normalised
