@@ -67,12 +67,12 @@ def node_keys(
     return key
 
 
-def keys_in(keys: np.ndarray, examples: range) -> np.ndarray:
-    """Of some keys those of consecutive examples, which are counted from the first of them."""
-    first, end = moved_keys(np.zeros(2, np.int64), np.array([examples.start, examples.stop]))
+def keys_of_examples(keys: np.ndarray, examples: range) -> np.ndarray:
+    """The keys that belong to some consecutive examples, renumbered so that the first of these is example 0."""
+    first, end = shifted_keys(np.zeros(2, np.int64), np.array([examples.start, examples.stop]))
     return keys[(keys >= first) & (keys < end)] - first
 
 
-def moved_keys(keys: np.ndarray, by: int | np.ndarray) -> np.ndarray:
-    """The keys of the same nodes so many examples further on."""
+def shifted_keys(keys: np.ndarray, by: int | np.ndarray) -> np.ndarray:
+    """The keys of the same nodes with every example number raised by `by`."""
     return keys + by * _KEYS_OF_AN_EXAMPLE

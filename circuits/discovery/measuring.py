@@ -25,10 +25,10 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
 from attribution.splice.node_keys import node_keys
 from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.prompt_references import Mean
 from attribution.splice.recording import ErrorMode
-from attribution.splice.reference_prompts import Mean
-from attribution.splice.reference_values import Reference, zero
-from attribution.splice.reference_values import counterfactual as patch_prompt
+from attribution.splice.references import Reference, zero
+from attribution.splice.references import counterfactual as patch_prompt
 from attribution.splice.spliced_model import SplicedModel
 from graphs import Node, Position, Verdict
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
