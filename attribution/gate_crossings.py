@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attribution.gate_rounding import settled
 from attribution.input_path import InputPath
 from attribution.measurement import Progress, silent
 from attribution.prompt_pairs import PromptPairs
@@ -117,7 +118,7 @@ class _Gates:
             sae = self.path.spliced.saes[site]
             (asked,) = torch.nonzero(self.site[gate] == place, as_tuple=True)
             x = recording.sites[site].arrival[run[asked].to(device), self.pos[gate[asked]].to(device)]
-            margin = sae.encode(x).margin
+            margin = settled(sae, x, sae.encode(x))[0].margin
             assert margin is not None
             chosen = margin.cpu().gather(1, self.index[gate[asked]][:, None])[:, 0]
             result[asked] = chosen.double()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from attribution.edges import Carried, Edges, collect_edges
 from attribution.effects import Effects
+from attribution.gate_rounding import settled
 from attribution.measurement import Progress, Situation, silent
 from attribution.metric import Metric
 from attribution.patch_values import PatchValue, counterfactual
@@ -117,7 +118,8 @@ class _GradientFlow:
         """∂f_d/∂x at each target's place."""
         arrived = self.situation.clean.sites[site].arrival.detach()[change.row, change.pos].requires_grad_()
         with torch.enable_grad():
-            features = self.situation.spliced.saes[site].encode(arrived).features
+            sae = self.situation.spliced.saes[site]
+            features = settled(sae, arrived, sae.encode(arrived))[0].features
             chosen = features.gather(-1, change.index[:, None]).sum()
         return torch.autograd.grad(chosen, arrived)[0]
 

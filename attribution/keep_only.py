@@ -26,6 +26,7 @@ from torch import Tensor
 from attribution.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
 from attribution.execution import ChunkStore, kept_chunk
+from attribution.gate_rounding import settled
 from attribution.hooks import SiteFunction, logits_at
 from attribution.measurement import Progress, numpy_of, silent
 from attribution.metric import Metric, OnLogits
@@ -185,7 +186,7 @@ def _keeper(
     row, pos, index = (torch.from_numpy(columns[n][~is_error]).to(here.device) for n in ("row", "position", "index"))
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
-        encoding = sae.encode(x)
+        encoding, _ = settled(sae, x, sae.encode(x), here)
         g = written_by(encoding.features, encoding.frame)
         most, listed = (g, reference_g) if kept.complement else (reference_g, g)
         new_g = most.clone()

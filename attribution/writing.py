@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from attribution.gate_rounding import Keep, settled
 from attribution.intervention import Intervention
 from attribution.node_edits import NodeEdit, Touched
 from attribution.recording import ErrorMode, SparseFeatures
@@ -40,9 +41,12 @@ class Parts:
     error: Float[Tensor, "row pos width"]
 
     @classmethod
-    def of(cls, sae: SAE, x: Float[Tensor, "row pos width"], spliced: Bool[Tensor, "row pos"]) -> "Parts":
+    def of(
+        cls, sae: SAE, x: Float[Tensor, "row pos width"], spliced: Bool[Tensor, "row pos"], keep: Keep | None = None
+    ) -> "Parts":
         here = spliced[..., None]
         encoding = sae.encode(x)
+        encoding = settled(sae, x, encoding, spliced)[0] if keep is None else keep(encoding)
         features = torch.where(here, encoding.features, 0)
         reconstruction = decoded(sae, features, SparseFeatures.of(features), encoding.frame)
         error = torch.where(here, x.to(features.dtype) - reconstruction, 0)
@@ -95,9 +99,10 @@ def write(
     edits: Sequence[Edit],
     error_mode: ErrorMode,
     error: Float[Tensor, "row pos width"] | None = None,
+    keep: Keep | None = None,
 ) -> Written:
-    """What a site's edits make of the activation that arrives there; `error` is that of the run without edits."""
-    before = Parts.of(sae, x, spliced)
+    """What a site's edits make of the activation that arrives there; `error`, `keep` are of the run without edits."""
+    before = Parts.of(sae, x, spliced, keep)
     start = before.error
     if error_mode == "frozen":
         assert error is not None
