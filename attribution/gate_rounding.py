@@ -16,8 +16,8 @@ they add up in different orders. Everything else is untouched, to the last bit. 
 
 eps is that of the coarser of the SAE's and the activation's dtype, and of float32 for half precision, whose rounding is
 too coarse for a rule to undo. |x| is in the units of the encoder's input, |b_dec| included: that bounds all that is
-added up in p. Measured: 1.6 million margins of the embedded model, computed in batches of 1 and 32 and by three kernels,
-differ by 0.15 eps of that size (root mean square), 8 at the most; about 4 of them stand within 16 of their threshold.
+added up in p. Measured: 1.6 million margins of the embedded model, computed in batches of 1 and 32 and by three
+kernels, differ by 0.15 eps of that size (root mean square), 8 at the most; 4 to 7 stand within 16 of their threshold.
 """
 
 from collections.abc import Callable

@@ -196,7 +196,7 @@ def fitting_sae(
 
 
 def _between(seen: Tensor) -> Tensor:
-    """About the median of each column: in the widest gap of the middle third, so that no gate stands at a value seen."""
+    """About the median of each column: in the widest gap of the middle third, away from all values seen."""
     ordered = seen.sort(0).values
     middle = ordered[len(ordered) // 3 : -(len(ordered) // 3)]
     widest = middle.diff(dim=0).argmax(0, keepdim=True)
