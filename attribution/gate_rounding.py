@@ -101,6 +101,12 @@ def settled(
     return _decided(encoding, found.place, found.index, found.moving), found
 
 
+def rounding(sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding) -> Float[Tensor, "*batch d_sae"]:
+    """τ / K of every gate: eps of the size of the terms that its margin is made of."""
+    directions, constants = sae.margin_terms
+    return _eps(x.dtype, sae.W_enc.dtype) * (_input_size(sae, x, encoding)[..., None] * directions + constants)
+
+
 @torch.no_grad()
 def _at_threshold(
     sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding, within: Bool[Tensor, "*batch"] | None
@@ -108,7 +114,7 @@ def _at_threshold(
     if encoding.margin is None:
         return None
     directions, constants = sae.margin_terms
-    unit, size = ROUNDINGS * _eps(x.dtype, encoding.margin.dtype), _input_size(sae, x, encoding)
+    unit, size = ROUNDINGS * _eps(x.dtype, sae.W_enc.dtype), _input_size(sae, x, encoding)
     margin = encoding.margin.detach()
     near = margin.abs().amin(-1) <= unit * (size * directions.max() + constants.max())
     place = places_of((near if within is None else near & within).flatten())

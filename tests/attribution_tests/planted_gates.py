@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from tiny_models import BOS, bridge, saes_on
 
-from attribution.gate_rounding import ROUNDINGS, _eps, _input_size
+from attribution.gate_rounding import ROUNDINGS, rounding
 from attribution.prompt_pairs import PromptPair, PromptPairs
 from attribution.recording import ErrorMode, Recording
 from attribution.saes import SAE, BatchTopK, Gated, JumpReLU, ProLU, TopK
@@ -83,10 +83,8 @@ def roundings_from_threshold(spliced: SplicedModel, recording: Recording) -> flo
         encoding = sae.encode(record.arrival)
         if encoding.margin is None:
             continue
-        directions, constants = sae.margin_terms
-        unit = _eps(record.arrival.dtype, encoding.margin.dtype)
-        rounding = unit * (_input_size(sae, record.arrival, encoding)[..., None] * directions + constants)
-        jumps = recording.spliced[..., None] & (encoding.value > ROUNDINGS * rounding)
+        of_one = rounding(sae, record.arrival, encoding)
+        jumps = recording.spliced[..., None] & (encoding.value > ROUNDINGS * of_one)
         if jumps.any():
-            least = min(least, float((encoding.margin.abs() / rounding)[jumps].min()))
+            least = min(least, float((encoding.margin.abs() / of_one)[jumps].min()))
     return least

@@ -100,7 +100,7 @@ def jittered(spliced: SplicedModel, seed: int) -> SplicedModel:
     draw = torch.Generator().manual_seed(seed)
 
     def moved(w: Tensor) -> Tensor:
-        return w * (1 + torch.finfo(w.dtype).eps * torch.randint(-1, 2, w.shape, generator=draw))
+        return w * (1 + torch.finfo(w.dtype).eps * torch.randint(-1, 2, w.shape, generator=draw, dtype=w.dtype))
 
     saes = {site: replace(sae, W_enc=moved(sae.W_enc)) for site, sae in spliced.saes.items()}
     return SplicedModel(spliced.model, saes, dtype=torch.float64)
