@@ -83,6 +83,8 @@ class Certificate:
         curves: one a split, of the ranking that the circuit was chosen from, at sizes around the circuit's. The circuit
             itself may differ from the ranking's first nodes by what was pruned.
         missing: what was not measured, and why, by name.
+        gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
+            live mode.
     """
 
     hashes: Mapping[str, Any]
@@ -94,6 +96,7 @@ class Certificate:
     faithfulness: tuple[Faithfulness, ...] = ()
     curves: tuple[FaithfulnessCurve, ...] = ()
     missing: Mapping[str, str] | None = None
+    gates_at_threshold: int = 0
 
 
 def certificate_from(content: dict[str, Any]) -> Certificate:

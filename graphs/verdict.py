@@ -157,6 +157,8 @@ class Verdict:
         total_effect: per example. flips: gates that differ between the two runs, over all examples; None in live mode.
         tokens: per example, what to show at each position, such as " cat → dogs"; empty where unknown.
         names: per example, what each position is called, as the columns of a circuit are; empty where unknown.
+        gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all examples:
+            they count as closed until their margin moves. 0 in live mode.
     """
 
     estimate_name: str
@@ -192,6 +194,7 @@ class Verdict:
     traces: tuple[PathTrace, ...] = ()
     tokens: tuple[tuple[str, ...], ...] = ()
     names: tuple[tuple[str, ...], ...] = ()
+    gates_at_threshold: int = 0
 
     @property
     def verified(self) -> int:

@@ -75,7 +75,7 @@ def check(
         raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
     work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
     work.room.refuse_if_too_small()
-    work.refuse_other_prompts(estimate)
+    at_threshold = work.refuse_other_prompts(estimate)
     chords = work.chords(within(progress, 0.0, 0.1))
     chosen = choose(
         spliced,
@@ -92,7 +92,8 @@ def check(
     truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
     verified = Verified.of(estimate, truth, chosen)
     flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
-    return verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
+    verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
+    return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold)
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,23 @@ class _Work:
     patch_value: PatchValue
     room: Room
 
-    def refuse_other_prompts(self, estimate: Effects) -> None:
-        """The clean metric and the total effect tell whether the estimate was measured on these prompts."""
+    def refuse_other_prompts(self, estimate: Effects) -> int:
+        """The clean metric and the total effect tell whether the estimate was measured on these prompts.
+
+        Returns how many gates of their clean runs stand at their threshold.
+        """
+        at_threshold = 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
         with self.spliced.model.frozen(), torch.no_grad():
             for batch in self.pairs.batches(self.room.pairs("exact"), self.spliced.model.device):
                 now = prepare(self.spliced, batch, self.metric, self.mode, self.patch_value)
                 found.append((numpy_of(now.clean_metric), numpy_of(now.total_effect)))
+                at_threshold += now.clean.gates_at_threshold
         clean, total = (np.concatenate(column) for column in zip(*found, strict=True))
         for measured, now in ((estimate.clean_metric, clean), (estimate.total_effect, total)):
             if not np.allclose(measured, now, rtol=1e-3, atol=1e-3 * max(np.abs(now).max(), 1e-6)):
                 raise ValueError("The estimate was measured on other prompts or another model. Measure it again.")
+        return at_threshold
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
         """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""

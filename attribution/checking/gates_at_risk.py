@@ -41,19 +41,24 @@ def risks(situation: Situation, patches: list[Patches], gates: int) -> list[Floa
         for patch, amount, risk in zip(patches, amounts, result, strict=True):
             slope = by_site[patch.site][patch.row, patch.pos].to(amount.dtype)
             moved = (slope * amount).sum(-1).abs()
-            reach = moved > margin.detach()[patch.row].abs().to(moved.dtype)
+            away = torch.maximum(margin.detach().abs(), found.least[:, number].to(margin.dtype))
+            reach = moved > away[patch.row].to(moved.dtype)
             risk += torch.where(reach, found.weight[patch.row, number].to(moved.dtype), 0)
     return result
 
 
 @dataclass(frozen=True)
 class _Gates:
-    """Gates by row, most dangerous first: place of the site, position, feature, and |jump · ∂m/∂f|."""
+    """Gates by row, most dangerous first: place of the site, position, feature, |jump · ∂m/∂f|.
+
+    `least` is how far the margin must move at the least: the tolerance of a gate at its threshold, else 0.
+    """
 
     site: Int[Tensor, "row gate"]
     pos: Int[Tensor, "row gate"]
     index: Int[Tensor, "row gate"]
     weight: Float[Tensor, "row gate"]
+    least: Float[Tensor, "row gate"]
 
 
 def _dangerous_gates(situation: Situation, count: int) -> _Gates:
@@ -66,7 +71,10 @@ def _dangerous_gates(situation: Situation, count: int) -> _Gates:
         weight, margin = _weight_and_margin(situation.spliced.saes[site], clean.sites[site], gradient)
         if margin is None:
             continue
-        danger = weight / margin.abs().clamp(min=torch.finfo(margin.dtype).tiny)
+        least, gates = torch.zeros_like(margin), clean.sites[site].at_threshold
+        if gates is not None:
+            least = gates.tolerances(margin)
+        danger = weight / torch.maximum(margin.abs(), least).clamp(min=torch.finfo(margin.dtype).tiny)
         danger, weight = (torch.where(where[..., None], v, 0) for v in (danger, weight))
         danger = danger.flatten(1)
         top = danger.topk(min(count, danger.shape[1]), dim=1)
@@ -78,14 +86,15 @@ def _dangerous_gates(situation: Situation, count: int) -> _Gates:
                 top.indices // d_sae,
                 top.indices % d_sae,
                 weight.flatten(1).gather(1, top.indices),
+                least.flatten(1).gather(1, top.indices),
             )
         )
     if not best:
         nothing = torch.zeros(len(clean.last), 0, dtype=torch.int64, device=clean.last.device)
-        return _Gates(nothing, nothing, nothing, nothing.to(clean.logits.dtype))
-    danger, site, pos, index, weight = (torch.cat(column, dim=1) for column in zip(*best, strict=True))
+        return _Gates(nothing, nothing, nothing, *(nothing.to(clean.logits.dtype),) * 2)
+    danger, site, pos, index, weight, least = (torch.cat(column, dim=1) for column in zip(*best, strict=True))
     chosen = danger.topk(min(count, danger.shape[1]), dim=1).indices
-    return _Gates(*(column.gather(1, chosen) for column in (site, pos, index, weight)))
+    return _Gates(*(column.gather(1, chosen) for column in (site, pos, index, weight, least)))
 
 
 @torch.no_grad()

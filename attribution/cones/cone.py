@@ -23,8 +23,10 @@ from attribution.cones.cone_batches import Price, overhead, waves
 from attribution.cones.plain_run import PlainLayer, PlainRun, part_of, plain_run
 from attribution.cones.suffix_attention import suffix_attention, visible
 from attribution.dictionaries import SAE
+from attribution.dictionaries.kinds.sae import Encoding
 from attribution.models.language_model import LanguageModel, layer_of
 from attribution.models.plain_blocks import PlainModel, UnknownArchitecture, rotated
+from attribution.splice.gate_rounding import GatesAtThreshold
 from attribution.splice.recording import ErrorMode, Recording
 from attribution.splice.resuming import TOKENS, Resumable
 
@@ -270,23 +272,36 @@ class Cone:
         if self.error_mode == "live" or site not in self.spliced.saes:
             return x
         record = self.recording.sites[site]
-        written = reconstructed(self.spliced.saes[site], x.flatten(0, -2)).reshape(x.shape)
+        gates, place = record.at_threshold, None
+        if gates is not None:
+            place = gates.places(*at).expand(x.shape[:-1]).flatten()
+        written = reconstructed(self.spliced.saes[site], x.flatten(0, -2), gates, place).reshape(x.shape)
         if self.error_mode == "frozen":
             assert record.error is not None
             written = written + record.error[at]
         return torch.where(self.recording.spliced[at][..., None], written.to(x.dtype), x)
 
 
-def reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "place d_in"]:
-    """D(E(x)), of which only the decoder's rows of active features are read; in parts that a cache can hold."""
-    parts = x.split(max(_FEWEST_ENCODED, _ENCODED_BYTES // (sae.d_sae * sae.W_enc.element_size())))
-    return torch.cat([_reconstructed(sae, part) for part in parts])
+def reconstructed(
+    sae: SAE,
+    x: Float[Tensor, "place d_in"],
+    gates: GatesAtThreshold | None = None,
+    place: Int[Tensor, " place"] | None = None,
+) -> Float[Tensor, "place d_in"]:
+    """D(E(x)), of which only the decoder's rows of active features are read; in parts that a cache can hold.
+
+    `gates` are those at their threshold in the clean run, where there are any, and `place` what x arrives at there.
+    """
+    size = max(_FEWEST_ENCODED, _ENCODED_BYTES // (sae.d_sae * sae.W_enc.element_size()))
+    if gates is None or place is None:
+        return torch.cat([_reconstructed(sae, sae.encode(part)) for part in x.split(size)])
+    parts = zip(x.split(size), place.split(size), strict=True)
+    return torch.cat([_reconstructed(sae, gates.keep(sae.encode(part), here)) for part, here in parts])
 
 
-def _reconstructed(sae: SAE, x: Float[Tensor, "place d_in"]) -> Float[Tensor, "place d_in"]:
-    encoding = sae.encode(x)
+def _reconstructed(sae: SAE, encoding: Encoding) -> Float[Tensor, "place d_in"]:
     place, index, value = encoding.active()
-    starts = torch.searchsorted(place, torch.arange(len(x), device=x.device))
+    starts = torch.searchsorted(place, torch.arange(len(encoding.value), device=place.device))
     return sae.decode_active(starts, index, value, encoding.frame)
 
 

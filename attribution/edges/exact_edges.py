@@ -159,6 +159,9 @@ def _weights(
     pos, index = (torch.tensor([getattr(n, name) for n in nodes]).to(rows) for name in ("position", "index"))
     every = torch.arange(len(rows), device=rows.device)
     old = clean.sites[site].features.lookup(rows, pos, index)
-    new = spliced.saes[site].encode(arrived[site][every, pos]).features[every, index]
+    encoding, gates = spliced.saes[site].encode(arrived[site][every, pos]), clean.sites[site].at_threshold
+    if gates is not None:
+        encoding = gates.keep(encoding, gates.places(rows, pos))
+    new = encoding.features[every, index]
     patched = feature_patches(situation, site, FeatureChange(rows, pos, index, old, new))
     return effects_of_patches(situation, patched, every)

@@ -22,6 +22,7 @@ from attribution.effects.quadrature import Quadrature
 from attribution.effects.scoring import feature_slopes
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.gate_rounding import settled
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, FeatureChange
 from attribution.splice.spliced_model import SplicedModel
@@ -117,7 +118,8 @@ class _GradientFlow:
         """∂f_d/∂x at each target's place."""
         arrived = self.situation.clean.sites[site].arrival.detach()[change.row, change.pos].requires_grad_()
         with torch.enable_grad():
-            features = self.situation.spliced.saes[site].encode(arrived).features
+            sae = self.situation.spliced.saes[site]
+            features = settled(sae, arrived, sae.encode(arrived))[0].features
             chosen = features.gather(-1, change.index[:, None]).sum()
         return torch.autograd.grad(chosen, arrived)[0]
 

@@ -28,6 +28,7 @@ from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.splice.edits import KeepOnly, SiteNodes
+from attribution.splice.gate_rounding import settled
 from attribution.splice.node_keys import NodeColumns, columns_of_keys, keys_of_examples, node_of_key
 from attribution.splice.references import PreparedReference, Reference, SiteReference
 from attribution.splice.resuming import at_least_float32
@@ -181,7 +182,7 @@ def _keeper(sae: SAE, here: Bool[Tensor, "row pos"], edit: KeepOnly) -> SiteFunc
     kept = edit.kept(len(here), here.shape[1], sae.d_sae)
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
-        encoding = sae.encode(x)
+        encoding, _ = settled(sae, x, sae.encode(x), here)
         y = kept_only(sae, encoding.features, encoding.frame, x, kept, edit.reference)
         return torch.where(here[..., None], y.to(x.dtype), x)
 

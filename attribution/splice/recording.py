@@ -14,6 +14,7 @@ from torch import Tensor
 from attribution.dictionaries import Frame
 from attribution.dictionaries.kinds.sae import places_of
 from attribution.models.language_model import BlockCall
+from attribution.splice.gate_rounding import GatesAtThreshold, Keep, as_is
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `splice.py`."""
@@ -142,7 +143,8 @@ class SiteRecord:
     `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back. `error` is
     ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where
     the SAE has none. Unspliced positions have no features and error 0. `projections` are those on the encoder's
-    directions, at the positions of `Recording.projected`.
+    directions, at the positions of `Recording.projected`. `at_threshold` are the gates that stand at their threshold;
+    None where there are none, and in patched runs (`gate_rounding.py`).
     """
 
     arrival: Float[Tensor, "row pos width"]
@@ -151,6 +153,11 @@ class SiteRecord:
     error: Float[Tensor, "row pos width"] | None
     frame: Frame | None
     projections: Float[Tensor, "place d_sae"] | None = None
+    at_threshold: GatesAtThreshold | None = None
+
+    def keep(self, rows: Int[Tensor, " run"]) -> Keep:
+        """What runs that continue these rows in `frozen` or `zero` mode do to the encoding of what arrives here."""
+        return as_is if self.at_threshold is None else self.at_threshold.at_rows(rows)
 
 
 @dataclass(frozen=True)
@@ -171,3 +178,8 @@ class Recording:
     block_inputs: tuple[Float[Tensor, "row pos d_model"], ...]
     block_calls: tuple[BlockCall, ...]
     projected: Bool[Tensor, "row pos"] | None = None
+
+    @property
+    def gates_at_threshold(self) -> int:
+        """How many gates stand at their threshold, within rounding, over all rows (`gate_rounding.py`)."""
+        return sum(len(record.at_threshold) for record in self.sites.values() if record.at_threshold is not None)

@@ -15,6 +15,7 @@ from torch import Tensor
 from attribution.dictionaries import SAE
 from attribution.models.hooks import SiteFunction, constant, hooked, logits_with
 from attribution.models.language_model import BlockCall, LanguageModel, layer_of
+from attribution.splice.gate_rounding import Keep
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord
 
 TOKENS: Final = "hook_embed"
@@ -50,6 +51,7 @@ class Resumable(Protocol):
         error: Tensor | None = None,
         *,
         projected: Tensor | None = None,
+        keep: Keep | None = None,
     ) -> SiteRecord: ...
 
 
@@ -91,9 +93,10 @@ def resume_recorded(
     def recorder(later: str) -> SiteFunction:
         error = recording.sites[later].error if error_mode == "frozen" else None
         given = None if error is None else error[rows]
+        keep = None if error_mode == "live" else recording.sites[later].keep(rows)
 
         def function(x: Tensor) -> Tensor:
-            seen[later] = spliced.record_site(later, x, here, error_mode, given, projected=projected)
+            seen[later] = spliced.record_site(later, x, here, error_mode, given, projected=projected, keep=keep)
             return seen[later].output
 
         return function
@@ -234,9 +237,10 @@ def _splicer(
     observe: Observer | None,
 ) -> SiteFunction:
     sae, record, here = spliced.saes[site], recording.sites[site], recording.spliced[rows][..., None]
+    keep = record.keep(rows)
 
     def function(x: Tensor) -> Tensor:
-        encoding = sae.encode(x)
+        encoding = keep(sae.encode(x))
         if observe is not None and encoding.margin is not None:
             observe(site, torch.where(here, encoding.margin, -torch.inf))
         written = sae.decode(encoding.features, encoding.frame)

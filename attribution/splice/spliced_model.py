@@ -25,6 +25,7 @@ from attribution.models.hooks import SiteFunction, constant, logits_at, logits_w
 from attribution.models.language_model import BlockCall, LanguageModel, layer_of
 from attribution.models.soundness import activation_widths, check_soundness
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
+from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
 from attribution.splice.resuming import TOKENS, at_least_float32, can_resume, with_error
@@ -198,13 +199,18 @@ class SplicedModel:
         *,
         with_gradients: bool = False,
         projected: Bool[Tensor, "row pos"] | None = None,
+        keep: Keep | None = None,
     ) -> SiteRecord:
         """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f).
 
-        Projections are kept at the positions `projected`.
+        Projections are kept at the positions `projected`; `keep` belongs to a patched run in `frozen` or `zero` mode.
         """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
-            encoding = self.saes[site].encode(x, projection_only=True)
+            encoding, at_threshold = self.saes[site].encode(x, projection_only=True), None
+            if keep is not None:
+                encoding = keep(encoding)
+            else:
+                encoding, at_threshold = settled(self.saes[site], x, encoding, spliced)
             dense = encoding.features
             features = SparseFeatures.of(dense, spliced)
             reconstruction = decoded(self.saes[site], dense, features, encoding.frame, encoding.projection)
@@ -222,6 +228,7 @@ class SplicedModel:
             error=None if error_mode == "zero" or error is None else error.detach(),
             frame=None if frame is None else Frame(frame.scale.detach(), frame.mean.detach()),
             projections=None if projected is None else encoding.projection.detach()[projected],
+            at_threshold=at_threshold,
         )
 
     def run(
@@ -252,6 +259,10 @@ class SplicedModel:
         for edit in interventions:
             by_site[self._checked(edit, spliced)].append(edit)
         frozen = self.record(ids, last) if error_mode == "frozen" else None
+        clean = frozen
+        if error_mode == "zero" and (interventions or entry is not None):
+            clean = self.record(ids, last, "zero")
+        rows = torch.arange(len(ids), device=ids.device)
         encoded: dict[str, SparseFeatures] = {}
         features: dict[str, SparseFeatures] = {}
         errors: dict[str, Tensor] = {}
@@ -259,9 +270,10 @@ class SplicedModel:
 
         def writer(site: str) -> SiteFunction:
             error = None if frozen is None else frozen.sites[site].error
+            keep = None if clean is None else clean.sites[site].keep(rows)
 
             def function(x: Tensor) -> Tensor:
-                written = write(self.saes[site], x, spliced, by_site[site], error_mode, error)
+                written = write(self.saes[site], x, spliced, by_site[site], error_mode, error, keep)
                 encoded[site], features[site] = map(SparseFeatures.of, (written.encoded, written.features))
                 errors[site], touched[site] = written.error, written.touched
                 return written.output

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from attribution.dictionaries import SAE, Frame
 from attribution.splice.edits import KeepOnly, NodeEdit, ReferenceValues, Touched, changed_values
+from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, SparseFeatures
 from attribution.splice.resuming import with_error
@@ -51,9 +52,12 @@ class Parts:
     error: Float[Tensor, "row pos width"]
 
     @classmethod
-    def of(cls, sae: SAE, x: Float[Tensor, "row pos width"], spliced: Bool[Tensor, "row pos"]) -> "Parts":
+    def of(
+        cls, sae: SAE, x: Float[Tensor, "row pos width"], spliced: Bool[Tensor, "row pos"], keep: Keep | None = None
+    ) -> "Parts":
         here = spliced[..., None]
         encoding = sae.encode(x)
+        encoding = settled(sae, x, encoding, spliced)[0] if keep is None else keep(encoding)
         features = torch.where(here, encoding.features, 0)
         reconstruction = decoded(sae, features, SparseFeatures.of(features), encoding.frame)
         error = torch.where(here, x.to(features.dtype) - reconstruction, 0)
@@ -106,15 +110,17 @@ def write(
     edits: Sequence[Edit],
     error_mode: ErrorMode,
     error: Float[Tensor, "row pos width"] | None = None,
+    keep: Keep | None = None,
 ) -> Written:
     """What a site's edits make of the activation that arrives there.
 
-    `error` is the error of the run without edits; it is needed in `frozen` mode only.
+    `error` is the error of the run without edits; it is needed in `frozen` mode only. `keep` holds that run's gates at
+    their threshold (`gate_rounding.py`) in `frozen` and `zero` mode.
 
     Raises:
         ValueError: a `KeepOnly` beside another edit of the same site.
     """
-    before = Parts.of(sae, x, spliced)
+    before = Parts.of(sae, x, spliced, keep)
     start = before.error
     if error_mode == "frozen":
         assert error is not None

@@ -6,6 +6,7 @@ like any other (`circuits/faithfulness/faithfulness.py`).
 
 from collections.abc import Mapping, Sequence
 
+from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
 from attribution.effects.measurement import Progress, silent, within
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -70,6 +71,7 @@ def certify(
         faithfulness=faithfulness,
         curves=curves,
         missing=missing,
+        gates_at_threshold=_at_threshold(question, verdict),
     )
 
 
@@ -109,6 +111,13 @@ def _faithfulness(
 def _verified(circuit: CircuitGraph) -> float:
     nodes = circuit.strongest()
     return sum(w.verified for w in nodes) / max(1, sum(w.count for w in nodes))
+
+
+def _at_threshold(question: Question, verdict: Verdict | None) -> int:
+    if verdict is not None:
+        return verdict.gates_at_threshold
+    size = question.room.pairs("exact")
+    return gates_at_threshold(question.spliced, question.pairs, question.error_mode, batch_size=size)
 
 
 def _error_share(circuit: CircuitGraph) -> float | None:

@@ -11,6 +11,7 @@ from graphs.certificate import Certificate, SAEQuality, Screening
 from graphs.circuit_graph import CircuitGraph, Measurement
 from graphs.faithfulness import Faithfulness
 from graphs.strongest_edges import left_out_of
+from graphs.words.verdict_words import AT_THRESHOLD
 
 Colour = Literal["green", "amber", "red", "grey"]
 COLOURS: Final[tuple[Colour, ...]] = ("red", "amber", "green", "grey")
@@ -48,6 +49,7 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[Line, ...]:
         _errors(certificate),
         *(_sae(quality) for quality in certificate.quality),
         *_measured(circuit.measurement, certificate),
+        *_at_threshold(certificate),
         *_left_out(circuit),
         *_missing(certificate),
         *_identity(certificate),
@@ -231,6 +233,12 @@ def _measured(measured: Measurement, certificate: Certificate) -> Iterator[Line]
             colour="amber",
             rule="amber: no law holds for them",
         )
+
+
+def _at_threshold(certificate: Certificate) -> Iterator[Line]:
+    if certificate.gates_at_threshold:
+        reading = f"{AT_THRESHOLD[0].upper()}{AT_THRESHOLD[1:]}."
+        yield Line("gates at their threshold", f"{certificate.gates_at_threshold:,}", reading, "grey", NO_RULE)
 
 
 def _left_out(circuit: CircuitGraph) -> Iterator[Line]:

@@ -25,6 +25,10 @@ CAUSE_WORDS: Final[Mapping[Cause, str]] = {
     "curvature": "curvature",
     "interaction": "interaction between nodes",
 }
+AT_THRESHOLD: Final = (
+    "within rounding, in the clean runs: closed, or for TopK as many as it chooses, until a margin really moves"
+)
+"""What gates at their threshold are."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def jumps_of(gates: tuple[CrossedGate, ...]) -> list[Jump]:
 
 def key_numbers(verdict: Verdict) -> tuple[KeyNumber, ...]:
     """What was compared, how well it agrees, and what is known of the nodes that were not checked."""
-    return (*_compared(verdict), *_agreement(verdict), _not_checked(verdict))
+    return (*_compared(verdict), *_at_threshold(verdict), *_agreement(verdict), _not_checked(verdict))
 
 
 def _compared(verdict: Verdict) -> tuple[KeyNumber, ...]:
@@ -105,6 +109,11 @@ def _compared(verdict: Verdict) -> tuple[KeyNumber, ...]:
         ),
         KeyNumber("SAE errors", modes, gates),
     )
+
+
+def _at_threshold(verdict: Verdict) -> tuple[KeyNumber, ...]:
+    count = verdict.gates_at_threshold
+    return (KeyNumber("gates at their threshold", f"{count:,}", AT_THRESHOLD),) if count else ()
 
 
 def _agreement(verdict: Verdict) -> tuple[KeyNumber, ...]:

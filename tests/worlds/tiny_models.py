@@ -173,7 +173,7 @@ def fitting_sae(
         x = (x - x.mean(-1, keepdim=True)) / x.std(-1, keepdim=True)
     elif normalisation == "constant_norm_rescale":
         x = x * (width**0.5 / x.norm(dim=-1, keepdim=True))
-    middle = ((x - b_dec) @ W_enc).median(0).values
+    middle = _between((x - b_dec) @ W_enc)
     shared: dict[str, Any] = {
         "W_enc": W_enc,
         "W_dec": 0.5 * size * draw(d_sae, width) / d_sae**0.5,
@@ -193,6 +193,14 @@ def fitting_sae(
     if kind is TopK:
         return TopK(**shared, b_enc=0.2 * draw(d_sae), k=4)
     return ReLU(**shared, b_enc=-middle)
+
+
+def _between(seen: Tensor) -> Tensor:
+    """About the median of each column: in the widest gap of the middle third, away from all values seen."""
+    ordered = seen.sort(0).values
+    middle = ordered[len(ordered) // 3 : -(len(ordered) // 3)]
+    widest = middle.diff(dim=0).argmax(0, keepdim=True)
+    return ((middle.gather(0, widest) + middle.gather(0, widest + 1)) / 2)[0]
 
 
 def saes_on(

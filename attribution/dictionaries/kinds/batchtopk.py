@@ -23,6 +23,7 @@ class BatchTopK(SAE):
 
     kind: ClassVar[str] = "batchtopk"
     encoder_tensors: ClassVar = {"b_enc": ("d_sae",), "threshold": ("d_sae",)}
+    margin_tensors: ClassVar = ("b_enc", "threshold")
 
     b_enc: Float[Tensor, " d_sae"]
     threshold: Float[Tensor, " d_sae"]

@@ -22,6 +22,7 @@ class Gated(SAE):
 
     kind: ClassVar[str] = "gated"
     encoder_tensors: ClassVar = {"b_gate": ("d_sae",), "b_mag": ("d_sae",), "r_mag": ("d_sae",)}
+    margin_tensors: ClassVar = ("b_gate",)
 
     b_gate: Float[Tensor, " d_sae"]
     b_mag: Float[Tensor, " d_sae"]

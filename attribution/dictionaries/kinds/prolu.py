@@ -22,6 +22,7 @@ class ProLU(SAE):
 
     kind: ClassVar[str] = "prolu"
     encoder_tensors: ClassVar = {"b_enc": ("d_sae",)}
+    margin_tensors: ClassVar = ("b_enc",)
 
     b_enc: Float[Tensor, " d_sae"]
 

@@ -13,6 +13,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar, TypeVar, final
 
 import numpy as np
@@ -71,6 +72,8 @@ class SAE(ABC):
 
     kind: ClassVar[str]
     encoder_tensors: ClassVar[Mapping[str, tuple[str, ...]]]
+    margin_tensors: ClassVar[tuple[str, ...]] = ()
+    threshold_moves: ClassVar[bool] = False
 
     W_enc: Float[Tensor, "d_in d_sae"]
     W_dec: Float[Tensor, "d_sae d_in"]
@@ -133,6 +136,13 @@ class SAE(ABC):
         """How much the gates' threshold moves with each p, averaged along a line; None where it stands still."""
         del clean, patch
         return None
+
+    @cached_property
+    def margin_terms(self) -> tuple[Float[Tensor, " d_sae"], Float[Tensor, " d_sae"]]:
+        """What bounds the terms of each margin: its encoder direction and its constants, in size."""
+        constants = [getattr(self, name).abs() for name in self.margin_tensors]
+        directions = self.W_enc.norm(dim=0)
+        return directions, sum(constants, torch.zeros_like(directions))
 
     @final
     def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:

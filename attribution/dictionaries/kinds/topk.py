@@ -24,6 +24,8 @@ class TopK(SAE):
 
     kind: ClassVar[str] = "topk"
     encoder_tensors: ClassVar = {"b_enc": ("d_sae",)}
+    margin_tensors: ClassVar = ("b_enc",)
+    threshold_moves: ClassVar = True
 
     b_enc: Float[Tensor, " d_sae"]
     k: int

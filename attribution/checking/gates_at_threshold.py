@@ -1,0 +1,21 @@
+"""How many gates stand at their threshold in the clean runs of prompts, which `gate_rounding.py` decides by rule."""
+
+import torch
+
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.recording import ErrorMode
+from attribution.splice.spliced_model import SplicedModel
+
+
+def gates_at_threshold(
+    spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, *, batch_size: int = 16
+) -> int:
+    """Over all pairs, sites and spliced positions; 0 in `live` mode, which meets no gate. One forward a batch."""
+    if error_mode == "live":
+        return 0
+    mode: ErrorMode = "zero" if error_mode == "zero" else "frozen"
+    with spliced.model.frozen(), torch.no_grad():
+        return sum(
+            spliced.record(batch.clean_ids, batch.last, mode).gates_at_threshold
+            for batch in pairs.batches(batch_size, spliced.model.device)
+        )
