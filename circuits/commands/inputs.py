@@ -71,7 +71,7 @@ class Inputs:
 
     def with_prompts(self, spliced: "SplicedModel", prompts: "PromptPairs") -> "Loaded":
         """The loaded model with other prompts than the chosen ones."""
-        return Loaded(spliced, prompts, all_hashes(spliced, prompts))
+        return Loaded(spliced, prompts, {**spliced.hashes(), "prompts": prompts.digest()})
 
     def splits(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
         """Other pairs to judge a circuit on: `count` of every other split of the task, and those of a file."""
@@ -118,16 +118,6 @@ def _few_threads(model: "LanguageModel") -> None:
         import torch
 
         torch.set_num_threads(1)
-
-
-def all_hashes(spliced: "SplicedModel", prompts: "PromptPairs") -> dict[str, Any]:
-    """`weight_hashes`, and the hash of the prompts."""
-    return {**weight_hashes(spliced), "prompts": prompts.digest()}
-
-
-def weight_hashes(spliced: "SplicedModel") -> dict[str, Any]:
-    """Hashes of the model's weights and of every SAE's."""
-    return {"model": spliced.model.digest(), "saes": {site: sae.digest() for site, sae in spliced.saes.items()}}
 
 
 def _model_and_saes(model: str | None, saes: str | None) -> "tuple[LanguageModel, dict[str, SAE]]":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from circuits.commands.inputs import Inputs, weight_hashes
+from circuits.commands.inputs import Inputs
 from circuits.terminal.console import progress_bar, quiet_libraries
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _loaded(inputs: Inputs, options: LabelsOptions, circuit: "CircuitGraph | Non
         arguments = json.loads(run.read_text(encoding="utf-8"))["arguments"]
         inputs = Inputs(**{name: arguments[name] for name in ("model", "saes", "splice_bos")})
     spliced = inputs.load_spliced()
-    _refuse_changed(options.circuit, circuit.measurement.inputs.get("hashes"), weight_hashes(spliced))
+    _refuse_changed(options.circuit, circuit.measurement.inputs.get("hashes"), spliced.hashes())
     return spliced
 
 
