@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from circuits.terminal.plain_text import plain
+from circuits.terminal.printable import printable
 from graphs import Context, FeatureLabel, Labels
 
 _LONGEST_LABEL = 200
@@ -18,7 +18,7 @@ def print_labels(
     console: Console, labels: Labels, *, places: Mapping[tuple[str, int], str], rows: int, contexts: int, written: str
 ) -> None:
     """The first `rows` labels. `places` says of features in a circuit where they are and how strong."""
-    console.print(Text(f"{len(labels)} feature(s), read on {plain(labels.corpus)}: {labels.tokens:,} tokens"))
+    console.print(Text(f"{len(labels)} feature(s), read on {printable(labels.corpus)}: {labels.tokens:,} tokens"))
     for label in list(labels)[:rows]:
         console.print()
         _print_label(console, label, places.get((label.site, label.index)), contexts)
@@ -40,7 +40,9 @@ def _print_label(console: Console, label: FeatureLabel, place: str | None, conte
     if place is not None:
         head.append(f"   {place}")
     console.print(head)
-    console.print(Text.assemble((plain(label.text, _LONGEST_LABEL), "bold"), (f"   ({_LABEL[label.source]})", "dim")))
+    console.print(
+        Text.assemble((printable(label.text, _LONGEST_LABEL), "bold"), (f"   ({_LABEL[label.source]})", "dim"))
+    )
     mean = "" if label.mean_activation is None else f", mean activation there {label.mean_activation:.2f}"
     console.print(Text(f"active on {_share(label.frequency)} of tokens{mean}", style="dim"))
     for context in label.contexts[:contexts]:
@@ -55,9 +57,9 @@ def _print_label(console: Console, label: FeatureLabel, place: str | None, conte
 
 def context_line(context: Context, width: int) -> Text:
     """Activation and context on one line; the marked token is bold and stands between > and <, and is never cut."""
-    words = [plain(token) for token in context.tokens]
+    words = [printable(token) for token in context.tokens]
     marked = words[context.place]
-    core = plain(marked.strip() or marked, _LONGEST_TOKEN)
+    core = printable(marked.strip() or marked, _LONGEST_TOKEN)
     before = "".join(words[: context.place]) + marked[: len(marked) - len(marked.lstrip())]
     after = "".join(words[context.place + 1 :])
     room = max(width - _INDENT - len(core) - 3, 10)
@@ -79,7 +81,7 @@ def _writers_line(context: Context, width: int) -> Text:
 
 
 def _token(token: str) -> str:
-    return plain(token.strip() or token, _LONGEST_TOKEN)
+    return printable(token.strip() or token, _LONGEST_TOKEN)
 
 
 def _share(frequency: float) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from attribution.effects.effects import Effects
 from circuits.discovery.deciding import Decision
 from circuits.discovery.discover import Found
-from circuits.terminal.replacing import replacing
+from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
 
 RUN_SCHEMA_VERSION: Final = 1
@@ -35,7 +35,7 @@ class RunFolder:
     def make(self) -> None:
         """Make the folder and try to write there, so that a run does not find out at its end."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / "writable") as path:
+        with atomic_write(self.folder / "writable") as path:
             path.touch()
         (self.folder / "writable").unlink()
 
@@ -89,19 +89,19 @@ def write_run(
     `chunks` says what was kept on the way and what was reused.
     """
     start = time.perf_counter()
-    with replacing(target.effects) as path:
+    with atomic_write(target.effects) as path:
         found.effects.write_parquet(path)
-    with replacing(target.circuit) as path:
+    with atomic_write(target.circuit) as path:
         save_circuit(found.circuit, path)
     if labels is not None:
-        with replacing(target.labels) as path:
+        with atomic_write(target.labels) as path:
             save_labels(labels, path)
     if found.checked is None:
         target.verdict.unlink(missing_ok=True)
     else:
-        with replacing(target.verdict) as path:
+        with atomic_write(target.verdict) as path:
             save_verdict(found.checked, path)
-    with replacing(target.page) as path:
+    with atomic_write(target.page) as path:
         write_page(found.circuit, path, title=title, labels=labels, verdict=found.checked)
     seconds = {**seconds, "write": time.perf_counter() - start}
     effects = found.effects
@@ -117,7 +117,7 @@ def write_run(
         **{name: getattr(effects, name) for name in _MEASURED},
         **totals(effects),
     }
-    with replacing(target.run) as path:
+    with atomic_write(target.run) as path:
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -169,8 +169,8 @@ def test_wrong_choices_are_one_sentence_and_nothing_is_written(run: Path, tmp_pa
         "is a folder: give a file in it": [run, "--html", tmp_path],
         "is a file: give a folder": [run, "--tables", tmp_path / "text.json"],
         "nothing: no such file. Give a run's folder": [tmp_path / "nothing", "--html", target],
-        "text.json: no circuit. Give a run's folder": [tmp_path / "text.json", "--html", target],
-        "there is no circuit.json and no nodes.parquet in this folder": [tmp_path / "empty", "--html", target],
+        "text.json: this file holds no circuit. Give a run's folder": [tmp_path / "text.json", "--html", target],
+        "this folder has neither a circuit.json nor a nodes.parquet": [tmp_path / "empty", "--html", target],
         "no.json: no such file": [run, "--html", target, "--labels", tmp_path / "no.json"],
         "Slug 'a b' is not made of": [run, "--neuronpedia", target, "--slug", "a b"],
     }
