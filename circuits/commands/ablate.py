@@ -136,7 +136,7 @@ class AblateOptions(RowsOptions):
 
 
 def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
-    """Ablate or steer features, SAE errors or a whole circuit, and see what changes: metric, next tokens, features, other text."""
+    """Ablate or steer features, SAE errors or a whole circuit, and see what changes: tokens, features, other text."""
     with console.status("loading"):
         from circuits.commands.ablate_inputs import parse_operation
         from circuits.commands.run_files import RunFolder

@@ -22,7 +22,7 @@ from circuits.commands.options import (
     EstimateOptions,
     ResumeOptions,
     RowsOptions,
-    listed,
+    choices_in_words,
     option,
 )
 from circuits.terminal.progress import progress_bar
@@ -53,7 +53,7 @@ class CheckOptions(RowsOptions, ResumeOptions, EstimateOptions):
     ] = None
     method: Annotated[
         str | None,
-        option(METHOD, f"The estimate to check: {listed(ESTIMATES, DEFAULT_ESTIMATE)}.", metavar="METHOD"),
+        option(METHOD, f"The estimate to check: {choices_in_words(ESTIMATES, DEFAULT_ESTIMATE)}.", metavar="METHOD"),
     ] = None
     patch: Annotated[str | None, option(METHOD, f"{PATCH_HELP} Default: {PATCH_NAMES[0]}.", metavar="VALUE")] = None
     metric: Annotated[str | None, option(METHOD, f"{METRIC_HELP} Default: {METRIC_NAMES[0]}.", metavar="METRIC")] = None
@@ -80,7 +80,7 @@ class CheckOptions(RowsOptions, ResumeOptions, EstimateOptions):
         list[str],
         option(
             VERDICT,
-            f"Exit with code 1 if a node has this flag: {listed(FAIL_ON[1:])}. May be given several times.",
+            f"Exit with code 1 if a node has this flag: {choices_in_words(FAIL_ON[1:])}. May be given several times.",
             metavar="FLAG",
         ),
     ] = field(default_factory=lambda: [NEVER])

@@ -26,9 +26,9 @@ from circuits.commands.options import (
     QuestionOptions,
     ResumeOptions,
     RowsOptions,
-    listed,
+    choices_in_words,
     option,
-    parsed,
+    option_parser,
     refuse_missing_file,
 )
 from circuits.terminal.amounts import seconds_of
@@ -73,7 +73,7 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         str,
         option(
             METHOD,
-            f"How effects are measured: {listed((AUTO, *METHOD_NAMES))}. auto is exact if that fits --budget; if not, "
+            f"How effects are measured: {choices_in_words((AUTO, *METHOD_NAMES))}. auto is exact if that fits --budget; if not, "
             "it estimates all effects and patches some nodes exactly to verify the estimate.",
             metavar="METHOD",
         ),
@@ -83,7 +83,7 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         option(
             METHOD,
             f"With --method auto: time to measure the nodes' effects, as 90s, 5m or 2h. Default: {DEFAULT_BUDGET}.",
-            parser=parsed(seconds_of),
+            parser=option_parser(seconds_of),
             show_default=False,
             metavar="TIME",
         ),

@@ -1,4 +1,4 @@
-"""What `find` prints at the end."""
+"""What `find` prints: the circuit's certificate, its strongest nodes and edges, and where the files are."""
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -15,7 +15,7 @@ _WIDE = 100
 
 
 def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
-    """The certificate, the strongest nodes, the strongest edges, and where the files are."""
+    """What was measured, the certificate, the `rows` strongest nodes and edges, and where the files are."""
     circuit = found.circuit
     console.print(
         Group(
@@ -33,7 +33,10 @@ def print_found(console: Console, found: Found, target: RunFolder, *, title: str
 
 
 def certificate_table(circuit: CircuitGraph, width: int) -> Table:
-    """The lines that judge, then the facts. The mark says the colour without colour: ● green, ▲ amber, ■ red."""
+    """First the lines that judge, then those that only inform; a wide terminal also gets their readings.
+
+    A mark repeats the colour for terminals without colours: ● green, ▲ amber, ■ red.
+    """
     table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
     table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)

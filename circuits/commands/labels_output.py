@@ -1,4 +1,4 @@
-"""What `labels` prints: for each feature its label, its contexts with the token marked, and what it promotes."""
+"""What `labels` prints: each feature's label, its strongest contexts, and the tokens it promotes and suppresses."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ _LABEL = {"yours": "yours", "contexts": "automatic"}
 def print_labels(
     console: Console, labels: Labels, *, places: Mapping[tuple[str, int], str], rows: int, contexts: int, written: str
 ) -> None:
-    """The first `rows` labels. `places` says of features in a circuit where they are and how strong."""
+    """The first `rows` labels with `contexts` contexts each; `places` has effects of circuit features, in words."""
     console.print(Text(f"{len(labels)} feature(s), read on {printable(labels.corpus)}: {labels.tokens:,} tokens"))
     for label in list(labels)[:rows]:
         console.print()
@@ -25,9 +25,9 @@ def print_labels(
     console.print()
     if len(labels) > rows:
         console.print(f"{len(labels) - rows} more in the file; --rows shows more.")
-    console.print(Text("activation, then the context; the token it is active on stands between > and <", style="dim"))
+    console.print(Text("Contexts: the activation, then the text, with the active token between > and <", style="dim"))
     if any(context.writers for label in labels for context in label.contexts):
-        note = "←: attention heads and source tokens that wrote it there, in units of the encoder's projection"
+        note = "←: attention heads and source tokens that wrote the feature, in units of the encoder's projection"
         console.print(Text(note, style="dim"))
     console.print(
         Text("promotes: logits of the decoder direction alone, relative to their mean over tokens", style="dim")
@@ -56,7 +56,7 @@ def _print_label(console: Console, label: FeatureLabel, place: str | None, conte
 
 
 def context_line(context: Context, width: int) -> Text:
-    """Activation and context on one line; the marked token is bold and stands between > and <, and is never cut."""
+    """Activation and context on one line of `width`; the active token is bold, between > and <, and never cut."""
     words = [printable(token) for token in context.tokens]
     marked = words[context.place]
     core = printable(marked.strip() or marked, _LONGEST_TOKEN)

@@ -43,13 +43,13 @@ def option(panel: str | None, help_text: str, *flags: str, **settings: Any) -> A
     return typer.Option(*flags, help=help_text, rich_help_panel=panel, **settings)
 
 
-def listed(names: Sequence[str], default: str | None = None) -> str:
+def choices_in_words(names: Sequence[str], default: str | None = None) -> str:
     """`a, b (default) or c`."""
     *first, last = (f"{name} (default)" if name == default else name for name in names)
     return f"{', '.join(first)} or {last}"
 
 
-def parsed(parse: Callable[[str], Parsed]) -> Callable[[Any], Parsed]:
+def option_parser(parse: Callable[[str], Parsed]) -> Callable[[Any], Parsed]:
     """A parser of an option's text whose ValueErrors reach the user as they are; defaults pass through it unchanged."""
 
     def convert(value: Any) -> Parsed:
@@ -66,7 +66,7 @@ def parsed(parse: Callable[[str], Parsed]) -> Callable[[Any], Parsed]:
 PATCH_HELP: Final = (
     "Value that nodes are set to: counterfactual (their value on the patch prompt), zero, or mean (over the prompts)."
 )
-METRIC_HELP: Final = f"Number whose change is the effect: {listed(METRIC_NAMES)}."
+METRIC_HELP: Final = f"Number whose change is the effect: {choices_in_words(METRIC_NAMES)}."
 
 
 @dataclass(frozen=True)
@@ -97,12 +97,14 @@ class ModelOptions:
 class PromptOptions:
     """Which prompt pairs: some of a built-in task, or those of a file."""
 
-    task: Annotated[str | None, option(INPUTS, f"Built-in task: {listed(TASKS, DEFAULT_TASK)}.", metavar="TASK")] = None
+    task: Annotated[
+        str | None, option(INPUTS, f"Built-in task: {choices_in_words(TASKS, DEFAULT_TASK)}.", metavar="TASK")
+    ] = None
     pairs: Annotated[
         str | None, option(INPUTS, "Use your own prompt pairs, from this JSON file, instead.", metavar="FILE")
     ] = None
     split: Annotated[
-        str | None, option(INPUTS, f"Split of the task: {listed(SPLITS, SPLITS[0])}.", metavar="SPLIT")
+        str | None, option(INPUTS, f"Split of the task: {choices_in_words(SPLITS, SPLITS[0])}.", metavar="SPLIT")
     ] = None
     examples: Annotated[
         int | None,
@@ -139,7 +141,7 @@ class EstimateOptions:
         str | None,
         option(
             METHOD,
-            f"Quadrature rule: {listed(RULE_NAMES)}. Default: midpoint; for chord-ig gauss_legendre.",
+            f"Quadrature rule: {choices_in_words(RULE_NAMES)}. Default: midpoint; for chord-ig gauss_legendre.",
             metavar="RULE",
         ),
     ] = None
@@ -162,7 +164,7 @@ class MemoryOptions:
         option(
             METHOD,
             "Memory for batches, beside the weights: 500M, 2G, ... Default: half of what is free.",
-            parser=parsed(bytes_of),
+            parser=option_parser(bytes_of),
             metavar="SIZE",
         ),
     ] = None

@@ -21,7 +21,7 @@ from circuits.commands.options import (
     QuestionOptions,
     ResumeOptions,
     RowsOptions,
-    listed,
+    choices_in_words,
     option,
 )
 from circuits.terminal.progress import progress_bar
@@ -56,9 +56,9 @@ class RankInputs(Inputs):
 class RankOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, QuestionOptions):
     """How nodes are measured and averaged."""
 
-    method: Annotated[str, option(METHOD, f"How effects are measured: {listed(METHOD_NAMES)}.", metavar="METHOD")] = (
-        "chord-ig"
-    )
+    method: Annotated[
+        str, option(METHOD, f"How effects are measured: {choices_in_words(METHOD_NAMES)}.", metavar="METHOD")
+    ] = "chord-ig"
     patch: Annotated[
         str,
         option(

@@ -123,7 +123,7 @@ def test_fewer_edges_are_told_printed_and_stored_in_every_file(run: Path, tmp_pa
     result = export(run, *asked, "--dot", tmp_path / "c.dot", "--max-edges", "3")
     assert result.exit_code == 0, result.output
     assert "4 of 5 edges are kept" in said(result)
-    assert "More than asked for: every node keeps its strongest edge in and out." in said(result)
+    assert "More than asked for, because every node keeps its strongest edges in and out." in said(result)
     thin = read_neuronpedia(tmp_path / "c.json").circuit
     assert thin.edges == FULL.edges
     assert thin == read_graphml(tmp_path / "c.graphml") == read_tables(tmp_path / "t")
