@@ -73,8 +73,8 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         str,
         option(
             METHOD,
-            f"How effects are measured: {choices_in_words((AUTO, *METHOD_NAMES))}. auto is exact if that fits --budget; if not, "
-            "it estimates all effects and patches some nodes exactly to verify the estimate.",
+            f"How effects are measured: {choices_in_words((AUTO, *METHOD_NAMES))}. auto is exact if that fits "
+            "--budget; if not, it estimates all effects and patches some nodes exactly to verify the estimate.",
             metavar="METHOD",
         ),
     ] = AUTO

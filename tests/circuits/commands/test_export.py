@@ -151,7 +151,7 @@ def test_labels_of_other_saes_are_refused(run: Path, tmp_path: Path) -> None:
     save_labels(replace(LABELS, inputs={"saes": {MLP: "other"}}), run / "labels.json")
     result = export(run, "--html", tmp_path / "c.html")
     assert result.exit_code == 2
-    assert f"labels of other SAEs than the circuit's at {MLP}" in said(result)
+    assert f"labels are of another SAE than the circuit's at {MLP}" in said(result)
     save_labels(replace(LABELS, inputs={"saes": {MLP: "one"}}), tmp_path / "mine.json")
     assert export(run, "--html", tmp_path / "c.html", "--labels", tmp_path / "mine.json").exit_code == 0
 
@@ -162,7 +162,7 @@ def test_wrong_choices_are_one_sentence_and_nothing_is_written(run: Path, tmp_pa
     (tmp_path / "empty").mkdir()
     target = tmp_path / "c.html"
     wrong = {
-        "Say what to write: --html, --neuronpedia, --graphml, --tables, --dot": [run],
+        "Choose what to write: --html, --neuronpedia, --graphml, --tables, --dot": [run],
         "would overwrite the run's circuit: give another path": [run, "--neuronpedia", run / "circuit.json"],
         "would overwrite the circuit that is read": [run / "labels.json", "--html", run / "labels.json"],
         "would overwrite what --html writes": [run, "--html", target, "--dot", target],
