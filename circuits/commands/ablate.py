@@ -24,7 +24,7 @@ from circuits.commands.options import (
 from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
-    from attribution.splice.node_edits import Operation
+    from attribution.splice.edits import Operation
     from circuits.ablation.edits import Ablation
 
 ABLATION: Final = "Ablation"
