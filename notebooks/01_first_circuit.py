@@ -46,7 +46,7 @@ from circuits.ablation.edits import Ablation
 from circuits.ablation.generated_text import before_and_after
 from circuits.ablation.node_names import parse_nodes
 from circuits.ablation.side_effect import side_effect
-from circuits.commands.certificate_output import certificate_table
+from circuits.commands.find_output import certificate_table
 from circuits.commands.labels_output import context_line
 from circuits.discovery.discover import discover
 from circuits.embedded.load import embedded_model, embedded_saes

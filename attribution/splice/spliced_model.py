@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast, final
+from typing import Any, cast, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -115,6 +115,10 @@ class SplicedModel:
     def sites(self) -> tuple[str, ...]:
         """Spliced sites in the order the forward pass reaches them."""
         return tuple(self.saes)
+
+    def hashes(self) -> dict[str, Any]:
+        """sha256 of the model's weights under `model`, and of each SAE's under `saes`, by site."""
+        return {"model": self.model.digest(), "saes": {site: sae.digest() for site, sae in self.saes.items()}}
 
     def site(self, name: str) -> str:
         """The canonical name of a spliced site; one where no SAE is spliced in is an error."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.side_effect import SideEffect
-from circuits.terminal.replacing import replacing
+from circuits.terminal.atomic_write import atomic_write
 
 SCHEMA: Final = "jumpwire.ablation"
 SCHEMA_VERSION: Final = 1
@@ -18,7 +18,7 @@ SCHEMA_VERSION: Final = 1
 def write_ablation(path: Path, content: Mapping[str, Any]) -> None:
     """Write the file; it takes the place of an earlier one when it is complete."""
     whole = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **content}
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 

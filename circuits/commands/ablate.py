@@ -1,35 +1,149 @@
-"""`jumpwire ablate`: change nodes, and print what else changes; or test a circuit by knocking out its nodes."""
+"""`jumpwire ablate`: change nodes and report what else changes; or test a circuit by knocking out its nodes."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import typer
 from rich.console import Console
 
-from circuits.commands.ablate_options import AblateOptions
-from circuits.commands.find import patch_value
+from circuits.commands.choices import patch_value, refuse_unknown
+from circuits.commands.earlier_run import CircuitFile
 from circuits.commands.inputs import Inputs, Loaded
-from circuits.terminal.console import progress_bar, quiet_libraries
+from circuits.commands.options import (
+    METHOD,
+    METRIC_HELP,
+    METRIC_NAMES,
+    OUTPUT,
+    PATCH_HELP,
+    PATCH_NAMES,
+    RowsOptions,
+    option,
+    refuse_missing_file,
+)
+from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
-    from attribution.splice.spliced_model import SplicedModel
+    from attribution.splice.edits import Operation
     from circuits.ablation.edits import Ablation
-    from circuits.commands.ablate_inputs import CircuitFile
 
-GENERAL_DOCUMENTS, GENERAL_SEED = 64, 2
-"""Of the embedded language; the recipe trained neither model nor SAEs on this seed."""
+ABLATION: Final = "Ablation"
+REPORT: Final = "Report"
+ERROR_MODES: Final = ("live", "frozen", "zero")
+
+
+@dataclass(frozen=True)
+class AblateOptions(RowsOptions):
+    """What is done to which nodes, and what is reported; None where the default or the circuit's choice stands."""
+
+    nodes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NODE",
+            help="Nodes, as in blocks.2.hook_resid_post/117@verb (a feature), blocks.2.hook_resid_post/error or "
+            "token@3; without @ at every position.",
+        ),
+    ] = field(default_factory=list)
+    circuit: Annotated[
+        str | None,
+        option(ABLATION, "Instead: all features and errors of this circuit.json, or run of find.", metavar="FILE"),
+    ] = None
+    op: Annotated[
+        str | None,
+        option(
+            ABLATION,
+            "remove (default: set the nodes to their --patch value), keep-only (set every other node to it), set=V, "
+            "add=V or scale=V.",
+            metavar="OPERATION",
+        ),
+    ] = None
+    test: Annotated[
+        bool,
+        option(
+            ABLATION,
+            "Knock out the nodes of --circuit one by one, and compare what happens with what the graph predicts.",
+            "--test",
+        ),
+    ] = False
+    text: Annotated[
+        str | None, option(ABLATION, "Use this text as the prompt, instead of a task's pairs.", metavar="TEXT")
+    ] = None
+    error: Annotated[
+        str | None,
+        option(
+            METHOD,
+            "SAE errors downstream of the change: live (recomputed), frozen (as in the clean run) or zero. Default: "
+            "those of the circuit, else live.",
+            metavar="MODE",
+        ),
+    ] = None
+    patch: Annotated[
+        str | None,
+        option(
+            METHOD,
+            f"{PATCH_HELP} Default: that of the circuit, else counterfactual; with --text zero.",
+            metavar="VALUE",
+        ),
+    ] = None
+    metric: Annotated[
+        str | None,
+        option(METHOD, f"{METRIC_HELP} Default: that of the circuit, else {METRIC_NAMES[0]}.", metavar="METRIC"),
+    ] = None
+    generate: Annotated[int, option(REPORT, "Tokens to generate before and after the change.", min=0)] = 0
+    temperature: Annotated[
+        float, option(REPORT, "Temperature of generation; 0 takes the likeliest token. Drawn with --seed.", min=0)
+    ] = 0.0
+    text_file: Annotated[
+        str | None,
+        option(
+            REPORT,
+            "General text to measure the side effect on, a document a line. Default: text of the embedded language for "
+            "the embedded model, else none.",
+            metavar="FILE",
+        ),
+    ] = None
+    per_pair: Annotated[bool, option(OUTPUT, "Print every prompt.", "--per-pair")] = False
+    rows: Annotated[int, option(OUTPUT, "Rows of the printed tables.", min=1)] = 10
+    out: Annotated[
+        str | None,
+        option(OUTPUT, "Folder for the file. Default: that of the circuit, or out/<task>-ablate.", metavar="FOLDER"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if bool(self.nodes) == (self.circuit is not None):
+            raise ValueError(
+                "Name nodes, as in blocks.2.hook_resid_post/117@verb, or give --circuit FILE: one of them."
+            )
+        if self.test and (self.circuit is None or self.op or self.text is not None or self.generate):
+            raise ValueError("--test knocks out the nodes of --circuit one by one: give no --op, --text or --generate.")
+        refuse_missing_file("--text-file", self.text_file)
+        if self.temperature and not self.generate:
+            raise ValueError("--temperature belongs to --generate.")
+
+    def settled(self, found: CircuitFile | None) -> "AblateOptions":
+        """With every default filled in: from the circuit's measurement, if a circuit is given."""
+        measured = None if found is None else found.circuit.measurement
+        error = "live" if measured is None else {"path": "frozen"}.get(measured.error_mode, measured.error_mode)
+        patch = "zero" if self.text is not None else "counterfactual" if measured is None else measured.patch_value
+        metric = METRIC_NAMES[0] if measured is None else measured.metric
+        settled = replace(self, error=self.error or error, patch=self.patch or patch, metric=self.metric or metric)
+        refuse_unknown("error", str(settled.error), ERROR_MODES)
+        refuse_unknown("patch", str(settled.patch), PATCH_NAMES)
+        refuse_unknown("metric", str(settled.metric), METRIC_NAMES)
+        if self.text is not None and settled.patch == "counterfactual":
+            raise ValueError("--text has no patch prompt: use --patch zero or mean.")
+        return settled
 
 
 def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
-    """The whole command."""
+    """Ablate or steer features, SAE errors or a whole circuit, and see what changes: tokens, features, other text."""
     with console.status("loading"):
-        from circuits.commands.ablate_inputs import CircuitFile, parse_operation
+        from circuits.commands.ablate_inputs import parse_operation
         from circuits.commands.run_files import RunFolder
 
-        quiet_libraries()
         found = None if options.circuit is None else CircuitFile.read(options.circuit)
         if options.text is not None and (inputs.task, inputs.pairs, inputs.split, inputs.examples) != (None,) * 4:
-            raise ValueError("--text stands by itself: give no --task, --pairs, --split or --examples with it.")
+            raise ValueError("--text is the only prompt: give no --task, --pairs, --split or --examples with it.")
         inputs = inputs if found is None else found.completed(inputs)
         options = options.settled(found)
         operation = parse_operation(options.op or "remove")
@@ -37,11 +151,11 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         target.make()
     with console.status("loading the model and its SAEs"):
         loaded = _load(inputs, options)
+        hashes = loaded.hashes()
         if found is not None:
-            assert options.circuit is not None
-            found.refuse_other_weights(dict(loaded.hashes), options.circuit)
+            found.refuse_other_weights(hashes)
     arguments = {**inputs.arguments(), **asdict(options), "op": operation.label}
-    about = {"arguments": arguments, "hashes": dict(loaded.hashes)}
+    about = {"arguments": arguments, "hashes": hashes}
     if options.test:
         assert found is not None
         _test(console, loaded, options, found, target.causal_test, about)
@@ -65,10 +179,10 @@ def _load(inputs: Inputs, options: AblateOptions) -> Loaded:
     if options.text is None:
         return inputs.load()
     spliced = inputs.load_spliced()
-    return inputs.with_prompts(spliced, text_prompt(options.text, spliced.model))
+    return Loaded(spliced, text_prompt(options.text, spliced.model))
 
 
-def _ablation(loaded: Loaded, options: AblateOptions, found: "CircuitFile | None", operation: Any) -> "Ablation":
+def _ablation(loaded: Loaded, options: AblateOptions, found: CircuitFile | None, operation: "Operation") -> "Ablation":
     from attribution.prompts.position_names import position_names
     from circuits.ablation.edits import Ablation
     from circuits.ablation.node_names import circuit_names, parse_nodes
@@ -87,7 +201,7 @@ def _ablation(loaded: Loaded, options: AblateOptions, found: "CircuitFile | None
 
 
 def _test(
-    console: Console, loaded: Loaded, options: AblateOptions, found: "CircuitFile", path: Path, about: dict[str, Any]
+    console: Console, loaded: Loaded, options: AblateOptions, found: CircuitFile, path: Path, about: dict[str, Any]
 ) -> None:
     from attribution.prompts.metrics import METRICS
     from circuits.ablation.ablation_file import test_data, write_ablation
@@ -126,6 +240,7 @@ def _ablate(
     from circuits.ablation.ablation_file import outcome_data, side_effect_data, write_ablation
     from circuits.ablation.generated_text import before_and_after
     from circuits.ablation.side_effect import side_effect
+    from circuits.commands.ablate_inputs import general_text
     from circuits.commands.ablate_output import Report, print_ablation
 
     assert options.metric is not None
@@ -137,7 +252,7 @@ def _ablate(
         outcome = run_ablation(
             spliced, prompts, metric, ablation, shifts=options.rows, progress=lambda share: told(0.4 * share)
         )
-        source, documents = _general_text(inputs, options, spliced)
+        source, documents = general_text(options.text_file, spliced, embedded=inputs.model is None)
         if source is not None:
             effect = side_effect(situation, ablation, documents, progress=lambda share: told(0.4 + 0.4 * share))
         if options.generate:
@@ -155,17 +270,3 @@ def _ablate(
     report = Report(outcome, effect, source, texts, prompts, spliced.model)
     name = "text" if options.text is not None else inputs.name
     print_ablation(console, report, path, title=f"{name} on {spliced.model.name}", per_pair=options.per_pair)
-
-
-def _general_text(
-    inputs: Inputs, options: AblateOptions, spliced: "SplicedModel"
-) -> tuple[str | None, list[list[int]]]:
-    """Where the general text is from, and its documents; None where there is none for this model."""
-    from circuits.ablation.side_effect import documents_of
-    from circuits.embedded.language import documents
-
-    if options.text_file is not None:
-        return options.text_file, documents_of(Path(options.text_file).read_text(encoding="utf-8"), spliced)
-    if inputs.model is None:
-        return "the embedded language", documents_of("\n".join(documents(GENERAL_DOCUMENTS, GENERAL_SEED)), spliced)
-    return None, []

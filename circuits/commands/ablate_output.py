@@ -1,4 +1,4 @@
-"""What `ablate` prints at the end."""
+"""What `ablate` prints: what an ablation changed, or how well a circuit predicted its causal test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SHOWN_NODES = 3
 
 @dataclass(frozen=True)
 class Report:
-    """Everything there is to print about one ablation; None where it was not measured."""
+    """What one ablation changed. `side_effect`, its `source` of text, and `generated` are None if not asked for."""
 
     outcome: Outcome
     side_effect: SideEffect | None
@@ -33,7 +33,7 @@ class Report:
 
 
 def print_ablation(console: Console, report: Report, path: Path, *, title: str, per_pair: bool) -> None:
-    """Metric, next tokens, features downstream, side effect, text; where the file is."""
+    """Metric, next tokens, features downstream, side effect and generated text, before and after; where the file is."""
     parts: list[RenderableType] = [_headline(report, title), Text(), _metric(report)]
     if per_pair:
         parts += [Text(), _pairs(report)]
@@ -44,7 +44,7 @@ def print_ablation(console: Console, report: Report, path: Path, *, title: str, 
 
 
 def print_test(console: Console, test: CausalTest, pairs: int, path: Path, *, rows: int) -> None:
-    """Predicted against measured: correlations, the largest difference, the strongest nodes."""
+    """Effects in the graph against measured ones: correlations, largest difference, and the `rows` strongest nodes."""
     relative = test.relative_difference
     share = "undefined (total effect 0)" if relative is None else f"{relative:.2g} of the total effect"
     text = Text("causal test: each node knocked out in a run of its own\n", style="bold")
@@ -70,7 +70,7 @@ def _headline(report: Report, title: str) -> Text:
     text.append(f"  {_named(ablation.names)}\n", style="dim")
     text.append(f"{outcome.values_changed} value(s) changed directly", style="dim")
     if outcome.idle:
-        text.append(f"; {len(outcome.idle)} node(s) did nothing here: {_named(outcome.idle)}", style="dim")
+        text.append(f"; {len(outcome.idle)} node(s) had nothing to change here: {_named(outcome.idle)}", style="dim")
     return text
 
 
@@ -115,8 +115,8 @@ def _tokens(outcome: Outcome) -> Table:
 
 def _features(outcome: Outcome) -> RenderableType:
     if not outcome.features:
-        return Text("No feature downstream reads differently.")
-    table = _table(("features that read differently", "left"), ("before → after", "right"), ("prompts", "right"))
+        return Text("No feature downstream changed.")
+    table = _table(("features downstream that changed", "left"), ("before → after", "right"), ("prompts", "right"))
     for shift in outcome.features:
         table.add_row(Text(str(shift)), f"{shift.before:.2f} → {shift.after:.2f}", str(shift.prompts))
     return table
@@ -135,7 +135,7 @@ def _side(report: Report) -> Text:
     note = f"  {effect.documents} documents, {effect.tokens} tokens of {report.source}; the nodes at every position"
     text.append(note + (", to 0: no patch prompt there" if zero else ""), style="dim")
     if effect.values_changed == 0:
-        text.append("\n  nothing changed: the nodes are never active there", style="dim")
+        text.append("\n  nothing changed: the nodes are never active in this text", style="dim")
     return text
 
 

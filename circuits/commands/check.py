@@ -1,50 +1,98 @@
-"""`jumpwire check`: an estimate against exact patching; a verdict, its page, and an exit code for scripts."""
+"""`jumpwire check`: hold an estimate against exact patching; a verdict, its page, and an exit code for scripts."""
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import typer
 from rich.console import Console
 
-from circuits.commands.find import CHUNKS, PATCHES, patch_value, quadrature, refuse_unknown
+from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
+from circuits.commands.earlier_run import EarlierRun
 from circuits.commands.inputs import Inputs, Loaded
-from circuits.terminal.console import progress_bar, quiet_libraries
-from circuits.terminal.resumable import chunks_in_words, resumable
+from circuits.commands.options import (
+    METHOD,
+    METHOD_NAMES,
+    METRIC_HELP,
+    METRIC_NAMES,
+    OUTPUT,
+    PATCH_HELP,
+    PATCH_NAMES,
+    EstimateOptions,
+    ResumeOptions,
+    RowsOptions,
+    choices_in_words,
+    option,
+)
+from circuits.terminal.progress import progress_bar
+from circuits.terminal.resumable import CHUNKS, chunks_in_words, resumable
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
     from graphs import Verdict
 
+VERDICT: Final = "Verdict"
+ESTIMATES: Final = tuple(name for name in METHOD_NAMES if name not in ("exact", "activation-difference"))
+DEFAULT_ESTIMATE: Final = "ig"
 NEVER, ANY = "never", "any"
-FAIL_ON = (NEVER, ANY, "sign_flip", "missed", "phantom", "wrong_size")
+FAIL_ON: Final = (NEVER, ANY, "sign_flip", "missed", "phantom", "wrong_size")
 
 
 @dataclass(frozen=True)
-class CheckOptions:
-    """What is checked and how; None where a default stands, or what the run in `run` was made with."""
+class CheckOptions(RowsOptions, ResumeOptions, EstimateOptions):
+    """Which estimate is checked and how; None where the default or the choice of the run in `run` stands."""
 
-    run: str | None = None
-    method: str | None = None
-    error: str | None = None
-    patch: str | None = None
-    metric: str | None = None
-    points: int | None = None
-    rule: str | None = None
-    verify: int | None = None
-    threshold: float | None = None
-    audit_seed: int = 0
-    explained: int = 20
-    fail_on: tuple[str, ...] = (NEVER,)
-    resume: bool = True
-    rows: int = 15
-    out: str | None = None
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="Folder of a run of find. If the run is an estimate, it is checked; if it is exact, it is the truth "
+            "that --method is checked against. Without it, everything is measured here.",
+        ),
+    ] = None
+    method: Annotated[
+        str | None,
+        option(METHOD, f"The estimate to check: {choices_in_words(ESTIMATES, DEFAULT_ESTIMATE)}.", metavar="METHOD"),
+    ] = None
+    patch: Annotated[str | None, option(METHOD, f"{PATCH_HELP} Default: {PATCH_NAMES[0]}.", metavar="VALUE")] = None
+    metric: Annotated[str | None, option(METHOD, f"{METRIC_HELP} Default: {METRIC_NAMES[0]}.", metavar="METRIC")] = None
+    verify: Annotated[
+        int | None,
+        option(
+            VERDICT,
+            "Patch only this many nodes exactly: the strongest, those at risk, and a random sample that bounds the "
+            "errors of the rest. Default: all.",
+            min=1,
+        ),
+    ] = None
+    threshold: Annotated[
+        float | None,
+        option(
+            VERDICT,
+            "Effects of at least this size count as large, in units of the metric. Default: 1% of the median "
+            "|total effect|.",
+        ),
+    ] = None
+    audit_seed: Annotated[int, option(VERDICT, "Random seed for drawing the nodes of that sample.")] = 0
+    explained: Annotated[int, option(VERDICT, "Flagged nodes whose error is traced along their path.", min=0)] = 20
+    fail_on: Annotated[
+        list[str],
+        option(
+            VERDICT,
+            f"Exit with code 1 if a node has this flag: {choices_in_words(FAIL_ON[1:])}. May be given several times.",
+            metavar="FLAG",
+        ),
+    ] = field(default_factory=lambda: [NEVER])
+    out: Annotated[
+        str | None,
+        option(OUTPUT, "Folder for the files. Default: that of the run, or out/<task>-check.", metavar="FOLDER"),
+    ] = None
 
 
-def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
-    """The whole command; True where the verdict carries a flag that --fail-on names."""
-    earlier = None if options.run is None else _Earlier.read(Path(options.run))
+def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
+    """Check an estimate against exact patching: where it is wrong, why, and what it may have missed."""
+    earlier = None if options.run is None else EarlierRun.read(Path(options.run))
     if earlier is not None:
         if inputs != Inputs():
             raise ValueError(
@@ -55,13 +103,12 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
         from circuits.commands.check_output import print_verdict
         from graphs import save_verdict, write_verdict_page
 
-        quiet_libraries()
         plan = _Plan.of(options, earlier)
         folder = Path(options.out or options.run or Path("out") / f"{inputs.name}-check")
         folder.mkdir(parents=True, exist_ok=True)
     with console.status("loading the model and its SAEs"):
         loaded = inputs.load()
-        if earlier is not None and earlier.hashes != loaded.hashes:
+        if earlier is not None and earlier.hashes != loaded.hashes():
             raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
     files = {"verdict": folder / "verdict.json", "page": folder / "verdict.html"}
     label = f"checking {plan.method} on {len(loaded.prompts)} pair(s)"
@@ -73,18 +120,19 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> bool:
         print_verdict(console, verdict, rows=options.rows, files=files)
         console.print(chunks_in_words(store), highlight=False)
     flags = {v.flag for v in verdict.flagged}
-    return bool(flags if ANY in options.fail_on else flags & set(options.fail_on))
+    if flags if ANY in options.fail_on else flags & set(options.fail_on):
+        raise typer.Exit(1)
 
 
 def _checked(
     plan: "_Plan",
     loaded: Loaded,
-    earlier: "_Earlier | None",
+    earlier: EarlierRun | None,
     options: CheckOptions,
     file: Path,
     told: Callable[[float], None],
 ) -> "Verdict":
-    """The verdict with all details; saved to `file` before those that are for the page only."""
+    """The verdict with all details. It is saved to `file` before the details that only its page shows are measured."""
     from attribution.checking.check import check as check_effects
     from attribution.checking.verdict_details import with_details
     from attribution.effects.measurement import within
@@ -111,30 +159,8 @@ def _checked(
 
 
 @dataclass(frozen=True)
-class _Earlier:
-    """A run of `find`: its arguments, hashes and effects."""
-
-    arguments: Mapping[str, Any]
-    hashes: Mapping[str, Any]
-    folder: Path
-
-    @classmethod
-    def read(cls, folder: Path) -> "_Earlier":
-        path = folder / "run.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(content["arguments"], content["hashes"], folder)
-
-    def effects(self) -> "Effects":
-        from attribution.effects.effects import Effects
-
-        return Effects.read_parquet(self.folder / "effects.parquet")
-
-
-@dataclass(frozen=True)
 class _Plan:
-    """The estimate to check: taken from the run, or to be made."""
+    """How the estimate to check was made in the run, or is to be made."""
 
     method: str
     error: str | None
@@ -144,12 +170,8 @@ class _Plan:
     rule: str | None
 
     @classmethod
-    def of(cls, options: CheckOptions, earlier: _Earlier | None) -> "_Plan":
-        from attribution.checking.check import refuse_threshold
-        from attribution.methods.registry import METHODS, refuse_points
-        from attribution.prompts.metrics import METRICS
-        from circuits.commands.method_options import refuse_excluded
-
+    def of(cls, options: CheckOptions, earlier: EarlierRun | None) -> "_Plan":
+        """From the options and the run; unknown or incompatible choices are refused here."""
         ran = {} if earlier is None else earlier.arguments
         estimated = ran.get("method", "exact") not in ("exact", "auto")
         given = {n: getattr(options, n) for n in ("error", "patch", "metric")}
@@ -158,17 +180,22 @@ class _Plan:
         if estimated and (options.method or options.points or options.rule):
             raise ValueError(f"{options.run} holds an estimate ({ran['method']}): it is checked as it is.")
         plan = cls(
-            method=ran["method"] if estimated else options.method or "ig",
+            method=ran["method"] if estimated else options.method or DEFAULT_ESTIMATE,
             error=ran.get("error") or options.error,
-            patch=ran.get("patch") or options.patch or "counterfactual",
-            metric=ran.get("metric") or options.metric or "logit_difference",
+            patch=ran.get("patch") or options.patch or PATCH_NAMES[0],
+            metric=ran.get("metric") or options.metric or METRIC_NAMES[0],
             points=options.points,
             rule=options.rule,
         )
-        estimates = tuple(m for m in METHODS if m not in ("exact", "activation-difference"))
-        known = {"method": estimates, "metric": tuple(METRICS), "patch": PATCHES}
-        refuse_unknown({name: getattr(plan, name) for name in known}, known)
-        refuse_unknown({"fail-on": next((f for f in options.fail_on if f not in FAIL_ON), NEVER)}, {"fail-on": FAIL_ON})
+        refuse_unknown("method", plan.method, ESTIMATES)
+        refuse_unknown("metric", plan.metric, METRIC_NAMES)
+        refuse_unknown("patch", plan.patch, PATCH_NAMES)
+        for flag in options.fail_on:
+            refuse_unknown("fail-on", flag, FAIL_ON)
+
+        from attribution.checking.check import refuse_threshold
+        from attribution.methods.registry import refuse_points
+
         refuse_excluded(plan.method, plan.error, plan.patch, plan.metric)
         if plan.points or plan.rule:
             refuse_points(plan.method)
@@ -177,16 +204,16 @@ class _Plan:
         return plan
 
     def effects(
-        self, loaded: Loaded, earlier: _Earlier | None, patch: Any, progress: Callable[[float], None]
+        self, loaded: Loaded, earlier: EarlierRun | None, patch: Any, progress: Callable[[float], None]
     ) -> "tuple[Effects, Effects | None]":
-        """The estimate, and exact effects where the run holds them."""
+        """The estimate, and the exact effects of all nodes if the run holds them."""
         from attribution.methods.registry import METHODS, options_of
         from attribution.prompts.metrics import METRICS
         from circuits.discovery.measuring import SCREENED
 
         found = None if earlier is None else earlier.effects()
         if found is not None and found.method == SCREENED:
-            mode, found = found.error_mode, None  # neither an estimate nor all exact: both are measured again
+            mode, found = found.error_mode, None  # partly exact, partly estimated: both are measured again
         elif found is not None and found.method != "exact_patching":
             return found, None
         else:

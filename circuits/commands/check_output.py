@@ -1,4 +1,4 @@
-"""What `check` prints at the end: the verdict, its key numbers, the largest errors and the sites."""
+"""What `check` prints: the verdict, its key numbers, the largest errors, and the agreement at each site."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ _PRINTED: Final = ("checked", "wrong sign", "carried by jumps", "not checked")
 
 
 def print_verdict(console: Console, verdict: Verdict, *, rows: int, files: Mapping[str, Path]) -> None:
-    """The sentence, key numbers, the `rows` largest errors, agreement by site, and what each file holds."""
+    """The verdict's sentence, key numbers, the `rows` largest errors, agreement by site, and where the files are."""
     wide = console.width >= _WIDTH_WITH_FULL_NAMES
     parts: list[RenderableType] = [Text(verdict.sentence, style=_STYLES[grade_of(verdict)]), _measured(verdict), Text()]
     parts += [_numbers(key_numbers(verdict), wide), Text()]
@@ -45,7 +45,7 @@ def _table(*, columns: Sequence[str], right: Sequence[str]) -> Table:
 
 
 def _numbers(found: Sequence[KeyNumber], wide: bool) -> Table:
-    """The key numbers a reader needs first; at less width the readings wrap."""
+    """The key numbers that a reader needs first, each with its reading."""
     by_label = {n.label: n for n in found}
     top = next(n for n in found if n.label.startswith("top "))
     correlation = KeyNumber(

@@ -1,19 +1,21 @@
-"""`jumpwire export`: a circuit as an interactive page, and as files that other tools read. No model, no torch."""
+"""`jumpwire export`: write a circuit as an interactive page or as files for other tools. Loads no model, no torch."""
 
 import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.export_source import beside, read_source, refuse_others_labels
-from circuits.terminal.plain_text import plain
-from circuits.terminal.replacing import replacing
+from circuits.commands.export_inputs import beside, read_source, refuse_labels_of_other_saes
+from circuits.commands.options import option
+from circuits.terminal.atomic_write import atomic_write
+from circuits.terminal.printable import printable
 from graphs import (
     FeatureNode,
     NeuronpediaGraph,
@@ -28,6 +30,8 @@ from graphs import (
     write_tables,
 )
 
+FILES: Final = "Files to write"
+CONTENT: Final = "Content"
 FORMATS: Final[Mapping[str, str]] = {
     "html": "interactive page; open it in a browser",
     "neuronpedia": "Neuronpedia / circuit-tracer graph",
@@ -39,20 +43,57 @@ FORMATS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported to where; None where a default stands."""
+    """What is written where, and what goes into it; None where the default stands or nothing is written."""
 
-    source: str
-    html: str | None = None
-    neuronpedia: str | None = None
-    graphml: str | None = None
-    tables: str | None = None
-    dot: str | None = None
-    max_edges: int | None = None
-    labels: str | None = None
-    verdict: str | None = None
-    slug: str | None = None
-    scan: str | None = None
-    title: str | None = None
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="CIRCUIT",
+            help="Folder of a run of find, circuit.json, Neuronpedia / circuit-tracer JSON, .graphml, or folder of "
+            "tables.",
+        ),
+    ]
+    html: Annotated[
+        str | None, option(FILES, "Write an interactive page: one file, which needs no network.", metavar="FILE")
+    ] = None
+    neuronpedia: Annotated[
+        str | None, option(FILES, "Write Neuronpedia / circuit-tracer graph JSON.", metavar="FILE")
+    ] = None
+    graphml: Annotated[
+        str | None, option(FILES, "Write GraphML, for Gephi, yEd, Cytoscape or igraph.", metavar="FILE")
+    ] = None
+    tables: Annotated[
+        str | None, option(FILES, "Write nodes.parquet and edges.parquet into this folder.", metavar="FOLDER")
+    ] = None
+    dot: Annotated[str | None, option(FILES, "Write DOT for Graphviz.", metavar="FILE")] = None
+    max_edges: Annotated[
+        int | None,
+        option(
+            CONTENT,
+            "Keep this many edges, the strongest, and also the strongest into and out of each node; what is left out "
+            "is printed.",
+            min=1,
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        option(
+            CONTENT, "Labels of features. Default: labels.json beside the circuit, if there is one.", metavar="FILE"
+        ),
+    ] = None
+    verdict: Annotated[
+        str | None,
+        option(CONTENT, "Verdict of check. Default: verdict.json beside the circuit, if there is one.", metavar="FILE"),
+    ] = None
+    slug: Annotated[
+        str | None, option(CONTENT, "Name of the graph on Neuronpedia. Default: that of the task.", metavar="NAME")
+    ] = None
+    scan: Annotated[
+        str | None, option(CONTENT, "Name of the model on Neuronpedia. Default: that of the circuit.", metavar="NAME")
+    ] = None
+    title: Annotated[str | None, option(CONTENT, "Heading of the page. Default: task and model.", metavar="TEXT")] = (
+        None
+    )
 
     @property
     def targets(self) -> dict[str, Path]:
@@ -61,7 +102,7 @@ class ExportOptions:
 
 
 def export(console: Console, options: ExportOptions) -> None:
-    """The whole command."""
+    """Write a circuit as an interactive page, or as files that other tools read. Loads no model."""
     source = Path(options.source)
     _refuse(source, options.targets)
     with console.status("reading"):
@@ -72,7 +113,9 @@ def export(console: Console, options: ExportOptions) -> None:
         graph = replace(graph, circuit=thin)
         console.print(Text(left_out.sentence))
         if len(thin.edges) > options.max_edges:
-            console.print(Text("More than asked for: every node keeps its strongest edge in and out.", style="dim"))
+            console.print(
+                Text("More than asked for, because every node keeps its strongest edges in and out.", style="dim")
+            )
     console.print(Text(_summary(graph, verdict)))
     with console.status("writing"):
         for name, target in options.targets.items():
@@ -82,9 +125,9 @@ def export(console: Console, options: ExportOptions) -> None:
 
 
 def _refuse(source: Path, targets: Mapping[str, Path]) -> None:
-    """Choices that cannot be carried out are refused before anything is read."""
+    """A ValueError for targets that cannot be written or would overwrite the source or each other."""
     if not targets:
-        raise ValueError(f"Say what to write: {', '.join(f'--{name}' for name in FORMATS)}, each with a path.")
+        raise ValueError(f"Choose what to write: {', '.join(f'--{name}' for name in FORMATS)}, each with a path.")
     taken = {source.resolve(): "the circuit that is read", (source / "circuit.json").resolve(): "the run's circuit"}
     for name, path in targets.items():
         if name == "tables" and path.is_file():
@@ -100,7 +143,7 @@ def _read(source: Path, options: ExportOptions) -> tuple[NeuronpediaGraph, Verdi
     graph = read_source(source)
     if (path := beside(source, "labels", options.labels)) is not None and (graph.labels is None or options.labels):
         labels = load_labels(path)
-        refuse_others_labels(graph.circuit, labels, path)
+        refuse_labels_of_other_saes(graph.circuit, labels, path)
         graph = replace(graph, labels=labels)
     found = beside(source, "verdict", options.verdict)
     return graph, None if found is None else load_verdict(found)
@@ -119,7 +162,7 @@ def _summary(graph: NeuronpediaGraph, verdict: Verdict | None) -> str:
         parts.append(f"{len(graph.pinned)} pinned, {len(graph.supernodes)} supernode(s)")
     parts.append("with a certificate" if circuit.certificate is not None else "without a certificate")
     parts += [] if verdict is None else ["with a verdict"]
-    return f"{', '.join(parts)}. Evidence: {plain(circuit.measurement.evidence)}."
+    return f"{', '.join(parts)}. Evidence: {printable(circuit.measurement.evidence)}."
 
 
 def _written(targets: Mapping[str, Path]) -> Table:
@@ -135,7 +178,7 @@ def _files(target: Path) -> list[Path]:
 
 
 def _name(graph: NeuronpediaGraph, options: ExportOptions) -> str:
-    """What the circuit is called: its task, else its source."""
+    """The circuit's name: its task, or else the name of the file it was read from."""
     task = graph.circuit.measurement.inputs.get("task", graph.circuit.measurement.inputs.get("slug"))
     return str(task or Path(options.source).resolve().stem)
 
@@ -152,12 +195,12 @@ def _as_slug(text: str) -> str:
 def _html(graph: NeuronpediaGraph, target: Path, verdict: Verdict | None, options: ExportOptions) -> None:
     title = options.title or f"{_name(graph, options)} on {_model(graph)}"
     marks = {"pinned": graph.pinned, "supernodes": graph.supernodes}
-    with replacing(target) as path:
+    with atomic_write(target) as path:
         write_page(graph.circuit, path, title=title, labels=graph.labels, verdict=verdict, **marks)
 
 
 def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, options: ExportOptions) -> None:
-    with replacing(target) as path:
+    with atomic_write(target) as path:
         write_neuronpedia(
             graph.circuit,
             path,
@@ -171,7 +214,7 @@ def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, optio
 
 
 def _graphml(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    with replacing(target) as path:
+    with atomic_write(target) as path:
         write_graphml(graph.circuit, path)
 
 
@@ -184,7 +227,7 @@ def _tables(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: Export
 
 
 def _dot(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    with replacing(target) as path:
+    with atomic_write(target) as path:
         write_dot(graph.circuit, path, labels=graph.labels)
 
 

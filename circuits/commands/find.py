@@ -1,102 +1,195 @@
-"""`jumpwire find`: measure every node, keep the strongest, join and certify them, write the run."""
+"""`jumpwire find`: measure every node, keep the strongest, join them by edges, certify the circuit, write the run."""
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.console import Console
 
+from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
 from circuits.commands.inputs import Inputs, Loaded
-from circuits.terminal.console import progress_bar, quiet_libraries, timed
-from circuits.terminal.resumable import chunks_report, resumable
+from circuits.commands.options import (
+    CIRCUIT,
+    EVIDENCE,
+    INPUTS,
+    METHOD,
+    METHOD_NAMES,
+    METRIC_NAMES,
+    OUTPUT,
+    PATCH_NAMES,
+    EstimateOptions,
+    MemoryOptions,
+    QuestionOptions,
+    ResumeOptions,
+    RowsOptions,
+    choices_in_words,
+    option,
+    option_parser,
+    refuse_missing_file,
+)
+from circuits.terminal.amounts import seconds_of
+from circuits.terminal.progress import progress_bar
+from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 
 if TYPE_CHECKING:
-    from attribution.effects.quadrature import Quadrature
     from attribution.models.language_model import LanguageModel
-    from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.runs.chunk_store import ChunkStore
-    from attribution.splice.patch_values import PatchValue
-    from attribution.splice.spliced_model import SplicedModel
     from circuits.commands.run_files import RunFolder
     from circuits.discovery.deciding import Decision
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
     from graphs import Labels
 
+AUTO: Final = "auto"
+DEFAULT_EXAMPLES: Final = 100
+DEFAULT_BUDGET: Final = "5m"
 DEFAULT_FAITHFULNESS: Final = 0.85
 """On the circuit's own prompts, before pruning."""
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
 LABEL_CACHE: Final = "label_cache"
-"""Folder beside the run's that remembers labels; by default that of `jumpwire labels`."""
-CHUNKS: Final = "chunks"
-"""Folder in the run's that keeps finished work; it may be deleted."""
-
-PATCHES = ("counterfactual", "zero", "mean")
+"""Folder, beside the run's, that remembers labels; for a run in out/ it is the one that `jumpwire labels` uses."""
 
 
 @dataclass(frozen=True)
-class FindOptions:
-    """How effects are measured, which nodes are kept, on what the circuit is judged; None where a default stands."""
+class FindInputs(Inputs):
+    """More pairs by default than other commands take: a circuit is a claim about the task."""
 
-    method: str = "auto"
-    error: str | None = None
-    patch: str = "counterfactual"
-    metric: str = "logit_difference"
-    points: int | None = None
-    rule: str | None = None
-    budget: float = 300.0
-    verify: int | None = None
-    memory: int | None = None
-    nodes: int | None = None
-    threshold: float | None = None
-    share: float | None = None
-    faithful: float | None = None
-    rank_by: str | None = None
-    least_edge: float = 0.002
-    per_pair: bool = False
-    held_out: str | None = None
-    other_examples: int = 100
-    text: str | None = None
-    labels: bool = True
-    explained: int = 10
-    resume: bool = True
-    rows: int = 15
-    out: str | None = None
+    examples: Annotated[
+        int | None,
+        option(INPUTS, f"Number of pairs. Default: {DEFAULT_EXAMPLES} of a task, all of a file.", min=1),
+    ] = None
+
+
+@dataclass(frozen=True)
+class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, QuestionOptions):
+    """How effects are measured, which nodes are kept, and what the circuit is judged on."""
+
+    method: Annotated[
+        str,
+        option(
+            METHOD,
+            f"How effects are measured: {choices_in_words((AUTO, *METHOD_NAMES))}. auto is exact if that fits "
+            "--budget; if not, it estimates all effects and patches some nodes exactly to verify the estimate.",
+            metavar="METHOD",
+        ),
+    ] = AUTO
+    budget: Annotated[
+        float,
+        option(
+            METHOD,
+            f"With --method auto: time to measure the nodes' effects, as 90s, 5m or 2h. Default: {DEFAULT_BUDGET}.",
+            parser=option_parser(seconds_of),
+            show_default=False,
+            metavar="TIME",
+        ),
+    ] = seconds_of(DEFAULT_BUDGET)
+    verify: Annotated[
+        int | None,
+        option(
+            METHOD,
+            "Patch this many nodes exactly to verify an estimate. Default: none; with auto, as many as fit --budget.",
+            min=1,
+        ),
+    ] = None
+    faithful: Annotated[
+        float | None,
+        option(
+            CIRCUIT,
+            "Keep the fewest nodes with this faithfulness (1: the circuit does all that the model does). "
+            f"Default: {DEFAULT_FAITHFULNESS}.",
+        ),
+    ] = None
+    nodes: Annotated[int | None, option(CIRCUIT, "Instead: keep this many nodes, the strongest.", min=1)] = None
+    threshold: Annotated[
+        float | None, option(CIRCUIT, "Instead: keep nodes with at least this |mean effect|, in units of the metric.")
+    ] = None
+    share: Annotated[
+        float | None, option(CIRCUIT, "Instead: keep the fewest nodes that carry this share (0 to 1) of Σ|effect|.")
+    ] = None
+    rank_by: Annotated[
+        str | None,
+        option(
+            CIRCUIT,
+            "Method by whose effects nodes are ranked. Default: chord-ig with --faithful, else that of --method.",
+            metavar="METHOD",
+        ),
+    ] = None
+    least_edge: Annotated[float, option(CIRCUIT, "Drop edges that carry less than this share of the total effect.")] = (
+        0.002
+    )
+    per_pair: Annotated[bool, option(CIRCUIT, "Find a circuit for each pair, not one for all.", "--per-pair")] = False
+    held_out: Annotated[
+        str | None,
+        option(EVIDENCE, "File with other prompt pairs on which faithfulness is measured too.", metavar="FILE"),
+    ] = None
+    other_examples: Annotated[
+        int, option(EVIDENCE, "Pairs of each other split of the task on which faithfulness is measured too.", min=0)
+    ] = 100
+    text: Annotated[
+        str | None,
+        option(
+            EVIDENCE,
+            "General text to measure the SAEs and label features on: a document a line, or JSONL with `text`. "
+            "Default: text of the embedded language for the embedded model, else none.",
+            metavar="FILE",
+        ),
+    ] = None
+    labels: Annotated[
+        bool,
+        option(
+            EVIDENCE,
+            "Do not label the circuit's features. With --per-pair they never are.",
+            " /--no-labels",
+            show_default=False,
+        ),
+    ] = True
+    explained: Annotated[
+        int,
+        option(EVIDENCE, "Nodes of the circuit with a wrong estimate whose cause is traced along their path.", min=0),
+    ] = 10
+    out: Annotated[
+        str | None, option(OUTPUT, "Folder for the files. Default: out/<task or file>.", metavar="FOLDER")
+    ] = None
 
     def __post_init__(self) -> None:
-        for name, path in (("--held-out", self.held_out), ("--text", self.text)):
-            if path is not None and not Path(path).is_file():
-                raise FileNotFoundError(f"{name} {path}: no such file.")
+        refuse_missing_file("--held-out", self.held_out)
+        refuse_missing_file("--text", self.text)
 
 
-def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
-    """The whole command."""
+def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
+    """Find a circuit: measure the effect of every feature, SAE error and token on a task, and keep the strongest.
+
+    Without options: subject-verb agreement in the embedded model, on 100 pairs of prompts; nothing is downloaded.
+    """
+    if inputs.examples is None and inputs.pairs is None:
+        inputs = replace(inputs, examples=DEFAULT_EXAMPLES)
     seconds: dict[str, float] = {}
-    with console.status("loading"), timed(seconds, "import"):
+    with console.status("loading"), _timed(seconds, "import"):
         from attribution.effects.measurement import within
         from circuits.commands.find_output import print_found
         from circuits.commands.run_files import RunFolder, write_run
 
-        quiet_libraries()
         plan = _plan(options)
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
         target.make()
-    with console.status("loading the model and its SAEs"), timed(seconds, "load"):
+    with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
         loaded = inputs.load()
+        hashes = loaded.hashes()
         plan["patch_value"] = patch_value(options.patch, loaded.spliced, loaded.prompts, options.error)
         plan["inputs"] = {
             "task": inputs.name,
             "model": loaded.spliced.model.name,
             "seed": inputs.seed,
-            "hashes": dict(loaded.hashes),
+            "hashes": hashes,
         }
     arguments = {**inputs.arguments(), **asdict(options)}
     with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
-        with console.status("estimating the cost"), timed(seconds, "decide"):
+        with console.status("estimating the cost"), _timed(seconds, "decide"):
             decision = _decide(options, loaded, plan)
         if decision is not None:
             _print_decision(console, decision, store)
@@ -104,32 +197,39 @@ def find(console: Console, inputs: Inputs, options: FindOptions) -> None:
         told = stack.enter_context(progress_bar(console, label, store))
         runs = _runs(inputs, options, loaded, plan, within(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
-            with timed(seconds, "measure"):
+            with _timed(seconds, "measure"):
                 found = next(runs)
             title = f"{inputs.name} on {loaded.spliced.model.name}" + (f", pair {number}" if options.per_pair else "")
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
-            with timed(seconds, "label"):
+            with _timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, within(told, 0.9, 1.0))
-            about = {"title": title, "arguments": arguments, "hashes": loaded.hashes}
+            about = {"title": title, "arguments": arguments, "hashes": hashes}
             about |= {"chunks": chunks_report(store), "decision": decision}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 
 
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds the time that the block takes to `seconds[stage]`."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
 def _plan(options: FindOptions) -> dict[str, Any]:
-    """The arguments of `discover` that need no model; refused here if there is no such choice."""
-    from attribution.methods.registry import METHODS
+    """The arguments of `discover` that need no model; unknown or incompatible options are refused here."""
+    refuse_unknown("method", options.method, (AUTO, *METHOD_NAMES))
+    refuse_unknown("metric", options.metric, METRIC_NAMES)
+    refuse_unknown("patch", options.patch, PATCH_NAMES)
+    if options.rank_by is not None:
+        refuse_unknown("rank-by", options.rank_by, METHOD_NAMES)
+
     from attribution.prompts.metrics import METRICS
-    from circuits.commands.method_options import refuse_excluded
-    from circuits.discovery.deciding import AUTO
     from circuits.discovery.measuring import refuse_verify
     from circuits.discovery.selection import Selection
 
-    known = {"method": (AUTO, *METHODS), "metric": tuple(METRICS), "patch": PATCHES}
-    refuse_unknown({name: getattr(options, name) for name in known}, known)
-    if options.rank_by is not None:
-        refuse_unknown({"rank-by": options.rank_by}, {"rank-by": tuple(METHODS)})
     refuse_excluded(options.method, options.error, options.patch, options.metric)
     refuse_verify(options.method, options.verify)
     faithful = options.faithful
@@ -150,13 +250,14 @@ def _plan(options: FindOptions) -> dict[str, Any]:
 
 
 def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Decision | None":
-    """What `auto` comes to, written into the plan; None for another method."""
-    from circuits.discovery.deciding import AUTO, decide
+    """What `auto` chooses, written into the plan; None for another method."""
+    if options.method != AUTO:
+        return None
+
+    from circuits.discovery.deciding import decide
     from circuits.discovery.discover import patching_mode
     from circuits.discovery.measuring import Question
 
-    if options.method != AUTO:
-        return None
     mode = patching_mode(AUTO, plan["error_mode"])
     question = Question(loaded.spliced, loaded.prompts, plan["metric"], mode, plan["patch_value"], options.memory)
     decision = decide(question, options.budget, options.verify)
@@ -177,30 +278,31 @@ def _print_decision(console: Console, decision: "Decision", store: "ChunkStore")
 def _runs(
     inputs: Inputs, options: FindOptions, loaded: Loaded, plan: dict[str, Any], told: Callable[[float], None]
 ) -> "Iterator[Found]":
+    """One result for all pairs, or one for each pair."""
     from circuits.discovery.discover import discover, discover_each
 
     if options.per_pair:
         yield from discover_each(loaded.spliced, loaded.prompts, progress=told, **plan)
         return
     model = loaded.spliced.model
-    splits = inputs.splits(model, options.other_examples, options.held_out)
+    splits = inputs.other_prompts(model, options.other_examples, options.held_out)
     texts = _texts(inputs, options, model)
     yield discover(loaded.spliced, loaded.prompts, splits=splits, texts=texts, progress=told, **plan)
 
 
 def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:
-    """The first pieces of general text."""
+    """Token ids of the general text on which the SAEs are judged, under its name; empty if there is no text."""
     corpus = _corpus(inputs, options, model)
     if corpus is None:
         return {}
     pieces = [ids for ids in islice(corpus.pieces(), GENERAL_PIECES) if len(ids) > 1]
     if not pieces:
-        raise ValueError(f"--text {options.text}: there is no text of at least two tokens in it.")
+        raise ValueError(f"--text {options.text}: the file has no text of at least two tokens. Give another.")
     return {"general text": pieces}
 
 
 def _corpus(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> "Corpus | None":
-    """General text: the user's own, else that of the embedded language for the embedded model."""
+    """The general text: the user's own; for the embedded model by default that of the embedded language."""
     from circuits.labels.corpus import corpus_from_file, embedded_corpus
 
     if options.text is not None:
@@ -216,41 +318,14 @@ def _labels(
     target: "RunFolder",
     told: Callable[[float], None],
 ) -> "Labels | None":
-    """What the circuit's features are, if there is text to read them on; not of a circuit for every pair."""
-    from circuits.commands.circuit_labels import circuit_labels
+    """Labels of the circuit's features, strongest first; None without text or features, and with --per-pair."""
+    from circuits.labels.feature_labels import feature_labels
+    from graphs import FeatureNode
 
     corpus = _corpus(inputs, options, loaded.spliced.model) if options.labels and not options.per_pair else None
-    if corpus is None:
+    nodes = [weighted.node for weighted in found.circuit.strongest()]
+    features = [(node.site, node.index) for node in nodes if isinstance(node, FeatureNode)]
+    if corpus is None or not features:
         return None
     cache = target.folder.parent / LABEL_CACHE
-    return circuit_labels(loaded.spliced, found.circuit, corpus, cache=cache, progress=told)
-
-
-def refuse_unknown(chosen: dict[str, str], known: dict[str, tuple[str, ...]]) -> None:
-    """A ValueError for the first choice that does not exist; it lists what does."""
-    for name, choices in known.items():
-        if chosen[name] not in choices:
-            raise ValueError(f"No {name} {chosen[name]!r}. Choose one of: {', '.join(choices)}.")
-
-
-def patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", error_mode: str | None) -> "PatchValue":
-    """What nodes are set to, by its name in `PATCHES`."""
-    from attribution.splice.patch_values import counterfactual, mean_over, zero
-
-    if name == "mean":
-        both = [ids for pair in prompts for ids in (pair.clean_ids, pair.patch_ids)]
-        return mean_over(spliced, both, error_mode="zero" if error_mode == "zero" else "live")
-    return zero if name == "zero" else counterfactual
-
-
-def quadrature(points: int | None, rule: str | None, method: str) -> "Quadrature | None":
-    """The quadrature asked for; None where neither points nor rule is given."""
-    from attribution.effects.quadrature import RULES
-
-    if points is None and rule is None:
-        return None
-    chord = method == "chord-ig"
-    rule = rule or ("gauss_legendre" if chord else "midpoint")
-    if rule not in RULES:
-        raise ValueError(f"No rule {rule!r}. Choose one of: {', '.join(RULES)}.")
-    return RULES[rule]((10 if chord else 5) if points is None else points)
+    return feature_labels(loaded.spliced, features, corpus, cache=cache, progress=told)

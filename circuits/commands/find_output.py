@@ -1,19 +1,21 @@
-"""What `find` prints at the end."""
+"""What `find` prints: the circuit's certificate, its strongest nodes and edges, and where the files are."""
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.certificate_output import certificate_table
 from circuits.commands.run_files import RunFolder
 from circuits.discovery.discover import Found
-from graphs import CircuitGraph, MetricNode, WeightedNode
+from graphs import CircuitGraph, Line, MetricNode, WeightedNode, certificate_lines
+from graphs.words.certificate_lines import MARKS, Colour
 
-_WIDTH_WITH_BARS = 100
+_STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
+_WIDE = 100
+"""Columns of a terminal that has room for readings and bars."""
 
 
 def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
-    """The certificate, the strongest nodes, the strongest edges, and where the files are."""
+    """What was measured, the certificate, the `rows` strongest nodes and edges, and where the files are."""
     circuit = found.circuit
     console.print(
         Group(
@@ -28,6 +30,35 @@ def print_found(console: Console, found: Found, target: RunFolder, *, title: str
             _closing(found, target),
         )
     )
+
+
+def certificate_table(circuit: CircuitGraph, width: int) -> Table:
+    """First the lines that judge, then those that only inform; a wide terminal also gets their readings.
+
+    A mark repeats the colour for terminals without colours: ● green, ▲ amber, ■ red.
+    """
+    table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    readings = width >= _WIDE
+    if readings:
+        table.add_column("", overflow="fold")
+    lines = certificate_lines(circuit)
+    for line in (*(n for n in lines if n.colour != "grey"), *(n for n in lines if n.colour == "grey")):
+        row = _certificate_row(line)
+        table.add_row(*(row if readings else row[:-1]))
+    return table
+
+
+def _certificate_row(line: Line) -> list[Text]:
+    style = _STYLE[line.colour]
+    return [
+        Text(MARKS[line.colour], style=style),
+        Text(line.name),
+        Text(line.value, style=style),
+        Text(line.reading, "dim"),
+    ]
 
 
 def _headline(found: Found, title: str) -> Text:
@@ -64,7 +95,7 @@ def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("effect", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
-    wide = width >= _WIDTH_WITH_BARS
+    wide = width >= _WIDE
     if wide:
         table.add_column("", no_wrap=True)
     names = [circuit.name(w.node).rpartition("@")[0] for w in circuit.strongest(rows)]

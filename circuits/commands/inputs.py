@@ -1,10 +1,13 @@
-"""What every command starts from: a model with SAEs spliced in, and prompt pairs; checked before anything is loaded."""
+"""Load what a command works on: a model with SAEs spliced in, and prompt pairs. The options are in `options.py`."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
+from circuits.tasks.templates import SPLITS
 
 if TYPE_CHECKING:
     from attribution.dictionaries import SAE
@@ -12,34 +15,34 @@ if TYPE_CHECKING:
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
 
-DEFAULT_TASK = "agreement"
-DEFAULT_EXAMPLES = 8
-SMALL = 256
+SMALL: Final = 256
 """Models up to this width run on one thread."""
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What the user chose; None where the default stands. Kept in run.json, so that a run can be made again."""
+class ModelInputs(ModelOptions):
+    """The model and its SAEs."""
 
-    task: str | None = None
-    pairs: str | None = None
-    split: str | None = None
-    examples: int | None = None
-    model: str | None = None
-    saes: str | None = None
-    splice_bos: bool = False
-    seed: int = 0
+    def load_spliced(self) -> "SplicedModel":
+        """Load the model and its SAEs."""
+        from attribution.splice.spliced_model import SplicedModel
+
+        _silence_transformers()
+        model, saes = _model_and_saes(self.model, self.saes)
+        _limit_threads(model)
+        return SplicedModel(model, saes, splice_bos=self.splice_bos)
+
+
+@dataclass(frozen=True)
+class Inputs(ModelInputs, PromptOptions):
+    """The model, its SAEs and the prompt pairs; None where the user left the default.
+
+    The arguments are kept in run.json, so that other commands load the same again.
+    """
 
     def __post_init__(self) -> None:
-        if self.task is not None and self.pairs is not None:
-            raise ValueError("Give --task or --pairs, not both.")
-        if self.pairs is not None and not Path(self.pairs).is_file():
-            raise FileNotFoundError(f"--pairs {self.pairs}: no such file.")
-        if self.model is not None and self.saes is None:
-            raise ValueError("--model needs --saes: SAEs trained on that model.")
-        if self.pairs is not None and self.split is not None:
-            raise ValueError("--split belongs to --task; a file of pairs has no splits.")
+        PromptOptions.__post_init__(self)
+        ModelOptions.__post_init__(self)
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> "Inputs":
@@ -48,7 +51,7 @@ class Inputs:
         return cls(**chosen)
 
     def arguments(self) -> dict[str, Any]:
-        """As plain data."""
+        """As plain data, for run.json."""
         return asdict(self)
 
     @property
@@ -59,75 +62,62 @@ class Inputs:
     def load(self) -> "Loaded":
         """Load the model and its SAEs, and make the prompts."""
         spliced = self.load_spliced()
-        return self.with_prompts(spliced, self.prompts(spliced.model))
-
-    def load_spliced(self) -> "SplicedModel":
-        """Load the model and its SAEs."""
-        from attribution.splice.spliced_model import SplicedModel
-
-        model, saes = _model_and_saes(self.model, self.saes)
-        _few_threads(model)
-        return SplicedModel(model, saes, splice_bos=self.splice_bos)
-
-    def with_prompts(self, spliced: "SplicedModel", prompts: "PromptPairs") -> "Loaded":
-        """The loaded model with other prompts than the chosen ones."""
-        return Loaded(spliced, prompts, all_hashes(spliced, prompts))
-
-    def splits(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
-        """Other pairs to judge a circuit on: `count` of every other split of the task, and those of a file."""
-        from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.tasks.prompts import prompt_pairs
-        from circuits.tasks.templates import SPLITS
-
-        found: dict[str, PromptPairs] = {}
-        if self.pairs is None and count > 0:
-            others = [split for split in SPLITS if split != (self.split or "train")]
-            found = {split: prompt_pairs(self.name, split, count, self.seed, model) for split in others}
-        if held_out is not None:
-            name = Path(held_out).stem
-            if name in (*found, "own"):
-                raise ValueError(f"--held-out {held_out}: a split {name!r} exists. Rename the file.")
-            found[name] = PromptPairs.from_json(held_out, model)
-        return found
+        return Loaded(spliced, self.prompts(spliced.model))
 
     def prompts(self, model: "LanguageModel") -> "PromptPairs":
-        """The prompt pairs that were chosen."""
+        """The prompt pairs, tokenised for `model`."""
         from attribution.prompts.prompt_pairs import PromptPairs
         from circuits.tasks.prompts import prompt_pairs
 
         if self.pairs is not None:
             return PromptPairs.from_json(self.pairs, model).head(self.examples)
-        return prompt_pairs(self.name, self.split or "train", self.examples or DEFAULT_EXAMPLES, self.seed, model)
+        return prompt_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
+
+    def other_prompts(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
+        """Pairs to judge a circuit on, by name: `count` of each other split of the task, and those of a file."""
+        from attribution.prompts.prompt_pairs import PromptPairs
+        from circuits.tasks.prompts import prompt_pairs
+
+        found: dict[str, PromptPairs] = {}
+        if self.pairs is None and count > 0:
+            others = [split for split in SPLITS if split != (self.split or SPLITS[0])]
+            found = {split: prompt_pairs(self.name, split, count, self.seed, model) for split in others}
+        if held_out is not None:
+            name = Path(held_out).stem
+            if name in (*found, "own"):
+                raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
+            found[name] = PromptPairs.from_json(held_out, model)
+        return found
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A spliced model, its prompts, and hashes of the model's and every SAE's weights and of the prompts."""
+    """A spliced model and its prompts."""
 
     spliced: "SplicedModel"
     prompts: "PromptPairs"
-    hashes: Mapping[str, Any]
+
+    def hashes(self) -> dict[str, Any]:
+        """Those of the model and the SAEs (`SplicedModel.hashes`), and under `prompts` that of the prompts."""
+        return {**self.spliced.hashes(), "prompts": self.prompts.digest()}
 
 
-def _few_threads(model: "LanguageModel") -> None:
-    """One thread for a small model on a CPU: beside other work, threads cost it several times what they share.
+def _silence_transformers() -> None:
+    from transformers.utils import logging
 
-    OMP_NUM_THREADS says otherwise where it is set.
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _limit_threads(model: "LanguageModel") -> None:
+    """One thread for a small model on a CPU: its operations are too short to share, and more threads slow them down.
+
+    An OMP_NUM_THREADS in the environment is respected.
     """
     if model.device.type == "cpu" and model.d_model <= SMALL and "OMP_NUM_THREADS" not in os.environ:
         import torch
 
         torch.set_num_threads(1)
-
-
-def all_hashes(spliced: "SplicedModel", prompts: "PromptPairs") -> dict[str, Any]:
-    """`weight_hashes`, and the hash of the prompts."""
-    return {**weight_hashes(spliced), "prompts": prompts.digest()}
-
-
-def weight_hashes(spliced: "SplicedModel") -> dict[str, Any]:
-    """Hashes of the model's weights and of every SAE's."""
-    return {"model": spliced.model.digest(), "saes": {site: sae.digest() for site, sae in spliced.saes.items()}}
 
 
 def _model_and_saes(model: str | None, saes: str | None) -> "tuple[LanguageModel, dict[str, SAE]]":

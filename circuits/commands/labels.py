@@ -1,64 +1,96 @@
-"""`jumpwire labels`: what features are, of a circuit or by name, and a file of labels beside the circuit."""
+"""`jumpwire labels`: say what features stand for, those of a circuit or by name, and write the labels to a file."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final
 
+import typer
 from rich.console import Console
 
-from circuits.commands.inputs import Inputs, weight_hashes
-from circuits.terminal.console import progress_bar, quiet_libraries
+from circuits.commands.earlier_run import CircuitFile
+from circuits.commands.inputs import ModelInputs
+from circuits.commands.options import OUTPUT, RowsOptions, option, refuse_missing_file
+from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from attribution.splice.spliced_model import SplicedModel
     from circuits.labels.corpus import Corpus
     from graphs import CircuitGraph
 
+LABELS: Final = "Labels"
+
 
 @dataclass(frozen=True)
-class LabelsOptions:
-    """What is labelled and on which text; None where the default stands."""
+class LabelsOptions(RowsOptions):
+    """Which features are labelled, on which text; None where the default stands."""
 
-    features: tuple[str, ...] = ()
-    circuit: str | None = None
-    corpus: str | None = None
-    mine: str | None = None
-    contexts: int = 8
-    rows: int = 15
-    shown: int = 3
-    cache: str = "out/label_cache"
-    out: str | None = None
+    features: Annotated[
+        list[str],
+        typer.Argument(metavar="FEATURE", help="Features by name, as in blocks.2.hook_resid_post/117."),
+    ] = field(default_factory=list)
+    circuit: Annotated[
+        str | None, option(LABELS, "Instead: all features of this circuit.json of find.", metavar="FILE")
+    ] = None
+    corpus: Annotated[
+        str | None,
+        option(
+            LABELS,
+            "Text to read the features on: a document a line, or JSONL with `text`. Default: text of the embedded "
+            "language, for the embedded model.",
+            metavar="FILE",
+        ),
+    ] = None
+    mine: Annotated[
+        str | None,
+        option(LABELS, "Your own labels, JSON or JSONL; they replace the automatic ones.", metavar="FILE"),
+    ] = None
+    contexts: Annotated[int, option(LABELS, "Strongest contexts to keep of each feature.", min=1)] = 8
+    shown: Annotated[int, option(OUTPUT, "Contexts to print of each feature.", min=0)] = 3
+    rows: Annotated[int, option(OUTPUT, "Features to print.", min=1)] = 15
+    cache: Annotated[str, option(OUTPUT, "Folder that remembers labels between runs.", metavar="FOLDER")] = (
+        "out/label_cache"
+    )
+    out: Annotated[
+        str | None,
+        option(OUTPUT, "File to write. Default: labels.json beside the circuit, or in out.", metavar="FILE"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if bool(self.features) == (self.circuit is not None):
+            raise ValueError(
+                "Give features, as in blocks.2.hook_resid_post/117, or --circuit with a circuit.json: one of them."
+            )
+        refuse_missing_file("--corpus", self.corpus)
+        refuse_missing_file("--mine", self.mine)
 
 
-def labels(console: Console, inputs: Inputs, options: LabelsOptions) -> None:
-    """The whole command."""
-    if bool(options.features) == (options.circuit is not None):
-        raise ValueError(
-            "Give features (blocks.2.hook_resid_post/117 ...), or --circuit with a circuit.json, and not both."
-        )
+def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> None:
+    """Say what features stand for: strongest contexts, promoted tokens, and which attention heads write them."""
     target = _target(options)
     with console.status("loading"):
-        from circuits.commands.ablate_inputs import CircuitFile
         from circuits.commands.labels_output import print_labels
         from circuits.labels.feature_labels import feature_labels
         from circuits.labels.label_evidence import LabelOptions
         from circuits.labels.own_labels import feature_place, own_labels
-        from circuits.terminal.replacing import replacing
+        from circuits.terminal.atomic_write import atomic_write
         from graphs import save_labels
 
-        quiet_libraries()
-        circuit = None if options.circuit is None else CircuitFile.read(options.circuit).circuit
-        asked = [feature_place(name) for name in options.features] if circuit is None else list(_effects(circuit))
+        found = None if options.circuit is None else CircuitFile.read(options.circuit)
+        places = {} if found is None else _effects(found.circuit)
+        asked = [feature_place(name) for name in options.features] if found is None else list(places)
+        inputs = _model(inputs, found)
+        if inputs.model is not None and options.corpus is None:
+            raise ValueError("--model needs --corpus: a text file with one document per line, or JSONL with `text`.")
         if not asked:
             raise ValueError(f"{options.circuit} has no feature nodes: there is nothing to label.")
     with console.status("loading the model and its SAEs"):
-        spliced = _loaded(inputs, options, circuit)
+        spliced = inputs.load_spliced()
+        if found is not None:
+            found.refuse_other_weights(spliced.hashes())
         mine = {} if options.mine is None else own_labels(options.mine, spliced)
         corpus = _corpus(options, spliced)
     with progress_bar(console, f"reading {corpus.name}") as told:
-        found = feature_labels(
+        made = feature_labels(
             spliced,
             asked,
             corpus,
@@ -67,10 +99,9 @@ def labels(console: Console, inputs: Inputs, options: LabelsOptions) -> None:
             cache=options.cache,
             progress=told,
         )
-    with replacing(target) as path:
-        save_labels(found, path)
-    places = {} if circuit is None else _effects(circuit)
-    print_labels(console, found, places=places, rows=options.rows, contexts=options.shown, written=str(target))
+    with atomic_write(target) as path:
+        save_labels(made, path)
+    print_labels(console, made, places=places, rows=options.rows, contexts=options.shown, written=str(target))
 
 
 def _target(options: LabelsOptions) -> Path:
@@ -84,7 +115,7 @@ def _target(options: LabelsOptions) -> Path:
 
 
 def _effects(circuit: "CircuitGraph") -> dict[tuple[str, int], str]:
-    """The circuit's features, strongest first, each with its effects by position."""
+    """The circuit's features, strongest first; of each, its effects and their positions, in words."""
     from graphs import FeatureNode
 
     found: dict[tuple[str, int], str] = {}
@@ -96,34 +127,14 @@ def _effects(circuit: "CircuitGraph") -> dict[tuple[str, int], str]:
     return found
 
 
-def _loaded(inputs: Inputs, options: LabelsOptions, circuit: "CircuitGraph | None") -> "SplicedModel":
-    """The model and SAEs asked for; those of the circuit's own run where it lies beside, and unchanged since."""
-    if circuit is None or options.circuit is None:
-        return inputs.load_spliced()
-    run = Path(options.circuit).parent / "run.json"
-    if inputs == Inputs() and run.is_file():
-        arguments = json.loads(run.read_text(encoding="utf-8"))["arguments"]
-        inputs = Inputs(**{name: arguments[name] for name in ("model", "saes", "splice_bos")})
-    spliced = inputs.load_spliced()
-    _refuse_changed(options.circuit, circuit.measurement.inputs.get("hashes"), weight_hashes(spliced))
-    return spliced
-
-
-def _refuse_changed(path: str, was: object, now: Mapping[str, object]) -> None:
-    if not isinstance(was, Mapping):
-        return
-    if any(was.get(name) not in (None, now[name]) for name in ("model", "saes")):
-        raise ValueError(
-            f"{path} was made with another model or other SAEs than these: give its --model and --saes, or make it "
-            "again."
-        )
+def _model(chosen: ModelInputs, found: CircuitFile | None) -> ModelInputs:
+    """The model and SAEs that the user chose; by default those of the run beside the circuit."""
+    if found is None or found.inputs is None or chosen != ModelInputs():
+        return chosen
+    return ModelInputs(found.inputs.model, found.inputs.saes, found.inputs.splice_bos)
 
 
 def _corpus(options: LabelsOptions, spliced: "SplicedModel") -> "Corpus":
     from circuits.labels.corpus import corpus_from_file, embedded_corpus
 
-    if options.corpus is not None:
-        return corpus_from_file(options.corpus, spliced.model)
-    if spliced.model.name != "embedded":
-        raise ValueError("--model needs --corpus: a text file with one document per line, or JSONL with `text`.")
-    return embedded_corpus(spliced.model)
+    return embedded_corpus(spliced.model) if options.corpus is None else corpus_from_file(options.corpus, spliced.model)

@@ -1,11 +1,11 @@
-"""What `labels` prints: for each feature its label, its contexts with the token marked, and what it promotes."""
+"""What `labels` prints: each feature's label, its strongest contexts, and the tokens it promotes and suppresses."""
 
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.text import Text
 
-from circuits.terminal.plain_text import plain
+from circuits.terminal.printable import printable
 from graphs import Context, FeatureLabel, Labels
 
 _LONGEST_LABEL = 200
@@ -17,17 +17,17 @@ _LABEL = {"yours": "yours", "contexts": "automatic"}
 def print_labels(
     console: Console, labels: Labels, *, places: Mapping[tuple[str, int], str], rows: int, contexts: int, written: str
 ) -> None:
-    """The first `rows` labels. `places` says of features in a circuit where they are and how strong."""
-    console.print(Text(f"{len(labels)} feature(s), read on {plain(labels.corpus)}: {labels.tokens:,} tokens"))
+    """The first `rows` labels with `contexts` contexts each; `places` has effects of circuit features, in words."""
+    console.print(Text(f"{len(labels)} feature(s), read on {printable(labels.corpus)}: {labels.tokens:,} tokens"))
     for label in list(labels)[:rows]:
         console.print()
         _print_label(console, label, places.get((label.site, label.index)), contexts)
     console.print()
     if len(labels) > rows:
         console.print(f"{len(labels) - rows} more in the file; --rows shows more.")
-    console.print(Text("activation, then the context; the token it is active on stands between > and <", style="dim"))
+    console.print(Text("Contexts: the activation, then the text, with the active token between > and <", style="dim"))
     if any(context.writers for label in labels for context in label.contexts):
-        note = "←: attention heads and source tokens that wrote it there, in units of the encoder's projection"
+        note = "←: attention heads and source tokens that wrote the feature, in units of the encoder's projection"
         console.print(Text(note, style="dim"))
     console.print(
         Text("promotes: logits of the decoder direction alone, relative to their mean over tokens", style="dim")
@@ -40,7 +40,9 @@ def _print_label(console: Console, label: FeatureLabel, place: str | None, conte
     if place is not None:
         head.append(f"   {place}")
     console.print(head)
-    console.print(Text.assemble((plain(label.text, _LONGEST_LABEL), "bold"), (f"   ({_LABEL[label.source]})", "dim")))
+    console.print(
+        Text.assemble((printable(label.text, _LONGEST_LABEL), "bold"), (f"   ({_LABEL[label.source]})", "dim"))
+    )
     mean = "" if label.mean_activation is None else f", mean activation there {label.mean_activation:.2f}"
     console.print(Text(f"active on {_share(label.frequency)} of tokens{mean}", style="dim"))
     for context in label.contexts[:contexts]:
@@ -54,10 +56,10 @@ def _print_label(console: Console, label: FeatureLabel, place: str | None, conte
 
 
 def context_line(context: Context, width: int) -> Text:
-    """Activation and context on one line; the marked token is bold and stands between > and <, and is never cut."""
-    words = [plain(token) for token in context.tokens]
+    """Activation and context on one line of `width`; the active token is bold, between > and <, and never cut."""
+    words = [printable(token) for token in context.tokens]
     marked = words[context.place]
-    core = plain(marked.strip() or marked, _LONGEST_TOKEN)
+    core = printable(marked.strip() or marked, _LONGEST_TOKEN)
     before = "".join(words[: context.place]) + marked[: len(marked) - len(marked.lstrip())]
     after = "".join(words[context.place + 1 :])
     room = max(width - _INDENT - len(core) - 3, 10)
@@ -79,7 +81,7 @@ def _writers_line(context: Context, width: int) -> Text:
 
 
 def _token(token: str) -> str:
-    return plain(token.strip() or token, _LONGEST_TOKEN)
+    return printable(token.strip() or token, _LONGEST_TOKEN)
 
 
 def _share(frequency: float) -> str:

@@ -1,59 +1,94 @@
-"""`jumpwire rank`: every node's effect averaged over a dataset of any length, with the examples where it does most."""
+"""`jumpwire rank`: average every node's effect over a dataset of any length, and keep where each does most."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
-from circuits.commands.find import CHUNKS, quadrature, refuse_unknown
+from circuits.commands.choices import quadrature, refuse_excluded, refuse_unknown
 from circuits.commands.inputs import Inputs
-from circuits.terminal.console import progress_bar, quiet_libraries
-from circuits.terminal.resumable import chunks_in_words, chunks_report, resumable
-from graphs.merge_positions import EVERYWHERE
-from graphs.nodes import short_site
+from circuits.commands.options import (
+    INPUTS,
+    METHOD,
+    METHOD_NAMES,
+    METRIC_NAMES,
+    OUTPUT,
+    EstimateOptions,
+    MemoryOptions,
+    QuestionOptions,
+    ResumeOptions,
+    RowsOptions,
+    choices_in_words,
+    option,
+)
+from circuits.terminal.progress import progress_bar
+from circuits.terminal.resumable import CHUNKS, chunks_in_words, chunks_report, resumable
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
     from attribution.effects.quadrature import Quadrature
     from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
     from attribution.splice.spliced_model import SplicedModel
-    from circuits.ranking.dataset import DatasetRanking
 
-PATCHES = ("counterfactual", "zero")
-"""A mean over a dataset would have to be known before it is read."""
+PATCH_NAMES: Final = ("counterfactual", "zero")
+"""A mean over the dataset would have to be known before the dataset is read."""
+RANKING: Final = "Ranking"
 
 
 @dataclass(frozen=True)
-class RankOptions:
-    """How nodes are measured and averaged; None where a default stands."""
+class RankInputs(Inputs):
+    """Pairs may also come as lines of a JSONL file, which is read as it is needed."""
 
-    method: str = "chord-ig"
-    error: str | None = None
-    patch: str = "counterfactual"
-    metric: str = "logit_difference"
-    points: int | None = None
-    rule: str | None = None
-    at_once: int = 32
-    together: bool = False
-    strongest: int = 5
-    memory: int | None = None
-    resume: bool = True
-    rows: int = 15
-    out: str | None = None
+    pairs: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            "Use your own prompt pairs, from this file, instead: JSON, or JSONL, which is read as it is needed.",
+            metavar="FILE",
+        ),
+    ] = None
 
 
-def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
-    """The whole command."""
+@dataclass(frozen=True)
+class RankOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, QuestionOptions):
+    """How nodes are measured and averaged."""
+
+    method: Annotated[
+        str, option(METHOD, f"How effects are measured: {choices_in_words(METHOD_NAMES)}.", metavar="METHOD")
+    ] = "chord-ig"
+    patch: Annotated[
+        str,
+        option(
+            METHOD,
+            "Value that nodes are set to: counterfactual (their value on the patch prompt) or zero.",
+            metavar="VALUE",
+        ),
+    ] = PATCH_NAMES[0]
+    at_once: Annotated[
+        int, option(METHOD, "Pairs read and kept at a time; they are measured in batches that fit --memory.", min=1)
+    ] = 32
+    together: Annotated[
+        bool, option(RANKING, "Add up a node's effects over all positions of a prompt.", "--together")
+    ] = False
+    strongest: Annotated[
+        int, option(RANKING, "For each node, remember this many pairs in which its effect is largest.", min=0)
+    ] = 5
+    out: Annotated[
+        str | None, option(OUTPUT, "Parquet file to write. Default: out/<task or file>-rank.parquet.", metavar="FILE")
+    ] = None
+
+
+def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
+    """Rank all nodes over a dataset of any length: mean effects, their errors, and the pairs where each does most."""
     with console.status("loading"):
+        from circuits.commands.rank_output import print_ranking
         from circuits.ranking.dataset import rank_dataset
         from circuits.ranking.ranking_file import write_ranking
-        from circuits.terminal.replacing import replacing
+        from circuits.terminal.atomic_write import atomic_write
 
-        quiet_libraries()
         plan = _Plan.of(options)
         target = Path(options.out or Path("out") / f"{inputs.name}-rank.parquet")
         chunks = _chunks_beside(target)
@@ -75,14 +110,14 @@ def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
                 strongest=options.strongest,
                 done=lambda number: told(number / count),
             )
-        with replacing(target) as path:
+        with atomic_write(target) as path:
             write_ranking(found, path, chunks_report(store))
-        _print(console, found, options, target)
+        print_ranking(console, found, method=options.method, rows=options.rows, file=target)
         console.print(chunks_in_words(store), highlight=False)
 
 
 def _chunks_beside(target: Path) -> Path:
-    """The folder of finished work: the file's whole name and `.chunks`. Refused here if either is in the way."""
+    """The folder that keeps finished work: `target` with `.chunks` appended; a ValueError if either path is taken."""
     if target.is_dir():
         raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'rank.parquet'}.")
     chunks = target.with_name(f"{target.name}.{CHUNKS}")
@@ -93,14 +128,14 @@ def _chunks_beside(target: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Stream:
-    """The pairs: a JSONL file is read as it is needed; other files and tasks are small."""
+    """The pairs, one by one: those of a JSONL file are read as they are needed, others are all in memory."""
 
     inputs: Inputs
     lines: str | None
 
     @classmethod
     def of(cls, inputs: Inputs) -> "_Stream":
-        """A line of a JSONL file that has not the form of a pair is found here, before a model is loaded."""
+        """A line of a JSONL file that is no pair is refused here, before a model is loaded."""
         from attribution.prompts.pair_stream import count_pairs
 
         if inputs.pairs is None or Path(inputs.pairs).suffix != ".jsonl":
@@ -109,9 +144,10 @@ class _Stream:
         return cls(inputs, inputs.pairs)
 
     def read_through(self, spliced: "SplicedModel") -> "tuple[int, PromptPair]":
-        """How many pairs there are, and the longest.
+        """The number of pairs, and the longest.
 
-        Reads all: what does not fit the model or its tokenizer, and roles of some pairs only, are found here.
+        Pairs that do not fit the model or its tokenizer, or that disagree about roles, are refused here, before
+        anything is measured.
         """
         from attribution.prompts.pair_stream import SameRoles
 
@@ -125,7 +161,7 @@ class _Stream:
         return count, longest
 
     def pairs(self, spliced: "SplicedModel") -> "Iterator[PromptPair]":
-        """The pairs from the first on."""
+        """The pairs, from the first."""
         from attribution.prompts.pair_stream import pair_stream
 
         if self.lines is None:
@@ -136,7 +172,7 @@ class _Stream:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How pairs are measured, as far as no model is needed."""
+    """What can be settled about the measurement without the model."""
 
     method: str
     points: "Quadrature | None"
@@ -144,15 +180,16 @@ class _Plan:
 
     @classmethod
     def of(cls, options: RankOptions) -> "_Plan":
-        """From the options; refused here if there is no such choice."""
-        from attribution.methods.registry import METHODS, refuse_points
+        """From the options; unknown or incompatible choices are refused here."""
+        refuse_unknown("method", options.method, METHOD_NAMES)
+        refuse_unknown("metric", options.metric, METRIC_NAMES)
+        refuse_unknown("patch", options.patch, PATCH_NAMES)
+
+        from attribution.methods.registry import refuse_points
         from attribution.prompts.metrics import METRICS
         from attribution.splice.patch_values import counterfactual, zero
-        from circuits.commands.method_options import refuse_excluded
         from circuits.discovery.discover import patching_mode
 
-        known = {"method": tuple(METHODS), "metric": tuple(METRICS), "patch": PATCHES}
-        refuse_unknown({name: getattr(options, name) for name in known}, known)
         refuse_excluded(options.method, options.error, options.patch, options.metric)
         if options.points or options.rule:
             refuse_points(options.method)
@@ -165,32 +202,12 @@ class _Plan:
         return cls(options.method, quadrature(options.points, options.rule, options.method), about)
 
     def on(self, spliced: "SplicedModel", longest: "PromptPair") -> "Callable[[PromptPairs], Effects]":
-        """Measures a few pairs within the memory; a ValueError where the longest alone does not fit."""
+        """A function that measures some pairs within the memory; a ValueError if the longest alone does not fit."""
         from attribution.effects.measurement import silent
         from attribution.prompts.prompt_pairs import PromptPairs
         from circuits.discovery.measuring import Question, measure
 
         question = Question(spliced, PromptPairs((longest,)), **self.about)
         question.room.refuse_if_too_small()
-        question = replace(question, memory=question.room.size)  # what is free at first, not what batches leave
+        question = replace(question, memory=question.room.size)  # what is free now, before batches take their part
         return lambda few: measure(replace(question, pairs=few), self.method, None, self.points, silent).effects
-
-
-def _print(console: Console, found: "DatasetRanking", options: RankOptions, target: Path) -> None:
-    ranking = found.ranking
-    console.print(
-        f"{len(ranking.nodes)} nodes over {found.examples} pairs: {options.method}, {found.error_mode} errors, "
-        f"{found.patch_value} patch; total effect {found.total_effect:+.3f} {found.unit} (mean)"
-    )
-    table = Table(box=None, pad_edge=False)
-    for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pair"):
-        words = name in ("node", "most in pair")
-        table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=None if words else 8)
-    for weighted, own in list(zip(ranking.nodes, found.strongest, strict=True))[: options.rows]:
-        error = "" if weighted.standard_error is None else f"{weighted.standard_error:.3f}"
-        most = ", ".join(f"{example} ({effect:+.2f})" for example, effect in own[:1])
-        values = (f"{weighted.effect:+.3f}", error, f"{weighted.mean_absolute:.3f}", str(weighted.count))
-        table.add_row(*values, short_site(found.name(weighted.node)).removesuffix(f"@{EVERYWHERE}"), most)
-    console.print(table)
-    console.print(f"effect: in {found.unit}; {found.sign}. Pairs are numbered from 0.")
-    console.print(f"All nodes are in {target}.")

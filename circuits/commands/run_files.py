@@ -1,7 +1,13 @@
-"""What a run leaves in its folder: effects.parquet, circuit.json, run.json and circuit.html.
+"""The files that commands leave in a folder. A run of `find` writes
 
-Where an estimate was held against exact effects there is a verdict.json too, and where features were labelled a
-labels.json.
+    effects.parquet   the effect of every node in every example
+    circuit.json      the circuit with its certificate
+    circuit.html      the same as an interactive page
+    run.json          arguments, versions, hashes, counts, seconds, totals
+    verdict.json      an estimate held against exact effects, if there was one to check
+    labels.json       what the circuit's features stand for, if they were labelled
+
+`ablate` writes ablation.json or causal_test.json.
 """
 
 import json
@@ -18,7 +24,7 @@ import numpy as np
 from attribution.effects.effects import Effects
 from circuits.discovery.deciding import Decision
 from circuits.discovery.discover import Found
-from circuits.terminal.replacing import replacing
+from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
 
 RUN_SCHEMA_VERSION: Final = 1
@@ -28,14 +34,18 @@ _VERSIONS: Final = ("jumpwire", "torch", "transformer-lens", "transformers", "ne
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run, all in one folder."""
+    """The folder of one run, and the paths of the files in it."""
 
     folder: Path
 
     def make(self) -> None:
-        """Make the folder and try to write there, so that a run does not find out at its end."""
+        """Create the folder and try to write into it now, not only when the results are there.
+
+        Raises:
+            OSError: the folder cannot be made or written to.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / "writable") as path:
+        with atomic_write(self.folder / "writable") as path:
             path.touch()
         (self.folder / "writable").unlink()
 
@@ -84,24 +94,35 @@ def write_run(
     labels: Labels | None = None,
     decision: Decision | None = None,
 ) -> None:
-    """Write all files of a run into its folder, which exists; run.json last. A verdict of an earlier run there goes.
+    """Write all files of a run of `find` into its folder, which exists; run.json last.
 
-    `chunks` says what was kept on the way and what was reused.
+    A verdict.json that an earlier run left there is deleted if this run has none.
+
+    Args:
+        target: where to write.
+        found: effects, circuit and verdict.
+        title: heading of the page.
+        arguments: what the user chose, so that the run can be made again.
+        hashes: of the model, the SAEs and the prompts.
+        seconds: that each stage took so far.
+        chunks: how much work was computed and how much reused (`chunks_report`).
+        labels: of the circuit's features.
+        decision: what `--method auto` chose.
     """
     start = time.perf_counter()
-    with replacing(target.effects) as path:
+    with atomic_write(target.effects) as path:
         found.effects.write_parquet(path)
-    with replacing(target.circuit) as path:
+    with atomic_write(target.circuit) as path:
         save_circuit(found.circuit, path)
     if labels is not None:
-        with replacing(target.labels) as path:
+        with atomic_write(target.labels) as path:
             save_labels(labels, path)
     if found.checked is None:
         target.verdict.unlink(missing_ok=True)
     else:
-        with replacing(target.verdict) as path:
+        with atomic_write(target.verdict) as path:
             save_verdict(found.checked, path)
-    with replacing(target.page) as path:
+    with atomic_write(target.page) as path:
         write_page(found.circuit, path, title=title, labels=labels, verdict=found.checked)
     seconds = {**seconds, "write": time.perf_counter() - start}
     effects = found.effects
@@ -115,17 +136,17 @@ def write_run(
         "chunks": chunks,
         "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
         **{name: getattr(effects, name) for name in _MEASURED},
-        **totals(effects),
+        **_totals(effects),
     }
-    with replacing(target.run) as path:
+    with atomic_write(target.run) as path:
         path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def totals(effects: Effects) -> dict[str, Any]:
-    """Total effect and residual per example, with medians and maxima.
+def _totals(effects: Effects) -> dict[str, Any]:
+    """Clean metric, total effect and residual per example, in `metric_unit`, with their medians and maxima.
 
-    `residual.absolute` is |residual| in `metric_unit`, `residual.relative` its ratio to |total effect| (null
-    where the total effect is 0), `residual.signed` the residual with its sign. Null where the method has no law.
+    `residual.signed` is the residual, `residual.absolute` its size, `residual.relative` its size as a share of
+    |total effect| (null if that is 0). `residual` is null if the method has no law that its effects should obey.
     """
     residual: dict[str, Any] | None = None
     if effects.residual is not None:

@@ -10,7 +10,6 @@ from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
 from attribution.effects.measurement import Progress, silent, within
 from attribution.prompts.prompt_pairs import PromptPairs
-from circuits.commands.inputs import all_hashes
 from circuits.discovery.measuring import Question
 from circuits.faithfulness.curve_around import curve_around
 from circuits.faithfulness.faithfulness import faithfulness_report
@@ -62,7 +61,7 @@ def certify(
     if not texts:
         missing["general text"] = "no text was given"
     return Certificate(
-        hashes=all_hashes(question.spliced, question.pairs),
+        hashes={**question.spliced.hashes(), "prompts": question.pairs.digest()},
         circuit_verified=_verified(circuit),
         error_share=_error_share(circuit),
         flow_shown=_flow_shown(circuit),

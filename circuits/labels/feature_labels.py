@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.splice.spliced_model import SplicedModel
-from circuits.commands.inputs import weight_hashes
 from circuits.labels.corpus import Corpus
 from circuits.labels.label_cache import LabelCache
 from circuits.labels.label_evidence import DEFAULT_OPTIONS, LabelOptions, contexts_of, promoted_and_suppressed, texts_of
@@ -109,7 +108,7 @@ def _keys(
     spliced: SplicedModel, wanted: Sequence[tuple[str, int]], corpus: Corpus, options: LabelOptions
 ) -> dict[str, dict[str, Any]]:
     """Of each site all that its automatic labels depend on, its chosen features included."""
-    hashes = weight_hashes(spliced)
+    hashes = spliced.hashes()
     shared = {"model": hashes["model"], "corpus": corpus.digest_and_count[0], "splice_bos": spliced.splice_bos}
     return {
         site: {**shared, **asdict(options), "site": site, "sae": hashes["saes"][site], "features": chosen}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from circuits.terminal.replacing import replacing
+from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, load_labels, save_labels
 
 _VERSION: Final = 1
@@ -41,7 +41,7 @@ class LabelCache:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self._path(self.folder, key)) as path:
+        with atomic_write(self._path(self.folder, key)) as path:
             save_labels(Labels(labels.labels, labels.corpus, labels.tokens, _plain(key)), path)
 
     def _path(self, folder: Path, key: Mapping[str, Any]) -> Path:

@@ -1,4 +1,4 @@
-"""Amounts as people write them: `90s`, `5m`, `2h`; `500M`, `2G`."""
+"""Amounts in the notation people use: times as `90s`, `5m`, `2h`; memory as `500M`, `2G`; FLOPs as `3.1 TFLOP`."""
 
 import re
 from typing import Final
@@ -8,32 +8,40 @@ _BYTES: Final = {"M": 2.0**20, "G": 2.0**30, "T": 2.0**40}
 
 
 def seconds_of(text: str) -> float:
-    """Seconds: a number with s, m or h; a plain number is seconds."""
-    return _amount(text, _SECONDS, "--budget", "90s, 5m, 2h, or a number of seconds")
+    """The seconds in `90s`, `5m` or `2h`; a bare number is seconds.
+
+    Raises:
+        ValueError: `text` is not a positive amount of time.
+    """
+    return _amount(text, _SECONDS, "time", "90s, 5m, 2h, or a number of seconds")
 
 
 def bytes_of(text: str) -> int:
-    """Bytes: a number with M, G or T (powers of 1024)."""
-    return int(_amount(text.removesuffix("B").removesuffix("i"), _BYTES, "--memory", "500M or 2G"))
+    """The bytes in `500M`, `2G` or `1T`, in powers of 1024; `GB` and `GiB` mean `G`.
+
+    Raises:
+        ValueError: `text` is not a positive amount of memory with a unit.
+    """
+    return int(_amount(text.removesuffix("B").removesuffix("i"), _BYTES, "memory", "500M or 2G"))
 
 
-def _amount(text: str, units: dict[str, float], option: str, examples: str) -> float:
+def _amount(text: str, units: dict[str, float], kind: str, examples: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]?)", text.strip())
     amount = 0.0 if found is None else float(found[1]) * units.get(found[2], 0.0)
     if amount <= 0:
-        raise ValueError(f"{option} {text!r} is no amount. Write for example {examples}.")
+        raise ValueError(f"{text!r} is no amount of {kind}. Write for example {examples}.")
     return amount
 
 
 def time_in_words(seconds: float) -> str:
-    """As in `40 s`, `5 min`, `3.2 h`; at least 1 s."""
+    """`40 s`, `5 min` or `3.2 h`; below one second, `1 s`."""
     if seconds < 100:
         return f"{max(1.0, seconds):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
 
 
 def flops_in_words(flops: float) -> str:
-    """As in `3.1 TFLOP`."""
+    """Floating-point operations with three digits and a prefix, as in `3.1 TFLOP`."""
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9)):
         if flops >= size:
             return f"{flops / size:,.3g} {prefix}FLOP"

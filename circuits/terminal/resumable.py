@@ -1,22 +1,28 @@
-"""A command that can be stopped at any moment and started again: it keeps its work, and says so when it is stopped."""
+"""Commands that can be stopped at any moment: finished work is kept in a folder and reused by the same command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 from rich.console import Console
 
-from circuits.terminal.interrupts import exit_code
+from circuits.terminal.exits import exit_code
 
 if TYPE_CHECKING:
     from attribution.runs.chunk_store import ChunkStore
 
+CHUNKS: Final = "chunks"
+"""Name of the folder, beside a command's files, that keeps finished work. It may be deleted."""
+
 
 @contextmanager
 def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
-    """Inside, finished work is kept in `folder`; an interrupt ends the command with one line that says so."""
+    """Inside, finished chunks of work are kept in `folder`; an interrupt ends the command and says how to go on.
+
+    `resume=False` ignores chunks that are already there and computes them again.
+    """
     from attribution.runs.chunk_store import kept_in
 
     with kept_in(folder, reuse=resume) as store:
@@ -26,12 +32,12 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
             Console(stderr=True, soft_wrap=True).print(_goodbye(store, folder, resume), highlight=False)
             raise typer.Exit(exit_code(stopped)) from None
         finally:
-            with suppress(OSError):  # it holds chunks, or is gone
+            with suppress(OSError):  # the folder holds chunks, or was deleted meanwhile
                 folder.rmdir()
 
 
 def chunks_report(store: "ChunkStore") -> dict[str, Any]:
-    """As plain data for files: the folder's name and size, and for each stage what was computed and what reused."""
+    """The folder's name and size in bytes, and for each stage what was computed and what reused, as plain data."""
     return {
         "folder": store.folder.name,
         "bytes": store.bytes,
@@ -40,7 +46,7 @@ def chunks_report(store: "ChunkStore") -> dict[str, Any]:
 
 
 def chunks_in_words(store: "ChunkStore") -> str:
-    """One line for people: what was computed and what reused."""
+    """One printed line: how many chunks were computed, how many reused, and where they are."""
     done, found = (sum(getattr(tally, of) for tally in store.tallies.values()) for of in ("computed", "reused"))
     size = f"{store.bytes / 2**20:.1f} MiB"
     return f"Chunks of work: {done} computed, {found} reused; kept in {store.folder} ({size}), which may be deleted."

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from circuits.commands.ablate_inputs import OPERATIONS, CircuitFile, parse_operation
+from circuits.commands.ablate_inputs import OPERATIONS, parse_operation
 from circuits.commands.app import app
-from circuits.commands.find import PATCHES
+from circuits.commands.earlier_run import CircuitFile
 from circuits.commands.inputs import Inputs
+from circuits.commands.options import PATCH_NAMES
 
 NODE = "blocks.2.hook_resid_post/368"
 GENERAL = "the barn near the beach was big .\nthe doctor was busy ."
@@ -111,7 +112,7 @@ def test_operations_are_read_with_their_numbers() -> None:
 
 def test_help_names_everything_there_is_to_choose() -> None:
     shown = " ".join(jumpwire("ablate", "--help").output.replace("│", " ").split())
-    for name in (*OPERATIONS, *PATCHES, "live", "frozen", "zero"):
+    for name in (*OPERATIONS, *PATCH_NAMES, "live", "frozen", "zero"):
         assert name in shown
 
 
@@ -125,7 +126,7 @@ def test_help_names_everything_there_is_to_choose() -> None:
         ([NODE, "--error", "path"], "Choose one of: live, frozen, zero"),
         ([NODE, "--metric", "loss"], "No metric 'loss'"),
         ([NODE, "--test"], "--test knocks out the nodes of --circuit"),
-        ([NODE, "--text", "the cake", "--task", "agreement"], "--text stands by itself"),
+        ([NODE, "--text", "the cake", "--task", "agreement"], "--text is the only prompt"),
         ([NODE, "--text", "the cake", "--patch", "counterfactual"], "has no patch prompt"),
         ([NODE, "--text", "the xyzzy"], "does not know 'xyzzy'"),
         ([NODE, "--temperature", "1"], "--temperature belongs to --generate"),

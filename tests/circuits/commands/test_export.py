@@ -123,7 +123,7 @@ def test_fewer_edges_are_told_printed_and_stored_in_every_file(run: Path, tmp_pa
     result = export(run, *asked, "--dot", tmp_path / "c.dot", "--max-edges", "3")
     assert result.exit_code == 0, result.output
     assert "4 of 5 edges are kept" in said(result)
-    assert "More than asked for: every node keeps its strongest edge in and out." in said(result)
+    assert "More than asked for, because every node keeps its strongest edges in and out." in said(result)
     thin = read_neuronpedia(tmp_path / "c.json").circuit
     assert thin.edges == FULL.edges
     assert thin == read_graphml(tmp_path / "c.graphml") == read_tables(tmp_path / "t")
@@ -151,7 +151,7 @@ def test_labels_of_other_saes_are_refused(run: Path, tmp_path: Path) -> None:
     save_labels(replace(LABELS, inputs={"saes": {MLP: "other"}}), run / "labels.json")
     result = export(run, "--html", tmp_path / "c.html")
     assert result.exit_code == 2
-    assert f"labels of other SAEs than the circuit's at {MLP}" in said(result)
+    assert f"labels are of another SAE than the circuit's at {MLP}" in said(result)
     save_labels(replace(LABELS, inputs={"saes": {MLP: "one"}}), tmp_path / "mine.json")
     assert export(run, "--html", tmp_path / "c.html", "--labels", tmp_path / "mine.json").exit_code == 0
 
@@ -162,15 +162,15 @@ def test_wrong_choices_are_one_sentence_and_nothing_is_written(run: Path, tmp_pa
     (tmp_path / "empty").mkdir()
     target = tmp_path / "c.html"
     wrong = {
-        "Say what to write: --html, --neuronpedia, --graphml, --tables, --dot": [run],
+        "Choose what to write: --html, --neuronpedia, --graphml, --tables, --dot": [run],
         "would overwrite the run's circuit: give another path": [run, "--neuronpedia", run / "circuit.json"],
         "would overwrite the circuit that is read": [run / "labels.json", "--html", run / "labels.json"],
         "would overwrite what --html writes": [run, "--html", target, "--dot", target],
         "is a folder: give a file in it": [run, "--html", tmp_path],
         "is a file: give a folder": [run, "--tables", tmp_path / "text.json"],
         "nothing: no such file. Give a run's folder": [tmp_path / "nothing", "--html", target],
-        "text.json: no circuit. Give a run's folder": [tmp_path / "text.json", "--html", target],
-        "there is no circuit.json and no nodes.parquet in this folder": [tmp_path / "empty", "--html", target],
+        "text.json: this file holds no circuit. Give a run's folder": [tmp_path / "text.json", "--html", target],
+        "this folder has neither a circuit.json nor a nodes.parquet": [tmp_path / "empty", "--html", target],
         "no.json: no such file": [run, "--html", target, "--labels", tmp_path / "no.json"],
         "Slug 'a b' is not made of": [run, "--neuronpedia", target, "--slug", "a b"],
     }

@@ -14,7 +14,7 @@ from attribution.effects.quadrature import RULES
 from attribution.methods.registry import METHODS
 from attribution.prompts.metrics import METRICS
 from circuits.commands.app import app
-from circuits.commands.find import PATCHES
+from circuits.commands.options import PATCH_NAMES
 from circuits.tasks.templates import SPLITS, TASKS
 from graphs import FeatureNode, findings, load_circuit, load_labels, load_verdict
 
@@ -51,7 +51,7 @@ def test_help_imports_no_torch() -> None:
 
 def test_help_names_everything_there_is_to_choose() -> None:
     shown = " ".join(find("--help").output.replace("│", " ").split())
-    for name in (*METHODS, *METRICS, *RULES, *TASKS, *SPLITS, *PATCHES, "live", "frozen", "zero", "path"):
+    for name in (*METHODS, *METRICS, *RULES, *TASKS, *SPLITS, *PATCH_NAMES, "live", "frozen", "zero", "path"):
         assert name in shown
 
 

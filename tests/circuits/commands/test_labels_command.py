@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from circuits.commands.app import app
 from circuits.commands.labels_output import context_line, print_labels
-from circuits.terminal.plain_text import plain
+from circuits.terminal.printable import printable
 from graphs import Context, FeatureLabel, FeatureNode, Labels, Writer, load_circuit, load_labels
 
 HOSTILE = {
@@ -57,9 +57,9 @@ def test_hostile_labels_and_tokens_stay_data(name: str, width: int) -> None:
 
 
 def test_plain_text_shows_what_would_not_be_seen_and_leaves_the_rest() -> None:
-    assert plain("a\x1b[1m\u202eb\nc\x07") == "a\\x1b[1m\\u202eb\\nc\\x07"
-    assert plain("naïve 中文 🙂 [x]") == "naïve 中文 🙂 [x]"
-    assert plain("abcdef", 4) == "abc…"
+    assert printable("a\x1b[1m\u202eb\nc\x07") == "a\\x1b[1m\\u202eb\\nc\\x07"
+    assert printable("naïve 中文 🙂 [x]") == "naïve 中文 🙂 [x]"
+    assert printable("abcdef", 4) == "abc…"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -21,9 +21,8 @@ from attribution.runs import chunk_store as execution
 from attribution.runs.chunk_store import kept_in
 from circuits.commands.app import app
 from circuits.ranking.ranking_file import read_ranking
-from circuits.terminal.console import errors_for_people
-from circuits.terminal.interrupts import exit_code
-from circuits.terminal.progress_columns import RateColumn
+from circuits.terminal.exits import clean_exit, exit_code
+from circuits.terminal.progress import RateColumn
 from circuits.terminal.resumable import resumable
 
 FIND = ("find", "--method", "ig", "--examples", "40", "--nodes", "10", "--rank-by", "ig", "--saes", "topk")
@@ -121,7 +120,7 @@ def test_both_signals_end_a_command_cleanly(
     tmp_path: Path, number: signal.Signals, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command() -> None:
-        with errors_for_people(), resumable(tmp_path, resume=True) as store:
+        with clean_exit(), resumable(tmp_path, resume=True) as store:
             store.kept("stage", "0", dict)
             os.kill(os.getpid(), number)
             time.sleep(5)

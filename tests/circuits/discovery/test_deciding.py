@@ -161,5 +161,5 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
 
 def test_sizes_are_written_with_m_g_or_t() -> None:
     assert (bytes_of("500M"), bytes_of("2G"), bytes_of("1.5GiB")) == (500 * 2**20, 2**31, 3 * 2**29)
-    with pytest.raises(ValueError, match="--memory '2' is no amount"):
+    with pytest.raises(ValueError, match="'2' is no amount of memory"):
         bytes_of("2")

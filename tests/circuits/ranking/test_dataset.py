@@ -313,7 +313,7 @@ def test_the_command_writes_every_node_with_its_strongest_examples(
         ),
         (["--method", "atp", "--metric", "kl_divergence"], "--metric kl_divergence is flat at the clean run"),
         (["--method", "ig", "--rule", "left"], "No rule 'left'"),
-        (["--memory", "much"], "--memory 'much' is no amount"),
+        (["--memory", "much"], "'--memory': 'much' is no amount"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused_before_a_model_is_loaded(

@@ -1,4 +1,4 @@
-"""Files are written beside their place and moved there when they are whole."""
+"""Write a file so that readers see the old file or the whole new one, never a part."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to; it takes the place of `path` when the writing is done, and not before."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; it replaces `path` when the block ends, or is deleted if it raises."""
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         yield unfinished

@@ -1,4 +1,4 @@
-"""What `jumpwire export` reads: a circuit from any file that can hold one, and what lies beside it."""
+"""What `jumpwire export` reads: a circuit, from any file that can hold one, with the labels and verdict beside it."""
 
 import json
 from collections.abc import Mapping
@@ -22,13 +22,18 @@ KINDS: Final = "a run's folder, a circuit.json, a Neuronpedia or circuit-tracer 
 
 
 def read_source(path: Path) -> NeuronpediaGraph:
-    """The circuit of a file or folder, with the labels and marks of a graph file."""
+    """The circuit in a file or folder; from a Neuronpedia graph also its labels, pinned nodes and supernodes.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the folder holds no circuit.
+        ValueError: the file holds no circuit.
+    """
     if path.is_dir():
         if (path / "circuit.json").is_file():
             return _bare(load_circuit(path / "circuit.json"))
         if (path / NODES_FILE).is_file():
             return _bare(read_tables(path))
-        raise FileNotFoundError(f"{path}: there is no circuit.json and no {NODES_FILE} in this folder.")
+        raise FileNotFoundError(f"{path}: this folder has neither a circuit.json nor a {NODES_FILE}. Give {KINDS}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Give {KINDS}.")
     if path.suffix == ".graphml":
@@ -38,11 +43,11 @@ def read_source(path: Path) -> NeuronpediaGraph:
         return read_neuronpedia(path)
     if isinstance(content, dict) and content.get("schema") == SCHEMA:
         return _bare(load_circuit(path))
-    raise ValueError(f"{path}: no circuit. Give {KINDS}.")
+    raise ValueError(f"{path}: this file holds no circuit. Give {KINDS}.")
 
 
 def beside(source: Path, name: str, given: str | None) -> Path | None:
-    """The file given by --`name`, else `name`.json beside the source if it is there; None where there is none."""
+    """The file given as --`name`; by default `name`.json beside the source, or None if there is no such file."""
     if given is not None:
         if not Path(given).is_file():
             raise FileNotFoundError(f"--{name} {given}: no such file.")
@@ -51,8 +56,8 @@ def beside(source: Path, name: str, given: str | None) -> Path | None:
     return default if default.is_file() else None
 
 
-def refuse_others_labels(circuit: CircuitGraph, labels: Labels, path: Path) -> None:
-    """A ValueError where the labels are of features of other SAEs than the circuit's, as far as both say theirs."""
+def refuse_labels_of_other_saes(circuit: CircuitGraph, labels: Labels, path: Path) -> None:
+    """A ValueError if circuit and labels both name their SAEs, and these differ at a site of the circuit."""
     known = circuit.measurement.inputs.get("hashes")
     saes = labels.inputs.get("saes")
     if not isinstance(known, Mapping) or not isinstance(saes, Mapping):
@@ -60,8 +65,8 @@ def refuse_others_labels(circuit: CircuitGraph, labels: Labels, path: Path) -> N
     wrong = [site for site in circuit.sites if site in saes and saes[site] != known.get("saes", {}).get(site)]
     if wrong:
         raise ValueError(
-            f"{path}: labels of other SAEs than the circuit's at {wrong[0]}. Make them again with jumpwire labels "
-            "--circuit, or give --labels."
+            f"{path}: these labels are of another SAE than the circuit's at {wrong[0]}. Make them again "
+            "with jumpwire labels --circuit, or give others with --labels."
         )
 
 

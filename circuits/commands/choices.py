@@ -1,0 +1,63 @@
+"""Options by name, turned into what methods take; wrong or incompatible ones are refused before anything is loaded."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attribution.effects.quadrature import Quadrature
+    from attribution.prompts.prompt_pairs import PromptPairs
+    from attribution.splice.patch_values import PatchValue
+    from attribution.splice.spliced_model import SplicedModel
+
+
+def refuse_unknown(option: str, chosen: str, choices: Sequence[str]) -> None:
+    """A ValueError that lists the choices, unless `chosen` is one of them."""
+    if chosen not in choices:
+        raise ValueError(f"No {option} {chosen!r}. Choose one of: {', '.join(choices)}.")
+
+
+def refuse_excluded(method: str, error: str | None, patch: str, metric: str) -> None:
+    """A ValueError if the method (or `auto`) cannot do what the other options ask; it says which to change.
+
+    All by their names on the command line. `error` None stands for the method's own mode, which always fits.
+    """
+    from attribution.methods.registry import LOOKS_AT_CLEAN, WALKS_ERRORS
+    from attribution.prompts.metrics import METRICS
+
+    walks = method in WALKS_ERRORS
+    modes = ("live", "frozen", "zero", *(("path",) if walks else ()))
+    if error is not None and error not in modes:
+        also = f", or --method {' or '.join(WALKS_ERRORS)}" if error == "path" else ""
+        raise ValueError(f"--method {method} has no --error {error}. Give --error {', '.join(modes)}{also}.")
+    if walks and patch != "counterfactual":
+        raise ValueError(
+            f"--method {method} walks to the patch prompt, and --patch {patch} has none. "
+            "Give --method ig, or --patch counterfactual."
+        )
+    if method in LOOKS_AT_CLEAN and METRICS[metric].flat_at_clean:
+        raise ValueError(
+            f"--metric {metric} is flat at the clean run, where --method {method} looks: every effect would be 0. "
+            "Give --method ig, or another --metric."
+        )
+
+
+def patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", error_mode: str | None) -> "PatchValue":
+    """The patch value called `name`; a mean is taken over both prompts of all pairs, without errors in `zero` mode."""
+    from attribution.splice.patch_values import counterfactual, mean_over, zero
+
+    if name == "mean":
+        both = [ids for pair in prompts for ids in (pair.clean_ids, pair.patch_ids)]
+        return mean_over(spliced, both, error_mode="zero" if error_mode == "zero" else "live")
+    return zero if name == "zero" else counterfactual
+
+
+def quadrature(points: int | None, rule: str | None, method: str) -> "Quadrature | None":
+    """The quadrature asked for, what is not given being the method's default; None if neither is given."""
+    from attribution.effects.quadrature import RULES
+
+    if points is None and rule is None:
+        return None
+    chord = method == "chord-ig"
+    rule = rule or ("gauss_legendre" if chord else "midpoint")
+    refuse_unknown("rule", rule, tuple(RULES))
+    return RULES[rule]((10 if chord else 5) if points is None else points)

@@ -1,0 +1,86 @@
+"""What an earlier `find` left behind, read back: its run.json, its effects, its circuit.json."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuits.commands.inputs import Inputs
+from graphs import CircuitGraph, load_circuit
+
+if TYPE_CHECKING:
+    from attribution.effects.effects import Effects
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """The arguments of a run of `find` and the hashes of its model, SAEs and prompts, from run.json."""
+
+    arguments: Mapping[str, Any]
+    hashes: Mapping[str, Any]
+    folder: Path
+
+    @classmethod
+    def read(cls, folder: Path) -> "EarlierRun":
+        """Raises a FileNotFoundError if `folder` holds no run."""
+        path = folder / "run.json"
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return cls(content["arguments"], content["hashes"], folder)
+
+    def effects(self) -> "Effects":
+        """The run's effects of all nodes."""
+        from attribution.effects.effects import Effects
+
+        return Effects.read_parquet(self.folder / "effects.parquet")
+
+
+@dataclass(frozen=True)
+class CircuitFile:
+    """A circuit, and the inputs of the run that found it; None if there is no run.json beside the circuit."""
+
+    path: Path
+    circuit: CircuitGraph
+    inputs: Inputs | None
+
+    @classmethod
+    def read(cls, path: str) -> "CircuitFile":
+        """From a circuit.json, or the folder of a run of `find`."""
+        file = Path(path) / "circuit.json" if Path(path).is_dir() else Path(path)
+        if not file.is_file():
+            raise FileNotFoundError(f"--circuit {path}: no such file.")
+        try:
+            circuit = load_circuit(file)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file}: not valid JSON ({error}).") from error
+        if not file.with_name("run.json").is_file():
+            return cls(file, circuit, None)
+        return cls(file, circuit, Inputs.from_arguments(EarlierRun.read(file.parent).arguments))
+
+    def completed(self, chosen: Inputs) -> Inputs:
+        """`chosen`, with those of the run that found the circuit wherever the user chose nothing.
+
+        A task or file of pairs of the user's own replaces everything that the run says about prompts.
+        """
+        if self.inputs is None:
+            return chosen
+        own, found = chosen.arguments(), self.inputs.arguments()
+        prompts = ("task", "pairs", "split", "examples")
+        if chosen.task is not None or chosen.pairs is not None:
+            found |= dict.fromkeys(prompts)
+        return Inputs(**{k: v if v != getattr(Inputs(), k) else found[k] for k, v in own.items()})
+
+    def refuse_other_weights(self, hashes: Mapping[str, Any]) -> None:
+        """A ValueError if the circuit says that it was found on another model, or on other SAEs at its sites."""
+        known = self.circuit.measurement.inputs.get("hashes")
+        if not isinstance(known, Mapping):
+            return
+        saes = known.get("saes", hashes["saes"])
+        same = all(hashes["saes"].get(site) == saes.get(site) for site in self.circuit.sites)
+        if known.get("model", hashes["model"]) != hashes["model"] or not same:
+            raise ValueError(
+                f"{self.path}: found on another model or other SAEs than these; its features mean nothing here. "
+                "Give its --model and --saes."
+            )

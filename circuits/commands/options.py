@@ -1,0 +1,198 @@
+"""Options that several commands share, and how options are declared.
+
+A command is a function of frozen dataclasses; every field of them is an option. The field's name is the flag's name,
+its annotation the type and the help, its default the default:
+
+    nodes: Annotated[int | None, option(CIRCUIT, "Keep this many nodes.", min=1)] = None     --nodes INTEGER
+
+`app.py` turns such functions into commands. An option of one command is a field in that command's file.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import typer
+
+from circuits.tasks.templates import SPLITS, TASKS
+from circuits.terminal.amounts import bytes_of
+
+INPUTS: Final = "Model and prompts"
+METHOD: Final = "Method"
+CIRCUIT: Final = "Circuit"
+EVIDENCE: Final = "Evidence and labels"
+OUTPUT: Final = "Output"
+"""The panels of a command's help."""
+
+METHOD_NAMES: Final = ("exact", "atp", "atp-star", "ig", "ig-input", "chord-ig", "activation-difference")
+METRIC_NAMES: Final = ("logit_difference", "log_probability", "kl_divergence")
+ERROR_MODES: Final = ("live", "frozen", "zero", "path")
+RULE_NAMES: Final = ("midpoint", "gauss_legendre")
+PATCH_NAMES: Final = ("counterfactual", "zero", "mean")
+"""What there is to choose, as the registries have it, which import torch; a test holds both together."""
+
+DEFAULT_TASK: Final = "agreement"
+DEFAULT_EXAMPLES: Final = 8
+
+Parsed = TypeVar("Parsed")
+
+
+def option(panel: str | None, help_text: str, *flags: str, **settings: Any) -> Any:
+    """An option, for the annotation of its field; `flags` only where they differ from the field's name."""
+    return typer.Option(*flags, help=help_text, rich_help_panel=panel, **settings)
+
+
+def choices_in_words(names: Sequence[str], default: str | None = None) -> str:
+    """`a, b (default) or c`."""
+    *first, last = (f"{name} (default)" if name == default else name for name in names)
+    return f"{', '.join(first)} or {last}"
+
+
+def option_parser(parse: Callable[[str], Parsed]) -> Callable[[Any], Parsed]:
+    """A parser of an option's text whose ValueErrors reach the user as they are; defaults pass through it unchanged."""
+
+    def convert(value: Any) -> Parsed:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return convert
+
+
+PATCH_HELP: Final = (
+    "Value that nodes are set to: counterfactual (their value on the patch prompt), zero, or mean (over the prompts)."
+)
+METRIC_HELP: Final = f"Number whose change is the effect: {choices_in_words(METRIC_NAMES)}."
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, with which SAEs."""
+
+    model: Annotated[
+        str | None, option(INPUTS, "Hugging Face model: name or folder. Default: the embedded model.", metavar="MODEL")
+    ] = None
+    saes: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            "Folder of SAEs (SAELens format, a subfolder each), or name of an embedded set. Default: jumprelu.",
+            metavar="FOLDER",
+        ),
+    ] = None
+    splice_bos: Annotated[
+        bool, option(INPUTS, "Splice SAEs in at the BOS position too; most are not trained on it.", "--splice-bos")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.model is not None and self.saes is None:
+            raise ValueError("--model needs --saes: SAEs trained on that model.")
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """Which prompt pairs: some of a built-in task, or those of a file."""
+
+    task: Annotated[
+        str | None, option(INPUTS, f"Built-in task: {choices_in_words(TASKS, DEFAULT_TASK)}.", metavar="TASK")
+    ] = None
+    pairs: Annotated[
+        str | None, option(INPUTS, "Use your own prompt pairs, from this JSON file, instead.", metavar="FILE")
+    ] = None
+    split: Annotated[
+        str | None, option(INPUTS, f"Split of the task: {choices_in_words(SPLITS, SPLITS[0])}.", metavar="SPLIT")
+    ] = None
+    examples: Annotated[
+        int | None,
+        option(INPUTS, f"Number of pairs. Default: {DEFAULT_EXAMPLES} of a task, all of a file.", min=1),
+    ] = None
+    seed: Annotated[int, option(INPUTS, "Random seed for drawing the task's prompts.")] = 0
+
+    def __post_init__(self) -> None:
+        if self.task is not None and self.pairs is not None:
+            raise ValueError("Give --task or --pairs, not both.")
+        refuse_missing_file("--pairs", self.pairs)
+        if self.pairs is not None and self.split is not None:
+            raise ValueError("--split belongs to --task; a file of pairs has no splits.")
+
+
+@dataclass(frozen=True)
+class EstimateOptions:
+    """How a method treats SAE errors and its path."""
+
+    error: Annotated[
+        str | None,
+        option(
+            METHOD,
+            "SAE errors downstream of a change: live (recomputed), frozen (as in the clean run), zero, or path (moved "
+            "along the path of ig-input and chord-ig, their default). Default: live.",
+            metavar="MODE",
+        ),
+    ] = None
+    points: Annotated[
+        int | None,
+        option(METHOD, "Points on the integration path. Default: 5 for ig and ig-input, 10 for chord-ig.", min=1),
+    ] = None
+    rule: Annotated[
+        str | None,
+        option(
+            METHOD,
+            f"Quadrature rule: {choices_in_words(RULE_NAMES)}. Default: midpoint; for chord-ig gauss_legendre.",
+            metavar="RULE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class QuestionOptions:
+    """What is measured: which metric changes when nodes are set to which value."""
+
+    patch: Annotated[str, option(METHOD, PATCH_HELP, metavar="VALUE")] = PATCH_NAMES[0]
+    metric: Annotated[str, option(METHOD, METRIC_HELP, metavar="METRIC")] = METRIC_NAMES[0]
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """How much memory batches may take."""
+
+    memory: Annotated[
+        int | None,
+        option(
+            METHOD,
+            "Memory for batches, beside the weights: 500M, 2G, ... Default: half of what is free.",
+            parser=option_parser(bytes_of),
+            metavar="SIZE",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Whether finished work of an earlier run is reused."""
+
+    resume: Annotated[
+        bool,
+        option(
+            OUTPUT,
+            "Compute everything again. By default, work that an earlier or interrupted run kept is reused.",
+            " /--no-resume",
+            show_default=False,
+        ),
+    ] = True
+
+
+@dataclass(frozen=True)
+class RowsOptions:
+    """How much is printed."""
+
+    rows: Annotated[int, option(OUTPUT, "Rows of the printed tables.", min=1)] = 15
+
+
+def refuse_missing_file(flag: str, path: str | None) -> None:
+    """A FileNotFoundError if `path` is given and is not a file."""
+    if path is not None and not Path(path).is_file():
+        raise FileNotFoundError(f"{flag} {path}: no such file.")

@@ -1,0 +1,63 @@
+"""How a command ends when it does not finish: bad input, Ctrl-C and SIGTERM become one sentence and an exit code.
+
+    2    bad input: the sentence says what to do
+    130  Ctrl-C (SIGINT)
+    143  SIGTERM
+
+Exceptions that only a bug can raise pass through with their traceback.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, raised like Ctrl-C so that it unwinds the same way."""
+
+
+def exit_code(stopped: KeyboardInterrupt) -> int:
+    """128 plus the number of the signal, as shells count: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + (signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT)
+
+
+@contextmanager
+def clean_exit() -> Iterator[None]:
+    """Ends the command as the table above says when the block raises.
+
+    KeyError and IndexError are LookupErrors that no message to a user raises: they count as bugs.
+    """
+    try:
+        with _terminations_as_interrupts():
+            yield
+    except (KeyError, IndexError):
+        raise
+    except (ValueError, LookupError, OSError) as error:
+        Console(stderr=True).print(Text.assemble(("error ", "bold red"), str(error)))
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as stopped:
+        Console(stderr=True).print("Interrupted. No measurement was finished; files of earlier runs are untouched.")
+        raise typer.Exit(exit_code(stopped)) from None
+
+
+@contextmanager
+def _terminations_as_interrupts() -> Iterator[None]:
+    """Inside, SIGTERM raises `Terminated`; outside the main thread, which alone may set signals, nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

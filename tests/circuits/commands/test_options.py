@@ -1,0 +1,72 @@
+"""Every flag is declared once, says what it does, and names what there is to choose."""
+
+import re
+from inspect import signature
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from typer.models import ArgumentInfo, OptionInfo
+from typer.testing import CliRunner
+
+from attribution.effects.quadrature import RULES
+from attribution.methods.registry import METHODS
+from attribution.prompts.metrics import METRICS
+from attribution.splice.recording import ErrorMode
+from circuits.commands import find, options
+from circuits.commands.app import app
+from circuits.discovery.deciding import AUTO, DEFAULT_BUDGET
+from circuits.embedded.load import DEFAULT_SAES
+from circuits.terminal.amounts import seconds_of
+
+COMMANDS = {command.callback.__name__: command.callback for command in app.registered_commands if command.callback}
+FOLDER = Path(options.__file__).parent
+PANELS = {options.INPUTS, options.METHOD, options.CIRCUIT, options.EVIDENCE, options.OUTPUT}
+
+
+def test_names_to_choose_are_those_of_the_registries() -> None:
+    assert tuple(METHODS) == options.METHOD_NAMES
+    assert tuple(METRICS) == options.METRIC_NAMES
+    assert tuple(RULES) == options.RULE_NAMES
+    assert get_args(ErrorMode) == options.ERROR_MODES
+    assert AUTO == find.AUTO
+    assert seconds_of(find.DEFAULT_BUDGET) == DEFAULT_BUDGET
+    assert f"Default: {DEFAULT_SAES}." in str(declared("find")["saes"].help)
+
+
+def declared(command: str) -> dict[str, OptionInfo | ArgumentInfo]:
+    """What Typer knows of each parameter."""
+    parameters = signature(COMMANDS[command]).parameters.values()
+    return {parameter.name: get_args(parameter.annotation)[-1] for parameter in parameters}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_panel_and_a_sentence(command: str) -> None:
+    assert len(declared(command)) > 10
+    for name, info in declared(command).items():
+        assert str(info.help).endswith((".", ")")), name
+        assert isinstance(info, ArgumentInfo) or info.rich_help_panel, name
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_flag_is_declared_in_the_commands_own_file_or_among_the_shared_options_and_only_once_in_each(
+    command: str,
+) -> None:
+    files = [(FOLDER / file).read_text(encoding="utf-8") for file in (f"{command}.py", "options.py")]
+    for name in declared(command):
+        found = [len(re.findall(rf"^    {name}: Annotated\[", text, re.MULTILINE)) for text in files]
+        assert max(found) == 1, name
+
+
+def test_find_has_no_more_panels_than_a_reader_can_keep_in_mind() -> None:
+    assert {info.rich_help_panel for info in declared("find").values()} == PANELS
+
+
+def test_a_wrong_amount_is_answered_with_examples() -> None:
+    for arguments, message in (
+        (["find", "--budget", "soon"], "'soon' is no amount of time. Write for example 90s"),
+        (["rank", "--memory", "2"], "'2' is no amount of memory. Write for example 500M"),
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.replace("│", " ").split())
