@@ -1,8 +1,7 @@
 """Effects: the sparse result that every method returns.
 
-One entry per example and node. Sign: positive means that the metric rises when the node takes its patch value.
-Unit: the metric's. (`activation_difference` has a unit and no sign of its own.) Nothing is averaged: effects are per
-example and position.
+One entry per example and node, averaged over nothing. Sign: positive means that the metric rises when the node takes
+its patch value. Unit: the metric's. (`activation_difference` has a unit of its own and no sign.)
 """
 
 import json
@@ -33,8 +32,8 @@ class Effects:
         effect: in `unit`, with the meaning that `sign` states.
         clean_metric, total_effect: m(clean), and m(everything at its patch value) − m(clean), per example, in
             `metric_unit`.
-        settings: what the method was told beyond that, such as the points of its path.
-        residual: per example, what `residual_law` says, in `metric_unit`; None where the method has no such law.
+        settings: the method's other settings, such as the number of points of its path.
+        residual: per example and in `metric_unit`, as `residual_law` defines it; None if the method has no such law.
     """
 
     method: str
@@ -67,7 +66,7 @@ class Effects:
         return {name: getattr(self, name)[chosen] for name in _COLUMNS}
 
     def subset(self, chosen: np.ndarray) -> "Effects":
-        """The same measurement with some of its nodes; the residual, which is about all of them, stays."""
+        """The same measurement with some of its nodes. The residual is unchanged, since it is about all nodes."""
         return replace(self, **self.where(chosen))
 
     def keys(self) -> np.ndarray:
@@ -85,7 +84,7 @@ class Effects:
         return self.site == self.sites.index(site)
 
     def table(self) -> pa.Table:
-        """One row per example and node, names in words; what was measured is in the table's metadata."""
+        """One row per example and node, with sites and kinds by name. The metadata says what was measured."""
         columns = {
             "example": self.example,
             "site": pa.DictionaryArray.from_arrays(pa.array(self.site), pa.array(self.sites, pa.string())),
@@ -158,7 +157,7 @@ _TYPES: Final = {
 
 
 def joined(parts: Sequence[NodeColumns]) -> NodeColumns:
-    """Columns of several parts as one set, in the order that `Effects` keeps."""
+    """The columns of several parts in one, in the order of `Effects`."""
     whole = {n: np.concatenate([p[n] for p in parts], dtype=t, casting="unsafe") for n, t in _TYPES.items()}
     key = _rank(whole)
     if key is None:
@@ -171,7 +170,7 @@ def joined(parts: Sequence[NodeColumns]) -> NodeColumns:
 
 
 def _rank(columns: NodeColumns) -> np.ndarray | None:
-    """One integer for each entry, ordered as `Effects` are: sorted faster than columns. None where 64 bits are few."""
+    """One integer for each entry that sorts like `Effects`, faster than columns do; None if 64 bits do not suffice."""
     key, spans = np.zeros(len(columns["index"]), np.int64), 1
     for name in _ORDER:
         column = columns[name]

@@ -1,10 +1,10 @@
-"""Patches of single nodes: what setting one node to its patch value adds to its site's output.
+"""Patches: what setting a single node to its patch value adds to its site's output.
 
     do(u = p_u):  y_s at u's position  +=  (p_u − c_u) · W_dec[u]     for a feature, under the clean run's frame
                                        +=  ε_patch − ε_clean          for an error
     residual stream into block 0       +=  patch embedding − clean    for a token
 
-Nodes whose two values are equal have no patch.
+A node whose clean and patch values are equal has no patch.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from attribution.splice.spliced_model import TOKENS
 
 @dataclass(frozen=True)
 class Patches:
-    """Patches of one kind at one site: patch n adds `amount(n)` to the site's output at (row[n], pos[n]).
+    """Patches of one kind of node at one site: patch n adds `amount(n)` to the site's output at (row[n], pos[n]).
 
-    `index` is the feature's, −1 for errors and tokens. `number` counts the site's patches of that kind.
+    `index` is the feature's index, −1 for errors and tokens. `number` counts the site's patches of that kind.
     """
 
     site: str
@@ -58,7 +58,7 @@ class Patches:
     def outputs(
         self, situation: Situation, chosen: Int[Tensor, " chosen"], share: Float[Tensor, " chosen"] | float = 1.0
     ) -> Float[Tensor, "chosen pos width"]:
-        """The site's clean output with each chosen patch made, or that share of it."""
+        """The site's clean output with each chosen patch applied, or with a share of it."""
         row = self.row[chosen]
         output = self._recorded(situation)[row]
         output[torch.arange(len(row), device=row.device), self.pos[chosen]] = self.written(situation, chosen, share)
@@ -67,7 +67,7 @@ class Patches:
     def written(
         self, situation: Situation, chosen: Int[Tensor, " chosen"], share: Float[Tensor, " chosen"] | float = 1.0
     ) -> Float[Tensor, "chosen width"]:
-        """What `outputs` holds at each patch's own position."""
+        """`outputs` at each patch's own position only."""
         clean, amount = self._recorded(situation)[self.row[chosen], self.pos[chosen]], self.amount(chosen)
         amount = amount * torch.as_tensor(share, dtype=amount.dtype, device=amount.device).reshape(-1, 1)
         return (clean.to(amount.dtype) + amount).to(clean.dtype)
@@ -78,7 +78,7 @@ class Patches:
 
 
 def all_patches(situation: Situation, only: np.ndarray | None = None) -> list[Patches]:
-    """Patches of every node whose clean and patch values differ, or of those whose keys are in `only`."""
+    """Patches of all nodes whose clean and patch values differ; with `only`, of those among these keys."""
     found: list[Patches] = []
     if situation.changes.entry is not None:
         found.append(_whole_vectors(TOKENS, "token", situation.changes.entry - situation.clean.entry.detach()))

@@ -1,9 +1,9 @@
-"""Points and weights on [0, 1] for integrals along a path, and the steps the points stand for.
+"""Points and weights on [0, 1] for integrals along a path, and the step that each point stands for.
 
     ∫₀¹ g(α) dα ≈ Σ_k weights[k] · g(points[k])
 
-Midpoint: error O(q⁻²). Gauss-Legendre: exact for polynomials up to degree 2q − 1. Left sums (error O(q⁻¹)) are
-not offered. The steps [edges[k], edges[k+1]] have lengths `weights` and each holds its point.
+Midpoint: error O(q⁻²). Gauss-Legendre: exact for polynomials up to degree 2q − 1. Left sums, with error O(q⁻¹), are not
+offered. Step k from edges[k] to edges[k+1] has length weights[k] and contains points[k].
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Quadrature:
 
 
 def midpoint(count: int) -> Quadrature:
-    """`count` equal steps, evaluated in their middle."""
+    """The midpoint rule with `count` equal steps."""
     _check(count)
     return Quadrature(tuple((k + 0.5) / count for k in range(count)), (1 / count,) * count, "midpoint")
 

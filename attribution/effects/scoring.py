@@ -1,4 +1,4 @@
-"""From gradients at the sites' outputs to scores of nodes: effect(u) = (p_u − c_u) · <what u writes, gradient>."""
+"""From gradients at the outputs of sites to scores of nodes: score(u) = (p_u − c_u) · ⟨what u writes, gradient⟩."""
 
 from collections.abc import Mapping
 
@@ -42,9 +42,9 @@ def feature_slopes(
     gradient: Float[Tensor, "row pos width"],
     frame: Frame | None = None,
 ) -> Float[Tensor, " changed"]:
-    """Decoder direction · gradient at the feature's row and position: from the output's multiplier to the feature's.
+    """Decoder direction · gradient at each feature's row and position: the metric's slope in the feature.
 
-    Where many features change, products with the whole decoder cost less than each feature by itself.
+    If many features change, a product with the whole decoder costs less than one product per feature.
     """
     sae, positions = situation.spliced.saes[site], gradient.shape[1]
     frame = frame or situation.clean.sites[site].frame

@@ -1,6 +1,6 @@
-"""Interventions on features and errors: set, add, scale, ablate, at some positions or everywhere.
+"""Interventions on one feature or one site's error: set, add, scale or ablate it, at some positions or everywhere.
 
-An intervention is a callable from the current value to the new one. One that changes nothing is an error.
+An intervention maps the current value to a new one. An intervention that changes nothing is an error.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +13,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Intervention:
-    """Replace a feature (or, with `index` None, the site's error) by `change(current value)`.
+    """Replaces a feature (or the site's error, if `index` is None) by `change(current value)`.
 
-    `change` sees [row, position] values of the feature, or [row, position, width] of the error, at the chosen
-    positions in their order. `positions` None means every spliced position.
+    `change` receives the values at the chosen positions, in their order: [row, position] of a feature,
+    [row, position, width] of an error. `positions` None means every spliced position.
     """
 
     site: str
@@ -31,7 +31,11 @@ class Intervention:
         error: Float[Tensor, "row pos width"],
         spliced: Bool[Tensor, "row pos"],
     ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]]:
-        """Features and error afterwards; only spliced positions change. No change at all is an error."""
+        """Features and error after the intervention; only spliced positions change.
+
+        Raises:
+            ValueError: nothing changes.
+        """
         old = error if self.index is None else features[..., self.index]
         chosen = list(range(old.shape[1]) if self.positions is None else self.positions)
         new = old.clone()

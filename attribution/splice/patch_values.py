@@ -1,7 +1,8 @@
-"""What a node's patch value is: its value in the patch prompt, zero, or a mean over reference prompts.
+"""Patch values: what a single node is set to. Its value in the patch prompt, zero, or a mean over reference prompts.
 
-A patch value is a callable from the clean runs of a batch to the `Changes` of every node. Effects are
-E(u) = m(do(u = patch value)) − m(clean).
+    E(u) = m(do(u = patch value of u)) − m(clean)
+
+A `PatchValue` is called with the clean runs of a batch and returns the `Changes` of all nodes.
 """
 
 import hashlib
@@ -21,11 +22,14 @@ from attribution.splice.spliced_model import ErrorMode, SplicedModel
 
 @dataclass(frozen=True)
 class Changes:
-    """Old and new value of every node of a batch whose values differ.
+    """Clean and patch values of all nodes of a batch whose two values differ.
 
-    `errors` holds each site's new errors; it is empty in `zero` mode. `entry` is the patch run's residual stream
-    into block 0 and None where tokens are not patched. `metric` is the metric with everything at its patch value.
-    `patch` is the patch run, where there is one.
+    Attributes:
+        features: old and new activations, by site.
+        errors: patch errors by site; empty in `zero` mode.
+        entry: the patch run's residual stream into block 0; None if tokens are not patched.
+        metric: the metric with every node at its patch value.
+        patch: the patch run, if there is one.
     """
 
     features: Mapping[str, FeatureChange]
@@ -37,7 +41,7 @@ class Changes:
 
 @runtime_checkable
 class PatchValue(Protocol):
-    """Gives every node of a batch of clean runs its patch value."""
+    """Gives every node of a batch of clean runs its patch value. `name` identifies it in results."""
 
     @property
     def name(self) -> str: ...
@@ -57,7 +61,7 @@ class _Counterfactual:
     name: str = "counterfactual"
 
     def digest(self) -> str:
-        """The pair's patch prompt is all there is to it."""
+        """Constant: the patch prompt is part of each pair's own digest."""
         return self.name
 
     def __call__(
@@ -93,7 +97,11 @@ counterfactual: PatchValue = _Counterfactual()
 
 
 def refuse_without_patch_prompt(method: str, patch_value: PatchValue) -> None:
-    """A ValueError unless there is a patch prompt for a path method to walk to."""
+    """Refuse a patch value without a patch prompt.
+
+    Raises:
+        ValueError: `method` walks to the patch prompt, and this patch value has none.
+    """
     if patch_value is not counterfactual:
         raise ValueError(
             f"{method} needs a patch prompt to walk to; patch value {patch_value.name!r} has none. Use "
@@ -103,7 +111,7 @@ def refuse_without_patch_prompt(method: str, patch_value: PatchValue) -> None:
 
 @dataclass(frozen=True)
 class _Constant:
-    """The same patch value at every spliced position. A site that is not listed is set to zero."""
+    """The same values at every spliced position; zero at sites that are not listed."""
 
     name: str
     features: Mapping[str, Float[Tensor, " d_sae"]]
@@ -159,9 +167,14 @@ def mean_over(
     batch_size: int = 32,
     error_mode: ErrorMode = "live",
 ) -> PatchValue:
-    """Features and errors are set to their mean over all spliced positions of reference prompts (token ids).
+    """A patch value: the mean of each feature and error over all spliced positions of reference prompts.
 
-    In `zero` mode the reference prompts, too, are run on reconstructions alone.
+    Args:
+        prompts: token ids of each reference prompt.
+        error_mode: `zero` runs the reference prompts, too, on reconstructions alone.
+
+    Raises:
+        ValueError: no prompts, or none with a spliced position.
     """
     if not prompts:
         raise ValueError("A mean over no prompts is undefined: give reference prompts.")

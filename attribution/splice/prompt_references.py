@@ -1,9 +1,9 @@
-"""Reference values taken from other prompts, by the name of the position.
+"""Reference values from other prompts, matched by the names of positions.
 
-mean       over the clean and patch prompts of a set, of every feature and error at positions of that name
-resample   the values in another prompt of the set that has the same position names; several draws
+    Mean       each feature's and error's mean over all positions of that name in a set of prompts, clean and patch
+    Resample   the values in another prompt of the set whose positions have the same names; several draws
 
-For an SAE that normalises, what is averaged is what a feature writes (scale · f) and the offset of the frame.
+For an SAE that normalises, the mean is taken over what a feature writes (scale · f) and over the frame's offset.
 """
 
 import hashlib
@@ -29,9 +29,9 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean over `prompts`; None: over the prompts that are measured.
+    """The mean over the clean and patch prompts of `prompts`; by default, of the pairs that are measured.
 
-    Preparing it for prompts with a position that no reference prompt has is a ValueError.
+    Preparing it raises a ValueError for pairs with a position whose name no reference prompt has.
     """
 
     prompts: PromptPairs | None = None
@@ -54,7 +54,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over prompts, by the number of the position's name; in float64."""
+    """Sums over prompts in float64; row n belongs to the n-th position name."""
 
     features: Mapping[str, Float[Tensor, "name d_sae"]]
     errors: Mapping[str, Float[Tensor, "name width"]]
@@ -75,7 +75,7 @@ class _Sums:
         )
 
     def add(self, values: Mapping[str, SiteReference], number: Tensor, here: Tensor) -> None:
-        """The spliced positions of one run; `number` is that of each one's name."""
+        """Add the spliced positions of one run; `number` is the number of each position's name."""
         self.count.index_add_(0, number, torch.ones_like(number, dtype=torch.float64))
         for site, value in values.items():
             self.features[site].index_add_(0, number, value.features.dense()[here].double())
@@ -96,7 +96,7 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Means:
-    """Means over the prompts of `source`, measured when they are first asked for."""
+    """Means over the prompts of `source`, measured when they are first needed."""
 
     spliced: SplicedModel
     source: PromptPairs
@@ -128,7 +128,7 @@ class _Means:
         return {name: n for n, name in enumerate(sorted({n for names in self.source_names for n in names}))}
 
     def known(self) -> set[str]:
-        """Names of which a position is spliced in some prompt."""
+        """Names that belong to a spliced position of some prompt."""
         found: set[str] = set()
         for batch, ids in self._prompts():
             here = self.spliced.spliced_positions(ids, batch.last).tolist()
@@ -154,9 +154,10 @@ class _Means:
 
 @dataclass(frozen=True)
 class Resample:
-    """A prompt, clean or patch, of another pair with the same position names; the metric's mean over `draws`.
+    """The values in a prompt, clean or patch, of another pair with the same position names.
 
-    Preparing it for a pair whose names no other pair has is a ValueError.
+    The metric is averaged over `draws` draws. Preparing it raises a ValueError for a pair whose position names no other
+    pair has.
     """
 
     draws: int = 4
@@ -209,7 +210,7 @@ class _Resampled:
 
 
 def _numbers(batch: PairBatch, names: list[tuple[str, ...]], place: Mapping[str, int]) -> Tensor:
-    """The number of each position's name; 0 at padding, and for names that have none."""
+    """The number of each position's name; 0 at padding and for unknown names."""
     numbers = torch.zeros_like(batch.clean_ids)
     for row, example in enumerate(batch.example.tolist()):
         own = names[example]

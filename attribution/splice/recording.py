@@ -1,4 +1,4 @@
-"""What one forward of a spliced model leaves behind: sparse features, errors, outputs, and what resuming needs."""
+"""What is recorded of one forward pass of a spliced model: sparse features, errors, outputs, arguments of blocks."""
 
 import itertools
 import math
@@ -21,15 +21,15 @@ ErrorMode = Literal["live", "frozen", "zero", "path"]
 
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:
-    """What a path method runs in where exact patching runs in `error_mode`: `path` for `frozen`, else the same."""
+    """The error mode of a path method that is compared with exact patching in `error_mode`: `path` for `frozen`."""
     return "path" if error_mode == "frozen" else error_mode
 
 
 @dataclass(frozen=True)
 class SparseFeatures:
-    """The nonzero features of one site: value[n] stands at (row[n], pos[n], index[n]), sorted by those three.
+    """The nonzero features of one site: value[n] is at (row[n], pos[n], index[n]), in increasing order of the three.
 
-    `key` is one integer for each (row, pos, index): its place in the dense tensor of this shape, increasing.
+    `key` numbers the entries of the dense tensor [row, pos, index] in that order.
     """
 
     key: Int[Tensor, " active"]
@@ -40,7 +40,7 @@ class SparseFeatures:
     def of(
         cls, dense: Float[Tensor, "row pos d_sae"], within: Bool[Tensor, "row pos"] | None = None
     ) -> "SparseFeatures":
-        """The nonzero entries; `within` keeps those of some positions."""
+        """The nonzero entries; with `within`, only those at the positions where it is True."""
         rows, positions, d_sae = dense.shape
         mask = dense.bool()  # dense != 0, ten times faster on a CPU
         if within is not None and not within.all():
@@ -50,7 +50,7 @@ class SparseFeatures:
 
     @cached_property
     def place(self) -> Int[Tensor, " active"]:
-        """Number of the position, rows one after the other."""
+        """Number of each entry's position, counted through all rows."""
         return self.key // self.shape[2]
 
     @cached_property
@@ -67,7 +67,7 @@ class SparseFeatures:
 
     @property
     def starts(self) -> Int[Tensor, " place"]:
-        """Where the features of each position of each row begin, rows one after the other."""
+        """For each position, counted through all rows: where its entries begin."""
         rows, positions, d_sae = self.shape
         return torch.searchsorted(self.key, torch.arange(0, rows * positions * d_sae, d_sae, device=self.key.device))
 
@@ -100,7 +100,7 @@ class SparseFeatures:
 
 @dataclass(frozen=True)
 class FeatureChange:
-    """Features of one site that differ between two runs of the same rows: old and new value of each."""
+    """Features of one site that differ between two runs of the same rows, with their old and new values."""
 
     row: Int[Tensor, " changed"]
     pos: Int[Tensor, " changed"]
@@ -112,7 +112,7 @@ class FeatureChange:
     def between(
         cls, old: SparseFeatures, new: SparseFeatures, within: Bool[Tensor, "row pos"] | None = None
     ) -> "FeatureChange":
-        """Features whose values differ; `within` keeps some positions, where others can differ by rounding only."""
+        """Features whose values differ. `within` marks the positions that can differ by more than rounding."""
         _, positions, d_sae = old.shape
         keys, place = torch.unique(torch.cat([old.key, new.key]), return_inverse=True)
         values = old.value.new_zeros(2, len(keys))
@@ -138,13 +138,15 @@ def number_in_group(key: Int[Tensor, " entry"]) -> Int[Tensor, " entry"]:
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One site in one run.
+    """One site in one run. Unspliced positions have no features and error 0.
 
-    `arrival` is x, the activation that reached the site; `output` is y, what the splice wrote back. `error` is
-    ε = x − D(E(x)) in `live` and `frozen` mode and None in `zero` mode. `frame` is the normalisation of x, None where
-    the SAE has none. Unspliced positions have no features and error 0. `projections` are those on the encoder's
-    directions, at the positions of `Recording.projected`. `at_threshold` are the gates that stand at their threshold;
-    None where there are none, and in patched runs (`gate_rounding.py`).
+    Attributes:
+        arrival: x, the activation that reached the site.
+        output: y, what the splice wrote back.
+        error: ε = x − D(E(x)); None in `zero` mode.
+        frame: the scale and mean by which x was normalised; None if the SAE does not normalise.
+        projections: on the encoder's directions, at the positions of `Recording.projected`.
+        at_threshold: gates at their threshold (`gate_rounding.py`); None if there are none, and in patched runs.
     """
 
     arrival: Float[Tensor, "row pos width"]
@@ -164,9 +166,11 @@ class SiteRecord:
 class Recording:
     """One run of a batch of prompts.
 
-    `entry` is the residual stream that enters block 0, where tokens act. `logits` are those at each row's last
-    position. `block_inputs` and `block_calls` let the run be resumed from any block. `projected` are the positions
-    whose projections are kept, for the secants of chord IG; None for none.
+    Attributes:
+        entry: the residual stream into block 0, where tokens act.
+        logits: at each row's last position.
+        block_inputs, block_calls: what every block received, so that the run can be resumed from any block.
+        projected: positions whose projections are kept for the secants of chord IG; None for none.
     """
 
     ids: Int[Tensor, "row pos"]

@@ -1,8 +1,9 @@
-"""What the nodes outside a circuit are set to, position by position.
+"""References: what all nodes outside a circuit are set to, position by position.
 
-counterfactual   the value in the pair's patch run
-zero             0, for features and errors
-`attribution/splice/prompt_references.py` has two more, which go by the names of positions: a mean, and another prompt.
+    counterfactual   the node's value in the pair's patch run
+    zero             0, for features and errors
+
+`prompt_references.py` has two more, which match positions by name: the mean over prompts, and another prompt's values.
 """
 
 from collections.abc import Mapping
@@ -27,8 +28,8 @@ class SiteReference:
     Attributes:
         features: what each feature writes along its decoder direction: scale · f, with the reference's own frame.
         error: x − D(f).
-        offset: scale · b_dec + mean of the reference's frame; None where the SAE has no frame, or the reference none
-            of its own: the run's stands.
+        offset: scale · b_dec + mean of the reference's own frame; None if the SAE does not normalise, or if the
+            reference has no frame: then the edited run's offset stays.
     """
 
     features: SparseFeatures
@@ -42,7 +43,7 @@ class SiteReference:
 
 @runtime_checkable
 class PreparedReference(Protocol):
-    """Gives a batch of the pairs it was prepared for its reference values at every site, draw by draw."""
+    """Reference values of the pairs it was prepared for: called with a batch and the number of a draw, by site."""
 
     @property
     def draws(self) -> int: ...
@@ -50,13 +51,13 @@ class PreparedReference(Protocol):
     def __call__(self, batch: PairBatch, draw: int) -> Mapping[str, SiteReference]: ...
 
     def digest(self, examples: range) -> str:
-        """Another text whenever the values of these pairs are others, given the model and the pairs themselves."""
+        """A text that differs whenever the values for these pairs differ, with model and pairs the same."""
         ...
 
 
 @runtime_checkable
 class Reference(Protocol):
-    """A named reference. Preparing it for some pairs refuses what it has no value for."""
+    """A named reference. `prepared` raises a ValueError for pairs that it has no value for."""
 
     @property
     def name(self) -> str: ...
@@ -73,7 +74,7 @@ class _PatchRun:
         return values_in_run(self.spliced, batch.patch_ids, batch.last)
 
     def digest(self, examples: range) -> str:
-        """A pair's patch prompt is part of the pair."""
+        """Constant: the patch prompt is part of each pair's own digest."""
         return "patch run"
 
 
@@ -98,7 +99,7 @@ class _Zeros:
         return found
 
     def digest(self, examples: range) -> str:
-        """Zeros depend on nothing."""
+        """Constant: zeros depend on nothing."""
         return "zeros"
 
 

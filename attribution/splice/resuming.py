@@ -1,8 +1,8 @@
-"""Runs that start inside the model: a site's output is written, and only the blocks from there on are executed.
+"""Runs that resume inside the model: a site's output is replaced, and only the blocks from there on are executed.
 
-What lies below the written site is as in a run recorded earlier; what every block was called with (masks,
-rotary tables) is taken from that recording. A model whose blocks cannot be called so is run whole, with the same
-numbers. Source of the trick: measured on every supported model at load (`can_resume`).
+Everything below the site is as in a run recorded earlier, and each block gets the arguments (masks, rotary tables) it
+had there. Whether a model's blocks can be called in this way is tested at load (`can_resume`). A model for which they
+cannot is run whole, with the same numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ TOKENS: Final = "hook_embed"
 
 
 Observer = Callable[[str, Float[Tensor, "run pos d_sae"]], None]
-"""Is told the margins at a site; a gate is open where its margin is positive, and −inf where nothing is spliced."""
+"""Receives a site's margins: a gate is open where its margin is positive; −inf where nothing is spliced."""
 
 
 @runtime_checkable
 class Resumable(Protocol):
-    """What these runs need of a `SplicedModel`."""
+    """The parts of a `SplicedModel` that resumed runs use."""
 
     @property
     def model(self) -> LanguageModel: ...
@@ -66,9 +66,9 @@ def resume(
 ) -> Float[Tensor, "run vocab"]:
     """Logits at the last position when `output` is written at a site of runs already recorded.
 
-    Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode, `frozen` with
-    the recorded run's errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe`
-    is told the margins at every later site that has gates (at none in `live` mode).
+    Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode; `frozen` uses the
+    recorded errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe` receives the
+    margins of every later site that has gates (in `live` mode of none).
     """
     functions: dict[str, SiteFunction] = {}
     if error_mode != "live":
@@ -85,7 +85,7 @@ def resume_recorded(
     output: Float[Tensor, "run pos width"],
     error_mode: ErrorMode = "live",
 ) -> tuple[Float[Tensor, "run vocab"], dict[str, SiteRecord]]:
-    """As `resume`, and what every site after the written one saw, by site."""
+    """As `resume`; also returns the records of all later sites, by site."""
     seen: dict[str, SiteRecord] = {}
     here = recording.spliced[rows]
     projected = None if recording.projected is None else recording.projected[rows]
@@ -131,19 +131,19 @@ def can_resume(model: LanguageModel) -> bool:
 
 
 def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
-    """Logits at the last real position, in float32 at least: effects are small differences of them."""
+    """Logits at the last real position, in float32 or finer, because effects are small differences of them."""
     return at_least_float32(_at_last(logits, last)[:, 0])
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision as float32; other dtypes stay."""
+    """Half precision becomes float32; other dtypes are unchanged."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
 def with_error(
     x: Float[Tensor, "row pos width"], decoded: Float[Tensor, "row pos width"], error: Float[Tensor, "row pos width"]
 ) -> Float[Tensor, "row pos width"]:
-    """D(f) + e, written so that it is x to the last bit where e is x − D(f). Gradients flow through D(f) only."""
+    """D(f) + e, rounded so that it equals x to the last bit if e = x − D(f). Gradients flow through D(f) only."""
     x = x.detach()
     return x + (error - (x.to(decoded.dtype) - decoded))
 
@@ -220,7 +220,7 @@ def first_block_after(site: str) -> int:
 
 
 def _held(spliced: Resumable, recording: Recording, rows: Tensor, site: str) -> dict[str, SiteFunction]:
-    """Sites before `site` that are run again write what they wrote in the recorded run."""
+    """For sites before `site` that are executed again: functions that write the recorded output."""
     if site == TOKENS or (spliced.can_resume and is_residual(site)):
         return {}
     before = spliced.sites[: spliced.sites.index(site)]

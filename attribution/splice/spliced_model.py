@@ -2,12 +2,12 @@
 
 At a site with activation x the splice writes back y = D(f) + e, with f = E(x):
 
-    live     e = x − D(f), recomputed in this very run: y = x until something intervenes
+    live     e = x − D(f), recomputed in this run: y = x until something intervenes
     frozen   e = x − D(f) of the clean run
     zero     e = 0
     path     (1−α) e_clean + α e_patch, used by path methods
 
-Positions that are padding, and BOS unless asked for, are left alone: y = x there.
+Padding is never spliced, and BOS only on request: y = x there.
 """
 
 import warnings
@@ -36,10 +36,14 @@ __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
 @dataclass(frozen=True)
 class SplicedRun:
-    """One forward with interventions: logits at every position read; features and errors as they were written back.
+    """The result of one forward pass with interventions.
 
-    Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set. `encoded` are
-    the features that arrived at each site, before its interventions; `touched` says what its edits changed.
+    Attributes:
+        logits: at every position, or at each row's last one if only that was asked for.
+        features, errors: as they were written back. Padding and unspliced positions have no features and error 0. In
+            `zero` mode errors are 0 unless set.
+        encoded: the features E(x) of what arrived at each site, before the interventions there.
+        touched: what the edits of each site changed.
     """
 
     logits: Float[Tensor, "row read vocab"]
@@ -51,16 +55,16 @@ class SplicedRun:
 
 @final
 class SplicedModel:
-    """A language model with one SAE at each of some sites. The model itself is untouched between runs.
+    """A language model with SAEs at some of its sites, one at each. Between runs the model is unchanged.
 
-    SAEs that normalise their input decode relative to the normalisation of the same run (its frame). A patched
-    feature or error keeps the clean run's frame: what a changed frame itself does belongs to no node.
+    An SAE that normalises its input decodes in the frame (scale and mean) of the same run. A patched feature or error
+    keeps the clean run's frame, because the effect of a changed frame belongs to no node.
 
     Args:
         model: the language model.
         saes: SAEs, each at its own `site`; or a mapping from site to SAE.
-        splice_bos: splice the BOS position too. SAEs are commonly not trained on it, so the default leaves it.
-        dtype: what the SAEs compute in, whatever the model's own.
+        splice_bos: splice the BOS position too. By default it is not, since SAEs are usually not trained on BOS.
+        dtype: the dtype that the SAEs compute in, independent of the model's.
 
     Raises:
         LookupError: a site the model does not have (near matches are listed).
@@ -121,7 +125,11 @@ class SplicedModel:
         return {"model": self.model.digest(), "saes": {site: sae.digest() for site, sae in self.saes.items()}}
 
     def site(self, name: str) -> str:
-        """The canonical name of a spliced site; one where no SAE is spliced in is an error."""
+        """The canonical name of a spliced site.
+
+        Raises:
+            LookupError: no SAE is spliced in there.
+        """
         try:
             canonical = self.model.resolve(name)
         except LookupError as error:
@@ -131,7 +139,7 @@ class SplicedModel:
         return canonical
 
     def spliced_positions(self, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]) -> Bool[Tensor, "row pos"]:
-        """True where the SAEs are in the computation: no padding, and no opening BOS unless asked for."""
+        """True where SAEs are part of the computation: not at padding, nor at an opening BOS unless `splice_bos`."""
         spliced = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
         if not self.splice_bos and self.model.bos_id is not None:
             spliced[:, 0] &= ids[:, 0] != self.model.bos_id
@@ -148,12 +156,16 @@ class SplicedModel:
         errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
         projected: Bool[Tensor, "row pos"] | None = None,
     ) -> Recording:
-        """One forward without interventions, remembering every site. `last` is each row's last real position.
+        """One forward pass without interventions that records every site.
 
-        In `frozen` mode the run is its own clean run: logits are the bare model's, and gradients meet the
-        encoders. With gradients, the recorded `entry` and outputs can be differentiated with respect to.
-        Path methods give the residual stream into block 0 (`entry`) and, in `path` mode, the `errors`. Of the spliced
-        positions among `projected` the projections on the encoders' directions are kept.
+        Args:
+            last: each row's last real position.
+            error_mode: in `frozen` mode the run is its own clean run, so its logits are the bare model's, but gradients
+                pass through the encoders.
+            with_gradients: make `entry` and the outputs of sites leaves that gradients can be taken with respect to.
+            entry: the residual stream into block 0, for path methods.
+            errors: every site's error, in `path` mode only.
+            projected: positions at which to keep the projections on the encoders' directions, where spliced.
         """
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
@@ -205,9 +217,12 @@ class SplicedModel:
         projected: Bool[Tensor, "row pos"] | None = None,
         keep: Keep | None = None,
     ) -> SiteRecord:
-        """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f).
+        """Record one site: encode x, decode, and add the error.
 
-        Projections are kept at the positions `projected`; `keep` belongs to a patched run in `frozen` or `zero` mode.
+        Args:
+            error: used in place of x − D(f).
+            projected: positions at which to keep the projections on the encoder's directions.
+            keep: the clean run's rule for gates at their threshold, in a patched `frozen` or `zero` run.
         """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
             encoding, at_threshold = self.saes[site].encode(x, projection_only=True), None
@@ -245,14 +260,15 @@ class SplicedModel:
         entry: Float[Tensor, "row pos d_model"] | None = None,
         only_last: bool = False,
     ) -> SplicedRun:
-        """One forward with interventions on features and errors, applied in the order given.
+        """One forward pass with interventions on features and errors, applied in the order given.
 
         Args:
             ids: token ids, padded on the right where `last` (each row's last real position) says so.
-            interventions: `interventions.py`, where one that would change nothing is an error, and `edits.py`.
+            interventions: `Intervention`s, of which one that would change nothing is an error, and edits.
             error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
-            entry: takes the place of the residual stream into block 0, where tokens act; an intervention too.
-            only_last: logits at each row's last position alone: the very bits of a recording where nothing intervenes.
+            entry: replaces the residual stream into block 0, where tokens act.
+            only_last: compute logits at each row's last position only. Without interventions they equal the logits of a
+                recording to the last bit.
         """
         if error_mode == "path":
             raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
@@ -294,7 +310,7 @@ class SplicedModel:
         return SplicedRun(logits, features, errors, encoded, touched)
 
     def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"]) -> str:
-        """The site of an edit that can do something; all that can be known before the forward."""
+        """The site of an edit, after all checks that need no forward pass."""
         site = self.site(edit.site)
         d_sae, width = self.saes[site].d_sae, spliced.shape[1]
         largest, smallest, positions = _extent(edit)
@@ -316,7 +332,7 @@ class SplicedModel:
         last: Int[Tensor, " row"],
         outputs: Mapping[str, Float[Tensor, "row pos width"]],
     ) -> Float[Tensor, "row vocab"]:
-        """Last logits of one forward in which the given sites write the given outputs, whatever reaches them."""
+        """Last logits of one forward pass in which the given sites write the given outputs, whatever reaches them."""
         functions = {self.site(s): constant(y) for s, y in outputs.items()}
         with self.model.frozen():
             return at_least_float32(logits_at(self.model, ids, last, functions))
