@@ -9,7 +9,7 @@ from graphs.figures.cause_figure import error_by_cause
 from graphs.figures.circuit_estimates_figure import circuit_estimates
 from graphs.figures.circuit_figure import circuit_figure
 from graphs.figures.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
-from graphs.figures.path_figures import path_trace, residual_by_points
+from graphs.figures.path_trace_figure import path_trace, residual_by_points
 from graphs.figures.position_figure import effect_by_position
 from graphs.figures.verdict_figure import estimate_against_exact
 from graphs.files.circuit_json import load_circuit, save_circuit
@@ -37,7 +37,7 @@ from graphs.verdict import (
     ResidualCurve,
     Verdict,
 )
-from graphs.words.certificate_lines import Line, certificate_lines
+from graphs.words.certificate_words import Line, certificate_lines
 
 __all__ = [
     "Agreement",

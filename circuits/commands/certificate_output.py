@@ -3,8 +3,8 @@
 from rich.table import Table
 from rich.text import Text
 
-from graphs import CircuitGraph, Line, certificate_lines
-from graphs.words.certificate_lines import MARKS, Colour
+from graphs import CircuitGraph, CertificateLine, certificate_lines
+from graphs.words.certificate_words import COLOUR_MARKS, Colour
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
 _WIDTH_WITH_READINGS = 100
@@ -26,10 +26,10 @@ def certificate_table(circuit: CircuitGraph, width: int) -> Table:
     return table
 
 
-def _row(line: Line) -> list[Text]:
+def _row(line: CertificateLine) -> list[Text]:
     style = _STYLE[line.colour]
     return [
-        Text(MARKS[line.colour], style=style),
+        Text(COLOUR_MARKS[line.colour], style=style),
         Text(line.name),
         Text(line.value, style=style),
         Text(line.reading, "dim"),

@@ -1,5 +1,5 @@
 """The interactive page of a circuit: one HTML file, no network request."""
 
-from graphs.page.write_page import write_page
+from graphs.page.circuit_page import write_page
 
 __all__ = ["write_page"]

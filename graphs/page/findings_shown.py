@@ -6,8 +6,8 @@ from typing import Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.findings import Finding, findings
 from graphs.nodes import FeatureNode, node_name
+from graphs.plain_data import plain
 from graphs.verdict import CrossedGate, Verdict
-from graphs.versioned_json import plain
 
 _SHOWN: Final = 3
 

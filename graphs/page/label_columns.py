@@ -13,7 +13,7 @@ import numpy as np
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Context, FeatureLabel, Labels
 from graphs.nodes import FeatureNode
-from graphs.page.columns import smallest_integers
+from graphs.page.pack_columns import smallest_integers
 
 
 @dataclass(frozen=True)

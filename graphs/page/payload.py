@@ -14,11 +14,11 @@ import numpy as np
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
 from graphs.nodes import FeatureNode, MetricNode, Node, TokenNode
-from graphs.page.columns import fewer_bits, smallest_integers
 from graphs.page.label_columns import label_columns
+from graphs.page.pack_columns import fewer_bits, smallest_integers
+from graphs.plain_data import plain
 from graphs.verdict import flag_of
-from graphs.versioned_json import plain
-from graphs.words.certificate_lines import certificate_lines, worst_of
+from graphs.words.certificate_words import certificate_lines, worst_of
 from graphs.words.method_names import method_name, method_order
 
 KINDS: Final = ("feature", "error", "token", "metric")

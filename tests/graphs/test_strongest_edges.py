@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from graphs import CircuitGraph, Edge, certificate_lines, load_circuit, prune, save_circuit
 from graphs.strongest_edges import keep_edges, left_out_of
-from tests.graphs.test_graphs import CIRCUIT, ERROR, FEATURE, LATER, METRIC, TOKEN
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT, ERROR, FEATURE, LATER, METRIC, TOKEN
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 from tests.worlds.generated_circuits import circuits
 
 WEAK = (Edge(TOKEN, LATER, 0.25), Edge(FEATURE, METRIC, -0.125), Edge(TOKEN, METRIC, 0.0625))

@@ -9,7 +9,8 @@ import pytest
 
 from graphs import CircuitGraph, Edge, Position, circuit_estimates, circuit_figure, effect_by_position
 from graphs.circuit_graph import Measurement, WeightedNode
-from graphs.figures.figure_frame import NEGATIVE, POSITIVE, TEMPLATE
+from graphs.figures.colours import NEGATIVE_COLOUR, POSITIVE_COLOUR
+from graphs.figures.figure_frame import TEMPLATE
 from graphs.figures.grid_layout import grid_layout
 from graphs.nodes import FeatureNode, MetricNode, Node, TokenNode
 
@@ -59,7 +60,7 @@ def test_edges_are_drawn_in_few_traces_and_none_is_lost() -> None:
     lines = traces(figure, "lines")
     assert len(lines) <= 12
     assert sum(line.x.count(None) for line in lines) == 201
-    assert {line.line.color for line in lines} == {POSITIVE, NEGATIVE}
+    assert {line.line.color for line in lines} == {POSITIVE_COLOUR, NEGATIVE_COLOUR}
 
 
 def test_the_strongest_edge_is_the_thickest_line_and_drawn_last() -> None:

@@ -17,8 +17,8 @@ from graphs.files.neuronpedia_read import read_neuronpedia
 from graphs.files.neuronpedia_write import write_neuronpedia
 from graphs.files.tables import read_tables, write_tables
 from graphs.files.xml_text import from_xml, to_xml
-from tests.graphs.test_graphs import CIRCUIT
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 from tests.worlds.generated_circuits import HOSTILE, circuits
 
 FULL = replace(CIRCUIT, certificate=CERTIFICATE)

@@ -17,8 +17,8 @@ from graphs.files.neuronpedia_rules import MOST_BYTES, broken_rules
 from graphs.files.neuronpedia_write import node_ids, write_neuronpedia
 from graphs.strongest_edges import keep_edges
 from tests.graphs.files.test_circuit_files import FULL
-from tests.graphs.test_graphs import CIRCUIT, ERROR, FEATURE, LATER, METRIC, MLP, TOKEN
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT, ERROR, FEATURE, LATER, METRIC, MLP, TOKEN
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 from tests.worlds.generated_circuits import HOSTILE, circuits
 
 SCHEMA = Path(__file__).resolve().parents[4] / "shared" / "design" / "neuronpedia_schema.json"

@@ -11,7 +11,7 @@ from graphs import (
     Certificate,
     CircuitGraph,
     Faithfulness,
-    Line,
+    CertificateLine,
     MissedBound,
     SAEQuality,
     Screening,
@@ -20,9 +20,9 @@ from graphs import (
     load_circuit,
     save_circuit,
 )
-from graphs.words.certificate_lines import worst_of
+from graphs.words.certificate_words import worst_of
 from tests.graphs.test_faithfulness_curve import curve
-from tests.graphs.test_graphs import CIRCUIT
+from tests.graphs.test_circuit_graph import CIRCUIT
 
 
 def faithful(split: str, value: float, rest: float = 0.0) -> Faithfulness:
@@ -75,7 +75,7 @@ def test_a_circuit_file_without_curves_has_none(tmp_path: Path) -> None:
     assert loaded == replace(CIRCUIT, certificate=replace(CERTIFICATE, curves=()))
 
 
-def lines(**changes: Any) -> dict[str, Line]:
+def lines(**changes: Any) -> dict[str, CertificateLine]:
     circuit = replace(CIRCUIT, certificate=replace(CERTIFICATE, **changes))
     return {line.name: line for line in certificate_lines(circuit)}
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
-from graphs.page.columns import pack
 from graphs.page.findings_shown import findings_shown
+from graphs.page.pack_columns import pack
 from graphs.page.payload import payload
 from graphs.page.scripts import bundle
 from graphs.verdict import Verdict
@@ -54,7 +54,7 @@ def write_page(
     header, columns = payload(circuit, title=title, labels=labels, findings=findings_shown(circuit, verdict))
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = bundle("main.js")
-    page = Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(
+    page = Template((_HERE / "circuit_page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         style=style,
         style_hash=_hash(style),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs.page.columns import TYPES, fewer_bits, pack, smallest_integers
+from graphs.page.pack_columns import TYPES, fewer_bits, pack, smallest_integers
 
 
 def unpacked(text: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
