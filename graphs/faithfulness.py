@@ -192,4 +192,4 @@ def _check_errors(errors: str) -> None:
 def _check_bounds(what: str, low: "Bounds | list[Bound]", high: "Bounds | list[Bound]") -> None:
     for below, above in zip(low, high, strict=True):
         if (below is None) != (above is None) or (below is not None and above is not None and below > above):
-            raise ValueError(f"{what}: the interval from {below} to {above} is not one.")
+            raise ValueError(f"{what}: {below} to {above} is not an interval.")

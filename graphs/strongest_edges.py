@@ -11,7 +11,7 @@ from typing import Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.edges import Edge
 from graphs.nodes import MetricNode
-from graphs.prune import needed_edges
+from graphs.pruning import needed_edges
 
 LEFT_OUT: Final = "left_out"
 """Key of `measurement.inputs` under which a circuit states what was left out of it."""

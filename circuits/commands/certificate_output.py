@@ -3,7 +3,7 @@
 from rich.table import Table
 from rich.text import Text
 
-from graphs import CircuitGraph, CertificateLine, certificate_lines
+from graphs import CertificateLine, CircuitGraph, certificate_lines
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}

@@ -13,7 +13,7 @@ from circuits.commands.find import CHUNKS, quadrature, refuse_unknown
 from circuits.commands.inputs import Inputs
 from circuits.terminal.console import progress_bar, quiet_libraries
 from circuits.terminal.resumable import chunks_in_words, chunks_report, resumable
-from graphs.merge_positions import EVERYWHERE
+from graphs.merged_positions import EVERYWHERE
 from graphs.nodes import short_site
 
 if TYPE_CHECKING:

@@ -149,7 +149,7 @@ def _finding(curves: Sequence[FaithfulnessCurve], target: float) -> str:
         if share < 1 and f >= target
     }
     if not reached:
-        return f"Only the whole model reaches {target:.0%} of its effect"
+        return f"No ranking reaches {target:.0%} of the model's effect with fewer nodes than the whole model"
     fewest = min(reached.values())
     best = [f"“{name}”" for name, size in reached.items() if size == fewest]
     needs = "needs" if len(best) == 1 else "need"

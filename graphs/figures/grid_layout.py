@@ -14,8 +14,8 @@ from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.nodes import MetricNode, Node
 
 ROW_HEIGHT: Final = 0.6
-_MOST_IN_A_ROW_HEIGHT: Final = 13
-_LEAST_IN_A_ROW_HEIGHT: Final = 3
+_MOST_IN_A_ROW: Final = 13
+_LEAST_IN_A_ROW: Final = 3
 _SLOTS: Final = 60
 _BETWEEN: Final = 1.0
 _GAP: Final = 1.5

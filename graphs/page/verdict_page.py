@@ -1,4 +1,4 @@
-"""A verdict as one HTML page: the sentence, the key numbers, the figures and the flagged nodes; no network request."""
+"""The page of a verdict: its sentence, key numbers, figures and flagged nodes in one HTML file."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -11,7 +11,8 @@ from plotly.offline import get_plotlyjs
 
 from graphs.figures.cause_figure import error_by_cause
 from graphs.figures.colours import FLAG_COLOURS
-from graphs.figures.path_trace_figure import path_trace, residual_by_points
+from graphs.figures.path_trace_figure import path_trace
+from graphs.figures.residual_figure import residual_by_points
 from graphs.figures.verdict_figure import estimate_against_exact
 from graphs.nodes import node_name, short_site
 from graphs.verdict import Agreement, CrossedGate, NodeVerdict, Verdict
@@ -37,7 +38,13 @@ _MOST_JUMPS: Final = 3
 
 
 def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> None:
-    """One self-contained HTML file with all that a verdict says; its policy forbids the browser any request."""
+    """Write the verdict as one self-contained HTML file; its Content-Security-Policy forbids network requests.
+
+    Args:
+        verdict: what is shown.
+        path: the file to write.
+        title: heading of the page.
+    """
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         grade=grade_of(verdict),
@@ -63,7 +70,7 @@ def _figures(verdict: Verdict) -> list[go.Figure]:
 
 
 def _figure(figure: go.Figure, n: int) -> str:
-    """The figure with its finding as a heading, which wraps where a plotly title would be cut off."""
+    """The figure, with its finding as an HTML heading, which wraps where a plotly title would be cut off."""
     layout: Any = figure.layout
     meta = layout.meta
     figure.update_layout(
@@ -80,7 +87,8 @@ def _figure(figure: go.Figure, n: int) -> str:
         div_id=f"figure-{n}",
         config={"displaylogo": False, "responsive": True, "modeBarButtons": [list(_BUTTONS)]},
     )
-    return f"<figure><figcaption><h2>{escape(meta['finding'])}</h2><p>{escape(meta['reading'])}</p></figcaption>{drawn}</figure>"
+    caption = f"<h2>{escape(meta['finding'])}</h2><p>{escape(meta['reading'])}</p>"
+    return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 
 
 def _flagged_heading(verdict: Verdict) -> str:
@@ -96,10 +104,10 @@ def _flagged_table(verdict: Verdict) -> str:
     if not verdict.flagged:
         return ""
     unit = escape(verdict.unit)
-    heads = ("node", "example", "estimate", "exact", "error", "flag", "cause", "gates that flip on its path")
+    heads = ("node", "example", "estimate", "exact", "error", "flag", "cause", "gates that flip on its own path")
     rows = "\n".join(_flagged_row(verdict, v) for v in verdict.flagged[:_MOST_FLAGGED])
     return (
-        f"<div class='wide'><table class='nodes'><caption>Effects in {unit}; error is estimate minus exact.</caption>"
+        f"<div class='wide'><table class='nodes'><caption>Effects in {unit}; error = estimate − exact.</caption>"
         f"<thead>{_head(heads)}</thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -133,7 +141,16 @@ def _gates(gates: tuple[CrossedGate, ...]) -> str:
 
 def _agreement_table(verdict: Verdict, found: Sequence[Agreement], scope: str) -> str:
     top = max((a.top for a in found), default=0)
-    heads = (scope, "checked", "flagged", "Pearson", "Spearman", f"top {top}", "wrong sign of large", "by jumps")
+    heads = (
+        scope,
+        "checked",
+        "flagged",
+        "Pearson",
+        "Spearman",
+        f"top {top}",
+        "wrong sign (large nodes)",
+        "carried by jumps",
+    )
     rows = [
         [
             f"{scope_name(verdict, a.scope)}{f' · {verdict.encoders[a.scope]}' if a.scope in verdict.encoders else ''}",
@@ -164,5 +181,5 @@ def _rows(rows: Iterable[Sequence[str]], *, header_first: bool = False) -> str:
 
 
 def _breakable(name: str) -> str:
-    """A long name may break at its dots and its slash."""
+    """A name that the browser may break at its dots and its slash."""
     return escape(name).replace(".", ".<wbr>").replace("/", "/<wbr>")
