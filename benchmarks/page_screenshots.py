@@ -72,7 +72,7 @@ def searched(circuit: CircuitGraph, labels: Labels | None, features: list[Featur
 
 def flagged(circuit: CircuitGraph) -> str | None:
     """The strongest feature about which an estimate is wrong."""
-    header, _ = payload(circuit, title="", labels=None, findings={})
+    header, _ = payload(circuit, title="", labels=None)
     numbers = {n for method in header["methods"] for n in method["flags"]}
     found = [w for n, w in enumerate(circuit.nodes) if n in numbers and isinstance(w.node, FeatureNode)]
     return circuit.name(max(found, key=lambda w: abs(w.effect)).node) if found else None

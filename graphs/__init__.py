@@ -1,47 +1,51 @@
-"""The nouns: nodes, edges and circuit graphs. No torch, no model."""
+"""Circuits and verdicts as data: nodes, edges, evidence; in words, figures, files and pages. No torch, no model.
 
-from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
-from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
-from graphs.edges import Edge
-from graphs.faithfulness import Faithfulness, FaithfulnessCurve
-from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
-from graphs.figures.cause_figure import error_by_cause
-from graphs.figures.circuit_estimates_figure import circuit_estimates
-from graphs.figures.circuit_figure import circuit_figure
-from graphs.figures.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
-from graphs.figures.path_figures import path_trace, residual_by_points
-from graphs.figures.position_figure import effect_by_position
-from graphs.figures.verdict_figure import estimate_against_exact
-from graphs.files.circuit_json import load_circuit, save_circuit
-from graphs.files.dot import write_dot
-from graphs.files.graphml import read_graphml, write_graphml
-from graphs.files.labels_json import load_labels, save_labels
-from graphs.files.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
-from graphs.files.neuronpedia_write import write_neuronpedia
-from graphs.files.tables import read_tables, write_tables
-from graphs.files.verdict_json import load_verdict, save_verdict
-from graphs.findings import Finding, findings, no_findings_because
-from graphs.jump_ledger import JumpLedger
-from graphs.merge_positions import merge_positions
-from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
-from graphs.page import write_page
-from graphs.page.verdict_page import write_verdict_page
-from graphs.prune import prune
-from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
-from graphs.verdict import (
-    Agreement,
-    CrossedGate,
-    MissedBound,
-    NodeVerdict,
-    PathTrace,
-    ResidualCurve,
-    Verdict,
-)
-from graphs.words.certificate_lines import Line, certificate_lines
+The front door: `from graphs import CircuitGraph, load_circuit, write_page, ...`. A name is imported when it is first
+used, so that `import graphs` loads neither plotly nor pyarrow.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from graphs.notebook_display import MimeBundle, set_notebook_view
+
+if TYPE_CHECKING:
+    from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
+    from graphs.circuit_findings import Finding, findings, no_findings_because
+    from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
+    from graphs.edges import Edge
+    from graphs.faithfulness import Faithfulness, FaithfulnessCurve
+    from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+    from graphs.figures.cause_figure import error_by_cause
+    from graphs.figures.circuit_estimates_figure import circuit_estimates
+    from graphs.figures.circuit_figure import circuit_figure
+    from graphs.figures.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
+    from graphs.figures.path_trace_figure import path_trace
+    from graphs.figures.position_figure import effect_by_position
+    from graphs.figures.residual_figure import residual_by_points
+    from graphs.figures.verdict_figure import estimate_against_exact
+    from graphs.files.circuit_json import load_circuit, save_circuit
+    from graphs.files.dot import write_dot
+    from graphs.files.graphml import read_graphml, write_graphml
+    from graphs.files.labels_json import load_labels, save_labels
+    from graphs.files.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
+    from graphs.files.neuronpedia_write import write_neuronpedia
+    from graphs.files.tables import read_tables, write_tables
+    from graphs.files.verdict_json import load_verdict, save_verdict
+    from graphs.jump_ledger import JumpLedger
+    from graphs.merged_positions import merge_positions
+    from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+    from graphs.page.circuit_page import write_page
+    from graphs.page.verdict_page import write_verdict_page
+    from graphs.pruning import prune
+    from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
+    from graphs.verdict import Agreement, CrossedGate, MissedBound, NodeVerdict, PathTrace, ResidualCurve, Verdict
+    from graphs.words.certificate_words import CertificateLine, certificate_lines
 
 __all__ = [
     "Agreement",
     "Certificate",
+    "CertificateLine",
     "CircuitGraph",
     "Context",
     "CrossedGate",
@@ -55,7 +59,6 @@ __all__ = [
     "JumpLedger",
     "Labels",
     "LeftOut",
-    "Line",
     "Measurement",
     "MetricNode",
     "MissedBound",
@@ -104,3 +107,132 @@ __all__ = [
     "write_tables",
     "write_verdict_page",
 ]
+
+_NAMES_OF_MODULES: Final = {
+    "graphs.certificate": (
+        "Certificate",
+        "SAEQuality",
+        "Screening",
+        "SiteQuality",
+    ),
+    "graphs.circuit_graph": (
+        "CircuitGraph",
+        "Measurement",
+        "Position",
+        "WeightedNode",
+    ),
+    "graphs.edges": ("Edge",),
+    "graphs.faithfulness": (
+        "Faithfulness",
+        "FaithfulnessCurve",
+    ),
+    "graphs.feature_labels": (
+        "Context",
+        "FeatureLabel",
+        "Labels",
+        "Writer",
+    ),
+    "graphs.figures.cause_figure": ("error_by_cause",),
+    "graphs.figures.circuit_estimates_figure": ("circuit_estimates",),
+    "graphs.figures.circuit_figure": ("circuit_figure",),
+    "graphs.figures.faithfulness_figures": (
+        "faithfulness_by_size",
+        "faithfulness_by_split",
+    ),
+    "graphs.figures.path_trace_figure": ("path_trace",),
+    "graphs.figures.position_figure": ("effect_by_position",),
+    "graphs.figures.residual_figure": ("residual_by_points",),
+    "graphs.figures.verdict_figure": ("estimate_against_exact",),
+    "graphs.files.circuit_json": (
+        "load_circuit",
+        "save_circuit",
+    ),
+    "graphs.files.dot": ("write_dot",),
+    "graphs.files.graphml": (
+        "read_graphml",
+        "write_graphml",
+    ),
+    "graphs.files.labels_json": (
+        "load_labels",
+        "save_labels",
+    ),
+    "graphs.files.neuronpedia_read": (
+        "NeuronpediaGraph",
+        "read_neuronpedia",
+    ),
+    "graphs.files.neuronpedia_write": ("write_neuronpedia",),
+    "graphs.files.tables": (
+        "read_tables",
+        "write_tables",
+    ),
+    "graphs.files.verdict_json": (
+        "load_verdict",
+        "save_verdict",
+    ),
+    "graphs.circuit_findings": (
+        "Finding",
+        "findings",
+        "no_findings_because",
+    ),
+    "graphs.jump_ledger": ("JumpLedger",),
+    "graphs.merged_positions": ("merge_positions",),
+    "graphs.nodes": (
+        "ErrorNode",
+        "FeatureNode",
+        "MetricNode",
+        "Node",
+        "TokenNode",
+    ),
+    "graphs.page.circuit_page": ("write_page",),
+    "graphs.page.verdict_page": ("write_verdict_page",),
+    "graphs.pruning": ("prune",),
+    "graphs.strongest_edges": (
+        "LeftOut",
+        "keep_edges",
+        "left_out_of",
+    ),
+    "graphs.verdict": (
+        "Agreement",
+        "CrossedGate",
+        "MissedBound",
+        "NodeVerdict",
+        "PathTrace",
+        "ResidualCurve",
+        "Verdict",
+    ),
+    "graphs.words.certificate_words": (
+        "CertificateLine",
+        "certificate_lines",
+    ),
+}
+_MODULE_OF: Final = {name: module for module, names in _NAMES_OF_MODULES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # so that a type checker reports a name that does not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'graphs' has no attribute {name!r}")
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _display_circuit(circuit: "CircuitGraph") -> MimeBundle:
+    from graphs.words.notebook_view import circuit_view
+
+    return circuit_view(circuit)
+
+
+def _display_verdict(verdict: "Verdict") -> MimeBundle:
+    from graphs.words.notebook_view import verdict_view
+
+    return verdict_view(verdict)
+
+
+set_notebook_view("CircuitGraph", _display_circuit)
+set_notebook_view("Verdict", _display_verdict)

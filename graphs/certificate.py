@@ -1,6 +1,7 @@
-"""Certificate: what a reader needs to trust or distrust a circuit. Numbers; `certificate_lines.py` says them in words.
+"""Certificate: the numbers from which a reader decides how far to trust a circuit.
 
-Part of every circuit. What was not measured is None or empty, and is said so.
+Part of every circuit. What was not measured is None or empty, and `missing` says why. `words/certificate_words.py`
+turns the numbers into lines with a reading and a colour.
 """
 
 from collections.abc import Mapping
@@ -8,20 +9,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
+from graphs.plain_data import dataclass_from_plain
 from graphs.verdict import MissedBound
-from graphs.versioned_json import made
 
 
 @dataclass(frozen=True)
 class SiteQuality:
-    """One SAE alone on some text.
+    """How well one SAE reconstructs the model's computation on a text, spliced in alone.
 
     Attributes:
-        l0: mean number of active features a token.
-        fvu: share of the activation's variance that the reconstruction misses.
-        ce_recovered: (CE with the site at zero − CE spliced) / (CE at zero − CE clean); None where the two are equal.
-        ce_increase: CE spliced − CE clean, in nats a token.
-        kl: KL(model ‖ spliced), in nats a token.
+        l0: mean number of active features per token.
+        fvu: fraction of variance unexplained: the share of the activation's variance that the reconstruction misses.
+        ce_recovered: (CE with the site set to zero − CE spliced) / (CE with the site set to zero − CE clean); None
+            where the denominator is 0.
+        ce_increase: CE spliced − CE clean, in nats per token.
+        kl: KL(model ‖ spliced), in nats per token.
     """
 
     site: str
@@ -34,9 +36,13 @@ class SiteQuality:
 
 @dataclass(frozen=True)
 class SAEQuality:
-    """The SAEs on some text, each alone in `sites`; all at once in the three other numbers, as in `SiteQuality`.
+    """How well the SAEs reconstruct the model's computation on a text.
 
-    `text` says what was read and `tokens` how many predictions were scored.
+    Attributes:
+        text: what the text is, in words.
+        tokens: how many next-token predictions were scored.
+        sites: each SAE spliced in alone.
+        ce_recovered, ce_increase, kl: all SAEs spliced in together; meaning and units as in `SiteQuality`.
     """
 
     text: str
@@ -49,14 +55,14 @@ class SAEQuality:
 
 @dataclass(frozen=True)
 class Screening:
-    """How the nodes were screened before exact patching, where not all of them were patched.
+    """How nodes were chosen for exact patching, where not all of them were patched.
 
     Attributes:
-        estimate: the method that screened, in words.
-        verified, nodes: how many nodes of examples were patched, of how many.
-        threshold: an effect is large from here on, in units of the metric.
-        flags: verified nodes whose estimate was wrong, by flag.
-        bound: what the audit says of the nodes that were not verified; None where all were.
+        estimate: the method whose estimates chose the nodes, in words.
+        verified, nodes: how many nodes were patched, out of how many; a node counts once per example.
+        threshold: an effect of at least this size is large, in units of the metric.
+        flags: number of verified nodes whose estimate was wrong, by flag.
+        bound: what the audit says about the nodes that were not verified; None where all were.
     """
 
     estimate: str
@@ -72,17 +78,18 @@ class Certificate:
     """Evidence for one circuit.
 
     Attributes:
-        hashes: of the model, of every SAE and of the prompts.
-        circuit_verified: share of the circuit's nodes, counted per example, whose effect is exact.
+        hashes: SHA-256 of the model, of every SAE and of the prompts.
+        circuit_verified: share of the circuit's nodes, counted once per example, whose effect was measured by exact
+            patching.
         error_share: Σ |effect| of the circuit's error nodes / Σ |effect| of its features and errors; None where errors
-            are no nodes (zero mode), or effects are not in units of the metric.
+            are not nodes (zero mode) or effects are not in units of the metric.
         flow_shown: Σ weights of the circuit's edges into the metric / total effect; None where no flow was measured.
         screening: None where every node was patched.
-        quality: the SAEs on the task, on general text.
-        faithfulness: one entry a split.
-        curves: one a split, of the ranking that the circuit was chosen from, at sizes around the circuit's. The circuit
-            itself may differ from the ranking's first nodes by what was pruned.
-        missing: what was not measured, and why, by name.
+        quality: the SAEs on the task's text, and on general text.
+        faithfulness: one entry per split.
+        curves: one per split: the ranking from which the circuit was chosen, at sizes around the circuit's. The circuit
+            may differ from the ranking's first nodes because dangling nodes were pruned.
+        missing: the reason for each measurement that was not made, by its name.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
     """
@@ -99,13 +106,21 @@ class Certificate:
     gates_at_threshold: int = 0
 
 
-def certificate_from(content: dict[str, Any]) -> Certificate:
-    """The inverse of `versioned_json.plain` on a certificate, checked."""
-    return made(
+def certificate_from_plain(content: dict[str, Any]) -> Certificate:
+    """The inverse of `as_plain_data` for a certificate; fields that do not fit are a ValueError."""
+    return dataclass_from_plain(
         Certificate,
         content,
-        screening=lambda found: found and made(Screening, found, bound=lambda b: b and made(MissedBound, b)),
-        quality=lambda found: made(SAEQuality, found, sites=lambda site: made(SiteQuality, site)),
+        screening=lambda found: found and dataclass_from_plain(Screening, found, bound=_missed_bound),
+        quality=lambda found: dataclass_from_plain(SAEQuality, found, sites=_site_quality),
         faithfulness=Faithfulness.from_dict,
         curves=FaithfulnessCurve.from_dict,
     )
+
+
+def _missed_bound(content: dict[str, Any] | None) -> MissedBound | None:
+    return None if content is None else dataclass_from_plain(MissedBound, content)
+
+
+def _site_quality(content: dict[str, Any]) -> SiteQuality:
+    return dataclass_from_plain(SiteQuality, content)

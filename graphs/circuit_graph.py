@@ -1,16 +1,18 @@
-"""CircuitGraph: checked nodes and edges, with what was measured and how far it can be trusted."""
+"""CircuitGraph: nodes and edges, checked for consistency, with what was measured and how far it can be trusted."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import networkx as nx
-
-from graphs.certificate import Certificate, certificate_from
+from graphs.certificate import Certificate, certificate_from_plain
 from graphs.edges import Edge
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
-from graphs.versioned_json import plain
+from graphs.notebook_display import NotebookDisplay
+from graphs.plain_data import as_plain_data
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 NOT_VERIFIED: Final = "not verified: effects are estimates, none was compared with exact patching"
 EXACT: Final = "every effect was measured by exact patching"
@@ -18,7 +20,7 @@ EXACT: Final = "every effect was measured by exact patching"
 
 @dataclass(frozen=True)
 class Position:
-    """One column of the graph: a name, and the tokens that stand there in the first example that has it."""
+    """A column of the graph: its name, and its clean and patch token in the first example that has the column."""
 
     label: str
     clean_token: str
@@ -27,19 +29,20 @@ class Position:
 
 @dataclass(frozen=True)
 class WeightedNode:
-    """A node and its effect over all examples, in the unit and with the sign that the graph's measurement states.
+    """A node and its effect over all examples; the graph's `Measurement` states unit and sign.
 
     Attributes:
-        effect: signed mean over all examples; 0 counts where the node does not change.
-        mean_absolute: mean of |effect|; above |effect| where signs differ between examples.
-        standard_error: of the mean; None with one example.
-        count: examples in which the node's clean and patch value differ.
-        clean, patch: mean values there (feature: activation; error: L2 norm; token: None).
-        verified: examples in which `effect` was measured by exact patching.
-        estimates: signed means by other methods, by method.
-        carried, undivided: what the node carries in the flow that the edges are of, and how much of that is its own
+        effect: signed mean over all examples; an example in which the node does not change counts as 0.
+        mean_absolute: mean of |effect| over all examples; larger than |effect| where signs differ between examples.
+        standard_error: of the mean; None for a single example.
+        count: number of examples in which the node's clean and patch values differ.
+        clean, patch: mean values in these examples (feature: activation; error: L2 norm; token: None).
+        verified: number of examples in which `effect` was measured by exact patching.
+        estimates: signed means of the estimates by other methods, by method.
+        carried, undivided: what the node carries of the flow that the edges measure, and how much of that is its own
             undivided jump (`chord_integrated_gradients`); None where no flow was measured.
-        flags: how often a checker flagged an estimate of the node's effect, by flag; `Measurement.flags_of` says which.
+        flags: in how many examples a check flagged the estimate of the node's effect, by flag; `Measurement.flags_of`
+            names the estimate.
     """
 
     node: Node
@@ -58,14 +61,30 @@ class WeightedNode:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a graph's numbers are: method, metric, modes, examples, and the total they are parts of.
+    """What a graph's numbers mean: how, on what and in which units they were measured.
 
-    `unit` and `sign` are those of node effects and edge weights, `metric_unit` that of the total effect (a mean) and
-    of the residual (median and maximum of its absolute value over examples, see `residual_law`). `ranked_by` is the
-    method whose ranking the nodes were chosen from, None where that is `method`. `edge_method` is how
-    edges were measured, `edge_imbalance` the largest |inflow + undivided − carried| of a node, as a share of the total.
-    `flags_of` names the estimate that the nodes' flags are of, None where none was checked.
-    `pruned` counts nodes taken out because no path of kept edges joins them to a source and to the metric.
+    Attributes:
+        method: how node effects were measured.
+        metric: what effects are measured on.
+        unit, sign: of node effects and edge weights.
+        metric_unit: of the total effect and of the residual.
+        error_mode: how SAE errors were treated: `live`, `frozen` or `zero`.
+        patch_value: the value that a patched node takes.
+        examples: number of pairs over which means are taken.
+        total_effect: mean of m(patch) − m(clean).
+        residual_median, residual_max: over examples, of the absolute residual that `residual_law` defines; None where
+            the method has no such law.
+        residual_law: the law that effects obey, in words.
+        evidence: how far the effects were verified, in words.
+        ranked_by: the method by whose ranking the nodes were chosen; None where it is `method`.
+        nodes_measured: number of nodes from which the circuit was chosen.
+        share_kept: share of Σ |effect| of these nodes that the circuit keeps; None where it was not computed.
+        edge_method: how edges were measured; None without edges.
+        edge_imbalance: the largest |inflow + undivided − carried| of a node, as a share of the total effect.
+        edges_measured: number of edges before any were dropped.
+        pruned: number of nodes removed because no path of kept edges leads from them to the metric.
+        flags_of: the estimate that the nodes' flags judge; None where no estimate was checked.
+        inputs: what the circuit was made from: models, prompts, settings, hashes.
     """
 
     method: str
@@ -93,15 +112,18 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class CircuitGraph:
-    """A circuit: nodes on a grid of sites and positions, edges from source to target.
+class CircuitGraph(NotebookDisplay):
+    """A circuit: nodes on a grid of sites and positions, and directed edges between them.
 
     Args:
-        sites: in the order of the forward pass; every feature and error node lies on one.
+        sites: in the order of the forward pass; every feature and every error node lies at one of them.
         positions: in the order of the text.
-        nodes, edges: checked to be consistent: unique, on the grid, forward in the pass and in the text.
+        nodes, edges: unique and on the grid; edges go forward in the pass and never backward in the text.
         measurement: what the numbers mean.
-        certificate: how far they can be trusted; None where nobody asked.
+        certificate: how far they can be trusted; None where nothing was certified.
+
+    Raises:
+        ValueError: nodes or edges are inconsistent; the message names the first that is.
     """
 
     sites: tuple[str, ...]
@@ -127,14 +149,16 @@ class CircuitGraph:
 
     def _check_on_grid(self, node: Node) -> None:
         if isinstance(node, FeatureNode | ErrorNode) and node.site not in self.sites:
-            raise ValueError(f"Node {node} lies at a site that the graph does not list.")
+            raise ValueError(f"Node {node} lies at a site that the graph does not list: {', '.join(self.sites)}.")
         if not isinstance(node, MetricNode) and not 0 <= node.position < len(self.positions):
-            raise ValueError(f"Node {node} lies at a position that the graph does not have.")
+            raise ValueError(
+                f"Node {node} lies at a position that the graph does not have: it has {len(self.positions)}."
+            )
 
     def _check_edge(self, edge: Edge, known: set[Node], seen: set[tuple[Node, Node]]) -> None:
         for end in (edge.source, edge.target):
             if end not in known:
-                raise ValueError(f"An edge ends in {end}, which is no node of the graph.")
+                raise ValueError(f"An edge ends in {end}, which is not a node of the graph.")
         names = f"{self.name(edge.source)} -> {self.name(edge.target)}"
         if (edge.source, edge.target) in seen:
             raise ValueError(f"The edge {names} occurs twice.")
@@ -145,22 +169,22 @@ class CircuitGraph:
             raise ValueError(f"The edge {names} does not go forward in the pass.")
         source, target = edge.source, edge.target
         if isinstance(source, MetricNode) or (not isinstance(target, MetricNode) and source.position > target.position):
-            raise ValueError(f"The edge {names} goes back in the text.")
+            raise ValueError(f"The edge {names} goes backward in the text.")
 
     def depth(self, node: Node) -> int:
-        """Order in the forward pass: tokens 0, then the sites, the metric last."""
+        """Place in the forward pass: 0 for tokens, then 1, 2, ... for the sites, and the largest for the metric."""
         if isinstance(node, TokenNode):
             return 0
         return len(self.sites) + 1 if isinstance(node, MetricNode) else 1 + self.sites.index(node.site)
 
     def name(self, node: Node) -> str:
-        """The name people and files use: `blocks.3.hook_mlp_out/117@verb`."""
+        """The node's name in files and on screen, such as `blocks.3.hook_mlp_out/117@verb`."""
         if isinstance(node, MetricNode):
             return f"metric/{node.name}"
         return node_name(node, self.positions[node.position].label)
 
     def node(self, name: str) -> WeightedNode:
-        """The node of a name; an unknown one is a LookupError."""
+        """The node with this name; an unknown name is a LookupError that lists some that exist."""
         for weighted in self.nodes:
             if self.name(weighted.node) == name:
                 return weighted
@@ -170,23 +194,19 @@ class CircuitGraph:
         return ", ".join(self.name(w.node) for w in self.nodes[:5])
 
     def strongest(self, count: int | None = None) -> tuple[WeightedNode, ...]:
-        """Nodes but the metric, by falling |effect|."""
+        """The `count` nodes with the largest |effect| (all by default), strongest first, without the metric."""
         nodes = [w for w in self.nodes if not isinstance(w.node, MetricNode)]
         return tuple(sorted(nodes, key=lambda w: (-abs(w.effect), self.name(w.node)))[:count])
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """What a notebook shows in place of the fields: tables, and plain text."""
-        from graphs.words.notebook_view import circuit_view  # the view knows this type
-
-        return circuit_view(self)
-
     def to_networkx(self) -> "nx.DiGraph[str]":
-        """A DiGraph on node names. Node, edge and graph attributes are the fields of the types here."""
+        """A DiGraph of node names; attributes of its nodes, edges and the graph are the fields of the types here."""
+        import networkx as nx
+
         graph: nx.DiGraph[str] = nx.DiGraph(
             sites=self.sites,
             positions=[asdict(p) for p in self.positions],
             measurement=asdict(self.measurement),
-            certificate=plain(self.certificate),
+            certificate=as_plain_data(self.certificate),
         )
         for weighted in self.nodes:
             values = {k: v for k, v in vars(weighted).items() if k != "node"}
@@ -198,22 +218,25 @@ class CircuitGraph:
 
     @classmethod
     def from_networkx(cls, graph: "nx.DiGraph[str]") -> "CircuitGraph":
-        """The inverse of `to_networkx`."""
+        """The inverse of `to_networkx`; attributes that do not fit are a ValueError."""
         nodes: dict[str, WeightedNode] = {}
         for name, data in graph.nodes(data=True):
             if data.get("kind") not in _NODE_TYPES:
-                raise ValueError(f"Node {name!r} has kind {data.get('kind')!r}; expected {', '.join(_NODE_TYPES)}.")
+                raise ValueError(
+                    f"Node {name!r} has kind {data.get('kind')!r}; expected one of {', '.join(_NODE_TYPES)}."
+                )
             node_type = _NODE_TYPES[data["kind"]]
             own = {f.name: data[f.name] for f in fields(node_type)}
             values = {f: data[f] for f in WeightedNode.__dataclass_fields__ if f != "node"}
             nodes[name] = WeightedNode(node=node_type(**own), **values)
+        certificate = graph.graph["certificate"]
         return cls(
             sites=tuple(graph.graph["sites"]),
             positions=tuple(Position(**p) for p in graph.graph["positions"]),
             nodes=tuple(nodes.values()),
             edges=tuple(Edge(nodes[s].node, nodes[t].node, **values) for s, t, values in graph.edges(data=True)),
             measurement=Measurement(**graph.graph["measurement"]),
-            certificate=None if graph.graph["certificate"] is None else certificate_from(graph.graph["certificate"]),
+            certificate=None if certificate is None else certificate_from_plain(certificate),
         )
 
 

@@ -10,11 +10,12 @@ class Edge:
     """The direct effect of one node on another, over all examples.
 
     Attributes:
-        weight: signed mean over all examples, in units of the metric: what the metric gains through this edge when the
-            source takes its patch value. 0 counts where an example lacks the edge.
-        mean_absolute: mean of |weight|; above |weight| where signs differ between examples. None if not known.
-        standard_error: of the mean; None with one example, or if not known.
-        count: examples that have the edge; None if not known.
+        weight: signed mean over all examples: how much the metric gains through this edge when the source takes its
+            patch value, in units of the metric. An example without the edge counts as 0.
+        mean_absolute: mean of |weight| over all examples; larger than |weight| where signs differ between examples.
+            None if unknown.
+        standard_error: of the mean; None for a single example, or if unknown.
+        count: number of examples that have the edge; None if unknown.
     """
 
     source: Node

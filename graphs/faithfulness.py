@@ -1,11 +1,11 @@
-"""Faithfulness and completeness as numbers: of one circuit, and over the size of a ranking's circuits.
+"""Faithfulness and completeness: of one circuit, and of the circuits of growing size that a ranking gives.
 
-    F(C) = (m(C) − m(∅)) / (m(M) − m(∅))        means over pairs, then the ratio; never clipped
-    completeness = F(M∖C): 0 where nothing outside the circuit does the task
-    CPR = ∫ F(k) dk,   CMD = ∫ |1 − F(k)| dk     trapezoids, linear in the share k; CPR is .999 where F is 1
+    F(C) = (m(C) − m(∅)) / (m(M) − m(∅))        the ratio of means over pairs; never clipped
+    completeness = F(M∖C): 0 where nothing outside the circuit contributes to the task
+    CPR = ∫ F(k) dk,   CMD = ∫ |1 − F(k)| dk     trapezoid rule, linear in the share k; F = 1 gives CPR .999
 
-Intervals are percentiles of a bootstrap over pairs. A bound is None where a resample has no m(M) − m(∅) of the
-whole's sign: the data do not bound the ratio. Source: Marks et al. 2024; MIB, Mueller et al. 2025.
+Intervals are percentiles of a bootstrap over pairs. A bound is None where m(M) − m(∅) changes its sign in some
+resample: the data then do not bound the ratio. Source: Marks et al. 2024; MIB, Mueller et al. 2025.
 """
 
 from collections.abc import Mapping
@@ -20,20 +20,25 @@ ORDERS: Final = ("absolute", "signed")
 
 Bound = float | None
 Bounds = tuple[Bound, ...]
-_Made = TypeVar("_Made", "Faithfulness", "FaithfulnessCurve")
+_Report = TypeVar("_Report", "Faithfulness", "FaithfulnessCurve")
 
 
 @dataclass(frozen=True)
 class Faithfulness:
-    """One circuit on the pairs of one split.
+    """Faithfulness and completeness of one circuit on the pairs of one split.
 
     Attributes:
-        split, pairs: where it was measured, and on how many pairs.
-        nodes: features and errors of the circuit; tokens are inputs and do not count.
-        reference: what everything outside is set to. errors: `nodes`, `kept` or `removed`.
-        metric, unit: of the four means over pairs: `m_full` m(M), `m_empty` m(∅), `m_circuit` m(C), `m_rest` m(M∖C).
-        faithfulness, completeness: with the bounds of their intervals.
+        split, pairs: the prompts it was measured on, and how many pairs they are.
+        nodes: number of the circuit's features and errors; tokens are inputs and do not count.
+        reference: the value that every node outside is set to.
+        errors: how SAE errors are treated: as `nodes` of the circuit, all `kept`, or all `removed`.
+        metric, unit: of the four means over pairs.
+        m_full, m_empty, m_circuit, m_rest: m(M), m(∅), m(C) and m(M∖C).
+        faithfulness, completeness: the two ratios, with the bounds of their intervals.
         confidence, resamples: of the intervals.
+
+    Raises:
+        ValueError: the ratios do not follow from the means, or an interval is reversed.
     """
 
     split: str
@@ -66,26 +71,29 @@ class Faithfulness:
         _check_bounds(self.split, [self.low, self.completeness_low], [self.high, self.completeness_high])
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """The fields as plain data for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Faithfulness":
-        """The inverse of `as_dict`, checked."""
-        return _made(cls, content)
+        """The inverse of `as_dict`; fields that do not fit are a ValueError."""
+        return _from_fields(cls, content)
 
 
 @dataclass(frozen=True)
 class FaithfulnessCurve:
-    """Faithfulness and completeness of the first nodes of a ranking, by their number, on one split.
+    """Faithfulness and completeness of a ranking's first nodes, by their number, on one split.
 
     Attributes:
         ranking, split, reference, errors, metric: what was measured, as in `Faithfulness`.
-        order: `absolute` by |effect|, `signed` by −effect (see `circuits/faithfulness/faithfulness.py`).
-        draws: rankings that were averaged; 1 but for random circuits.
-        pairs: how many pairs the split has.
-        shares, sizes: share and number of the ranking's features and errors; share 1 is M, the whole model.
-        faithfulness, completeness: one for each share; low and high are the bounds of their intervals.
+        order: `absolute` ranks by |effect|, `signed` by −effect (see `circuits/faithfulness/faithfulness.py`).
+        draws: number of rankings that were averaged; more than 1 for random circuits only.
+        pairs: number of pairs of the split.
+        shares, sizes: share and number of the ranking's features and errors; share 1 is the whole model M.
+        faithfulness, completeness: one entry per share; `low` and `high` are the bounds of their intervals.
+
+    Raises:
+        ValueError: columns of different lengths, shares that do not rise, or a reversed interval.
     """
 
     ranking: str
@@ -108,39 +116,41 @@ class FaithfulnessCurve:
     def __post_init__(self) -> None:
         _check_errors(self.errors)
         if self.order not in ORDERS:
-            raise ValueError(f"No order {self.order!r}. Orders: {', '.join(ORDERS)}.")
+            raise ValueError(f"There is no order {self.order!r}. Orders: {', '.join(ORDERS)}.")
         columns = {name: getattr(self, name) for name in _COLUMNS}
         if len(self.shares) < 2 or any(len(column) != len(self.shares) for column in columns.values()):
             lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
-            raise ValueError(f"A curve needs one entry of each kind for each of two or more shares; found {lengths}.")
+            raise ValueError(
+                f"A curve has two or more shares and one entry per share in every column; found {lengths}."
+            )
         rising = all(a < b for a, b in pairwise(self.shares)) and self.shares[0] > 0 and self.shares[-1] <= 1
         if not rising or any(a > b for a, b in pairwise(self.sizes)):
             raise ValueError("Shares must rise from above 0 to at most 1, and sizes must not fall.")
         if not all(map(isfinite, (*self.faithfulness, *self.completeness))):
-            raise ValueError(f"The curve of {self.ranking!r} on {self.split!r} has a value that is no number.")
+            raise ValueError(f"The curve of {self.ranking!r} on {self.split!r} has a value that is not finite.")
         _check_bounds(self.ranking, self.low, self.high)
         _check_bounds(self.ranking, self.completeness_low, self.completeness_high)
 
     @property
     def cpr(self) -> float:
-        """Area under F over the share k. MIB's CPR where the order is `signed`."""
-        return area(self.shares, self.faithfulness)
+        """CPR, the area under F over the share k; MIB's definition where the order is `signed`."""
+        return area_under_curve(self.shares, self.faithfulness)
 
     @property
     def cmd(self) -> float:
-        """Area under |1 − F| over the share k; 0 is best. MIB's CMD where the order is `absolute`."""
-        return area(self.shares, tuple(abs(1 - f) for f in self.faithfulness))
+        """CMD, the area under |1 − F| over the share k; 0 is best. MIB's definition where the order is `absolute`."""
+        return area_under_curve(self.shares, tuple(abs(1 - f) for f in self.faithfulness))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, the areas included."""
+        """The fields and the two areas as plain data for JSON."""
         plain = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         return plain | {"cpr": self.cpr, "cmd": self.cmd}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "FaithfulnessCurve":
-        """The inverse of `as_dict`, checked; areas that do not follow from the curve are an error."""
+        """The inverse of `as_dict`; fields that do not fit and areas that do not follow from them are a ValueError."""
         own = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k not in ("cpr", "cmd")}
-        curve = _made(cls, own)
+        curve = _from_fields(cls, own)
         for name in ("cpr", "cmd"):
             if name in content and abs(content[name] - getattr(curve, name)) > 1e-9 * max(1.0, abs(content[name])):
                 raise ValueError(f"{name} {content[name]} does not follow from the curve: {getattr(curve, name)}.")
@@ -159,27 +169,27 @@ _COLUMNS: Final = (
 )
 
 
-def area(shares: tuple[float, ...], values: tuple[float, ...]) -> float:
-    """Trapezoid rule from the first share to the last; what lies below the first share is not counted."""
+def area_under_curve(shares: tuple[float, ...], values: tuple[float, ...]) -> float:
+    """Trapezoid rule from the first share to the last; the area below the first share does not count."""
     points = list(zip(shares, values, strict=True))
     return sum((k2 - k1) * (v1 + v2) / 2 for (k1, v1), (k2, v2) in pairwise(points))
 
 
-def _made(made: type[_Made], content: Mapping[str, Any]) -> _Made:
-    names = {f.name for f in fields(made)}
+def _from_fields(kind: type[_Report], content: Mapping[str, Any]) -> _Report:
+    names = {f.name for f in fields(kind)}
     if missing := sorted(names - set(content)):
-        raise ValueError(f"A {made.__name__} lacks {', '.join(missing)}.")
+        raise ValueError(f"A {kind.__name__} lacks {', '.join(missing)}.")
     if unknown := sorted(set(content) - names):
-        raise ValueError(f"A {made.__name__} has no {', '.join(unknown)}.")
-    return made(**content)
+        raise ValueError(f"A {kind.__name__} has no {', '.join(unknown)}.")
+    return kind(**content)
 
 
 def _check_errors(errors: str) -> None:
     if errors not in ERROR_CHOICES:
-        raise ValueError(f"No choice of errors {errors!r}. Choices: {', '.join(ERROR_CHOICES)}.")
+        raise ValueError(f"`errors` is {errors!r}; expected one of {', '.join(ERROR_CHOICES)}.")
 
 
 def _check_bounds(what: str, low: "Bounds | list[Bound]", high: "Bounds | list[Bound]") -> None:
     for below, above in zip(low, high, strict=True):
         if (below is None) != (above is None) or (below is not None and above is not None and below > above):
-            raise ValueError(f"{what}: an interval from {below} to {above} is none.")
+            raise ValueError(f"{what}: {below} to {above} is not an interval.")

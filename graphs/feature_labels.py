@@ -1,4 +1,4 @@
-"""FeatureLabel: what one SAE feature is, as far as a corpus and the model's weights show it."""
+"""Feature labels: what an SAE feature stands for, with the evidence from a corpus and from the model's weights."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,10 +12,13 @@ CONTEXTS: Final = "contexts"
 
 @dataclass(frozen=True)
 class Writer:
-    """One attention head at one source position, as a part of a feature's projection (direct feature attribution).
+    """What one attention head writes from one source position into a feature (direct feature attribution).
 
-    `back` is how many tokens the source lies before the marked one; `token` stands there. `part` is in units of the
-    encoder's projection; positive parts push the feature up.
+    Attributes:
+        head: the head's index.
+        back: how many tokens the source lies before the marked token.
+        token: the token at the source.
+        part: the head's part of the encoder's projection, in its units; positive where it raises the feature.
     """
 
     head: int
@@ -26,9 +29,13 @@ class Writer:
 
 @dataclass(frozen=True)
 class Context:
-    """A place where a feature is active: some tokens, of which `tokens[place]` is the one it is active on.
+    """A passage of text in which a feature is active, namely on `tokens[place]`.
 
-    The tokens are written so that joined they are the text. `writers` belong to features of attention outputs.
+    Attributes:
+        tokens: the passage; joined, the tokens are its text.
+        place: index of the token that the feature is active on.
+        activation: the feature's activation there.
+        writers: the heads that wrote it there; only for features of attention outputs.
     """
 
     tokens: tuple[str, ...]
@@ -46,13 +53,13 @@ class FeatureLabel:
     """One feature's label and the evidence for it.
 
     Attributes:
-        source: `yours` for a label that a person gave, `contexts` for one made from what follows by a rule.
-        contexts: distinct places of largest activation, by falling activation; at most one per document.
-        promoted, suppressed: tokens and logit weights: the logits that the feature's decoder direction gives alone in
-            the last residual stream (at root mean square 1), relative to their mean over the vocabulary. None where
+        source: `yours` for a label given by a person, `contexts` for one made by a rule from the evidence below.
+        contexts: distinct passages with the largest activations, strongest first, at most one per document.
+        promoted, suppressed: tokens with their logit weights: the logits that the feature's decoder direction alone
+            gives in the last residual stream (at root mean square 1), minus their mean over the vocabulary. None where
             the direction is not added to the residual stream.
         frequency: share of the corpus's tokens on which the feature is active.
-        mean_activation: over these tokens; None where there are none.
+        mean_activation: mean over these tokens; None where there are none.
     """
 
     site: str
@@ -67,9 +74,11 @@ class FeatureLabel:
 
     def __post_init__(self) -> None:
         if self.source not in (YOURS, CONTEXTS):
-            raise ValueError(f"The label of {self.name} has source {self.source!r}; expected {YOURS}, {CONTEXTS}.")
+            raise ValueError(
+                f"The label of {self.name} has source {self.source!r}; expected {YOURS!r} or {CONTEXTS!r}."
+            )
         if not 0 <= self.frequency <= 1:
-            raise ValueError(f"The frequency of {self.name} is {self.frequency}; it is a share.")
+            raise ValueError(f"The frequency of {self.name} is {self.frequency}; a share lies between 0 and 1.")
         numbers = [self.mean_activation or 0.0, *(c.activation for c in self.contexts)]
         numbers += [w for _, w in (*(self.promoted or ()), *(self.suppressed or ()))]
         if not all(map(math.isfinite, numbers)):
@@ -77,7 +86,7 @@ class FeatureLabel:
 
     @property
     def name(self) -> str:
-        """As nodes are named, without the position: `blocks.3.hook_mlp_out/117`."""
+        """The feature's name: that of its nodes without the position, such as `blocks.3.hook_mlp_out/117`."""
         return f"{self.site}/{self.index}"
 
 
@@ -85,8 +94,13 @@ class FeatureLabel:
 class Labels:
     """Labels of some features of one model, in a given order.
 
-    `corpus` names the text they were read from, `tokens` counts its tokens (those that are spliced), `inputs` holds
-    hashes of model, SAEs and corpus.
+    Attributes:
+        corpus: name of the text that contexts and frequencies come from.
+        tokens: number of its tokens, counting those at which SAEs are spliced in.
+        inputs: hashes of model, SAEs and corpus.
+
+    Raises:
+        ValueError: a feature has two labels.
     """
 
     labels: tuple[FeatureLabel, ...]
@@ -112,7 +126,7 @@ class Labels:
         return feature in self._by_place
 
     def of(self, site: str, index: int) -> FeatureLabel:
-        """The label of a feature; one that was not labelled is a LookupError."""
+        """The label of a feature; a feature without one is a LookupError that lists some that have one."""
         try:
             return self._by_place[site, index]
         except KeyError:

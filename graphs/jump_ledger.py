@@ -1,4 +1,4 @@
-"""JumpLedger: every gate that flips between the two runs of a pair, and what its flip contributes."""
+"""JumpLedger: every gate that differs between the clean and the patch run of a pair, and what its flip contributes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +22,14 @@ class JumpLedger:
     """Columns of equal length, one entry per example and flipped gate.
 
     Attributes:
-        sites: names of the sites; `site` holds places in it.
-        example, position, index: the gate's feature.
+        sites: names of the sites.
+        example, site, position, index: the gate's feature; `site` counts into `sites`.
         opened: True where the gate is closed in the clean run and open in the patch run.
-        contribution: J = M(f) · v̄ · Δg, in units of the metric: what the metric changes by through the flip.
-        undivided: the part of it that the slope cap does not share out upstream.
+        contribution: J = M(f) · v̄ · Δg: how much the flip changes the metric, in its units.
+        undivided: the part of the contribution that the slope cap does not pass on upstream.
         total_effect: m(patch) − m(clean) per example.
-        crossings: α of each gate's crossings on the real path, increasing; None where they were not looked for.
+        crossings: the α at which each gate crosses its threshold on the real path, increasing; None where they were not
+            computed.
     """
 
     sites: tuple[str, ...]
@@ -44,7 +45,7 @@ class JumpLedger:
 
     @classmethod
     def of(cls, parts: Sequence[Mapping[str, np.ndarray]], sites: tuple[str, ...], total: np.ndarray) -> "JumpLedger":
-        """Columns of several parts, one after the other; an empty part has no columns."""
+        """Concatenate the columns of several parts; an empty part has no columns."""
         columns: dict[str, Any] = {}
         for name, dtype in _COLUMNS.items():
             columns[name] = np.concatenate([np.empty(0, dtype), *(part[name].astype(dtype) for part in parts if part)])
@@ -55,12 +56,12 @@ class JumpLedger:
 
     @property
     def share(self) -> np.ndarray:
-        """Contribution as a share of the example's total effect; infinite where that is 0."""
+        """Each contribution as a share of its example's total effect; infinite where that effect is 0."""
         total = self.total_effect[self.example]
         return np.divide(self.contribution, total, out=np.full(len(self), np.inf), where=total != 0)
 
     def strongest(self, count: int) -> "JumpLedger":
-        """The entries with the largest |contribution|, strongest first."""
+        """The `count` entries with the largest |contribution|, strongest first."""
         order = np.argsort(-np.abs(self.contribution), kind="stable")[:count]
         columns: dict[str, Any] = {name: getattr(self, name)[order] for name in _COLUMNS}
         crossings = None if self.crossings is None else tuple(self.crossings[n] for n in order)

@@ -1,4 +1,7 @@
-"""Nodes of a circuit: features, errors, tokens and the metric. A position is a place in the graph's `positions`."""
+"""Nodes of a circuit: features, errors, tokens and the metric, and their names.
+
+`position` is an index: into the tokens of one prompt, or into the `positions` of a circuit.
+"""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ class FeatureNode:
 
 @dataclass(frozen=True, order=True)
 class ErrorNode:
-    """What the SAE at `site` leaves out at one position: ε = x − D(E(x))."""
+    """The reconstruction error of the SAE at `site`, at one position: ε = x − D(E(x))."""
 
     kind: ClassVar[str] = "error"
     site: str
@@ -34,7 +37,7 @@ class TokenNode:
 
 @dataclass(frozen=True, order=True)
 class MetricNode:
-    """What effects are measured on."""
+    """The metric that effects are measured on."""
 
     kind: ClassVar[str] = "metric"
     name: str
@@ -44,12 +47,12 @@ Node = FeatureNode | ErrorNode | TokenNode | MetricNode
 
 
 def short_site(name: str) -> str:
-    """`blocks.3.hook_mlp_out` as `L3 mlp_out`; also at the start of a node's name."""
+    """`L3 mlp_out` for `blocks.3.hook_mlp_out`, also where a node's name starts with the site."""
     return re.sub(r"^blocks\.(\d+)\.(?:(?:attn\.|mlp\.)?hook_|(?=mlp\b))", r"L\1 ", name)
 
 
 def node_name(node: FeatureNode | ErrorNode | TokenNode, position: str | None = None) -> str:
-    """`blocks.3.hook_mlp_out/117@verb` at a position of that name; without one its number stands there."""
+    """A node's name, such as `blocks.3.hook_mlp_out/117@verb`; without a name of the position, its index: `...@4`."""
     at = node.position if position is None else position
     if isinstance(node, TokenNode):
         return f"token@{at}"

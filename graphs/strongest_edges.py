@@ -1,7 +1,7 @@
-"""Keep the strongest edges of a circuit, and say what was left out.
+"""Keep the strongest edges of a circuit, and state what was left out.
 
-An edge stays if it is among the strongest by |weight|, or the strongest out of a node or into one: so that every node
-keeps its way to the metric. Where these alone are more than was asked for, all of them stay.
+The strongest edge out of every node and into every node always stays, so that every node keeps its path to the metric,
+even where these are more edges than were asked for. The rest are chosen by |weight|.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,20 +11,22 @@ from typing import Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.edges import Edge
 from graphs.nodes import MetricNode
-from graphs.prune import needed_edges
+from graphs.pruning import needed_edges
 
 LEFT_OUT: Final = "left_out"
-"""Where a circuit's `measurement.inputs` holds what was left out of it."""
+"""Key of `measurement.inputs` under which a circuit states what was left out of it."""
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What a circuit lacks of the `all_edges` that it had.
+    """The edges that were left out of a circuit.
 
     Attributes:
-        edges: how many edges are left out.
-        weight: their Σ |weight|, of `all_weight`.
-        flow: their Σ weight into the metric, signed, of `all_flow`; in units of the edges.
+        edges, all_edges: how many edges are left out, and how many there were.
+        weight, all_weight: Σ |weight| of the edges left out, and of all edges.
+        flow, all_flow: Σ weight (signed) of the edges left out that enter the metric, and of all that enter it.
+
+    Weights and flows are in units of the edges.
     """
 
     edges: int
@@ -36,7 +38,7 @@ class LeftOut:
 
     @property
     def weight_share(self) -> float:
-        """Share of Σ |weight| that is left out; 0 where there is none."""
+        """Share of Σ |weight| that is left out; 0 where there is no weight."""
         return self.weight / self.all_weight if self.all_weight else 0.0
 
     @property
@@ -46,22 +48,25 @@ class LeftOut:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """How many edges are kept, and what the others carry, in one sentence."""
         if not self.edges:
             return f"All {self.all_edges:,} edges are kept."
         share = self.flow_share
         sums = f"{self.flow + 0.0:.3g} of {self.all_flow:.3g}"
         flow = "" if share is None else f" and {share + 0.0:.1%} of the flow into the metric ({sums})"
         return (
-            f"{self.all_edges - self.edges:,} of {self.all_edges:,} edges are kept, every node's strongest among them; "
-            f"the {self.edges:,} left out carry {self.weight_share:.1%} of Σ|weight|{flow}."
+            f"{self.all_edges - self.edges:,} of {self.all_edges:,} edges are kept, including the strongest of every "
+            f"node; the {self.edges:,} left out carry {self.weight_share:.1%} of Σ|weight|{flow}."
         )
 
 
 def keep_edges(circuit: CircuitGraph, max_edges: int) -> tuple[CircuitGraph, LeftOut]:
-    """The circuit with about `max_edges` edges, and what it lacks, counted from before any earlier such call.
+    """The circuit with about `max_edges` edges, and what was left out, including by earlier calls.
 
-    What is left out is stored in `measurement.inputs["left_out"]`; the certificate's `flow_shown` follows the edges.
+    The same is stored in `measurement.inputs["left_out"]`, and the certificate's `flow_shown` is updated.
+
+    Raises:
+        ValueError: `max_edges` is below 1.
     """
     if max_edges < 1:
         raise ValueError(f"A circuit keeps at least 1 edge; got {max_edges}.")
@@ -80,7 +85,7 @@ def keep_edges(circuit: CircuitGraph, max_edges: int) -> tuple[CircuitGraph, Lef
 
 
 def left_out_of(circuit: CircuitGraph) -> LeftOut | None:
-    """What was left out of a circuit by `keep_edges`; None where nothing was."""
+    """What `keep_edges` left out of a circuit; None where nothing was left out."""
     found = circuit.measurement.inputs.get(LEFT_OUT)
     return None if found is None else LeftOut(**found)
 

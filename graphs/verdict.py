@@ -1,14 +1,14 @@
 """Verdict: how far an estimate of effects can be trusted, measured against exact patching.
 
     error(u) = estimate(u) − exact(u)
-    AtP: error = curvature + jump;   joint IG: error = jump + interaction        (parts add up to the error)
+    AtP: error = curvature + jump;   joint IG: error = jump + interaction        (the parts add up to the error)
 
-A node is large where |effect| >= threshold. Flags, at most one a node:
+An effect is large where |effect| >= threshold. A node has at most one flag:
 
     sign_flip   exact is large and the estimate has the other sign
-    missed      exact is large, the estimate below half the threshold
-    phantom     the estimate is large, exact below half the threshold
-    wrong_size  the error is large, and the signs differ or one of the two is more than twice the other
+    missed      exact is large, |estimate| is below half the threshold
+    phantom     the estimate is large, |exact| is below half the threshold
+    wrong_size  the error is large, and either the signs differ or one of the two is more than twice the other
 """
 
 from collections.abc import Mapping
@@ -18,19 +18,25 @@ from typing import Final, Literal
 import numpy as np
 
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode
+from graphs.notebook_display import NotebookDisplay
 
 Flag = Literal["sign_flip", "missed", "phantom", "wrong_size"]
 Cause = Literal["curvature", "jump", "interaction"]
 FLAGS: Final[tuple[Flag, ...]] = ("sign_flip", "missed", "phantom", "wrong_size")
 CHOSEN_BY: Final = ("all", "strongest", "at_risk", "audit", "unchanged")
-"""Why a node was verified. `unchanged`: both values are equal, so exact is 0 without a run."""
+"""Why a node was verified. `unchanged`: clean and patch value are equal, so the exact effect is 0 without a run."""
 
 
 @dataclass(frozen=True)
 class CrossedGate:
-    """A gate that flips on a node's own path: where, at which α, and by how much the metric jumps there.
+    """A gate that flips on a node's own path.
 
-    Gates that flip at the same α share one jump; `size` is the whole of it.
+    Attributes:
+        site, position, index: the gate's feature.
+        opened: True where the gate opens, False where it closes.
+        alpha: where on the path it flips, 0 at the clean and 1 at the patch value.
+        size: the metric's jump there, in its units. Gates that flip at the same α share one jump, and each states all
+            of it.
     """
 
     site: str
@@ -43,9 +49,11 @@ class CrossedGate:
 
 @dataclass(frozen=True)
 class NodeVerdict:
-    """One flagged node of one example. Effects in units of the metric, positive where the metric rises.
+    """One flagged node in one example. Effects are in units of the metric, positive where the metric rises.
 
-    `parts` splits the error by cause and is None where it was not decomposed; `cause` is the largest part.
+    Attributes:
+        parts: the error by cause; None where it was not decomposed.
+        gates: the gates that flip on the node's own path, as far as they were looked for.
     """
 
     node: FeatureNode | ErrorNode | TokenNode
@@ -63,7 +71,7 @@ class NodeVerdict:
 
     @property
     def cause(self) -> Cause | None:
-        """The largest part of the error."""
+        """The cause with the largest part of the error, by size; None where the error was not decomposed."""
         if self.parts is None:
             return None
         parts = self.parts
@@ -72,12 +80,18 @@ class NodeVerdict:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well the estimate agrees with exact over some verified nodes.
+    """How well the estimate agrees with exact patching over some of the verified nodes.
 
-    pearson, spearman: None where undefined (fewer than 2 nodes, or one side constant). top_overlap: share of the
-    `top` nodes largest by |exact| that are among those largest by |estimate|. sign_flips: of the `large` nodes
-    (|exact| >= threshold), how many have an estimate of the other sign. jump_share: Σ |jump part| / Σ (|jump part| +
-    |smooth part|) of chord IG over all nodes there; None where no gate can be met or chord IG was not run.
+    Attributes:
+        scope: what the nodes have in common: a site, or a kind of SAE.
+        nodes: how many there are.
+        pearson, spearman: correlation of estimate and exact; None where undefined (fewer than 2 nodes, or a constant).
+        top, top_overlap: the share of the `top` nodes with the largest |exact| that are also among the `top` nodes with
+            the largest |estimate|; None where there are no nodes.
+        large, sign_flips: nodes with |exact| >= threshold, and how many of them have an estimate of the other sign.
+        flagged: how many nodes are flagged.
+        jump_share: Σ |jump part| / Σ (|jump part| + |smooth part|) of chord IG over all nodes of the scope; None where
+            effects meet no gate or chord IG was not run.
     """
 
     scope: str
@@ -93,16 +107,16 @@ class Agreement:
 
     @property
     def sign_flip_rate(self) -> float | None:
-        """Sign flips as a share of the large nodes; None where there are none."""
+        """Sign flips as a share of the large nodes; None where no node is large."""
         return self.sign_flips / self.large if self.large else None
 
 
 @dataclass(frozen=True)
 class MissedBound:
-    """What a random audit says of the nodes that were not verified.
+    """What a random audit says about the nodes that were not verified.
 
-    With `confidence`, at most `most_large` of the `unverified` nodes have |exact| >= threshold: the Clopper-Pearson
-    upper limit for `audited_large` found among `audited` nodes drawn without replacement.
+    With probability `confidence`, at most `most_large` of the `unverified` nodes have |exact| >= threshold. This is the
+    Clopper-Pearson upper limit, given `audited_large` such nodes among `audited` drawn without replacement.
     """
 
     confidence: float
@@ -119,7 +133,11 @@ class MissedBound:
 
 @dataclass(frozen=True)
 class PathTrace:
-    """A flagged node's own path: metric and slope dm/dα at each α, and margins of the gates that flip, by name."""
+    """A flagged node's own path: at each α the metric, its slope dm/dα, and the margins of the gates that flip, by
+    name.
+
+    Metric and slope are in units of the metric. A gate is open where its margin is positive.
+    """
 
     node: FeatureNode | ErrorNode | TokenNode
     example: int
@@ -131,7 +149,13 @@ class PathTrace:
 
 @dataclass(frozen=True)
 class ResidualCurve:
-    """Completeness of a path method by number of points: |total effect − Σ sources| / |total effect|."""
+    """Completeness of a path method by number of points.
+
+    Attributes:
+        method: the method in words.
+        points: numbers of points on the path.
+        median, largest: over examples, of |total effect − Σ sources| / |total effect|, one entry per number of points.
+    """
 
     method: str
     points: tuple[int, ...]
@@ -140,23 +164,32 @@ class ResidualCurve:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The checker's conclusion about one estimate.
+class Verdict(NotebookDisplay):
+    """The conclusion of a check: how far one estimate agrees with exact patching.
 
     Attributes:
-        estimate_name: the method in words, such as "IG (10 points)"; method, settings: as in the effects.
-        error_mode, exact_error_mode: of the estimate and of exact patching. In `live` mode no gate is met.
+        estimate_name: the method in words, such as "IG (10 points)".
+        method, settings: as in the effects that were checked.
+        error_mode, exact_error_mode: how the estimate and exact patching treat SAE errors. In `live` mode effects meet
+            no gate.
         metric, unit, patch_value, examples: what was measured.
-        threshold: an effect is large from here on, in `unit`. seed: of the audit.
-        sites, encoders: sites in order (the first one is the tokens'), and the SAE kind at each spliced site.
-        nodes: how many nodes the estimate has. The arrays hold those verified, one entry per example and node:
-            site and kind are places in `sites` and in ("feature", "error", "token"), chosen_by in `CHOSEN_BY`.
-        flagged: the flagged ones, largest |error| first.
-        overall, by_site, by_encoder: agreement.
-        bound: None where every node is verified.
-        total_effect: per example. flips: gates that differ between the two runs, over all examples; None in live mode.
+        threshold: an effect of at least this size is large, in `unit`.
+        seed: of the audit's random draw.
+        sites, encoders: sites in the order of the forward pass (the first is that of the tokens), and the kind of SAE
+            at each spliced site.
+        nodes: how many nodes the estimate has, counted once per example.
+        example, site, position, kind, index, estimate, exact, chosen_by: arrays of the verified nodes, one entry per
+            node and example. `site` counts into `sites`, `kind` into ("feature", "error", "token"), and `chosen_by`
+            into `CHOSEN_BY`.
+        flagged: the flagged nodes, largest |error| first.
+        overall, by_site, by_encoder: agreement over all verified nodes, and over parts of them.
+        bound: on the nodes that were not verified; None where every node was.
+        total_effect: m(patch) − m(clean) per example.
+        flips: number of gates that differ between the clean and the patch run, over all examples; None in live mode.
+        residuals: completeness of path methods.
+        traces: own paths of some flagged nodes.
         tokens: per example, what to show at each position, such as " cat → dogs"; empty where unknown.
-        names: per example, what each position is called, as the columns of a circuit are; empty where unknown.
+        names: per example, the name of each position, as a circuit's columns are named; empty where unknown.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all examples:
             they count as closed until their margin moves. 0 in live mode.
     """
@@ -202,7 +235,7 @@ class Verdict:
         return len(self.exact)
 
     def count(self, flag: Flag) -> int:
-        """How many nodes carry a flag."""
+        """How many nodes have this flag."""
         return sum(v.flag == flag for v in self.flagged)
 
     def caused_by(self, cause: Cause) -> int:
@@ -210,18 +243,12 @@ class Verdict:
         return sum(v.cause == cause for v in self.flagged)
 
     def token(self, node: FeatureNode | ErrorNode | TokenNode, example: int) -> str:
-        """What stands at a node's position; empty where unknown."""
+        """The token to show at a node's position; empty where unknown."""
         return self.tokens[example][node.position] if self.tokens else ""
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
-        """What a notebook shows in place of the fields: tables, and plain text."""
-        from graphs.words.notebook_view import verdict_view  # the view knows this type
-
-        return verdict_view(self)
 
     @property
     def sentence(self) -> str:
-        """The verdict in one sentence that a person understands in ten seconds."""
+        """The verdict in one sentence: agreement, causes, wrong signs, and what is known about unverified nodes."""
         of = f"{self.verified} node{'' if self.verified == 1 else 's'}"
         if self.verified < self.nodes:
             of += f" checked (of {self.nodes})"
@@ -232,18 +259,18 @@ class Verdict:
             parts = [f"{self.estimate_name} disagrees with patching on {len(self.flagged)} of {of}"]
             explained = sum(v.parts is not None for v in self.flagged)
             if explained:
-                them = "them" if explained == len(self.flagged) else f"the {explained} explained"
+                them = "them" if explained == len(self.flagged) else f"the {explained} explained nodes"
                 parts.append(f"{self.caused_by('jump')} of {them} because gates flip")
             wrong = self.count("sign_flip")
             parts.append(f"{wrong or 'none'} {'have' if wrong > 1 else 'has'} the wrong sign")
         if self.bound is not None and self.bound.unverified:
             share, sure = self.bound.share, self.bound.confidence
-            parts.append(f"at most {share:.1%} of unverified nodes exceed {self.threshold:.3g} ({sure:.0%})")
+            parts.append(f"at most {share:.1%} of unverified nodes exceed {self.threshold:.3g} ({sure:.0%} confidence)")
         return "; ".join(parts) + "."
 
 
 def flag_of(estimate: float, exact: float, threshold: float) -> Flag | None:
-    """The flag of one node; see the top of this file."""
+    """The flag of one node, by the rules at the top of this file; None where it deserves none."""
     size, true = abs(estimate), abs(exact)
     if max(size, true) < threshold:
         return None

@@ -10,7 +10,14 @@ from rich.text import Text
 
 from graphs import NodeVerdict, Verdict
 from graphs.nodes import node_name, short_site
-from graphs.words.verdict_words import FLAG_WORDS, KeyNumber, counted, grade_of, key_numbers, number, scope_name, share
+from graphs.words.number_formats import counted_noun, two_decimals, whole_percent
+from graphs.words.verdict_words import (
+    FLAG_WORDS,
+    KeyNumber,
+    grade_of,
+    key_numbers,
+    scope_name,
+)
 
 _WIDTH_WITH_FULL_NAMES: Final = 100
 _STYLES: Final = {"green": "bold green", "amber": "bold yellow", "red": "bold red"}
@@ -30,7 +37,7 @@ def print_verdict(console: Console, verdict: Verdict, *, rows: int, files: Mappi
 
 def _measured(verdict: Verdict) -> Text:
     return Text(
-        f"{verdict.metric}, {counted(verdict.examples, 'example')}, {verdict.patch_value} patch; "
+        f"{verdict.metric}, {counted_noun(verdict.examples, 'example')}, {verdict.patch_value} patch; "
         f"SAE errors: estimate {verdict.error_mode}, exact {verdict.exact_error_mode}",
         style="dim",
     )
@@ -65,7 +72,7 @@ def _numbers(found: Sequence[KeyNumber], wide: bool) -> Table:
 
 def _heading(verdict: Verdict, rows: int) -> Text:
     count = len(verdict.flagged)
-    which = f"The {rows} largest errors of {counted(count, 'flagged node')}" if count > rows else "Flagged nodes"
+    which = f"The {rows} largest errors of {counted_noun(count, 'flagged node')}" if count > rows else "Flagged nodes"
     return Text.assemble((which, "bold"), (f"  in {verdict.unit}; error is estimate − exact", "dim"))
 
 
@@ -93,8 +100,14 @@ def _sites(verdict: Verdict, wide: bool) -> Table:
     columns = ("site", "checked", "flagged", "Pearson", "Spearman", top, "wrong sign", "by jumps")
     table = _table(columns=columns if wide else [c for c in columns if c != "Spearman"], right=columns[1:])
     for a in verdict.by_site:
-        row = [f"{a.nodes:,}", f"{a.flagged:,}", number(a.pearson), number(a.spearman), share(a.top_overlap)]
-        row += [f"{a.sign_flips} of {a.large}", share(a.jump_share)]
+        row = [
+            f"{a.nodes:,}",
+            f"{a.flagged:,}",
+            two_decimals(a.pearson),
+            two_decimals(a.spearman),
+            whole_percent(a.top_overlap),
+        ]
+        row += [f"{a.sign_flips} of {a.large}", whole_percent(a.jump_share)]
         kind = f" ({verdict.encoders[a.scope]})" if wide and a.scope in verdict.encoders else ""
         name = Text(f"{scope_name(verdict, a.scope)}{kind}")
         table.add_row(name, *(row if wide else row[:3] + row[4:]))

@@ -6,8 +6,8 @@ from rich.text import Text
 
 from circuits.commands.run_files import RunFolder
 from circuits.discovery.discover import Found
-from graphs import CircuitGraph, Line, MetricNode, WeightedNode, certificate_lines
-from graphs.words.certificate_lines import MARKS, Colour
+from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
+from graphs.words.certificate_words import COLOUR_MARKS, Colour
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
 _WIDE = 100
@@ -51,10 +51,10 @@ def certificate_table(circuit: CircuitGraph, width: int) -> Table:
     return table
 
 
-def _certificate_row(line: Line) -> list[Text]:
+def _certificate_row(line: CertificateLine) -> list[Text]:
     style = _STYLE[line.colour]
     return [
-        Text(MARKS[line.colour], style=style),
+        Text(COLOUR_MARKS[line.colour], style=style),
         Text(line.name),
         Text(line.value, style=style),
         Text(line.reading, "dim"),

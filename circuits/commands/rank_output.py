@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from circuits.ranking.dataset import DatasetRanking
-from graphs.merge_positions import EVERYWHERE
+from graphs.merged_positions import EVERYWHERE
 from graphs.nodes import short_site
 
 

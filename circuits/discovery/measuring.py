@@ -31,8 +31,8 @@ from attribution.splice.references import Reference, zero
 from attribution.splice.references import counterfactual as patch_prompt
 from attribution.splice.spliced_model import SplicedModel
 from graphs import Node, Position, Verdict
+from graphs.circuit_findings import flagged_in
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
-from graphs.findings import flagged_in
 
 SCREENED: Final = "screened_then_patched"
 """The method of effects some of which are exact and the others estimates."""

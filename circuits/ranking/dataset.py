@@ -24,7 +24,7 @@ from circuits.ranking.aggregate import Ranking, node_at, weighted_node
 from circuits.ranking.positions import order_of_names
 from circuits.ranking.running_averages import RunningAverages
 from graphs import MetricNode, Node, Position
-from graphs.merge_positions import EVERYWHERE
+from graphs.merged_positions import EVERYWHERE
 from graphs.nodes import node_name
 
 ROLES: Final = "the roles that the pairs give their tokens"

@@ -1,19 +1,25 @@
-"""Figure of a verdict's errors: what causes them, site by site, and how many of each kind there are."""
+"""Figure of a verdict: what causes the estimate's errors at each site, and how many flags of each kind there are."""
 
 from typing import Final, get_args
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from graphs.figures.figure_frame import CAUSE_COLOURS, FLAG_COLOURS, HEIGHT, drawn_text, framed, note
+from graphs.figures.colours import CAUSE_COLOURS, FLAG_COLOURS
+from graphs.figures.figure_frame import FIGURE_HEIGHT, drawn_text, frame_figure, write_in_panel
 from graphs.verdict import FLAGS, Cause, NodeVerdict, Verdict
-from graphs.words.verdict_words import CAUSE_WORDS, FLAG_WORDS, scope_name, site_of
+from graphs.words.verdict_words import (
+    CAUSE_WORDS,
+    FLAG_WORDS,
+    scope_name,
+    site_of,
+)
 
 _MOST_SITES: Final = 16
 
 
 def error_by_cause(verdict: Verdict) -> go.Figure:
-    """By site: Σ|part of the error| of the explained flagged nodes by cause, and the number of flags of each kind."""
+    """Left: Σ|part of the error| by site and cause, over the explained flagged nodes. Right: flags by site."""
     figure = make_subplots(1, 2, shared_yaxes=True, column_widths=[0.58, 0.42], horizontal_spacing=0.04)
     flagged_at = [site_of(verdict, v.node) for v in verdict.flagged]
     sites = [s for s in verdict.sites if len(verdict.sites) <= _MOST_SITES or s in flagged_at]
@@ -23,16 +29,16 @@ def error_by_cause(verdict: Verdict) -> go.Figure:
     figure.add_traces(_cause_bars(verdict, sums, labels), 1, 1)
     figure.add_traces(_flag_bars(verdict, flagged_at, sites, labels), 1, 2)
     if not verdict.flagged:
-        note(figure, "no node is flagged", x=0.5, y=0.5, xref="paper", yref="paper")
+        write_in_panel(figure, "no node is flagged", x=0.5, y=0.5, xref="paper", yref="paper")
     elif not explained:
-        note(figure, "no flagged node was explained", x=0.5, y=0.5, xref="x domain", yref="y domain")
-    framed(
+        write_in_panel(figure, "no flagged node was explained", x=0.5, y=0.5, xref="x domain", yref="y domain")
+    frame_figure(
         figure,
         _main_cause(sums, len(verdict.flagged), len(explained)),
-        f"Left: how much of the error each cause makes, for {len(explained)} of {len(verdict.flagged)} flagged nodes; "
-        f"sizes are added up without sign. Right: flags of all flagged nodes. Sites in the order of the forward pass, "
-        f"from below.",
-        height=max(HEIGHT, 260 + 24 * len(sites)),
+        f"Left: how much of the error each cause makes up, for the {len(explained)} of {len(verdict.flagged)} flagged "
+        "nodes that were explained; absolute values are summed. Right: flags of all flagged nodes. Sites are in the "
+        "order of the forward pass, from the bottom up.",
+        height=max(FIGURE_HEIGHT, 260 + 24 * len(sites)),
         legend_rows=4,
     )
     _draw_axes(figure, verdict, labels, _step(verdict, flagged_at))
@@ -89,7 +95,7 @@ def _sums(verdict: Verdict, explained: list[NodeVerdict], cause: Cause, sites: l
 
 
 def _step(verdict: Verdict, names: list[str]) -> int:
-    """A round number of flagged nodes from tick to tick, so that there are at most six ticks."""
+    """Distance of ticks: a round number of nodes that gives at most six ticks."""
     most = max(names.count(site) for site in verdict.sites)
     return next(digit * 10**power for power in range(9) for digit in (1, 2, 5) if most <= 5 * digit * 10**power)
 
@@ -100,7 +106,7 @@ def _main_cause(sums: dict[Cause, list[float]], flagged: int, explained: int) ->
     totals = {cause: sum(values) for cause, values in sums.items()}
     cause = max(get_args(Cause), key=lambda c: totals[c])
     words = CAUSE_WORDS[cause]
-    makes = "make" if cause == "jump" else "makes"
+    makes = "make up" if cause == "jump" else "makes up"
     share = totals[cause] / (sum(totals.values()) or 1.0)
     of = "the explained node" if explained == 1 else f"the {explained} explained nodes"
     return f"{words[0].upper()}{words[1:]} {makes} {share:.0%} of the error of {of}"

@@ -1,4 +1,4 @@
-"""Figure of a circuit: what other methods estimate for its nodes, against their exact effects."""
+"""Figure of a circuit: estimates by other methods against the exact effects of its nodes."""
 
 from typing import Final
 
@@ -6,22 +6,27 @@ import numpy as np
 import plotly.graph_objects as go
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, SERIES_COLOURS
 from graphs.figures.effect_axis import EffectAxis
-from graphs.figures.figure_frame import GRADIENT, LINES, TRUTH, drawn_text, framed
+from graphs.figures.figure_frame import drawn_text, frame_figure
 from graphs.nodes import short_site
 from graphs.words.method_names import method_name, method_order
-from graphs.words.verdict_words import counted, signed
+from graphs.words.number_formats import counted_noun, signed_number
 
-_COLOURS: Final = (GRADIENT, LINES[2], TRUTH, *LINES[:2], *LINES[3:])
+_COLOURS: Final = (GRADIENT_COLOUR, SERIES_COLOURS[2], EXACT_COLOUR, *SERIES_COLOURS[:2], *SERIES_COLOURS[3:])
 _SYMBOLS: Final = ("circle-open", "diamond-open", "square-open", "triangle-up-open", "cross-open", "x-open")
 _LARGE: Final = 0.01
 
 
 def circuit_estimates(circuit: CircuitGraph) -> go.Figure:
-    """`estimates` (y) against `effect` (x), means over examples, of the nodes whose effect is exact in every example.
+    """`estimates` (y) against `effect` (x), both means over examples, of the nodes whose effect is exact in every
+    example.
 
-    Axes as in `estimate_against_exact`, linear below 1% of the total effect. The finding counts, method by method,
-    wrong signs among nodes whose exact effect is above that.
+    The axes are those of `estimate_against_exact`, linear below 1% of the total effect. The title counts each method's
+    wrong signs among the nodes whose exact effect is larger than that.
+
+    Raises:
+        ValueError: no node has an exact effect, or the circuit has no estimates.
     """
     nodes, methods = _exact_nodes(circuit), _methods(circuit)
     total = abs(circuit.measurement.total_effect)
@@ -32,13 +37,13 @@ def circuit_estimates(circuit: CircuitGraph) -> go.Figure:
     figure = go.Figure([axis.diagonal(), *series])
     axis.put_on(figure, circuit.measurement.unit)
     left_out = len(circuit.strongest()) - len(nodes)
-    return framed(
+    return frame_figure(
         figure,
         _wrong_signs(nodes, methods, large),
-        f"Each mark is a node of the circuit, mean of {counted(circuit.measurement.examples, 'pair')}; on the diagonal "
-        f"the estimate is exact. Large: from {large:.3g} {circuit.measurement.unit} on, 1% of the total effect. The "
-        f"axes are linear below that and logarithmic above."
-        + (f" Not drawn: {counted(left_out, 'node')} without exact effects." if left_out else ""),
+        f"Each mark is a node of the circuit, mean of {counted_noun(circuit.measurement.examples, 'pair')}. On the "
+        f"diagonal the estimate is exact. Large means at least {large:.3g} {circuit.measurement.unit}, 1% of the total "
+        f"effect; the axes are linear below that and logarithmic above."
+        + (f" Not drawn: {counted_noun(left_out, 'node')} without exact effects." if left_out else ""),
         legend_rows=1,
     )
 
@@ -47,8 +52,8 @@ def _exact_nodes(circuit: CircuitGraph) -> list[WeightedNode]:
     nodes = [w for w in circuit.strongest() if w.count and w.verified == w.count]
     if not nodes:
         raise ValueError(
-            "No node of this circuit has exact effects, so there is nothing to hold estimates against: find it with "
-            "the method `exact`."
+            "No node of this circuit has an exact effect, so there is nothing to compare estimates with. Find the "
+            "circuit with the method `exact`."
         )
     return nodes
 
@@ -56,7 +61,7 @@ def _exact_nodes(circuit: CircuitGraph) -> list[WeightedNode]:
 def _methods(circuit: CircuitGraph) -> list[str]:
     methods = sorted({name for w in circuit.nodes for name in w.estimates}, key=method_order)
     if not methods:
-        raise ValueError("This circuit has no estimates by other methods: find it with methods to compare.")
+        raise ValueError("This circuit has no estimates by other methods. Find it with methods to compare.")
     return methods
 
 
@@ -85,15 +90,16 @@ def _hover(circuit: CircuitGraph, weighted: WeightedNode, method: str) -> str:
     estimate = weighted.estimates[method]
     return (
         f"<b>{drawn_text(short_site(circuit.name(weighted.node)))}</b><br>"
-        f"exact {signed(weighted.effect)} {drawn_text(circuit.measurement.unit)}<br>"
-        f"{drawn_text(method_name(method))} {signed(estimate)}<br>error {signed(estimate - weighted.effect)}"
+        f"exact {signed_number(weighted.effect)} {drawn_text(circuit.measurement.unit)}<br>"
+        f"{drawn_text(method_name(method))} {signed_number(estimate)}<br>"
+        f"error {signed_number(estimate - weighted.effect)}"
     )
 
 
 def _wrong_signs(nodes: list[WeightedNode], methods: list[str], large: float) -> str:
     strong = [w for w in nodes if abs(w.effect) >= large]
     if not strong:
-        return "No node's exact effect is large"
+        return "No node has a large exact effect"
     wrong = {m: sum(w.estimates.get(m, 0.0) * w.effect < 0 for w in strong) for m in methods}
-    told = ", ".join(f"{method_name(method)} {count}" for method, count in wrong.items())
-    return f"Wrong signs among {counted(len(strong), 'large node')}: {told}"
+    counts = ", ".join(f"{method_name(method)} {count}" for method, count in wrong.items())
+    return f"Wrong signs among {counted_noun(len(strong), 'large node')}: {counts}"

@@ -1,6 +1,6 @@
-"""An axis for effects of both signs and of many sizes: asinh(effect / scale), linear below the scale, log above.
+"""An axis for effects of both signs and many magnitudes: asinh(effect / scale).
 
-Ticks are round numbers in units of the metric.
+Linear for effects below the scale and logarithmic above it. Ticks are round numbers in units of the metric.
 """
 
 from collections.abc import Sequence
@@ -9,14 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from graphs.figures.figure_frame import MARK, drawn_text
+from graphs.figures.colours import NEUTRAL_COLOUR
+from graphs.figures.figure_frame import drawn_text
 
 
 @dataclass(frozen=True)
 class EffectAxis:
-    """Both axes of estimate against exact: effects of size `scale` are where the axis turns from linear to logarithmic.
+    """The common axis of estimate and exact effect.
 
-    `low` and `high` are its ends, in its own coordinate; 0 lies between them.
+    Attributes:
+        scale: the size of effect at which the axis turns from linear to logarithmic, in units of the metric.
+        low, high: its ends, in its own coordinate; 0 lies between them.
     """
 
     scale: float
@@ -25,16 +28,16 @@ class EffectAxis:
 
     @classmethod
     def of(cls, effects: np.ndarray, scale: float) -> "EffectAxis":
-        """The axis that shows all of these effects, and twice the scale on both sides."""
+        """The axis that shows all these effects, and at least twice the scale on both sides."""
         low, high = (max(float((side * effects).max(initial=0.0)) / scale, 2.0) for side in (-1, 1))
         return cls(scale, -1.06 * float(np.arcsinh(low)), 1.06 * float(np.arcsinh(high)))
 
     def at(self, effects: Sequence[float] | np.ndarray) -> list[float]:
-        """Where effects stand."""
+        """The axis coordinates of effects."""
         return np.arcsinh(np.asarray(effects) / self.scale).tolist()
 
     def ticks(self) -> list[float]:
-        """Round values from end to end, in units of the metric, not closer than a twelfth of the axis."""
+        """Round effects across the axis, in units of the metric, at least a twelfth of the axis apart."""
         return [*(-v for v in reversed(self._ticks_to(-self.low))), 0.0, *self._ticks_to(self.high)]
 
     def _ticks_to(self, end: float) -> list[float]:
@@ -48,13 +51,13 @@ class EffectAxis:
         return chosen[1:]
 
     def diagonal(self) -> go.Scatter:
-        """Where the estimate is exact."""
+        """The line on which the estimate is exact."""
         ends = [self.low, self.high]
-        line = {"width": 1, "color": MARK}
+        line = {"width": 1, "color": NEUTRAL_COLOUR}
         return go.Scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", showlegend=False)
 
     def put_on(self, figure: go.Figure, unit: str) -> None:
-        """Exact to the right, the estimate upwards, one scale for both."""
+        """Set up both axes of a figure: exact effect as x, estimate as y, with the same scale."""
         values = self.ticks()
         axis = {
             "tickvals": self.at(values),

@@ -1,4 +1,4 @@
-"""Faithfulness over the size of a circuit, with intervals as bands: one line for each ranking, or for each split."""
+"""Figures of faithfulness over circuit size, with intervals as bands: a line per ranking, or a line per split."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,49 +8,57 @@ from plotly.colors import hex_to_rgb
 from plotly.subplots import make_subplots
 
 from graphs.faithfulness import Bounds, Faithfulness, FaithfulnessCurve
-from graphs.figures.figure_frame import GRADIENT, LINES, MARK, TRUTH, drawn_text, framed
-from graphs.words.verdict_words import counted
+from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, NEUTRAL_COLOUR, SERIES_COLOURS
+from graphs.figures.figure_frame import drawn_text, frame_figure
+from graphs.words.number_formats import counted_noun
 
-_COLOURS: Final = (TRUTH, GRADIENT, *LINES)
+_COLOURS: Final = (EXACT_COLOUR, GRADIENT_COLOUR, *SERIES_COLOURS)
 _ERRORS: Final = {
-    "nodes": "Errors are nodes of the circuit like features.",
-    "kept": "Every error is kept.",
-    "removed": "Every error is at its reference value, also inside the circuit.",
+    "nodes": "SAE errors are nodes of the circuit like features.",
+    "kept": "Every SAE error is kept.",
+    "removed": "Every SAE error is at its reference value, also inside the circuit.",
 }
 _OF_MODEL: Final = 0.8
 
 
 def faithfulness_by_size(curves: Sequence[FaithfulnessCurve], *, target: float = _OF_MODEL) -> go.Figure:
-    """F (left) and completeness (right) of the curves of one split, over the number of nodes on a log axis.
+    """Compare rankings on one split: faithfulness (left) and completeness (right) over the number of nodes (log axis).
 
-    All curves share split, reference, choice of errors and metric; a dashed line stands at `target`. Share 1, the whole
-    model, is the last point of every line.
+    A dashed line marks `target`. The last point of every line is share 1, the whole model.
+
+    Raises:
+        ValueError: no curves, or curves that differ in split, reference, treatment of errors, metric or pairs.
     """
     about = _shared(curves)
     figure = make_subplots(1, 2, shared_xaxes=True, subplot_titles=["faithfulness", "completeness"])
     for number, curve in enumerate(curves):
-        colour = MARK if curve.draws > 1 else _COLOURS[number % len(_COLOURS)]
+        colour = NEUTRAL_COLOUR if curve.draws > 1 else _COLOURS[number % len(_COLOURS)]
         name = curve.ranking + (f" (mean of {curve.draws})" if curve.draws > 1 else "")
         _draw(figure, curve, name, colour)
     ends = {"x0": 0, "x1": 1, "y0": target, "y1": target}
-    figure.add_shape(type="line", xref="x domain", yref="y", line={"dash": "dash", "width": 1, "color": MARK}, **ends)
-    where = f"{about.split.replace('_', ' ')}, {counted(about.pairs, 'pair')}, {about.metric}"
-    framed(
+    figure.add_shape(
+        type="line", xref="x domain", yref="y", line={"dash": "dash", "width": 1, "color": NEUTRAL_COLOUR}, **ends
+    )
+    where = f"{about.split.replace('_', ' ')}, {counted_noun(about.pairs, 'pair')}, {about.metric}"
+    frame_figure(
         figure,
         _finding(curves, target),
-        f"{where}. 1 is the whole model, 0 has everything at its {about.reference} value. Faithfulness: only the "
-        f"circuit is kept. Completeness: only the rest is; 0 is best. {_ERRORS[about.errors]} "
-        "Bands: bootstrap over pairs.",
+        f"{where}. 1 is the whole model; at 0 everything has its {about.reference} value. Faithfulness: only the "
+        f"circuit is kept. Completeness: only the rest is kept; 0 is best. {_ERRORS[about.errors]} Bands: bootstrap "
+        "over pairs.",
         legend_rows=2,
     )
     return _with_axes(figure)
 
 
 def faithfulness_by_split(curves: Sequence[FaithfulnessCurve], circuits: Sequence[Faithfulness] = ()) -> go.Figure:
-    """F (left) and completeness (right) of one ranking on several splits; stars mark the circuit chosen from it.
+    """Compare splits for one ranking: faithfulness (left) and completeness (right); stars mark the circuit.
 
-    As a certificate holds both: `faithfulness_by_split(certificate.curves, certificate.faithfulness)`. A star lies off
-    its line by what was pruned.
+    A certificate holds both: `faithfulness_by_split(certificate.curves, certificate.faithfulness)`. A star may lie off
+    its line because the circuit was pruned.
+
+    Raises:
+        ValueError: no curves, or curves that differ in ranking, reference, treatment of errors or metric.
     """
     about = _shared(curves, but=("split", "pairs"), also=("ranking",))
     figure = make_subplots(1, 2, shared_xaxes=True, subplot_titles=["faithfulness", "completeness"])
@@ -61,12 +69,12 @@ def faithfulness_by_split(curves: Sequence[FaithfulnessCurve], circuits: Sequenc
         if curve.split in own:
             for column, mark in enumerate(_marks(own[curve.split], colour), start=1):
                 figure.add_trace(mark, 1, column)
-    framed(
+    frame_figure(
         figure,
         _circuit_finding([own[curve.split] for curve in curves if curve.split in own]),
-        f"First nodes by {about.ranking}; {about.metric}. 1 is the whole model, 0 has everything at its "
-        f"{about.reference} value. Faithfulness: only the first nodes are kept. Completeness: only the rest is; 0 is "
-        f"best. {_ERRORS[about.errors]} Stars: the circuit. Bands: bootstrap over pairs.",
+        f"First nodes by {about.ranking}; {about.metric}. 1 is the whole model; at 0 everything has its "
+        f"{about.reference} value. Faithfulness: only the first nodes are kept. Completeness: only the rest is kept; 0 "
+        f"is best. {_ERRORS[about.errors]} Stars: the circuit. Bands: bootstrap over pairs.",
         legend_rows=2,
     )
     return _with_axes(figure)
@@ -78,7 +86,7 @@ def _circuit_finding(circuits: Sequence[Faithfulness]) -> str:
     on = [f"on {_split_name(circuit.split)}" for circuit in circuits]
     of = [" of the model's effect", *[""] * (len(circuits) - 1)]
     parts = [f"{c.faithfulness:.0%}{effect} {where}" for c, effect, where in zip(circuits, of, on, strict=True)]
-    return f"{counted(circuits[0].nodes, 'node')} alone: {', '.join(parts)}"
+    return f"{counted_noun(circuits[0].nodes, 'node')} alone: {', '.join(parts)}"
 
 
 def _split_name(split: str) -> str:
@@ -105,7 +113,7 @@ def _marks(circuit: Faithfulness, colour: str) -> tuple[go.Scatter, go.Scatter]:
 
 
 def _draw(figure: go.Figure, curve: FaithfulnessCurve, name: str, colour: str) -> None:
-    """A curve's two lines and their bands."""
+    """Draw a curve's two lines and their bands."""
     figure.add_trace(_band(curve, curve.low, curve.high, name, colour), 1, 1)
     figure.add_trace(_band(curve, curve.completeness_low, curve.completeness_high, name, colour), 1, 2)
     figure.add_trace(_line(curve, curve.faithfulness, name, colour), 1, 1)
@@ -122,18 +130,18 @@ def _with_axes(figure: go.Figure) -> go.Figure:
 def _shared(
     curves: Sequence[FaithfulnessCurve], *, but: Sequence[str] = (), also: Sequence[str] = ()
 ) -> FaithfulnessCurve:
-    """Any curve, once all are known to be of one measurement, but for some of what it consists of."""
+    """The first curve, after a check that all curves agree in what was measured, except for the fields in `but`."""
     if not curves:
         raise ValueError("No curves: there is nothing to draw.")
     for name in (n for n in ("split", "reference", "errors", "metric", "pairs", *also) if n not in but):
         found = sorted({str(getattr(curve, name)) for curve in curves})
         if len(found) > 1:
-            raise ValueError(f"Curves of different {name} ({', '.join(found)}) belong in figures of their own.")
+            raise ValueError(f"Curves of different {name} ({', '.join(found)}) belong in separate figures.")
     return curves[0]
 
 
 def _finding(curves: Sequence[FaithfulnessCurve], target: float) -> str:
-    """Which ranking gets to the target with the fewest nodes, of the sizes drawn; the whole model does not count."""
+    """Which ranking reaches the target with the fewest nodes, among the sizes drawn below the whole model."""
     reached = {
         curve.ranking: size
         for curve in curves
@@ -141,11 +149,13 @@ def _finding(curves: Sequence[FaithfulnessCurve], target: float) -> str:
         if share < 1 and f >= target
     }
     if not reached:
-        return f"No ranking reaches {target:.0%} of the model's effect below the whole model"
+        return f"No ranking reaches {target:.0%} of the model's effect with fewer nodes than the whole model"
     fewest = min(reached.values())
     best = [f"“{name}”" for name, size in reached.items() if size == fewest]
     needs = "needs" if len(best) == 1 else "need"
-    return f"{' and '.join(best)} {needs} {counted(fewest, 'node')} or fewer for {target:.0%} of the model's effect"
+    return (
+        f"{' and '.join(best)} {needs} {counted_noun(fewest, 'node')} or fewer for {target:.0%} of the model's effect"
+    )
 
 
 def _line(curve: FaithfulnessCurve, values: tuple[float, ...], name: str, colour: str) -> go.Scatter:
@@ -164,7 +174,7 @@ def _line(curve: FaithfulnessCurve, values: tuple[float, ...], name: str, colour
 
 
 def _band(curve: FaithfulnessCurve, low: Bounds, high: Bounds, name: str, colour: str) -> go.Scatter:
-    """The interval where it is bounded."""
+    """The interval, at the sizes where it is bounded."""
     found = [(x, a, b) for x, a, b in zip(curve.sizes, low, high, strict=True) if a is not None and b is not None]
     sizes, below, above = zip(*found, strict=True) if found else ((), (), ())
     red, green, blue = hex_to_rgb(colour)

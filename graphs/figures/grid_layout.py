@@ -1,7 +1,8 @@
-"""Where nodes stand: tokens below, one band per site above them, the metric on top; columns are positions.
+"""The grid of a circuit: tokens at the bottom, a band for each site above them, the metric on top; columns are
+positions.
 
-Several nodes of one cell stand side by side, strongest in the middle, in as many rows as the cell needs. A column is
-as wide as its widest row; a run of positions without a node is one narrow gap.
+Nodes of one cell are placed side by side, strongest in the middle, in as many rows as the cell needs. A column is as
+wide as its widest row; a run of positions without a node is one narrow gap.
 """
 
 from collections import defaultdict
@@ -12,7 +13,7 @@ from typing import Final
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.nodes import MetricNode, Node
 
-ROW: Final = 0.6
+ROW_HEIGHT: Final = 0.6
 _MOST_IN_A_ROW: Final = 13
 _LEAST_IN_A_ROW: Final = 3
 _SLOTS: Final = 60
@@ -24,7 +25,7 @@ _Cells = Mapping[tuple[int, int], list[WeightedNode]]
 
 @dataclass(frozen=True)
 class Column:
-    """The positions from `first` to `last` and their extent in x: one position, or a run that holds no node."""
+    """A column: the positions from `first` to `last` and their extent in x. Either one position, or an empty run."""
 
     first: int
     last: int
@@ -39,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class GridLayout:
-    """Places of nodes (x in widths of a node, y upwards), the columns, and the vertical extent of every band."""
+    """Coordinates of nodes (x in node widths, y upwards), the columns, and the vertical extent of every band."""
 
     place: dict[Node, tuple[float, float]]
     columns: tuple[Column, ...]
@@ -55,7 +56,7 @@ class GridLayout:
 
 
 def grid_layout(circuit: CircuitGraph) -> GridLayout:
-    """Lay out every node of a circuit; bands are numbered by `circuit.depth`."""
+    """Place every node of a circuit; bands are numbered as `circuit.depth` numbers nodes."""
     cells = _cells(circuit)
     occupied = len({position for _, position in cells})
     in_a_row = min(_MOST_IN_A_ROW, max(_LEAST_IN_A_ROW, _SLOTS // max(1, occupied)))
@@ -67,12 +68,12 @@ def grid_layout(circuit: CircuitGraph) -> GridLayout:
         for k, weighted in enumerate(nodes):
             row, slot = divmod(k, in_a_row)
             x = at[position].middle + _offset(slot, min(in_a_row, len(nodes) - row * in_a_row))
-            place[weighted.node] = (x, bands[band][0] + 0.5 + ROW * row)
+            place[weighted.node] = (x, bands[band][0] + 0.5 + ROW_HEIGHT * row)
     return GridLayout(place, columns, bands)
 
 
 def _cells(circuit: CircuitGraph) -> _Cells:
-    """Nodes by band and position, strongest first; the metric stands at the last position."""
+    """Nodes by band and position, strongest first; the metric is at the last position."""
     cells: dict[tuple[int, int], list[WeightedNode]] = defaultdict(list)
     for weighted in (*circuit.strongest(), *(w for w in circuit.nodes if isinstance(w.node, MetricNode))):
         position = len(circuit.positions) - 1 if isinstance(weighted.node, MetricNode) else weighted.node.position
@@ -101,13 +102,13 @@ def _bands(count: int, cells: _Cells, in_a_row: int) -> dict[int, tuple[float, f
     bottom = 0.0
     for band in range(count):
         most = max((len(nodes) for (b, _), nodes in cells.items() if b == band), default=0)
-        height = 0.4 + ROW * -(-most // in_a_row) if most else _EMPTY_BAND
+        height = 0.4 + ROW_HEIGHT * -(-most // in_a_row) if most else _EMPTY_BAND
         bands[band] = (bottom, bottom + height)
         bottom += height
     return bands
 
 
 def _offset(slot: int, in_row: int) -> float:
-    """Middle first, then alternating right and left."""
+    """Distance of a slot from the middle of its column: slot 0 in the middle, then alternately right and left."""
     side = (slot + 1) // 2 * (1 if slot % 2 else -1)
     return side - (0.5 if in_row % 2 == 0 else 0.0)

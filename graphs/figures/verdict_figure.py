@@ -5,11 +5,17 @@ from typing import Final
 import numpy as np
 import plotly.graph_objects as go
 
+from graphs.figures.colours import FLAG_COLOURS, NEUTRAL_COLOUR
 from graphs.figures.effect_axis import EffectAxis
-from graphs.figures.figure_frame import FLAG_COLOURS, MARK, drawn_text, framed
+from graphs.figures.figure_frame import drawn_text, frame_figure
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode, node_name
 from graphs.verdict import FLAGS, NodeVerdict, Verdict
-from graphs.words.verdict_words import CAUSE_WORDS, FLAG_WORDS, counted, jumps_of, signed
+from graphs.words.number_formats import counted_noun, signed_number
+from graphs.words.verdict_words import (
+    CAUSE_WORDS,
+    FLAG_WORDS,
+    jumps_of,
+)
 
 _SYMBOLS: Final = {
     "sign_flip": "circle-open",
@@ -26,8 +32,8 @@ _STRONGEST_DRAWN: Final = 3000
 def estimate_against_exact(verdict: Verdict) -> go.Figure:
     """Every verified node: exact effect (x) and estimate (y), in units of the metric.
 
-    Both axes are asinh(effect / threshold): linear below the threshold, logarithmic above. The band is where the
-    error is below the threshold; flagged nodes are ringed.
+    Both axes are asinh(effect / threshold): linear below the threshold and logarithmic above it. In the band the error
+    is below the threshold; flagged nodes are ringed.
     """
     size = np.maximum(np.abs(verdict.estimate), np.abs(verdict.exact))
     drawn = np.sort(np.argsort(-size, kind="stable")[:_STRONGEST_DRAWN])
@@ -37,25 +43,26 @@ def estimate_against_exact(verdict: Verdict) -> go.Figure:
     figure = go.Figure([*_band(axis), axis.diagonal(), _dots(verdict, axis, drawn), *rings])
     axis.put_on(figure, verdict.unit)
     left_out = verdict.verified - len(drawn)
-    return framed(
+    return frame_figure(
         figure,
         _wrong_of(verdict),
-        f"Each dot is a node in one example. On the diagonal the estimate is exact, in the band it is off by less than "
+        "Each dot is a node in one example. On the diagonal the estimate is exact; in the band it is off by less than "
         f"the threshold ({verdict.threshold:.3g} {verdict.unit}). The axes are linear below the threshold and "
-        f"logarithmic above." + (f" The {left_out:,} weakest nodes are not drawn." if left_out else ""),
+        "logarithmic "
+        f"above." + (f" The {left_out:,} weakest nodes are not drawn." if left_out else ""),
     )
 
 
 def _wrong_of(verdict: Verdict) -> str:
-    flagged, checked = len(verdict.flagged), counted(verdict.verified, "checked node")
+    flagged, checked = len(verdict.flagged), counted_noun(verdict.verified, "checked node")
     if not flagged:
         return f"None of {checked} is flagged"
     wrong = verdict.count("sign_flip") or "none"
-    return f"{flagged} of {checked} {'is' if flagged == 1 else 'are'} flagged; {wrong} with the wrong sign"
+    return f"{flagged} of {checked} {'is' if flagged == 1 else 'are'} flagged, {wrong} for a wrong sign"
 
 
 def _band(axis: EffectAxis) -> list[go.Scatter]:
-    """Where the error is below the threshold, which is the axis' scale."""
+    """The region where the error is below the threshold, which is the scale of the axis."""
     at = np.linspace(axis.low, axis.high, 241)
     value = axis.scale * np.sinh(at)
     off: dict[str, object] = {"hoverinfo": "skip", "mode": "lines", "x": at.tolist()}
@@ -78,7 +85,7 @@ def _dots(verdict: Verdict, axis: EffectAxis, drawn: np.ndarray) -> go.Scatter:
         y=axis.at(verdict.estimate[drawn]),
         mode="markers",
         name=f"checked ({verdict.verified:,})",
-        marker={"size": 5, "color": MARK, "opacity": 0.6},
+        marker={"size": 5, "color": NEUTRAL_COLOUR, "opacity": 0.6},
         hovertext=[_dot_hover(verdict, int(n)) for n in drawn],
         hoverinfo="text",
     )
@@ -109,7 +116,7 @@ def _ring_hover(verdict: Verdict, found: NodeVerdict) -> str:
     lines = [_hover(verdict, found.node, found.example, found.estimate, found.exact), FLAG_WORDS[found.flag]]
     if found.cause is not None:
         lines[-1] += f", because of {CAUSE_WORDS[found.cause]}"
-    lines += [f"α = {jump.alpha:.2f}: jump {signed(jump.size)}" for jump in jumps_of(found.gates)[:3]]
+    lines += [f"α = {jump.alpha:.2f}: jump {signed_number(jump.size)}" for jump in jumps_of(found.gates)[:3]]
     return "<br>".join(lines)
 
 
@@ -119,6 +126,6 @@ def _hover(
     token = verdict.token(node, example).strip()
     return (
         f"<b>{drawn_text(node_name(node))}</b>{f' “{drawn_text(token)}”' if token else ''}<br>example {example}<br>"
-        f"exact {signed(exact)} {drawn_text(verdict.unit)}<br>estimate {signed(estimate)}<br>"
-        f"error {signed(estimate - exact)}"
+        f"exact {signed_number(exact)} {drawn_text(verdict.unit)}<br>estimate {signed_number(estimate)}<br>"
+        f"error {signed_number(estimate - exact)}"
     )

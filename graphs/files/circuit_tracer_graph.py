@@ -1,12 +1,12 @@
-"""A circuit-tracer graph as a circuit: linear weights of a replacement model, nothing of which was patched.
+"""A graph of circuit-tracer as a circuit: linear weights of a replacement model, none of them measured by patching.
 
     flow(logit) = p(logit) / Σ p
     flow(node)  = Σ over its targets of flow(target) · |weight| / Σ |weight into the target|
 
-circuit-tracer calls this influence. It is the `effect` of a node here: the share of all that enters the logits which
-comes through the node, by |weight|, over the edges of the file; never negative. What enters by tokens and errors adds
-up to 1 where every feature has inputs. A layer is the site `blocks.<layer>.mlp`, a logit a metric; weights stay as they
-are, in units of their target's input.
+circuit-tracer calls this influence, and here it is the `effect` of a node: the share of what reaches the logits that
+passes through the node, by |weight|, along the edges of the file. It is never negative; over tokens and errors it sums
+to 1 where every feature has inputs. A layer becomes the site `blocks.<layer>.mlp` and a logit becomes a metric. Weights
+stay as they are, in units of their target's input.
 """
 
 import re
@@ -29,13 +29,13 @@ _PLACE: Final = re.compile(r"(\d+)_(\d+)_\d+")
 
 
 class TracedGraph:
-    """The document of a graph file that is readable (`neuronpedia_rules.unreadable`)."""
+    """The document of a graph file without `structural_faults`."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document = document
 
     def circuit(self) -> CircuitGraph:
-        """The circuit, checked; edges that do not go forward are a ValueError."""
+        """The circuit, checked; an edge that does not go forward is a ValueError."""
         tokens = self.document["metadata"]["prompt_tokens"]
         sites = sorted(
             {node.site for node in self.nodes.values() if isinstance(node, FeatureNode | ErrorNode)}, key=_layer
@@ -49,7 +49,7 @@ class TracedGraph:
         )
 
     def labels(self) -> Labels | None:
-        """The texts that features carry; None where none does."""
+        """The features' labels; None where no feature has one."""
         found: dict[tuple[str, int], FeatureLabel] = {}
         for row in self.document["nodes"]:
             node, text = self.nodes[row["node_id"]], row["clerp"].strip()
@@ -61,7 +61,7 @@ class TracedGraph:
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
-        """Our node of every node_id."""
+        """The node of every node_id."""
         found: dict[str, Node] = {}
         taken: dict[Node, str] = {}
         for row in self.document["nodes"]:
@@ -82,7 +82,7 @@ class TracedGraph:
 
     @cached_property
     def weights(self) -> dict[Node, float]:
-        """p of every logit, as shares of their sum; equal where the file has none."""
+        """p of every logit as a share of their sum; equal shares where the file has no p."""
         rows = [row for row in self.document["nodes"] if row["feature_type"] == LOGIT]
         if not rows:
             raise ValueError("the graph has no logit node: there is nothing that its nodes act on.")
@@ -95,7 +95,7 @@ class TracedGraph:
 
     @cached_property
     def flow(self) -> dict[Node, float]:
-        """The formula above, from the logits down, a layer after the other."""
+        """The formula above, evaluated from the logits down, layer by layer."""
         into: dict[Node, float] = defaultdict(float)
         for _, target, weight in self.links:
             into[target] += abs(weight)
@@ -145,13 +145,13 @@ def _node(row: Mapping[str, Any]) -> Node:
     if kind == TOKEN:
         return TokenNode(position)
     if row["layer"] == "E":
-        raise ValueError(f"{row['node_id']!r} is no token ({kind}), but lies in layer E.")
+        raise ValueError(f"{row['node_id']!r} has feature_type {kind!r}, but lies in layer E, which is for tokens.")
     site = f"blocks.{int(row['layer'])}.mlp"
     return ErrorNode(site, position) if kind == ERROR else FeatureNode(site, position, _index(row))
 
 
 def _index(row: Mapping[str, Any]) -> int:
-    """The feature's own index: `feature` holds it paired with its layer, the node_id holds it alone."""
+    """The feature's index in its layer: part of the node_id; `feature` holds it paired with the layer."""
     found = _PLACE.fullmatch(row["node_id"])
     if found and int(found[1]) == int(row["layer"]):
         return int(found[2])
@@ -171,7 +171,7 @@ def _depth(node: Node) -> float:
 
 
 def _probability(row: Mapping[str, Any]) -> float:
-    """What the node says, else what its label says, else 0."""
+    """The probability that the node states, else the one in its label, else 0."""
     given = row.get("token_prob")
     if isinstance(given, int | float) and given > 0:
         return float(given)

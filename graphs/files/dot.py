@@ -1,13 +1,13 @@
-"""A circuit as DOT, for Graphviz: the source of a picture, one way only.
+"""A circuit as DOT, from which Graphviz draws a picture. Export only.
 
-A cluster for each site, the tokens below all and the metric on top. Green: the effect or weight is positive, purple:
-negative; edges are the thicker the larger. Boxes are features, diamonds errors, plain text tokens, a double octagon
-the metric; a red rim marks a node whose estimate was flagged.
+Each site is a cluster; tokens are below all sites and the metric is above them. Green stands for a positive effect or
+weight, purple for a negative one; thicker edges have a larger |weight|. Boxes are features, diamonds SAE errors, plain
+text tokens, and a double octagon the metric. A red outline marks a node whose estimate was flagged.
 
-    of     attribute   what
+    of     attribute   meaning
     node   effect      in the unit of the measurement
-    edge   value       its weight, in the same unit (`weight` means something else in DOT)
-    graph  comment     unit and sign, and what was left out
+    edge   value       the edge's weight, in the same unit (`weight` has another meaning in DOT)
+    graph  comment     unit, sign, evidence, and which edges were left out
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from typing import Final
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.edges import Edge
 from graphs.feature_labels import Labels
-from graphs.figures.figure_frame import NEGATIVE, POSITIVE
-from graphs.files.xml_text import to_xml
+from graphs.figures.colours import sign_colour
+from graphs.files.graphml import escape_xml_text
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, TokenNode, short_site
 from graphs.strongest_edges import left_out_of
 
@@ -32,7 +32,7 @@ _THINNEST: Final = 0.4
 
 
 def write_dot(circuit: CircuitGraph, path: str | Path, *, labels: Labels | None = None) -> None:
-    """Write the circuit; features carry their labels. The same circuit gives the same bytes."""
+    """Write the circuit; features show their labels. The same circuit always gives the same bytes."""
     Path(path).write_text("\n".join(_lines(circuit, labels)) + "\n", encoding="utf-8")
 
 
@@ -74,8 +74,8 @@ def _node(circuit: CircuitGraph, weighted: WeightedNode, ids: dict[str, str], la
     values = {
         "label": _label(circuit, weighted, labels),
         "shape": _SHAPES[weighted.node.kind],
-        "fontcolor": _colour(weighted.effect),
-        "color": _FLAGGED if weighted.flags else _colour(weighted.effect),
+        "fontcolor": sign_colour(weighted.effect),
+        "color": _FLAGGED if weighted.flags else sign_colour(weighted.effect),
         "effect": repr(float(weighted.effect)),
         "tooltip": f"{name}: effect {weighted.effect:+.4g}",
     }
@@ -86,14 +86,10 @@ def _edge(edge: Edge, largest: float) -> dict[str, str]:
     width = max(_THINNEST, _WIDEST * abs(edge.weight) / largest)
     return {
         "value": repr(float(edge.weight)),
-        "color": _colour(edge.weight),
+        "color": sign_colour(edge.weight),
         "penwidth": f"{width:.2f}",
         "tooltip": f"{edge.weight:+.4g}",
     }
-
-
-def _colour(value: float) -> str:
-    return POSITIVE if value >= 0 else NEGATIVE
 
 
 def _label(circuit: CircuitGraph, weighted: WeightedNode, labels: Labels | None) -> str:
@@ -117,7 +113,7 @@ def _attributes(values: dict[str, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A DOT string that shows this text: quotes, escapes and entities mean themselves, a line break stays one."""
-    lines = (to_xml(line[:1000]).replace("\\\\", "\\") for line in text.split("\n"))
+    """A DOT string that shows this text literally: quotes, backslashes and entities are escaped, line breaks kept."""
+    lines = (escape_xml_text(line[:1000]).replace("\\\\", "\\") for line in text.split("\n"))
     safe = (line.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"') for line in lines)
     return '"' + "\\n".join(safe) + '"'

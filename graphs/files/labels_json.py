@@ -1,39 +1,32 @@
-"""Labels as versioned JSON, in and out. The same labels give the same bytes."""
+"""Feature labels as versioned JSON, in and out. The same labels always give the same bytes."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+from graphs.files.versioned_json import read_versioned_json, write_versioned_json
 
 SCHEMA: Final = "jumpwire.labels"
 SCHEMA_VERSION: Final = 1
 
 
 def save_labels(labels: Labels, path: str | Path) -> None:
-    """Write the labels; keys are sorted, floats keep every digit."""
-    content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **plain_labels(labels)}
-    # ASCII: a label may hold anything, half a surrogate pair included.
-    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    """Write the labels as JSON; keys are sorted and floats keep every digit."""
+    # A token of a context may be half a surrogate pair, which UTF-8 cannot encode.
+    write_versioned_json(path, SCHEMA, SCHEMA_VERSION, plain_labels(labels), ascii_only=True)
 
 
 def load_labels(path: str | Path) -> Labels:
-    """Read what `save_labels` wrote, and check it."""
+    """Read and check what `save_labels` wrote.
+
+    Raises:
+        ValueError: the file does not hold labels of jumpwire, or is damaged; the message says where.
+    """
+    content = read_versioned_json(path, SCHEMA, SCHEMA_VERSION)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON ({error}).") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: not a label file of jumpwire (no schema {SCHEMA!r}).")
-    if content.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path}: schema version {content.get('schema_version')}; this version of jumpwire reads {SCHEMA_VERSION}."
-        )
-    try:
-        return labels_from(content)
+        return labels_from_plain(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -48,8 +41,8 @@ def plain_labels(labels: Labels) -> dict[str, Any]:
     }
 
 
-def labels_from(content: Mapping[str, Any]) -> Labels:
-    """The inverse of `plain_labels`, checked."""
+def labels_from_plain(content: Mapping[str, Any]) -> Labels:
+    """The inverse of `plain_labels`, checked; data that do not fit are a ValueError."""
     try:
         labels = tuple(map(_label, content["labels"]))
         return Labels(labels, content["corpus"], content["tokens"], content["inputs"])

@@ -1,4 +1,4 @@
-"""Read a graph file of Neuronpedia / circuit-tracer: ours without loss, circuit-tracer's as far as it goes."""
+"""Read a graph file of Neuronpedia / circuit-tracer: ours without loss, theirs as far as its numbers go."""
 
 import json
 from collections.abc import Mapping
@@ -9,23 +9,25 @@ from typing import Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
 from graphs.files.circuit_tracer_graph import TracedGraph
-from graphs.files.labels_json import labels_from
-from graphs.files.neuronpedia_rules import unreadable
-from graphs.files.neuronpedia_write import OURS
-from graphs.files.plain_circuit import circuit_from
+from graphs.files.labels_json import labels_from_plain
+from graphs.files.neuronpedia_rules import structural_faults
+from graphs.files.neuronpedia_write import JUMPWIRE_KEY
+from graphs.files.plain_circuit import circuit_from_plain
 
 _SHOWN_FAULTS: Final = 5
 
 
 @dataclass(frozen=True)
 class NeuronpediaGraph:
-    """A graph file: the circuit, and what a reader marked in it.
+    """A graph file: the circuit, and what its reader pinned, grouped and selected.
 
     Attributes:
-        labels: of features; None where the file has none. Those of circuit-tracer's files are texts alone: they come
-            from no corpus, so `tokens` and every `frequency` are 0.
-        pinned, clicked: names of nodes; pins of nodes that the file lacks are left out.
-        supernodes: each with its name and names of nodes.
+        circuit: the circuit, checked.
+        labels: feature labels; None where the file has none. Labels from circuit-tracer are mere texts without a
+            corpus: their `tokens` and every `frequency` are 0.
+        pinned, clicked: names of nodes that are pinned, and of the one selected; nodes missing in the file are left
+            out.
+        supernodes: name and member nodes of each group.
     """
 
     circuit: CircuitGraph
@@ -36,12 +38,16 @@ class NeuronpediaGraph:
 
 
 def read_neuronpedia(path: str | Path) -> NeuronpediaGraph:
-    """Read what `write_neuronpedia` or circuit-tracer wrote; another file is a ValueError."""
+    """Read a graph file that `write_neuronpedia` or circuit-tracer wrote.
+
+    Raises:
+        ValueError: the file is not such a graph; the message says where.
+    """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from None
-    if faults := unreadable(document):
+    if faults := structural_faults(document):
         more = f" And {len(faults) - _SHOWN_FAULTS:,} more." if len(faults) > _SHOWN_FAULTS else ""
         raise ValueError(f"{path}: not a graph of Neuronpedia: {' '.join(faults[:_SHOWN_FAULTS])}{more}")
     try:
@@ -51,15 +57,15 @@ def read_neuronpedia(path: str | Path) -> NeuronpediaGraph:
 
 
 def is_neuronpedia(document: Any) -> bool:
-    """Whether JSON looks like a graph file."""
+    """Whether a JSON document looks like a graph file of Neuronpedia."""
     return isinstance(document, dict) and {"metadata", "qParams", "nodes", "links"} <= set(document)
 
 
 def _graph(document: Mapping[str, Any]) -> NeuronpediaGraph:
-    if OURS in document["metadata"]:
-        circuit = circuit_from(_our_rows(document))
-        found = document["metadata"][OURS].get("labels")
-        labels = None if found is None else labels_from(found)
+    if JUMPWIRE_KEY in document["metadata"]:
+        circuit = circuit_from_plain(_our_rows(document))
+        found = document["metadata"][JUMPWIRE_KEY].get("labels")
+        labels = None if found is None else labels_from_plain(found)
     else:
         traced = TracedGraph(document)
         circuit, labels = traced.circuit(), traced.labels()
@@ -77,13 +83,15 @@ def _graph(document: Mapping[str, Any]) -> NeuronpediaGraph:
 
 
 def _our_rows(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The rows of `plain_circuit`."""
+    """The rows as `plain_circuit` gives them."""
     for row in (*document["nodes"], *document["links"]):
-        if not isinstance(row.get(OURS), dict):
-            raise ValueError(f"{row.get('node_id', 'a link')!r} was added by another tool: it has no {OURS} key.")
+        if not isinstance(row.get(JUMPWIRE_KEY), dict):
+            raise ValueError(
+                f"{row.get('node_id', 'a link')!r} was added by another tool: it has no {JUMPWIRE_KEY} key."
+            )
     ends = ("source", "target", "weight")
     return {
-        **{name: value for name, value in document["metadata"][OURS].items() if name != "labels"},
-        "nodes": [{"id": node["node_id"], **node[OURS]} for node in document["nodes"]],
-        "edges": [{**{end: link[end] for end in ends}, **link[OURS]} for link in document["links"]],
+        **{name: value for name, value in document["metadata"][JUMPWIRE_KEY].items() if name != "labels"},
+        "nodes": [{"id": node["node_id"], **node[JUMPWIRE_KEY]} for node in document["nodes"]],
+        "edges": [{**{end: link[end] for end in ends}, **link[JUMPWIRE_KEY]} for link in document["links"]],
     }

@@ -1,12 +1,12 @@
-"""What a Neuronpedia / circuit-tracer graph file must be: the rules, and a function that lists every broken one.
+"""The rules that Neuronpedia / circuit-tracer set for a graph file, and functions that list every broken one.
 
 metadata    slug, scan: A-Z a-z 0-9 _ . -        prompt, prompt_tokens       node_threshold: see influence
 qParams     pinnedIds: [node_id]                 supernodes: [[name, node_id, ...]]
 nodes       node_id: unique                      layer: a number, or "E" for tokens
-            ctx_idx: a place in prompt_tokens    feature_type: one of `FEATURE_TYPES`
+            ctx_idx: index into prompt_tokens    feature_type: one of `FEATURE_TYPES`
             clerp: the label; that of a logit contains its weight, as in (p=0.123)
-            influence: the share of the total up to and including this node, in falling order: small is important;
-            all nodes but logits have one where metadata has a node_threshold, else none
+            influence: the share of the total up to and including this node, strongest first, so that small means
+            important; every node except logits has one if metadata has a node_threshold, otherwise none
 links       source, target: node_ids             weight: finite
 the file    at most 100 MB
 """
@@ -38,8 +38,8 @@ _NODE_FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
 
 
 def broken_rules(document: Any, *, size: int = 0) -> list[str]:
-    """Every rule that a document breaks, in words; `size` is that of its file in bytes."""
-    found = unreadable(document)
+    """Every rule that a document breaks, one sentence each; `size` is the size of its file in bytes."""
+    found = structural_faults(document)
     if found:
         return found
     ids = {node["node_id"] for node in document["nodes"]}
@@ -48,23 +48,25 @@ def broken_rules(document: Any, *, size: int = 0) -> list[str]:
     for node in document["nodes"]:
         found += _published(node, has_threshold=threshold is not None)
     if size > MOST_BYTES:
-        found.append(f"the file has {size / 1e6:.0f} MB; at most {MOST_BYTES / 1e6:.0f} MB are taken.")
+        found.append(f"the file has {size / 1e6:.0f} MB; Neuronpedia accepts at most {MOST_BYTES / 1e6:.0f} MB.")
     return found
 
 
-def unreadable(document: Any) -> list[str]:
-    """The broken rules without which a document is no graph at all."""
+def structural_faults(document: Any) -> list[str]:
+    """The broken rules that keep a document from being read as a graph, one sentence each."""
     if not isinstance(document, dict):
-        return ["the document is no object."]
+        return ["the document is not a JSON object."]
     kinds = {"metadata": dict, "qParams": dict, "nodes": list, "links": list}
     found = [
-        f"{name} is no {kind.__name__}." for name, kind in kinds.items() if not isinstance(document.get(name), kind)
+        f"{name} is missing or not a JSON {'object' if kind is dict else 'list'}."
+        for name, kind in kinds.items()
+        if not isinstance(document.get(name), kind)
     ]
     if found:
         return found
     tokens = document["metadata"].get("prompt_tokens")
     if not _strings(tokens):
-        return ["metadata.prompt_tokens is no list of strings."]
+        return ["metadata.prompt_tokens is not a list of strings."]
     if found := list(_marks(document["qParams"])):
         return found
     found = [fault for n, node in enumerate(document["nodes"]) for fault in _node(node, n, len(tokens))]
@@ -78,17 +80,17 @@ def unreadable(document: Any) -> list[str]:
 def _metadata(metadata: Mapping[str, Any]) -> Iterator[str]:
     for name in ("slug", "scan"):
         if not isinstance(metadata.get(name), str) or not _NAME.fullmatch(metadata[name]):
-            yield f"{name} {metadata.get(name)!r} is not made of A-Z, a-z, 0-9, _, . and - alone."
+            yield f"{name} {metadata.get(name)!r} is not made of A-Z, a-z, 0-9, _, . and - only."
     if not isinstance(metadata.get("prompt"), str):
-        yield "metadata.prompt is no string."
+        yield "metadata.prompt is not a string."
 
 
 def _marks(state: Mapping[str, Any]) -> Iterator[str]:
     if not _strings(state.get("pinnedIds") or []):
-        yield "qParams.pinnedIds is no list of node_ids."
+        yield "qParams.pinnedIds is not a list of node_ids."
     groups = state.get("supernodes") or []
     if not isinstance(groups, list) or not all(_strings(group) and group for group in groups):
-        yield "qParams.supernodes is no list of lists, each with a name and node_ids."
+        yield "qParams.supernodes is not a list of lists, each with a name and node_ids."
 
 
 def _strings(value: Any) -> bool:
@@ -103,12 +105,12 @@ def _saved_state(state: Mapping[str, Any], ids: set[str]) -> Iterator[str]:
     named = [*(state.get("pinnedIds") or []), *(name for group in groups for name in group[1:])]
     for name in dict.fromkeys(named):
         if name not in ids:
-            yield f"{name!r} is pinned or in a supernode, but is no node."
+            yield f"{name!r} is pinned or in a supernode, but is not a node."
 
 
 def _node(node: Any, place: int, tokens: int) -> Iterator[str]:
     if not isinstance(node, dict):
-        yield f"nodes[{place}] is no object."
+        yield f"nodes[{place}] is not a JSON object."
         return
     wrong = [name for name, kinds in _NODE_FIELDS.items() if not _is(node.get(name, ...), kinds)]
     wrong += [name for name in ("influence", "activation") if node.get(name) is not None and not _finite(node[name])]
@@ -116,19 +118,19 @@ def _node(node: Any, place: int, tokens: int) -> Iterator[str]:
         yield f"nodes[{place}] ({node.get('node_id')!r}) has no valid {', '.join(wrong)}."
         return
     if not re.fullmatch(r"\d+", str(node["layer"])) and node["layer"] != TOKEN_LAYER:
-        yield f"{node['node_id']!r} lies in layer {node['layer']!r}; a layer is a number, or {TOKEN_LAYER!r}."
+        yield f"{node['node_id']!r} has layer {node['layer']!r}; a layer is a number or {TOKEN_LAYER!r}."
     if not 0 <= node["ctx_idx"] < tokens:
-        yield f"{node['node_id']!r} lies at ctx_idx {node['ctx_idx']}; the prompt has {tokens} tokens."
+        yield f"{node['node_id']!r} has ctx_idx {node['ctx_idx']}; the prompt has {tokens} tokens."
 
 
 def _published(node: Mapping[str, Any], *, has_threshold: bool) -> Iterator[str]:
     name, kind = node["node_id"], node["feature_type"]
     if kind not in FEATURE_TYPES:
-        yield f"{name!r} has feature_type {kind!r}; details are shown of {', '.join(FEATURE_TYPES)} only."
+        yield f"{name!r} has feature_type {kind!r}; Neuronpedia shows {', '.join(FEATURE_TYPES)} only."
     if kind == LOGIT and not WEIGHT_OF_LOGIT.search(node["clerp"]):
         yield f"the clerp {node['clerp']!r} of the logit {name!r} lacks its weight, as in (p=0.123)."
     if kind != LOGIT and has_threshold != (node.get("influence") is not None):
-        yield f"{name!r}: influence and node_threshold must both be there, or neither."
+        yield f"{name!r}: influence and node_threshold must either both be present or both be absent."
 
 
 def _link(link: Any, place: int, ids: Mapping[str, int]) -> Iterator[str]:
@@ -137,7 +139,7 @@ def _link(link: Any, place: int, ids: Mapping[str, int]) -> Iterator[str]:
         return
     for end in ("source", "target"):
         if link.get(end) not in ids:
-            yield f"links[{place}] has {end} {link.get(end)!r}, which is no node."
+            yield f"links[{place}] has {end} {link.get(end)!r}, which is not a node."
 
 
 def _is(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -1,42 +1,33 @@
-"""A circuit as a graph file of Neuronpedia / circuit-tracer (`neuronpedia_rules.py`), for its page and for tools.
+"""Write a circuit as a graph file of Neuronpedia / circuit-tracer (`neuronpedia_rules.py`).
 
-What their format has no place for is in an extra key `jumpwire`, so that `read_neuronpedia` gives the same circuit:
+An extra key `jumpwire` holds what their format has no place for, so that `read_neuronpedia` returns the same circuit:
 
     metadata.jumpwire   sites, positions, measurement, certificate, labels
-    node.jumpwire       the node's kind and place, effect, standard error, estimates, flags, ... (`WeightedNode`)
+    node.jumpwire       kind, site, position, effect, standard error, estimates, flags, ... (`WeightedNode`)
     link.jumpwire       mean_absolute, standard_error, count (`Edge`)
 
-A site is a layer of its own, numbered from 0 in the order of the forward pass: Neuronpedia knows one site a layer.
-`influence` is the cumulative share of Σ|effect|. `activation` is a feature's mean clean activation.
+`neuronpedia_nodes.py` says how nodes, layers and influence are written.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
-from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
 from graphs.files.labels_json import plain_labels
-from graphs.files.neuronpedia_rules import (
-    ERROR,
-    FEATURE,
-    LOGIT,
-    TOKEN,
-    TOKEN_LAYER,
-    WEIGHT_OF_LOGIT,
-    broken_rules,
-)
-from graphs.files.neuronpedia_words import clerp, description
-from graphs.files.plain_circuit import HEAD, plain_circuit
-from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+from graphs.files.neuronpedia_nodes import cumulative_influence, node_ids, node_row, output_weight
+from graphs.files.neuronpedia_rules import broken_rules
+from graphs.files.plain_circuit import HEAD_FIELDS, plain_circuit
+from graphs.nodes import FeatureNode
+from graphs.strongest_edges import left_out_of
+from graphs.words.number_formats import counted_noun
 
-OURS: Final = "jumpwire"
+JUMPWIRE_KEY: Final = "jumpwire"
 _SHOWN_FAULTS: Final = 5
-_FEATURE_TYPE: Final = {"feature": FEATURE, "error": ERROR, "token": TOKEN, "metric": LOGIT}
 
 
 def write_neuronpedia(
@@ -50,24 +41,29 @@ def write_neuronpedia(
     supernodes: Sequence[tuple[str, Sequence[str]]] = (),
     clicked: str | None = None,
 ) -> None:
-    """Write the graph file. The same circuit gives the same bytes.
+    """Write the graph file. The same circuit always gives the same bytes.
 
     Args:
-        slug: the graph's name there. scan: the model's name there.
-        labels: of features; those of the circuit are written.
-        pinned, clicked: names of nodes, as `circuit.name` has them.
-        supernodes: each with its name and names of nodes.
+        slug: the graph's name on Neuronpedia.
+        scan: the model's name on Neuronpedia.
+        labels: feature labels; only those of the circuit's features are written.
+        pinned, clicked: names of nodes that are pinned, and of the one selected, as `circuit.name` gives them.
+        supernodes: name and member nodes of each group.
+
+    Raises:
+        LookupError: a name that is not a node of the circuit.
+        ValueError: the graph breaks a rule of Neuronpedia; the message lists the broken rules.
     """
     ids = node_ids(circuit)
     named = {circuit.name(node): name for node, name in ids.items()}
     plain = plain_circuit(circuit)
     own = labels and _labels_of(circuit, labels)
-    share = _influence(circuit)
+    share = cumulative_influence(circuit)
     document = {
         "metadata": {
             **_metadata(circuit, slug, scan),
             **({"node_threshold": 1.0} if share else {}),
-            OURS: {**{name: plain[name] for name in HEAD}, "labels": own and plain_labels(own)},
+            JUMPWIRE_KEY: {**{name: plain[name] for name in HEAD_FIELDS}, "labels": own and plain_labels(own)},
         },
         "qParams": {
             "pinnedIds": [_id_of(name, named) for name in pinned],
@@ -77,39 +73,12 @@ def write_neuronpedia(
             "sg_pos": "",
         },
         "nodes": [
-            _node(circuit, weighted, ids, own, share) | {OURS: {k: v for k, v in row.items() if k != "id"}}
+            node_row(circuit, weighted, ids, own, share) | {JUMPWIRE_KEY: {k: v for k, v in row.items() if k != "id"}}
             for weighted, row in zip(circuit.nodes, plain["nodes"], strict=True)
         ],
         "links": [_link(row, named) for row in plain["edges"]],
     }
     _write(document, path)
-
-
-def node_ids(circuit: CircuitGraph) -> dict[Node, str]:
-    """The node_id of every node: layer, index, position, as circuit-tracer has them; -1 stands for an error."""
-    last = len(circuit.positions) - 1
-    metrics = [w.node for w in circuit.nodes if isinstance(w.node, MetricNode)]
-    found: dict[Node, str] = {}
-    for weighted in circuit.nodes:
-        node = weighted.node
-        if isinstance(node, TokenNode):
-            found[node] = f"{TOKEN_LAYER}_0_{node.position}"
-        elif isinstance(node, MetricNode):
-            found[node] = f"{_layer(circuit, node)}_{metrics.index(node)}_{last}"
-        else:
-            found[node] = f"{_layer(circuit, node)}_{_index(node)}_{node.position}"
-    return found
-
-
-def _layer(circuit: CircuitGraph, node: Node) -> str:
-    """Its site's number; the metric's is one above the next, as in circuit-tracer."""
-    if isinstance(node, TokenNode):
-        return TOKEN_LAYER
-    return str(len(circuit.sites) + 1 if isinstance(node, MetricNode) else circuit.sites.index(node.site))
-
-
-def _index(node: FeatureNode | ErrorNode) -> int:
-    return node.index if isinstance(node, FeatureNode) else -1
 
 
 def _id_of(name: str, named: Mapping[str, str]) -> str:
@@ -130,51 +99,30 @@ def _metadata(circuit: CircuitGraph, slug: str, scan: str) -> dict[str, Any]:
         "prompt_tokens": tokens,
         "prompt": ("" if spaced else " ").join(tokens),
         "schema_version": 1,
-        "info": {"description": description(circuit), "generator": generator},
+        "info": {"description": _description(circuit), "generator": generator},
     }
 
 
-def _influence(circuit: CircuitGraph) -> dict[Node, float]:
-    """The share of Σ|effect| up to and including each node, strongest first; empty where all effects are 0."""
-    nodes = circuit.strongest()
-    sums = list(accumulate(abs(w.effect) for w in nodes))
-    if not nodes or not sums[-1]:
-        return {}
-    return {w.node: so_far / sums[-1] for w, so_far in zip(nodes, sums, strict=True)}
-
-
-def _node(
-    circuit: CircuitGraph,
-    weighted: WeightedNode,
-    ids: Mapping[Node, str],
-    labels: Labels | None,
-    share: Mapping[Node, float],
-) -> dict[str, Any]:
-    node = weighted.node
-    row = {
-        "node_id": ids[node],
-        "feature": node.position if isinstance(node, TokenNode) else -1,
-        "layer": _layer(circuit, node),
-        "ctx_idx": len(circuit.positions) - 1 if isinstance(node, MetricNode) else node.position,
-        "feature_type": _FEATURE_TYPE[node.kind],
-        "jsNodeId": ids[node],
-        "clerp": clerp(circuit, node, labels),
-        "influence": share.get(node),
-        "activation": weighted.clean if isinstance(node, FeatureNode) else None,
-    }
-    if isinstance(node, FeatureNode):
-        layer = circuit.sites.index(node.site)
-        row |= {"feature": _pair(layer, node.index), "jsNodeId": f"{layer}_{node.index}-0"}
-    if isinstance(node, MetricNode):
-        p = float(WEIGHT_OF_LOGIT.findall(row["clerp"])[-1])
-        place = int(ids[node].split("_")[1])
-        row |= {"feature": place, "token_prob": p, "is_target_logit": place == 0}
-    return row
-
-
-def _pair(layer: int, index: int) -> int:
-    """Cantor's number of a pair: how circuit-tracer writes layer and index as one."""
-    return (layer + index) * (layer + index + 1) // 2 + index
+def _description(circuit: CircuitGraph) -> str:
+    """How to read the graph: what its numbers, columns and layers mean."""
+    measured = circuit.measurement
+    columns = ", ".join(f"{p.label} ({p.clean_token!r}, patch {p.patch_token!r})" for p in circuit.positions)
+    layers = ", ".join(f"{number} {site}" for number, site in enumerate(circuit.sites))
+    left_out = left_out_of(circuit)
+    return " ".join(
+        (
+            "Written by jumpwire.",
+            f"Effects and weights are means over {counted_noun(measured.examples, 'example')}, in {measured.unit}; "
+            f"{measured.sign}.",
+            f"Method: {measured.method}; metric: {measured.metric}; SAE errors: {measured.error_mode}.",
+            f"Evidence: {measured.evidence}.",
+            "Columns are positions aligned across examples; the prompt shows the clean tokens of the first example "
+            f"that has them: {columns}.",
+            f"Layers are sites, in the order of the forward pass: {layers}.",
+            f"Influence is the cumulative share of Σ|effect|. The p of the output is {output_weight(circuit)[1]}.",
+            *(() if left_out is None else (left_out.sentence,)),
+        )
+    )
 
 
 def _labels_of(circuit: CircuitGraph, labels: Labels) -> Labels:
@@ -185,7 +133,7 @@ def _labels_of(circuit: CircuitGraph, labels: Labels) -> Labels:
 def _link(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
     ends = ("source", "target")
     own = {k: v for k, v in row.items() if k not in (*ends, "weight")}
-    return {**{end: named[row[end]] for end in ends}, "weight": row["weight"], OURS: own}
+    return {**{end: named[row[end]] for end in ends}, "weight": row["weight"], JUMPWIRE_KEY: own}
 
 
 def _write(document: Mapping[str, Any], path: str | Path) -> None:
@@ -197,7 +145,7 @@ def _write(document: Mapping[str, Any], path: str | Path) -> None:
 
 
 def _listed(faults: Iterable[str]) -> str:
-    """The first faults, and how many more there are."""
+    """The first faults, and how many there are besides."""
     found = list(faults)
     more = f" And {len(found) - _SHOWN_FAULTS:,} more." if len(found) > _SHOWN_FAULTS else ""
     return " ".join(fault[0].upper() + fault[1:] for fault in found[:_SHOWN_FAULTS]) + more

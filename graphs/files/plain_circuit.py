@@ -1,6 +1,6 @@
-"""A circuit as plain data, and back: what every file format of circuits is made of.
+"""A circuit as plain data, and back. Every file format of circuits is made from these rows.
 
-    {"sites", "positions", "measurement", "certificate"}     the head
+    {"sites", "positions", "measurement", "certificate"}     `HEAD_FIELDS`
     "nodes": [{"id": name, "kind", fields of the node, fields of WeightedNode}]
     "edges": [{"source": name, "target": name, fields of Edge}]
 
@@ -11,27 +11,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from graphs.certificate import certificate_from
+from graphs.certificate import certificate_from_plain
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edges import Edge
 from graphs.nodes import Node
-from graphs.versioned_json import node, plain
+from graphs.plain_data import as_plain_data, node_from_plain
 
-HEAD: Final = ("sites", "positions", "measurement", "certificate")
+HEAD_FIELDS: Final = ("sites", "positions", "measurement", "certificate")
 _VALUES: Final = tuple(f.name for f in fields(WeightedNode) if f.name != "node")
 _EDGE_VALUES: Final = tuple(f.name for f in fields(Edge) if f.name not in ("source", "target"))
 
 
 def plain_circuit(circuit: CircuitGraph) -> dict[str, Any]:
-    """The head, the nodes and the edges, in JSON's types."""
+    """The head fields, the nodes and the edges, in JSON's types."""
     return {
-        **{name: plain(getattr(circuit, name)) for name in HEAD},
+        **{name: as_plain_data(getattr(circuit, name)) for name in HEAD_FIELDS},
         "nodes": [_node_row(circuit, weighted) for weighted in circuit.nodes],
         "edges": [
             {
                 "source": circuit.name(edge.source),
                 "target": circuit.name(edge.target),
-                **{name: plain(getattr(edge, name)) for name in _EDGE_VALUES},
+                **{name: as_plain_data(getattr(edge, name)) for name in _EDGE_VALUES},
             }
             for edge in circuit.edges
         ],
@@ -39,12 +39,12 @@ def plain_circuit(circuit: CircuitGraph) -> dict[str, Any]:
 
 
 def _node_row(circuit: CircuitGraph, weighted: WeightedNode) -> dict[str, Any]:
-    values = {name: plain(getattr(weighted, name)) for name in _VALUES}
-    return {"id": circuit.name(weighted.node), **plain(weighted.node), **values}
+    values = {name: as_plain_data(getattr(weighted, name)) for name in _VALUES}
+    return {"id": circuit.name(weighted.node), **as_plain_data(weighted.node), **values}
 
 
-def circuit_from(content: Mapping[str, Any]) -> CircuitGraph:
-    """The inverse of `plain_circuit`, checked; what does not fit is a ValueError."""
+def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
+    """The inverse of `plain_circuit`, checked; data that do not fit are a ValueError."""
     try:
         nodes = _nodes(content["nodes"])
         named = {name: weighted.node for name, weighted in nodes.items()}
@@ -55,10 +55,10 @@ def circuit_from(content: Mapping[str, Any]) -> CircuitGraph:
             nodes=tuple(nodes.values()),
             edges=tuple(_edge(row, named) for row in content["edges"]),
             measurement=Measurement(**content["measurement"]),
-            certificate=None if certificate is None else certificate_from(certificate),
+            certificate=None if certificate is None else certificate_from_plain(certificate),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a whole circuit: {type(error).__name__}: {error}.") from None
+        raise ValueError(f"not a complete circuit ({type(error).__name__}: {error}).") from None
 
 
 def _nodes(rows: Iterable[Mapping[str, Any]]) -> dict[str, WeightedNode]:
@@ -67,7 +67,7 @@ def _nodes(rows: Iterable[Mapping[str, Any]]) -> dict[str, WeightedNode]:
         if row["id"] in found:
             raise ValueError(f"the node {row['id']!r} occurs twice.")
         own = {name: value for name, value in row.items() if name != "id" and name not in _VALUES}
-        found[row["id"]] = WeightedNode(node=node(own), **{name: row[name] for name in _VALUES})
+        found[row["id"]] = WeightedNode(node=node_from_plain(own), **{name: row[name] for name in _VALUES})
     return found
 
 
@@ -75,5 +75,5 @@ def _edge(row: Mapping[str, Any], named: Mapping[str, Node]) -> Edge:
     ends = row["source"], row["target"]
     for end in ends:
         if end not in named:
-            raise ValueError(f"an edge ends in {end!r}, which is no node of the file.")
+            raise ValueError(f"an edge ends in {end!r}, which is not a node of the file.")
     return Edge(named[ends[0]], named[ends[1]], **{k: v for k, v in row.items() if k not in ("source", "target")})

@@ -1,19 +1,19 @@
-"""A circuit as two Parquet tables in a folder, for pandas, polars, duckdb; and back without loss.
+"""A circuit as two Parquet tables in a folder, for pandas, polars and duckdb, and back without loss.
 
-    nodes.parquet        type     what
+    nodes.parquet        type     meaning
     node                 string   the node's name: blocks.3.hook_mlp_out/117@verb
     kind                 string   feature, error, token or metric
-    site                 string   of features and errors
-    position             int64    a place in the circuit's positions; none of a metric
+    site                 string   features and errors only
+    position             int64    index into the circuit's positions; null for the metric
     position_label       string   the name of that position
-    index                int64    of features
-    name                 string   of metrics
+    index                int64    features only
+    name                 string   the metric only
     effect, mean_absolute, standard_error, carried, undivided
                          double   as in `WeightedNode`, in the unit of the measurement
     clean, patch         double   feature: activation; error: L2 norm
     count, verified      int64    examples
     estimate.<method>    double   the effect by another method, in the same unit
-    flag.<flag>          int64    how often a checker flagged the node's estimate so
+    flag.<flag>          int64    how often the check gave the node's estimate this flag
 
     edges.parquet
     source, target       string   names of nodes
@@ -21,7 +21,8 @@
                          double   as in `Edge`, in the unit of the measurement
     count                int64    examples
 
-Both tables hold sites, positions, measurement and certificate as JSON in the schema's metadata, under `jumpwire`.
+Both tables carry sites, positions, measurement and certificate as JSON in the metadata of their schema, under the key
+`jumpwire`.
 """
 
 import json
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.files.plain_circuit import HEAD, circuit_from, plain_circuit
+from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,12 +46,12 @@ _TEXTS: Final = ("node", "kind", "site", "position_label", "name", "source", "ta
 
 
 def write_tables(circuit: CircuitGraph, folder: str | Path) -> None:
-    """Write both tables into a folder, which is made if need be."""
+    """Write both tables into a folder, which is created if it does not exist."""
     import pyarrow.parquet as pq
 
     plain = plain_circuit(circuit)
     labels = [position.label for position in circuit.positions]
-    head = {_HEAD_KEY: json.dumps({name: plain[name] for name in HEAD}, sort_keys=True).encode()}
+    head = {_HEAD_KEY: json.dumps({name: plain[name] for name in HEAD_FIELDS}, sort_keys=True).encode()}
     Path(folder).mkdir(parents=True, exist_ok=True)
     nodes = [_node_row(row, labels) for row in plain["nodes"]]
     first = ("node", "kind", "site", "position", "position_label", "index", "name")
@@ -59,30 +60,37 @@ def write_tables(circuit: CircuitGraph, folder: str | Path) -> None:
 
 
 def read_tables(folder: str | Path) -> CircuitGraph:
-    """Read what `write_tables` wrote, and check it."""
+    """Read and check what `write_tables` wrote.
+
+    Raises:
+        FileNotFoundError: a table is missing.
+        ValueError: the tables are not those of one circuit of jumpwire, or are damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     files = [Path(folder) / name for name in (NODES_FILE, EDGES_FILE)]
     for file in files:
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file. A circuit is {NODES_FILE} and {EDGES_FILE} in one folder.")
+            raise FileNotFoundError(
+                f"{file}: no such file. A circuit in Parquet is a folder with {NODES_FILE} and {EDGES_FILE}."
+            )
     try:
         nodes, edges = (pq.read_table(file) for file in files)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{folder}: not a circuit in Parquet ({error}).") from None
     head, same = ((table.schema.metadata or {}).get(_HEAD_KEY) for table in (nodes, edges))
     if head is None or head != same:
-        raise ValueError(f"{folder}: the two tables are not those of one circuit of jumpwire.")
+        raise ValueError(f"{folder}: {NODES_FILE} and {EDGES_FILE} do not belong to one circuit of jumpwire.")
     try:
         rows = {"nodes": list(map(_plain_row, nodes.to_pylist())), "edges": edges.to_pylist()}
-        return circuit_from({**json.loads(head), **rows})
+        return circuit_from_plain({**json.loads(head), **rows})
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
 
 
 def _node_row(row: Mapping[str, Any], labels: list[str]) -> dict[str, Any]:
-    """Mappings become one column for each of their keys."""
+    """A row of the table: each key of a mapping becomes a column."""
     found = {"node": row["id"], **{name: value for name, value in row.items() if name not in ("id", *_GROUPS)}}
     if row.get("position") is not None:
         found["position_label"] = labels[row["position"]]
@@ -92,7 +100,7 @@ def _node_row(row: Mapping[str, Any], labels: list[str]) -> dict[str, Any]:
 
 
 def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of `_node_row`."""
+    """The inverse of `_node_row`, without the cells that other kinds of nodes fill."""
     own = _PLACE.get(row["kind"], ("name",))
     places = {name for names in (*_PLACE.values(), ("name",)) for name in names} - set(own)
     skipped = {"node", "position_label", *places}

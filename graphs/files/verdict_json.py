@@ -1,12 +1,23 @@
-"""A verdict as versioned JSON, in and out. The same verdict gives the same bytes."""
+"""A verdict as versioned JSON, in and out. The same verdict always gives the same bytes.
 
+The arrays of verified nodes are in `columns`: short ones as lists, long ones packed, which is ten times smaller:
+
+    {"dtype": "<f4", "zlib_base64": "..."}        base64 of zlib of the little-endian values
+
+A packed column has the smallest type that holds each of its values exactly.
+"""
+
+import base64
+import binascii
+import zlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import numpy as np
 
-from graphs.files.packed_columns import column, values_of
+from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain
 from graphs.verdict import (
     CHOSEN_BY,
     FLAGS,
@@ -19,26 +30,36 @@ from graphs.verdict import (
     ResidualCurve,
     Verdict,
 )
-from graphs.versioned_json import made, node, plain, read, write
 
 SCHEMA: Final = "jumpwire.verdict"
 SCHEMA_VERSION: Final = 2
-READABLE: Final = (1, 2)
+READABLE_VERSIONS: Final = (1, 2)
 """Version 1 has no packed columns."""
+LONGEST_LIST: Final = 5_000
+"""Columns with more entries are packed."""
 _CODES: Final = ("example", "site", "position", "kind", "index", "chosen_by")
 _COLUMNS: Final = (*_CODES, "estimate", "exact")
+_PACKED_TYPES: Final = {np.int64: ("|i1", "<i2", "<i4", "<i8"), np.float64: ("<f4", "<f8")}
 
 
 def save_verdict(verdict: Verdict, path: str | Path) -> None:
-    """Write the verdict; keys are sorted, floats keep every digit."""
-    content = plain({f.name: getattr(verdict, f.name) for f in fields(verdict) if f.name not in _COLUMNS})
-    content["columns"] = {name: column(getattr(verdict, name)) for name in _COLUMNS}
-    write(path, SCHEMA, SCHEMA_VERSION, content)
+    """Write the verdict as JSON; keys are sorted and floats keep every digit.
+
+    Raises:
+        ValueError: an estimate or an exact effect is not finite.
+    """
+    content = as_plain_data({f.name: getattr(verdict, f.name) for f in fields(verdict) if f.name not in _COLUMNS})
+    content["columns"] = {name: _pack_column(getattr(verdict, name)) for name in _COLUMNS}
+    write_versioned_json(path, SCHEMA, SCHEMA_VERSION, content)
 
 
 def load_verdict(path: str | Path) -> Verdict:
-    """Read what `save_verdict` wrote, and check it."""
-    content = read(path, SCHEMA, *READABLE)
+    """Read and check what `save_verdict` wrote.
+
+    Raises:
+        ValueError: the file is not a verdict of jumpwire, or is damaged; the message says where.
+    """
+    content = read_versioned_json(path, SCHEMA, *READABLE_VERSIONS)
     try:
         return _verdict(content)
     except ValueError as error:
@@ -47,21 +68,21 @@ def load_verdict(path: str | Path) -> Verdict:
 
 def _verdict(content: dict[str, Any]) -> Verdict:
     bound = content.get("bound")
-    verdict = made(
+    verdict = dataclass_from_plain(
         Verdict,
         {k: v for k, v in content.items() if k != "columns"} | _columns(content),
         flagged=_node_verdict,
-        overall=lambda found: made(Agreement, found),
-        by_site=lambda found: made(Agreement, found),
-        by_encoder=lambda found: made(Agreement, found),
-        bound=lambda found: made(MissedBound, found) if bound else None,
-        residuals=lambda found: made(ResidualCurve, found),
-        traces=lambda found: made(PathTrace, found, node=node),
+        overall=lambda found: dataclass_from_plain(Agreement, found),
+        by_site=lambda found: dataclass_from_plain(Agreement, found),
+        by_encoder=lambda found: dataclass_from_plain(Agreement, found),
+        bound=lambda found: dataclass_from_plain(MissedBound, found) if bound else None,
+        residuals=lambda found: dataclass_from_plain(ResidualCurve, found),
+        traces=lambda found: dataclass_from_plain(PathTrace, found, node=node_from_plain),
     )
     if verdict.site.size and not 0 <= verdict.site.min() <= verdict.site.max() < len(verdict.sites):
         raise ValueError("a verified node lies at a site that the verdict does not list.")
     if verdict.chosen_by.size and not 0 <= verdict.chosen_by.min() <= verdict.chosen_by.max() < len(CHOSEN_BY):
-        raise ValueError(f"a verified node was chosen in a way that is none of {', '.join(CHOSEN_BY)}.")
+        raise ValueError(f"`chosen_by` of a verified node stands for none of {', '.join(CHOSEN_BY)}.")
     return verdict
 
 
@@ -70,7 +91,7 @@ def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:
     missing = [name for name in _COLUMNS if name not in columns]
     if missing:
         raise ValueError(f"the columns lack {', '.join(missing)}.")
-    found = {name: values_of(columns[name], np.int64 if name in _CODES else np.float64) for name in _COLUMNS}
+    found = {name: _unpack_column(columns[name], np.int64 if name in _CODES else np.float64) for name in _COLUMNS}
     if len({len(values) for values in found.values()}) > 1:
         raise ValueError("the columns have different lengths.")
     return found
@@ -78,7 +99,38 @@ def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _node_verdict(content: dict[str, Any]) -> NodeVerdict:
     if content.get("flag") not in FLAGS:
-        raise ValueError(f"a node has flag {content.get('flag')!r}; expected {', '.join(FLAGS)}.")
+        raise ValueError(f"a node has flag {content.get('flag')!r}; expected one of {', '.join(FLAGS)}.")
     if unknown := sorted(set(content.get("parts") or {}) - set(get_args(Cause))):
-        raise ValueError(f"a node has cause {unknown[0]!r}; expected {', '.join(get_args(Cause))}.")
-    return made(NodeVerdict, content, node=node, gates=lambda found: made(CrossedGate, found))
+        raise ValueError(f"a node has cause {unknown[0]!r}; expected one of {', '.join(get_args(Cause))}.")
+    return dataclass_from_plain(
+        NodeVerdict, content, node=node_from_plain, gates=lambda found: dataclass_from_plain(CrossedGate, found)
+    )
+
+
+def _pack_column(values: np.ndarray) -> Any:
+    """A column as JSON holds it: a list, or packed."""
+    if not np.isfinite(values).all():
+        raise ValueError("Out of range float values are not JSON compliant: a column holds NaN or infinity.")
+    if len(values) <= LONGEST_LIST:
+        return values.tolist()
+    types = _PACKED_TYPES[np.int64 if np.issubdtype(values.dtype, np.integer) else np.float64]
+    with np.errstate(over="ignore"):
+        packed = next(own for kind in types if ((own := values.astype(kind)) == values).all())
+    return {
+        "dtype": packed.dtype.newbyteorder("<").str,
+        "zlib_base64": base64.b64encode(zlib.compress(packed.tobytes(), 9)).decode("ascii"),
+    }
+
+
+def _unpack_column(found: Any, kind: type[np.int64] | type[np.float64]) -> np.ndarray:
+    """The inverse of `_pack_column`, as an array of this type."""
+    if isinstance(found, list):
+        return np.array(found, dtype=kind)
+    packed = isinstance(found, dict) and set(found) == {"dtype", "zlib_base64"}
+    if not packed or found["dtype"] not in _PACKED_TYPES[kind]:
+        raise ValueError("a column is neither a list nor packed numbers of its kind.")
+    try:
+        content = zlib.decompress(base64.b64decode(found["zlib_base64"], validate=True))
+        return np.frombuffer(content, dtype=found["dtype"]).astype(kind)
+    except (TypeError, ValueError, binascii.Error, zlib.error) as error:
+        raise ValueError(f"a packed column is damaged: {error}.") from None

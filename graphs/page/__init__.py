@@ -1,5 +1,5 @@
-"""The interactive page of a circuit: one HTML file, no network request."""
+"""Self-contained HTML pages that make no network request: `circuit_page` of a circuit, `verdict_page` of a verdict.
 
-from graphs.page.write_page import write_page
-
-__all__ = ["write_page"]
+A circuit's page is interactive: `payload` collects what it needs, `script/` draws it. A verdict's page is made of
+figures.
+"""

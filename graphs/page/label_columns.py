@@ -1,8 +1,8 @@
-"""Labels of a circuit's features, small enough to be in its page.
+"""Labels of a circuit's features, reduced to what its page shows.
 
-Tokens of contexts are numbers into one list of all tokens, in one column; the contexts are in the header without them,
-in the same order. Numbers keep three digits. With many features each shows fewer and shorter contexts;
-`labels.json` has all. `script/labels.js` puts them together again.
+The tokens of all contexts form one column of numbers that count into a list of distinct tokens; the header holds the
+contexts without their tokens, in the same order. Numbers keep three digits. A page with many features shows fewer and
+shorter contexts of each; `labels.json` has all. `script/labels.js` puts tokens and contexts together again.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ import numpy as np
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Context, FeatureLabel, Labels
 from graphs.nodes import FeatureNode
-from graphs.page.columns import smallest_integers
+from graphs.page.pack_columns import smallest_integers
 
 
 @dataclass(frozen=True)
 class _Amount:
-    """How many contexts a feature shows, tokens on each side of the marked one, and tokens promoted or suppressed."""
+    """How much a feature shows: contexts, tokens on each side of the marked one, and promoted or suppressed tokens."""
 
     contexts: int
     around: int
@@ -31,7 +31,7 @@ _MANY_FEATURES: Final = 600
 
 
 def label_columns(circuit: CircuitGraph, labels: Labels | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header's entries `labels` (by place, as `site/index`) and `tokens`, and the column of tokens."""
+    """The header's entries `labels` (by feature, as `site/index`) and `tokens`, and the column `context token`."""
     nodes = {w.node for w in circuit.nodes if isinstance(w.node, FeatureNode)}
     places = sorted({(node.site, node.index) for node in nodes})
     chosen = [] if labels is None else [labels.of(*place) for place in places if place in labels]
@@ -49,12 +49,12 @@ def label_columns(circuit: CircuitGraph, labels: Labels | None) -> tuple[dict[st
         ]
         written[label.name] = _header(label, contexts, amount.promoted)
         if labels is not None and labels.tokens == 0:
-            written[label.name]["frequency"] = None  # no text was read
+            written[label.name]["frequency"] = None  # the labels come without a corpus
     return {"labels": written, "tokens": list(numbers)}, {"context token": smallest_integers(np.array(column, int))}
 
 
 def _cut(context: Context, around: int) -> tuple[tuple[str, ...], int]:
-    """The tokens around the marked one, and its place among them."""
+    """The tokens around the marked one, and its index among them."""
     first = max(0, context.place - around)
     return context.tokens[first : context.place + around + 1], context.place - first
 

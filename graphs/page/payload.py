@@ -1,27 +1,28 @@
-"""A circuit, its labels and what a checker found about it, as the header and columns that the page reads.
+"""Everything that the page of a circuit shows, as a header of plain data and columns of numbers.
 
-Nodes keep every digit of float32. Edges keep 11 bits of a weight (a relative error of at most 1/4096) and 4 of its
-standard error: the page shows three digits, `circuit.json` has all.
+The header holds the certificate's lines, labels, flags and findings; the columns hold the circuit's numbers
+(`circuit_columns.py`) and the tokens of the labels' contexts (`label_columns.py`).
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 
+from graphs.circuit_findings import Finding, findings
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
-from graphs.nodes import FeatureNode, MetricNode, Node, TokenNode
-from graphs.page.columns import fewer_bits, smallest_integers
+from graphs.nodes import FeatureNode, MetricNode, node_name
+from graphs.page.circuit_columns import edge_columns, node_columns
 from graphs.page.label_columns import label_columns
-from graphs.verdict import flag_of
-from graphs.versioned_json import plain
-from graphs.words.certificate_lines import certificate_lines, worst_of
+from graphs.plain_data import as_plain_data
+from graphs.verdict import CrossedGate, Verdict, flag_of
+from graphs.words.certificate_words import certificate_lines, worst_of
 from graphs.words.method_names import method_name, method_order
 
-KINDS: Final = ("feature", "error", "token", "metric")
+_FINDINGS_PER_NODE: Final = 3
 _SHARE_THAT_IS_LARGE: Final = 0.01
 
 
@@ -30,13 +31,14 @@ def payload(
     *,
     title: str,
     labels: Labels | None,
-    findings: Mapping[str, Sequence[Mapping[str, Any]]],
+    verdict: Verdict | None = None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and columns of the page's data. `findings` are plain data by node name (see `write_page`)."""
+    """Header and columns of the page's data; arguments as in `write_page`."""
+    shown = findings_shown(circuit, verdict)
     lines = certificate_lines(circuit)
     label_header, tokens = label_columns(circuit, labels)
     certificate = circuit.certificate
-    measured = {k: v for k, v in plain(circuit.measurement).items() if k != "inputs"}
+    measured = {k: v for k, v in as_plain_data(circuit.measurement).items() if k != "inputs"}
     header = {
         "version": 1,
         "title": title,
@@ -53,9 +55,9 @@ def payload(
         "metrics": {n: w.node.name for n, w in enumerate(circuit.nodes) if isinstance(w.node, MetricNode)},
         "flags": {n: dict(w.flags) for n, w in enumerate(circuit.nodes) if w.flags},
         **label_header,
-        "findings": {n: list(findings[name]) for n, name in _names(circuit) if name in findings},
+        "findings": {n: shown[name] for n, name in _names(circuit) if name in shown},
     }
-    return header, {**_node_columns(circuit), **_edge_columns(circuit), **tokens}
+    return header, {**node_columns(circuit), **edge_columns(circuit), **tokens}
 
 
 def _names(circuit: CircuitGraph) -> list[tuple[int, str]]:
@@ -63,7 +65,7 @@ def _names(circuit: CircuitGraph) -> list[tuple[int, str]]:
 
 
 def _site(name: str) -> dict[str, Any]:
-    """A site with what a row of the grid is called: its layer, and which part of the layer."""
+    """A site with the labels of its row on the grid: its layer, and its part of the layer."""
     found = re.fullmatch(r"blocks\.(\d+)\.(?:attn\.|mlp\.)?(?:hook_)?(.+)", name)
     if found is None:
         return {"name": name, "layer": None, "part": name}
@@ -71,7 +73,7 @@ def _site(name: str) -> dict[str, Any]:
 
 
 def _methods(circuit: CircuitGraph) -> list[dict[str, str]]:
-    """The method of the effects first, then those of the estimates."""
+    """The method of the effects, then those of the estimates; each with its key in the data and its display name."""
     own = circuit.measurement.method
     names = {name for w in circuit.nodes for name in w.estimates}
     every = [("effect", own), *((name, name) for name in sorted(names, key=method_order))]
@@ -79,20 +81,20 @@ def _methods(circuit: CircuitGraph) -> list[dict[str, str]]:
 
 
 def _threshold(circuit: CircuitGraph) -> float:
-    """From here on an effect is large."""
+    """An effect of at least this size is large."""
     return _SHARE_THAT_IS_LARGE * abs(circuit.measurement.total_effect)
 
 
 def _how_many_exact(circuit: CircuitGraph) -> str:
-    """`all`, `some` or `none` of the circuit's nodes were patched in every example."""
+    """How many of the circuit's nodes were patched in every example: `all`, `some` or `none`."""
     exact = [w.verified == w.count > 0 for w in circuit.strongest()]
     return "all" if exact and all(exact) else "some" if any(exact) else "none"
 
 
 def _flags(circuit: CircuitGraph, method: str) -> dict[int, str]:
-    """Where a method's mean is wrong about the node's own effect, as a checker would flag it (`graphs/verdict.py`).
+    """Flags of a method's mean estimates against the nodes' effects, by the rules of `graphs/verdict.py`.
 
-    Only nodes that were patched in every example: against another estimate nobody is wrong.
+    Only nodes that were patched in every example have one: an estimate cannot be wrong against another estimate.
     """
     threshold = _threshold(circuit)
     found = {
@@ -103,49 +105,36 @@ def _flags(circuit: CircuitGraph, method: str) -> dict[int, str]:
     return {n: flag for n, flag in found.items() if flag is not None and threshold > 0}
 
 
-def _node_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
-    nodes = circuit.nodes
-    columns = {
-        "kind": smallest_integers(np.array([KINDS.index(w.node.kind) for w in nodes], int)),
-        "site": smallest_integers(np.array([_place(circuit, w.node)[0] for w in nodes], int)),
-        "position": smallest_integers(np.array([_place(circuit, w.node)[1] for w in nodes], int)),
-        "feature": smallest_integers(
-            np.array([w.node.index if isinstance(w.node, FeatureNode) else 0 for w in nodes], int)
-        ),
-        "count": smallest_integers(np.array([w.count for w in nodes], int)),
-        "verified": smallest_integers(np.array([w.verified for w in nodes], int)),
-    }
-    for name in ("effect", "mean_absolute", "standard_error", "clean", "patch", "carried", "undivided"):
-        columns[name] = _floats([getattr(w, name) for w in nodes])
-    for method in _methods(circuit)[1:]:
-        columns[f"estimate {method['key']}"] = _floats([w.estimates.get(method["key"]) for w in nodes])
-    return columns
+def findings_shown(circuit: CircuitGraph, verdict: Verdict | None) -> Mapping[str, list[dict[str, Any]]]:
+    """At most three findings per node, as plain data by the node's name; those with a traced path come first."""
+    if verdict is None:
+        return {}
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for name, found in findings(circuit, verdict).items():
+        first = sorted(found, key=lambda finding: finding.trace is None)[:_FINDINGS_PER_NODE]
+        shown[name] = [_finding(verdict, finding) for finding in first]
+    return shown
 
 
-def _place(circuit: CircuitGraph, node: Node) -> tuple[int, int]:
-    """Site and position; the metric stands at the last position, tokens and metric at no site (written as 0)."""
-    if isinstance(node, MetricNode):
-        return 0, max(0, len(circuit.positions) - 1)
-    return 0 if isinstance(node, TokenNode) else circuit.sites.index(node.site), node.position
-
-
-def _edge_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
-    """Edges sorted by source, then target; sources as the number of edges that leave each node, targets as what each
-    adds to the one before (to 0 for the first of a source)."""
-    place = {w.node: n for n, w in enumerate(circuit.nodes)}
-    edges = sorted(circuit.edges, key=lambda e: (place[e.source], place[e.target]))
-    source, target = (np.array([place[getattr(e, end)] for e in edges], int) for end in ("source", "target"))
-    first = np.diff(source, prepend=-1) > 0
-    leaving = np.bincount(source, minlength=len(circuit.nodes))
+def _finding(verdict: Verdict, finding: Finding) -> dict[str, Any]:
+    flagged, trace = finding.verdict, finding.trace
     return {
-        "edges leaving": smallest_integers(leaving),
-        "edge step": smallest_integers(np.where(first, target, np.diff(target, prepend=0))),
-        "edge weight": fewer_bits(_floats([e.weight for e in edges]), 11),
-        "edge error": fewer_bits(_floats([e.standard_error for e in edges]), 4),
-        "edge count": smallest_integers(np.array([e.count or 0 for e in edges], int)),
+        "example": flagged.example,
+        "estimate_name": verdict.estimate_name,
+        "estimate": flagged.estimate,
+        "exact": flagged.exact,
+        "flag": flagged.flag,
+        "cause": flagged.cause,
+        "parts": as_plain_data(flagged.parts),
+        "gates": [_gate(verdict, flagged.example, gate) for gate in flagged.gates],
+        "trace": None
+        if trace is None
+        else {k: v for k, v in as_plain_data(trace).items() if k not in ("node", "example")},
     }
 
 
-def _floats(values: Sequence[float | None]) -> np.ndarray:
-    """float32, NaN for None."""
-    return np.array([np.nan if v is None else v for v in values], np.float32)
+def _gate(verdict: Verdict, example: int, gate: CrossedGate) -> dict[str, Any]:
+    """A gate, named as its feature is named in circuits."""
+    feature = FeatureNode(gate.site, gate.position, gate.index)
+    name = node_name(feature, verdict.names[example][gate.position])
+    return {"name": name, "opened": gate.opened, "alpha": gate.alpha, "size": gate.size}

@@ -1,7 +1,7 @@
-"""The page's modules as one script, so that one file and one hash are enough.
+"""Bundle the page's JavaScript modules into one script, so that the page needs one file and one hash.
 
-Modules import each other by `import { names } from "./other.js";` and export by the word `export` before a declaration,
-nothing else. Bundled, each module follows those it imports, without its imports and the word `export`; all share one
+A module may only import by `import { names } from "./other.js";` and export by `export` before a declaration. In the
+bundle every module comes after those it imports, without its imports and the word `export`. All modules share one
 scope, in which a name declared twice would be a syntax error.
 """
 
@@ -9,22 +9,27 @@ import re
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = Path(__file__).parent / "script"
+SCRIPT_FOLDER: Final = Path(__file__).parent / "script"
 _IMPORT: Final = re.compile(r'^import \{[^}]*\} from "\./([\w-]+\.js)";\n', re.MULTILINE)
 _EXPORT: Final = re.compile(r"^export (?=(?:async )?function|const|class)", re.MULTILINE)
 
 _DECLARED: Final = re.compile(r"^(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)
 
 
-def bundle(entry: str, folder: Path = FOLDER) -> str:
-    """The module `entry` and all that it needs, in an order that works."""
+def bundle_scripts(entry: str, folder: Path = SCRIPT_FOLDER) -> str:
+    """The module `entry` and all modules that it needs, in the order of their imports.
+
+    Raises:
+        ValueError: modules that import each other in a circle, that declare the same name, or whose syntax cannot be
+            bundled.
+    """
     ordered: list[str] = []
     _visit(entry, folder, ordered, [])
     parts = {name: _plain(name, folder) for name in ordered}
     _refuse_same_names(parts)
     text = "".join(parts.values())
     if re.search(r"</script|<!--", text, re.IGNORECASE):
-        raise ValueError("A script of the page holds text that would end its element.")
+        raise ValueError("A script of the page contains `</script` or `<!--`, which would end its element.")
     return text
 
 
@@ -42,12 +47,14 @@ def _refuse_same_names(parts: dict[str, str]) -> None:
     for module, text in parts.items():
         for name in _DECLARED.findall(text):
             if name in declared:
-                raise ValueError(f"{declared[name]} and {module} both declare {name}: bundled, they share one scope.")
+                raise ValueError(
+                    f"{declared[name]} and {module} both declare {name}: they share one scope once bundled."
+                )
             declared[name] = module
 
 
 def _plain(name: str, folder: Path) -> str:
     text = _EXPORT.sub("", _IMPORT.sub("", (folder / name).read_text(encoding="utf-8")))
     if left := re.search(r"^(?:import|export)\b.*", text, re.MULTILINE):
-        raise ValueError(f"{name}: {left[0]!r} is no import or export that can be bundled.")
+        raise ValueError(f"{name}: {left[0]!r} is not an import or export that can be bundled.")
     return text

@@ -1,4 +1,4 @@
-"""A verdict as one HTML page: the sentence, the key numbers, the figures and the flagged nodes; no network request."""
+"""The page of a verdict: its sentence, key numbers, figures and flagged nodes in one HTML file."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -10,25 +10,23 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from graphs.figures.cause_figure import error_by_cause
-from graphs.figures.figure_frame import FLAG_COLOURS
-from graphs.figures.path_figures import path_trace, residual_by_points
+from graphs.figures.colours import FLAG_COLOURS
+from graphs.figures.path_trace_figure import path_trace
+from graphs.figures.residual_figure import residual_by_points
 from graphs.figures.verdict_figure import estimate_against_exact
 from graphs.nodes import node_name, short_site
 from graphs.verdict import Agreement, CrossedGate, NodeVerdict, Verdict
+from graphs.words.number_formats import counted_noun, signed_number, two_decimals, whole_percent
 from graphs.words.verdict_words import (
     CAUSE_WORDS,
     FLAG_WORDS,
     GRADE_RULE,
     GRADE_WORDS,
-    counted,
     gate_name,
     grade_of,
     jumps_of,
     key_numbers,
-    number,
     scope_name,
-    share,
-    signed,
 )
 
 _TEMPLATE: Final = Path(__file__).with_name("verdict_page.html")
@@ -40,7 +38,13 @@ _MOST_JUMPS: Final = 3
 
 
 def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> None:
-    """One self-contained HTML file with all that a verdict says; its policy forbids the browser any request."""
+    """Write the verdict as one self-contained HTML file; its Content-Security-Policy forbids network requests.
+
+    Args:
+        verdict: what is shown.
+        path: the file to write.
+        title: heading of the page.
+    """
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(title),
         grade=grade_of(verdict),
@@ -66,7 +70,7 @@ def _figures(verdict: Verdict) -> list[go.Figure]:
 
 
 def _figure(figure: go.Figure, n: int) -> str:
-    """The figure with its finding as a heading, which wraps where a plotly title would be cut off."""
+    """The figure, with its finding as an HTML heading, which wraps where a plotly title would be cut off."""
     layout: Any = figure.layout
     meta = layout.meta
     figure.update_layout(
@@ -83,10 +87,8 @@ def _figure(figure: go.Figure, n: int) -> str:
         div_id=f"figure-{n}",
         config={"displaylogo": False, "responsive": True, "modeBarButtons": [list(_BUTTONS)]},
     )
-    return (
-        f"<figure><figcaption><h2>{escape(meta['finding'])}</h2>"
-        f"<p>{escape(meta['reading'])}</p></figcaption>{drawn}</figure>"
-    )
+    caption = f"<h2>{escape(meta['finding'])}</h2><p>{escape(meta['reading'])}</p>"
+    return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 
 
 def _flagged_heading(verdict: Verdict) -> str:
@@ -95,17 +97,17 @@ def _flagged_heading(verdict: Verdict) -> str:
     if len(verdict.flagged) > _MOST_FLAGGED:
         return f"The {_MOST_FLAGGED} largest errors of {len(verdict.flagged):,} flagged nodes"
     order = ", largest error first" if len(verdict.flagged) > 1 else ""
-    return f"{counted(len(verdict.flagged), 'flagged node')}{order}"
+    return f"{counted_noun(len(verdict.flagged), 'flagged node')}{order}"
 
 
 def _flagged_table(verdict: Verdict) -> str:
     if not verdict.flagged:
         return ""
     unit = escape(verdict.unit)
-    heads = ("node", "example", "estimate", "exact", "error", "flag", "cause", "gates that flip on its path")
+    heads = ("node", "example", "estimate", "exact", "error", "flag", "cause", "gates that flip on its own path")
     rows = "\n".join(_flagged_row(verdict, v) for v in verdict.flagged[:_MOST_FLAGGED])
     return (
-        f"<div class='wide'><table class='nodes'><caption>Effects in {unit}; error is estimate minus exact.</caption>"
+        f"<div class='wide'><table class='nodes'><caption>Effects in {unit}; error = estimate − exact.</caption>"
         f"<thead>{_head(heads)}</thead><tbody>{rows}</tbody></table></div>"
     )
 
@@ -113,12 +115,13 @@ def _flagged_table(verdict: Verdict) -> str:
 def _flagged_row(verdict: Verdict, found: NodeVerdict) -> str:
     token = verdict.token(found.node, found.example).strip()
     cause = CAUSE_WORDS[found.cause] if found.cause else "not explained"
-    values = "".join(f"<td class='number'>{signed(value)}</td>" for value in (found.estimate, found.exact, found.error))
+    values = "".join(
+        f"<td class='number'>{signed_number(value)}</td>" for value in (found.estimate, found.exact, found.error)
+    )
     return (
-        f"<tr><td><code>{_breakable(node_name(found.node))}</code>{f' “{escape(token)}”' if token else ''}</td>"
-        f"<td class='number'>{found.example}</td>{values}"
-        f"<td class='flag'><i style='background:{FLAG_COLOURS[found.flag]}'></i>{FLAG_WORDS[found.flag]}</td>"
-        f"<td>{cause}</td><td>{_gates(found.gates)}</td></tr>"
+        f"<tr><td><code>{_breakable(node_name(found.node))}</code>{f' “{escape(token)}”' if token else ''}</td><td "
+        f"class='number'>{found.example}</td>{values}<td class='flag'><i "
+        f"style='background:{FLAG_COLOURS[found.flag]}'></i>{FLAG_WORDS[found.flag]}</td><td>{cause}</td><td>{_gates(found.gates)}</td></tr>"
     )
 
 
@@ -130,7 +133,7 @@ def _gates(gates: tuple[CrossedGate, ...]) -> str:
         also = f" and {len(jump.gates) - 1} more" if len(jump.gates) > 1 else ""
         name = escape(short_site(gate_name(first)))
         opens = "opens" if first.opened else "closes"
-        lines.append(f"α {jump.alpha:.2f}: {signed(jump.size)}, {name} {opens}{also}")
+        lines.append(f"α {jump.alpha:.2f}: {signed_number(jump.size)}, {name} {opens}{also}")
     if len(jumps) > _MOST_JUMPS:
         lines.append(f"and {len(jumps) - _MOST_JUMPS} smaller jumps")
     return "<br>".join(lines) or "–"
@@ -138,17 +141,26 @@ def _gates(gates: tuple[CrossedGate, ...]) -> str:
 
 def _agreement_table(verdict: Verdict, found: Sequence[Agreement], scope: str) -> str:
     top = max((a.top for a in found), default=0)
-    heads = (scope, "checked", "flagged", "Pearson", "Spearman", f"top {top}", "wrong sign of large", "by jumps")
+    heads = (
+        scope,
+        "checked",
+        "flagged",
+        "Pearson",
+        "Spearman",
+        f"top {top}",
+        "wrong sign (large nodes)",
+        "carried by jumps",
+    )
     rows = [
         [
             f"{scope_name(verdict, a.scope)}{f' · {verdict.encoders[a.scope]}' if a.scope in verdict.encoders else ''}",
             f"{a.nodes:,}",
             f"{a.flagged:,}",
-            number(a.pearson),
-            number(a.spearman),
-            share(a.top_overlap),
+            two_decimals(a.pearson),
+            two_decimals(a.spearman),
+            whole_percent(a.top_overlap),
             f"{a.sign_flips:,} of {a.large:,}",
-            share(a.jump_share),
+            whole_percent(a.jump_share),
         ]
         for a in found
     ]
@@ -169,5 +181,5 @@ def _rows(rows: Iterable[Sequence[str]], *, header_first: bool = False) -> str:
 
 
 def _breakable(name: str) -> str:
-    """A long name may break at its dots and its slash."""
+    """A name that the browser may break at its dots and its slash."""
     return escape(name).replace(".", ".<wbr>").replace("/", "/<wbr>")

@@ -1,13 +1,14 @@
-"""A circuit in plain words: what it is of, and how large."""
+"""The headline of a circuit, as figures and notebooks show it."""
 
 from graphs.circuit_graph import CircuitGraph
-from graphs.words.verdict_words import counted, signed
+from graphs.words.number_formats import counted_noun, signed_number
 
 
 def headline(circuit: CircuitGraph) -> str:
-    """Metric, total effect, number of nodes (the metric is not counted) and edges."""
+    """Metric, total effect, and the numbers of nodes (not counting the metric) and edges."""
     measured = circuit.measurement
     return (
-        f"{measured.metric.replace('_', ' ')}: total effect {signed(measured.total_effect)} {measured.metric_unit}, "
-        f"{counted(len(circuit.strongest()), 'node')}, {counted(len(circuit.edges), 'edge')}"
+        f"{measured.metric.replace('_', ' ')}: total effect {signed_number(measured.total_effect)} "
+        f"{measured.metric_unit}, {counted_noun(len(circuit.strongest()), 'node')}, "
+        f"{counted_noun(len(circuit.edges), 'edge')}"
     )

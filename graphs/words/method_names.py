@@ -1,4 +1,4 @@
-"""What methods are called where people read: by their name in files, and by their name on the command line."""
+"""Display names of methods, by their name in files and by their name on the command line."""
 
 from typing import Final
 
@@ -22,11 +22,11 @@ _NAMES: Final = {
 
 
 def method_name(method: str) -> str:
-    """`AtP` for `atp` and for `attribution_patching`; an unknown method by its own name, with spaces."""
+    """`AtP` for `atp` and for `attribution_patching`; an unknown method keeps its name, with spaces."""
     return _NAMES.get(method, method.replace("_", " "))
 
 
 def method_order(method: str) -> tuple[int, str]:
-    """Sorts methods as people compare them: AtP, IG, chord IG; unknown ones last, by name."""
+    """Sort key that puts methods in the usual order of comparison: AtP, IG, chord IG; unknown ones last, by name."""
     known = list(_NAMES)
     return (known.index(method) if method in known else len(known)), method

@@ -1,7 +1,7 @@
-"""What a notebook shows of a circuit or a verdict: a headline and small tables, in HTML and in plain text.
+"""How a notebook displays a circuit or a verdict: a headline and small tables, in HTML and in plain text.
 
-Without scripts, style sheets or pictures, so that it reads the same where a notebook is only looked at. The mark at the
-start of a line says its colour in black and white: ● green, ▲ amber, ■ red.
+No scripts, style sheets or images, so that it looks the same wherever a saved notebook is rendered. A mark at the start
+of a line repeats its colour in black and white: ● green, ▲ amber, ■ red.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,16 @@ from typing import Final
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.nodes import node_name, short_site
 from graphs.verdict import Verdict
-from graphs.words.certificate_lines import MARKS, certificate_lines
+from graphs.words.certificate_words import COLOUR_MARKS, certificate_lines
 from graphs.words.circuit_words import headline
 from graphs.words.method_names import method_name, method_order
-from graphs.words.verdict_words import CAUSE_WORDS, FLAG_WORDS, counted, grade_of, key_numbers, signed
+from graphs.words.number_formats import counted_noun, signed_number
+from graphs.words.verdict_words import (
+    CAUSE_WORDS,
+    FLAG_WORDS,
+    grade_of,
+    key_numbers,
+)
 
 _NODES: Final = 8
 _FLAGGED: Final = 5
@@ -23,7 +29,7 @@ _FLAGGED: Final = 5
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of equal length, with heads; where there are none, the last cell is a reading that plain text leaves out."""
+    """Rows of equal length. Without heads, the last cell of a row is its reading, which plain text leaves out."""
 
     title: str
     heads: tuple[str, ...]
@@ -31,10 +37,10 @@ class _Table:
 
 
 def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
-    """The headline, the lines of the certificate that judge, the strongest nodes."""
+    """The headline, the certificate's lines that carry a judgement, and the strongest nodes."""
     measured = circuit.measurement
     lines = tuple(
-        (MARKS[line.colour], line.name, line.value, line.reading)
+        (COLOUR_MARKS[line.colour], line.name, line.value, line.reading)
         for line in certificate_lines(circuit)
         if line.colour != "grey"
     )
@@ -42,8 +48,8 @@ def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
     strongest = circuit.strongest(_NODES)
     methods = tuple(sorted({name for w in strongest for name in w.estimates}, key=method_order))
     nodes = _Table(
-        f"strongest of {counted(len(circuit.strongest()), 'node')}, mean of {counted(measured.examples, 'pair')}, "
-        f"in {measured.unit}",
+        f"strongest of {counted_noun(len(circuit.strongest()), 'node')}; effects in {measured.unit}, "
+        f"mean of {counted_noun(measured.examples, 'pair')}",
         ("node", "effect", *map(method_name, methods)),
         tuple(_node_row(circuit, weighted, methods) for weighted in strongest),
     )
@@ -51,17 +57,17 @@ def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
 
 
 def verdict_view(verdict: Verdict) -> dict[str, str]:
-    """The verdict's sentence, its key numbers, the largest errors."""
-    numbers = _Table("in numbers", (), tuple((n.label, n.value, n.reading) for n in key_numbers(verdict)))
+    """The verdict's sentence, its key numbers and the largest errors."""
+    numbers = _Table("key numbers", (), tuple((n.label, n.value, n.reading) for n in key_numbers(verdict)))
     flagged = _Table(
-        f"largest errors of {counted(len(verdict.flagged), 'flagged node')}, in {verdict.unit}",
+        f"largest errors of {counted_noun(len(verdict.flagged), 'flagged node')}, in {verdict.unit}",
         ("node", "example", "estimate", "exact", "flag", "cause"),
         tuple(
             (
                 short_site(node_name(v.node)),
                 str(v.example),
-                signed(v.estimate),
-                signed(v.exact),
+                signed_number(v.estimate),
+                signed_number(v.exact),
                 FLAG_WORDS[v.flag],
                 "not explained" if v.cause is None else CAUSE_WORDS[v.cause],
             )
@@ -69,13 +75,13 @@ def verdict_view(verdict: Verdict) -> dict[str, str]:
         ),
     )
     tables = (numbers, flagged) if verdict.flagged else (numbers,)
-    return _shown(f"{MARKS[grade_of(verdict)]} {verdict.sentence}", tables)
+    return _shown(f"{COLOUR_MARKS[grade_of(verdict)]} {verdict.sentence}", tables)
 
 
 def _node_row(circuit: CircuitGraph, weighted: WeightedNode, methods: Sequence[str]) -> tuple[str, ...]:
     error = "" if weighted.standard_error is None else f" ± {weighted.standard_error:.2g}"
-    estimates = (signed(weighted.estimates[m]) if m in weighted.estimates else "–" for m in methods)
-    return short_site(circuit.name(weighted.node)), f"{signed(weighted.effect)}{error}", *estimates
+    estimates = (signed_number(weighted.estimates[m]) if m in weighted.estimates else "–" for m in methods)
+    return short_site(circuit.name(weighted.node)), f"{signed_number(weighted.effect)}{error}", *estimates
 
 
 def _shown(title: str, tables: Sequence[_Table]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A verdict in plain words: its grade, its key numbers and what they mean, names of nodes and gates."""
+"""A verdict in words: its grade, its key numbers and what they mean, and the words for flags, causes and gates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ import numpy as np
 
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode, node_name, short_site
 from graphs.verdict import CHOSEN_BY, Cause, CrossedGate, Flag, Verdict
+from graphs.words.number_formats import counted_noun, signed_number, two_decimals, whole_percent
 
 Grade = Literal["green", "amber", "red"]
 GRADE_RULE: Final = (
-    "Green: no checked node is flagged. Amber: some are, none with the wrong sign. Red: some have the wrong sign."
+    "Green: no checked node is flagged. Amber: some are flagged, none for a wrong sign. Red: some have the wrong sign."
 )
 GRADE_WORDS: Final[Mapping[Grade, str]] = {"green": "no flags", "amber": "flags", "red": "wrong signs"}
 FLAG_WORDS: Final[Mapping[Flag, str]] = {
@@ -33,7 +34,7 @@ AT_THRESHOLD: Final = (
 
 @dataclass(frozen=True)
 class KeyNumber:
-    """One number of a verdict: what it is, its value with unit, and how to read it."""
+    """One number of a verdict: its label, its value with unit, and how to read it."""
 
     label: str
     value: str
@@ -42,7 +43,7 @@ class KeyNumber:
 
 @dataclass(frozen=True)
 class Jump:
-    """A jump of the metric by `size`, in its units, at one α of a node's path; `gates` flip there and share it."""
+    """A jump of the metric by `size` (in its units) at one α of a node's path, with all `gates` that flip there."""
 
     alpha: float
     size: float
@@ -56,23 +57,18 @@ def grade_of(verdict: Verdict) -> Grade:
     return "red" if verdict.count("sign_flip") else "amber"
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 node`, `4,000 nodes`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def site_of(verdict: Verdict, node: FeatureNode | ErrorNode | TokenNode) -> str:
-    """The site of a node; the tokens' is the verdict's first."""
+    """The site of a node; that of tokens is the verdict's first."""
     return verdict.sites[0] if isinstance(node, TokenNode) else node.site
 
 
 def scope_name(verdict: Verdict, scope: str) -> str:
-    """A site in short; the first one is the tokens'."""
+    """The short name of a site; the verdict's first site is called `tokens`."""
     return "tokens" if scope == verdict.sites[0] else short_site(scope)
 
 
 def gate_name(gate: CrossedGate) -> str:
-    """The gate's feature, named as a node is."""
+    """The name of the gate's feature, as a node."""
     return node_name(FeatureNode(gate.site, gate.position, gate.index))
 
 
@@ -84,7 +80,7 @@ def jumps_of(gates: tuple[CrossedGate, ...]) -> list[Jump]:
 
 
 def key_numbers(verdict: Verdict) -> tuple[KeyNumber, ...]:
-    """What was compared, how well it agrees, and what is known of the nodes that were not checked."""
+    """What was compared, how well it agrees, and what is known about the nodes that were not checked."""
     return (*_compared(verdict), *_at_threshold(verdict), *_agreement(verdict), _not_checked(verdict))
 
 
@@ -95,17 +91,18 @@ def _compared(verdict: Verdict) -> tuple[KeyNumber, ...]:
     modes = f"estimate {verdict.error_mode}, exact {verdict.exact_error_mode}"
     gates = "recomputed in every run: no gate is met"
     if verdict.flips is not None:
-        gates = f"{counted(verdict.flips, 'gate')} {'differs' if verdict.flips == 1 else 'differ'} between the two runs"
+        differ = "differs" if verdict.flips == 1 else "differ"
+        gates = f"{counted_noun(verdict.flips, 'gate')} {differ} between the clean and the patch run"
     low, high = min(verdict.total_effect), max(verdict.total_effect)
     return (
         KeyNumber("nodes", f"{verdict.nodes:,}", f"{verdict.estimate_name}{f' ({settings})' if settings else ''}"),
         KeyNumber("checked", f"{verdict.verified:,}", f"by exact patching: {', '.join(chosen)}"),
-        KeyNumber("threshold", f"{verdict.threshold:.3g} {verdict.unit}", "an effect of this size is large"),
+        KeyNumber("threshold", f"{verdict.threshold:.3g} {verdict.unit}", "an effect of at least this size is large"),
         KeyNumber(
             "total effect",
-            f"{signed(float(np.median(verdict.total_effect)))} {verdict.unit}",
-            f"{verdict.metric}, {verdict.patch_value} patch: median of {counted(verdict.examples, 'example')}, "
-            f"from {signed(low)} to {signed(high)}",
+            f"{signed_number(float(np.median(verdict.total_effect)))} {verdict.unit}",
+            f"{verdict.metric}, {verdict.patch_value} patch: median of {counted_noun(verdict.examples, 'example')}, "
+            f"range {signed_number(low)} to {signed_number(high)}",
         ),
         KeyNumber("SAE errors", modes, gates),
     )
@@ -121,23 +118,27 @@ def _agreement(verdict: Verdict) -> tuple[KeyNumber, ...]:
     wrong = "none" if all_of.sign_flip_rate is None else f"{all_of.sign_flips:,} of {all_of.large:,}"
     rate = "" if all_of.sign_flip_rate is None else f" ({all_of.sign_flip_rate:.1%})"
     return (
-        KeyNumber("Pearson", number(all_of.pearson), "estimate against exact; 1 is a straight line"),
-        KeyNumber("Spearman", number(all_of.spearman), "the same for ranks; 1 is the same order"),
+        KeyNumber(
+            "Pearson",
+            two_decimals(all_of.pearson),
+            "correlation of estimate and exact; 1 means an exactly linear relation",
+        ),
+        KeyNumber("Spearman", two_decimals(all_of.spearman), "correlation of their ranks; 1 means the same order"),
         KeyNumber(
             f"top {all_of.top}",
-            share(all_of.top_overlap),
+            whole_percent(all_of.top_overlap),
             f"of the {all_of.top} largest exact effects are among the {all_of.top} largest estimates",
         ),
         KeyNumber(
             "wrong sign", wrong + rate, f"of the checked nodes with |exact| ≥ {verdict.threshold:.3g} {verdict.unit}"
         ),
-        KeyNumber("carried by jumps", share(all_of.jump_share), _jumps_read(verdict)),
+        KeyNumber("carried by jumps", whole_percent(all_of.jump_share), _jumps_read(verdict)),
     )
 
 
 def _jumps_read(verdict: Verdict) -> str:
     if verdict.overall.jump_share is not None:
-        return "of Σ|effect| comes from gates that flip (by chord IG)"
+        return "of Σ|effect| comes from gates that flip, by chord IG"
     return "no gate is met" if verdict.flips is None else "chord IG was not run"
 
 
@@ -148,25 +149,10 @@ def _not_checked(verdict: Verdict) -> KeyNumber:
     return KeyNumber(
         "not checked",
         f"at most {bound.share:.1%} large",
-        f"{bound.most_large:,} of {bound.unverified:,} nodes, with {bound.confidence:.0%} confidence: "
-        f"a random audit of {bound.audited:,} found {bound.audited_large:,}",
+        f"{bound.most_large:,} of {bound.unverified:,} nodes, with {bound.confidence:.0%} confidence: a random audit "
+        f"of {bound.audited:,} found {bound.audited_large:,} large",
     )
 
 
 def _no_bound(verdict: Verdict) -> str:
-    return "every node was checked" if verdict.verified >= verdict.nodes else "nothing is known of the other nodes"
-
-
-def signed(value: float) -> str:
-    """Three digits with a sign."""
-    return f"{value:+#.3g}".rstrip(".").replace("-", "−")
-
-
-def number(value: float | None) -> str:
-    """Two decimals, or a dash where undefined."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
-
-
-def share(value: float | None) -> str:
-    """Whole percents, or a dash where undefined."""
-    return "–" if value is None else f"{value:.0%}"
+    return "every node was checked" if verdict.verified >= verdict.nodes else "nothing is known about the other nodes"

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from graphs import CircuitGraph, Edge, certificate_lines, load_circuit, prune, save_circuit
 from graphs.strongest_edges import keep_edges, left_out_of
-from tests.graphs.test_graphs import CIRCUIT, ERROR, FEATURE, LATER, METRIC, TOKEN
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT, ERROR, FEATURE, LATER, METRIC, TOKEN
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 from tests.worlds.generated_circuits import circuits
 
 WEAK = (Edge(TOKEN, LATER, 0.25), Edge(FEATURE, METRIC, -0.125), Edge(TOKEN, METRIC, 0.0625))
@@ -33,7 +33,7 @@ def test_the_strongest_stay_and_the_rest_is_told() -> None:
     assert left_out.weight_share == pytest.approx((0.125 + 0.0625) / ALL_WEIGHT)
     assert left_out.flow_share == pytest.approx((-0.125 + 0.0625) / FLOW)
     assert left_out.sentence == (
-        "5 of 7 edges are kept, every node's strongest among them; the 2 left out carry 5.6% of Σ|weight| and -3.1% of "
+        "5 of 7 edges are kept, including the strongest of every node; the 2 left out carry 5.6% of Σ|weight| and -3.1% of "
         "the flow into the metric (-0.0625 of 2.04)."
     )
 

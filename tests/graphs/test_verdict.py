@@ -21,7 +21,7 @@ from graphs import (
     save_verdict,
     write_verdict_page,
 )
-from graphs.files.packed_columns import LONGEST_LIST
+from graphs.files.verdict_json import LONGEST_LIST
 from graphs.verdict import FLAGS, CrossedGate, Flag, flag_of
 from graphs.words.verdict_words import grade_of, jumps_of, key_numbers
 from tests.worlds.synthetic_verdicts import HOSTILE, THRESHOLD, edges, live, verdict
@@ -62,8 +62,8 @@ def test_a_flag_starts_where_its_definition_says(estimate: float, exact: float, 
 def test_the_sentence_says_how_many_are_wrong_why_and_what_was_not_checked() -> None:
     assert USUAL.sentence == (
         "IG (10 points) disagrees with patching on 31 of 400 nodes checked (of 4000); "
-        f"{USUAL.caused_by('jump')} of the 20 explained because gates flip; "
-        f"{USUAL.count('sign_flip')} have the wrong sign; at most 4.4% of unverified nodes exceed 0.05 (95%)."
+        f"{USUAL.caused_by('jump')} of the 20 explained nodes because gates flip; "
+        f"{USUAL.count('sign_flip')} have the wrong sign; at most 4.4% of unverified nodes exceed 0.05 (95% confidence)."
     )
 
 
@@ -73,7 +73,7 @@ def test_the_sentence_of_one_node_and_of_none_flagged() -> None:
     )
     assert EDGES["no flag"].sentence == (
         "IG (10 points) agrees with patching on all 400 nodes checked (of 4000); "
-        "at most 4.4% of unverified nodes exceed 0.05 (95%)."
+        "at most 4.4% of unverified nodes exceed 0.05 (95% confidence)."
     )
     assert replace(EDGES["one node"], flagged=()).sentence == "IG (10 points) agrees with patching on the one node."
     assert "on 31 of 400 nodes; " in EDGES["all verified"].sentence
@@ -106,7 +106,7 @@ def test_key_numbers_say_that_nothing_is_known_where_nothing_was_measured() -> N
 
     assert value(live(USUAL), "carried by jumps") == ("–", "no gate is met")
     assert value(EDGES["all verified"], "not checked") == ("none", "every node was checked")
-    assert value(replace(USUAL, bound=None), "not checked") == ("no bound", "nothing is known of the other nodes")
+    assert value(replace(USUAL, bound=None), "not checked") == ("no bound", "nothing is known about the other nodes")
     assert value(EDGES["one node"], "Pearson")[0] == "–"
     assert value(EDGES["one node"], "wrong sign")[0] == "none"
 
@@ -206,10 +206,10 @@ def test_a_file_that_lacks_something_says_what(tmp_path: Path) -> None:
         (content | {"columns": columns | {"exact": {"dtype": "<f4", "zlib_base64": "AAAA"}}}, "column is damaged"),
         (content | {"columns": columns | {"exact": [0.0]}}, "the columns have different lengths"),
         (content | {"flagged": [node]}, "a NodeVerdict lacks example"),
-        (content | {"flagged": [node | {"flag": "odd"}]}, "flag 'odd'; expected sign_flip, missed"),
+        (content | {"flagged": [node | {"flag": "odd"}]}, "flag 'odd'; expected one of sign_flip, missed"),
         (
             content | {"flagged": [{**content["flagged"][0], "parts": {"luck": 1.0}}]},
-            "cause 'luck'; expected curvature",
+            "cause 'luck'; expected one of curvature",
         ),
         (content | {"flagged": [{**content["flagged"][0], "node": {"kind": "neuron"}}]}, "kind 'neuron'"),
         (content | {"sites": content["sites"][:2]}, "a site that the verdict does not list"),
@@ -275,7 +275,7 @@ def test_bars_add_up_to_the_errors_and_to_the_flags() -> None:
     assert sum(counts.values()) == 31
     assert counts["wrong sign"] == USUAL.count("sign_flip")
     share = jump / sum(abs(part) for parts in explained for part in parts.values())
-    assert finding(figure) == f"Gates that flip make {share:.0%} of the error of the 20 explained nodes"
+    assert finding(figure) == f"Gates that flip make up {share:.0%} of the error of the 20 explained nodes"
 
 
 def test_a_path_shows_the_metric_its_slope_its_margins_and_where_it_jumps() -> None:
@@ -285,7 +285,7 @@ def test_a_path_shows_the_metric_its_slope_its_margins_and_where_it_jumps() -> N
     assert metric.y[-1] == pytest.approx(found.exact)
     assert tuple(named(figure, "slope: ").y) == trace.slope
     jump = sum(j.size for j in jumps_of(found.gates))
-    assert named(figure, "slope added up").y[-1] == pytest.approx(found.exact - jump)
+    assert named(figure, "integral of the slope").y[-1] == pytest.approx(found.exact - jump)
     assert len([t for t in figure.data if t.yaxis == "y3"]) == len(trace.margins)
     lines = {shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1}
     assert lines == {gate.alpha for gate in found.gates}
@@ -310,7 +310,7 @@ def test_residuals_are_drawn_as_they_are_and_zero_on_the_lower_edge() -> None:
     figure = residual_by_points(replace(USUAL, residuals=(done,)))
     assert named(figure, "chord IG, median").y[-1] == pytest.approx(1e-4)
     assert named(figure, "chord IG, median").customdata[-1] == 0
-    assert "A residual of 0 stands on the lower edge." in figure.layout.meta["reading"]
+    assert "A residual of 0 is drawn at the lower edge." in figure.layout.meta["reading"]
 
 
 def figures(made: Verdict) -> list[Any]:

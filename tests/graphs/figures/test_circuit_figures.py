@@ -9,7 +9,8 @@ import pytest
 
 from graphs import CircuitGraph, Edge, Position, circuit_estimates, circuit_figure, effect_by_position
 from graphs.circuit_graph import Measurement, WeightedNode
-from graphs.figures.figure_frame import NEGATIVE, POSITIVE, TEMPLATE
+from graphs.figures.colours import NEGATIVE_COLOUR, POSITIVE_COLOUR
+from graphs.figures.figure_frame import TEMPLATE
 from graphs.figures.grid_layout import grid_layout
 from graphs.nodes import FeatureNode, MetricNode, Node, TokenNode
 
@@ -59,7 +60,7 @@ def test_edges_are_drawn_in_few_traces_and_none_is_lost() -> None:
     lines = traces(figure, "lines")
     assert len(lines) <= 12
     assert sum(line.x.count(None) for line in lines) == 201
-    assert {line.line.color for line in lines} == {POSITIVE, NEGATIVE}
+    assert {line.line.color for line in lines} == {POSITIVE_COLOUR, NEGATIVE_COLOUR}
 
 
 def test_the_strongest_edge_is_the_thickest_line_and_drawn_last() -> None:
@@ -125,7 +126,7 @@ def test_the_title_says_whether_signs_count() -> None:
 
 def test_a_circuit_of_the_metric_alone_has_no_effects_to_draw() -> None:
     alone = replace(circuit(), nodes=(weighted(METRIC, 0.0),), edges=())
-    with pytest.raises(ValueError, match="no node but the metric"):
+    with pytest.raises(ValueError, match="no node except the metric"):
         effect_by_position(alone)
     assert traces(circuit_figure(alone), "lines") == []
 
@@ -146,10 +147,10 @@ def test_estimates_of_a_circuit_count_wrong_signs_among_large_exact_nodes_only()
 def test_a_circuit_without_exact_effects_or_without_estimates_is_refused() -> None:
     made = circuit(4)
     guessed = replace(made, nodes=tuple(replace(w, verified=0) for w in made.nodes))
-    with pytest.raises(ValueError, match="nothing to hold estimates against: find it with the method `exact`"):
+    with pytest.raises(ValueError, match="nothing to compare estimates with. Find the circuit with the method `exact`"):
         circuit_estimates(guessed)
     bare = replace(made, nodes=tuple(replace(w, estimates={}) for w in made.nodes))
-    with pytest.raises(ValueError, match="find it with methods to compare"):
+    with pytest.raises(ValueError, match="Find it with methods to compare"):
         circuit_estimates(bare)
 
 

@@ -12,13 +12,12 @@ import pytest
 from hypothesis import given, settings
 
 from graphs import CircuitGraph, Position, load_circuit, save_circuit
-from graphs.files.graphml import read_graphml, write_graphml
+from graphs.files.graphml import escape_xml_text, read_graphml, unescape_xml_text, write_graphml
 from graphs.files.neuronpedia_read import read_neuronpedia
 from graphs.files.neuronpedia_write import write_neuronpedia
 from graphs.files.tables import read_tables, write_tables
-from graphs.files.xml_text import from_xml, to_xml
-from tests.graphs.test_graphs import CIRCUIT
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 from tests.worlds.generated_circuits import HOSTILE, circuits
 
 FULL = replace(CIRCUIT, certificate=CERTIFICATE)
@@ -72,11 +71,11 @@ def test_circuits_that_differ_make_files_that_differ(circuit: CircuitGraph) -> N
 
 
 def test_hostile_text_survives_xml() -> None:
-    safe = to_xml(HOSTILE)
+    safe = escape_xml_text(HOSTILE)
     assert safe.isprintable() or "\u202e" in safe
     assert not any(c in safe for c in "\x00\n\r\t\ud800")
-    assert from_xml(safe) == HOSTILE
-    assert from_xml(to_xml("\\u0041 \\\\")) == "\\u0041 \\\\"
+    assert unescape_xml_text(safe) == HOSTILE
+    assert unescape_xml_text(escape_xml_text("\\u0041 \\\\")) == "\\u0041 \\\\"
 
 
 def test_graphml_is_read_by_networkx_with_numbers_and_names(tmp_path: Path) -> None:
@@ -114,9 +113,11 @@ def test_tables_of_two_circuits_are_not_mixed(tmp_path: Path) -> None:
     for folder, circuit in ((tmp_path / "a", FULL), (tmp_path / "b", other)):
         write_tables(circuit, folder)
     (tmp_path / "b" / "edges.parquet").replace(tmp_path / "a" / "edges.parquet")
-    with pytest.raises(ValueError, match="the two tables are not those of one circuit"):
+    with pytest.raises(ValueError, match="do not belong to one circuit of jumpwire"):
         read_tables(tmp_path / "a")
-    with pytest.raises(FileNotFoundError, match=r"edges.parquet: no such file. A circuit is nodes.parquet and"):
+    with pytest.raises(
+        FileNotFoundError, match=r"edges.parquet: no such file. A circuit in Parquet is a folder with nodes.parquet and"
+    ):
         read_tables(tmp_path / "b")
 
 
@@ -125,5 +126,5 @@ def test_a_file_without_a_part_is_not_a_whole_circuit(missing: str, tmp_path: Pa
     save_circuit(FULL, tmp_path / "c.json")
     content = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
     (tmp_path / "c.json").write_text(json.dumps({k: v for k, v in content.items() if k != missing}))
-    with pytest.raises(ValueError, match=rf"c.json: not a whole circuit: KeyError: '{missing}'"):
+    with pytest.raises(ValueError, match=rf"c.json: not a complete circuit \(KeyError: '{missing}'\)"):
         load_circuit(tmp_path / "c.json")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 
 from graphs import CircuitGraph, FeatureLabel, Labels, Position
 from graphs.files.dot import write_dot
-from tests.graphs.test_graphs import CIRCUIT, FEATURE, MLP, weighted
+from tests.graphs.test_circuit_graph import CIRCUIT, FEATURE, MLP, weighted
 from tests.worlds.generated_circuits import HOSTILE, circuits
 
 STRING = re.compile(r'"(?:[^"\\]|\\.)*"')

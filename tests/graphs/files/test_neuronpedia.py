@@ -17,8 +17,8 @@ from graphs.files.neuronpedia_rules import MOST_BYTES, broken_rules
 from graphs.files.neuronpedia_write import node_ids, write_neuronpedia
 from graphs.strongest_edges import keep_edges
 from tests.graphs.files.test_circuit_files import FULL
-from tests.graphs.test_graphs import CIRCUIT, ERROR, FEATURE, LATER, METRIC, MLP, TOKEN
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT, ERROR, FEATURE, LATER, METRIC, MLP, TOKEN
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 from tests.worlds.generated_circuits import HOSTILE, circuits
 
 SCHEMA = Path(__file__).resolve().parents[4] / "shared" / "design" / "neuronpedia_schema.json"
@@ -122,7 +122,7 @@ OWN = replace(CERTIFICATE.faithfulness[0], split="own")
     ("metric", "p", "words"),
     [
         ("logit_difference", 1 / (1 + math.exp(-OWN.m_full)), "the sigmoid of their mean logit difference"),
-        ("kl_divergence", 1.0, "no probability: a weight that makes the metric the only output"),
+        ("kl_divergence", 1.0, "not a probability: a weight of 1 makes the metric the only output"),
     ],
 )
 def test_p_of_the_output_is_a_probability_only_where_one_is_known(
@@ -148,31 +148,37 @@ def test_the_description_says_what_columns_and_layers_are(tmp_path: Path) -> Non
     text = document(tmp_path / "g.json", thin)["metadata"]["info"]["description"]
     assert "noun (' cat', patch ' dogs'), verb (' sits', patch ' sits')" in text
     assert f"0 {MLP}, 1 blocks.0.hook_resid_post" in text
-    assert "means over 2 example(s), in logits; positive: the metric rises" in text
+    assert "means over 2 examples, in logits; positive: the metric rises" in text
     assert "not verified" in text
     assert left_out.sentence in text
 
 
 BROKEN: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "no links": (lambda d: d.pop("links"), "links is no list"),
-    "no tokens": (lambda d: d["metadata"].pop("prompt_tokens"), "prompt_tokens is no list of strings"),
+    "no links": (lambda d: d.pop("links"), "links is missing or not a JSON list"),
+    "no tokens": (lambda d: d["metadata"].pop("prompt_tokens"), "prompt_tokens is not a list of strings"),
     "bad slug": (lambda d: d["metadata"].update(slug="a b"), "slug 'a b' is not made of"),
-    "no prompt": (lambda d: d["metadata"].update(prompt=None), "metadata.prompt is no string"),
+    "no prompt": (lambda d: d["metadata"].update(prompt=None), "metadata.prompt is not a string"),
     "id twice": (lambda d: d["nodes"].append(d["nodes"][1]), "the node_id '0_7_0' occurs 2 times"),
     "no clerp": (lambda d: d["nodes"][1].pop("clerp"), r"nodes\[1\] \('0_7_0'\) has no valid clerp"),
     "no number": (lambda d: d["nodes"][1].update(influence=math.nan), "has no valid influence"),
     "true is no index": (lambda d: d["nodes"][1].update(feature=True), "has no valid feature"),
-    "layer": (lambda d: d["nodes"][1].update(layer="mlp"), "lies in layer 'mlp'; a layer is a number, or 'E'"),
-    "column": (lambda d: d["nodes"][1].update(ctx_idx=2), "lies at ctx_idx 2; the prompt has 2 tokens"),
-    "type": (lambda d: d["nodes"][1].update(feature_type="sae"), "has feature_type 'sae'; details are shown of"),
+    "layer": (lambda d: d["nodes"][1].update(layer="mlp"), "has layer 'mlp'; a layer is a number or 'E'"),
+    "column": (lambda d: d["nodes"][1].update(ctx_idx=2), "has ctx_idx 2; the prompt has 2 tokens"),
+    "type": (
+        lambda d: d["nodes"][1].update(feature_type="sae"),
+        "has feature_type 'sae'; Neuronpedia shows cross layer",
+    ),
     "no p": (lambda d: d["nodes"][4].update(clerp="out"), "the clerp 'out' of the logit '3_0_1' lacks its weight"),
-    "influence alone": (lambda d: d["metadata"].pop("node_threshold"), "must both be there, or neither"),
+    "influence alone": (lambda d: d["metadata"].pop("node_threshold"), "must either both be present or both be absent"),
     "threshold alone": (lambda d: d["nodes"][1].update(influence=None), "'0_7_0': influence and node_threshold"),
-    "loose end": (lambda d: d["links"][0].update(target="x"), r"links\[0\] has target 'x', which is no node"),
+    "loose end": (lambda d: d["links"][0].update(target="x"), r"links\[0\] has target 'x', which is not a node"),
     "no weight": (lambda d: d["links"][0].update(weight=None), r"links\[0\] has no finite weight"),
     "pinned nothing": (lambda d: d["qParams"].update(pinnedIds=["x"]), "'x' is pinned or in a supernode"),
-    "a pin that is no text": (lambda d: d["qParams"].update(pinnedIds=[7]), "qParams.pinnedIds is no list of node_ids"),
-    "supernode without a name": (lambda d: d["qParams"].update(supernodes=[[]]), "qParams.supernodes is no list of"),
+    "a pin that is no text": (
+        lambda d: d["qParams"].update(pinnedIds=[7]),
+        "qParams.pinnedIds is not a list of node_ids",
+    ),
+    "supernode without a name": (lambda d: d["qParams"].update(supernodes=[[]]), "qParams.supernodes is not a list of"),
     "empty supernode": (lambda d: d["qParams"].update(supernodes=[["a"]]), r"the supernode \['a'\] has no nodes"),
 }
 
@@ -185,15 +191,17 @@ def test_each_broken_rule_is_found(change: Callable[[Any], Any], match: str, tmp
 
 
 def test_what_is_no_object_is_no_graph() -> None:
-    assert broken_rules([]) == ["the document is no object."]
+    assert broken_rules([]) == ["the document is not a JSON object."]
 
 
 def test_a_file_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = document(tmp_path / "g.json")
     assert broken_rules(content, size=MOST_BYTES) == []
-    assert broken_rules(content, size=123_000_000) == ["the file has 123 MB; at most 100 MB are taken."]
+    assert broken_rules(content, size=123_000_000) == ["the file has 123 MB; Neuronpedia accepts at most 100 MB."]
     monkeypatch.setattr("graphs.files.neuronpedia_rules.MOST_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"Neuronpedia would not take this graph. The file has .* MB; at most"):
+    with pytest.raises(
+        ValueError, match=r"Neuronpedia would not take this graph. The file has .* MB; Neuronpedia accepts at most"
+    ):
         document(tmp_path / "large.json")
     assert not (tmp_path / "large.json").exists()
 

@@ -1,4 +1,4 @@
-/** Unpacking what graphs/page/columns.py packed: the Python test writes both the text and what it holds. */
+/** Unpacking what graphs/page/pack_columns.py packed: the Python test writes both the text and what it holds. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from graphs.page.scripts import FOLDER, bundle
+from graphs.page.scripts import SCRIPT_FOLDER, bundle_scripts
 
 
 def modules(folder: Path, **texts: str) -> Path:
@@ -22,7 +22,7 @@ def test_bundled_modules_follow_those_they_import_once_each(tmp_path: Path) -> N
         b=common + "export function b() {}\n",
         c="export const c = 1;\n",
     )
-    assert bundle("a.js", folder) == "const c = 1;\nfunction b() {}\nconst a = b + c;\n"
+    assert bundle_scripts("a.js", folder) == "const c = 1;\nfunction b() {}\nconst a = b + c;\n"
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_bundled_modules_follow_those_they_import_once_each(tmp_path: Path) -> N
 )
 def test_modules_that_cannot_share_one_script_are_refused(texts: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        bundle("a.js", modules(tmp_path, **texts))
+        bundle_scripts("a.js", modules(tmp_path, **texts))
 
 
 def test_every_script_of_the_folder_is_in_the_page() -> None:
-    text = bundle("main.js")
-    for path in FOLDER.glob("*.js"):
+    text = bundle_scripts("main.js")
+    for path in SCRIPT_FOLDER.glob("*.js"):
         assert path.read_text(encoding="utf-8").split("*/")[0] in text, path.name

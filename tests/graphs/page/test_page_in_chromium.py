@@ -130,7 +130,7 @@ def test_the_slider_leaves_the_edges_at_least_as_strong(on_embedded: Opened, emb
 
 
 def test_size_and_rings_follow_the_chosen_method(on_embedded: Opened, embedded: Written) -> None:
-    header, _ = payload(embedded.circuit, title="", labels=None, findings={})
+    header, _ = payload(embedded.circuit, title="", labels=None)
     checked = 0
     for method in header["methods"][1:]:
         on_embedded.page.locator("#against").select_option(method["key"])
@@ -146,7 +146,7 @@ def test_size_and_rings_follow_the_chosen_method(on_embedded: Opened, embedded: 
 
 
 def test_the_flag_filter_leaves_the_flagged_nodes(on_embedded: Opened, embedded: Written) -> None:
-    header, _ = payload(embedded.circuit, title="", labels=None, findings={})
+    header, _ = payload(embedded.circuit, title="", labels=None)
     flags = next(method["flags"] for method in header["methods"] if method["key"] == "ig")
     on_embedded.page.locator("#flag").select_option("any")
     assert on_embedded.page.locator("#panel h2").inner_text() == f"{len(flags)} of {len(embedded.circuit.nodes)} nodes"

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from benchmarks.generated_circuit import generated
-from graphs.page.payload import KINDS, payload
+from graphs.page.circuit_columns import KINDS
+from graphs.page.payload import payload
 from tests.graphs.page.page_circuits import EFFECTS, MIDDLE, MLP, NOUN, labels_saying, small_circuit
 
 
 def test_the_payload_holds_the_circuits_numbers() -> None:
     circuit = small_circuit()
-    header, columns = payload(circuit, title="t", labels=None, findings={})
+    header, columns = payload(circuit, title="t", labels=None)
     assert columns["effect"].tolist() == [np.float32(w.effect) for w in circuit.nodes]
     assert [KINDS[k] for k in columns["kind"]] == [w.node.kind for w in circuit.nodes]
     names = [w.node for w in circuit.nodes]
@@ -27,7 +28,7 @@ def test_the_payload_holds_the_circuits_numbers() -> None:
 
 def test_what_was_not_measured_is_nan_in_the_payload() -> None:
     circuit = small_circuit()
-    _, columns = payload(circuit, title="t", labels=None, findings={})
+    _, columns = payload(circuit, title="t", labels=None)
     assert np.isnan(columns["standard_error"]).all()
     assert np.isnan(columns["patch"]).all()
     missing = [not w.estimates.get("atp") for w in circuit.nodes]
@@ -36,7 +37,7 @@ def test_what_was_not_measured_is_nan_in_the_payload() -> None:
 
 
 def test_the_payload_flags_the_node_whose_estimate_has_the_wrong_sign() -> None:
-    header, _ = payload(small_circuit(), title="t", labels=None, findings={})
+    header, _ = payload(small_circuit(), title="t", labels=None)
     place = list(EFFECTS).index(MIDDLE)
     flags = {method["key"]: method["flags"] for method in header["methods"]}
     assert flags == {"effect": {}, "atp": {}, "ig": {place: "sign_flip"}}
@@ -45,7 +46,7 @@ def test_the_payload_flags_the_node_whose_estimate_has_the_wrong_sign() -> None:
 def test_labels_of_the_circuits_features_are_in_the_payload_with_the_marked_token() -> None:
     tokens = tuple(f"t{n} " for n in range(60))
     label = labels_saying("a noun", tokens)
-    header, columns = payload(small_circuit(), title="t", labels=label, findings={})
+    header, columns = payload(small_circuit(), title="t", labels=label)
     assert list(header["labels"]) == [f"{MLP}/{NOUN.index}"]
     length, place, activation = header["labels"][f"{MLP}/7"]["contexts"][0]
     shown = [header["tokens"][number] for number in columns["context token"]]
@@ -55,7 +56,7 @@ def test_labels_of_the_circuits_features_are_in_the_payload_with_the_marked_toke
 
 def test_many_features_show_less_of_each() -> None:
     circuit, labels = generated(800, 900)
-    header, columns = payload(circuit, title="t", labels=labels, findings={})
+    header, columns = payload(circuit, title="t", labels=labels)
     contexts = [context for label in header["labels"].values() for context in label["contexts"]]
     assert len(header["labels"]) == len(labels)
     assert len(contexts) == 3 * len(labels)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphs.page.columns import pack
+from graphs.page.pack_columns import pack_columns
 
 HERE = Path(__file__).parent
 SCRIPTS = sorted(HERE.glob("*.test.mjs"))
@@ -70,4 +70,4 @@ def _packed() -> str:
         name: {"type": column.dtype.name, "values": [None if np.isnan(v) else float(v) for v in column]}
         for name, column in COLUMNS.items()
     }
-    return json.dumps({"packed": pack(HEADER, COLUMNS), "header": HEADER, "columns": columns})
+    return json.dumps({"packed": pack_columns(HEADER, COLUMNS), "header": HEADER, "columns": columns})

@@ -6,8 +6,8 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from graphs import CircuitGraph, Verdict, certificate_lines
-from graphs.words.certificate_lines import MARKS
-from tests.graphs.words.test_certificate_lines import CERTIFICATE, CIRCUIT
+from graphs.words.certificate_words import COLOUR_MARKS
+from tests.graphs.words.test_certificate_words import CERTIFICATE, CIRCUIT
 from tests.worlds.synthetic_verdicts import HOSTILE, edges, verdict
 
 CERTIFIED = replace(CIRCUIT, certificate=CERTIFICATE)
@@ -24,7 +24,7 @@ def test_a_circuit_shows_every_judging_line_of_its_certificate_and_its_strongest
     judged = [line for line in certificate_lines(CERTIFIED) if line.colour != "grey"]
     assert judged
     for line in judged:
-        assert f"{MARKS[line.colour]}  {line.name}" in data["text/plain"]
+        assert f"{COLOUR_MARKS[line.colour]}  {line.name}" in data["text/plain"]
         assert line.name in data["text/html"]
     strongest = CERTIFIED.strongest(1)[0]
     assert CERTIFIED.name(strongest.node).rsplit("/", 1)[-1] in data["text/plain"]

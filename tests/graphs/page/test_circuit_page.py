@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from graphs import write_page
-from graphs.page.write_page import json_block
+from graphs.page.circuit_page import json_block
 from tests.graphs.page.page_circuits import MLP, labels_saying, small_circuit
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from graphs import Edge, ErrorNode, FeatureNode, TokenNode, merge_positions
-from tests.graphs.test_graphs import CIRCUIT, FEATURE, METRIC, MLP, POST, TOKEN, weighted
-from tests.graphs.words.test_certificate_lines import CERTIFICATE
+from tests.graphs.test_circuit_graph import CIRCUIT, FEATURE, METRIC, MLP, POST, TOKEN, weighted
+from tests.graphs.words.test_certificate_words import CERTIFICATE
 
 AGAIN, LATER_TOKEN = FeatureNode(MLP, 1, 7), TokenNode(1)
 LARGER = replace(

@@ -1,14 +1,12 @@
-"""Prune a circuit to its fixed point: no node that leads nowhere, and no weak edge that neither of its ends needs.
+"""Prune a circuit: drop dangling nodes, then weak edges that neither of their ends needs.
 
-A node dangles where no path of edges leads from it to the metric. Once such nodes are gone, weak edges go too, but for
-the strongest one out of every node and into every feature: so that thinning the edges takes no node away. A feature
-that no node of the circuit enters stays: what it carries comes from outside.
+A node dangles if no path of edges leads from it to the metric. Of the weak edges, the strongest one out of every node
+and the strongest one into every node are kept, so that dropping edges leaves no further node dangling. A feature
+without incoming edges stays: what it carries comes from outside the circuit.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-
-import networkx as nx
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.edges import Edge
@@ -16,7 +14,12 @@ from graphs.nodes import MetricNode, Node
 
 
 def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
-    """Drop dangling nodes, then edges with |weight| < `least`; `measurement.pruned` counts the nodes."""
+    """Drop dangling nodes, then edges with |weight| < `least`; `measurement.pruned` counts the dropped nodes.
+
+    `least` is in units of the edges.
+    """
+    import networkx as nx
+
     graph = nx.DiGraph((edge.source, edge.target) for edge in circuit.edges)
     graph.add_nodes_from(weighted.node for weighted in circuit.nodes)
     goals = [w.node for w in circuit.nodes if isinstance(w.node, MetricNode)]
@@ -38,7 +41,7 @@ def needed_edges(edges: Sequence[Edge]) -> set[tuple[Node, Node]]:
 
 
 def _strongest(edges: Iterable[Edge], end: Callable[[Edge], Node]) -> set[tuple[Node, Node]]:
-    """The strongest edge at every node that is this end of one."""
+    """For every node that is this end of an edge, the strongest such edge."""
     found: dict[Node, Edge] = {}
     for edge in edges:
         best = found.get(end(edge))

@@ -1,9 +1,9 @@
-"""A circuit without positions: every feature, error and token once, its effects and edges added up over positions.
+"""Merge the positions of a circuit: every feature and error once, with effects and edges summed over positions.
 
     effect(feature) = Σ over positions of its mean effect        weight(edge) = Σ over pairs of positions
 
-Joint attributions and edges add up so; exact effects of single nodes need not: patching all positions at once may do
-more or less than their sum.
+The sum is exact for joint attributions and for edges. Exact effects of single nodes need not add up: patching all
+positions at once may have more or less effect than their sum.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,10 +20,10 @@ _Item = TypeVar("_Item")
 
 
 def merge_positions(circuit: CircuitGraph) -> CircuitGraph:
-    """One column for all positions.
+    """The circuit with one column for all positions.
 
-    Standard errors are unknown then, and the certificate, which is of nodes at their positions, is left out. `count`
-    and `verified` are of examples and positions.
+    A merged node or edge has no standard error, and its `count` and `verified` count examples and positions. The
+    certificate is dropped, since it is about nodes at their positions.
     """
     nodes = _grouped((_merged_node(w.node), w) for w in circuit.nodes)
     edges = _grouped(((_merged_node(e.source), _merged_node(e.target)), e) for e in circuit.edges)

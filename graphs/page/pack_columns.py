@@ -1,9 +1,9 @@
-"""Columns of numbers and a header of plain data, packed into one compressed text that a page can hold.
+"""Pack a header of plain data and columns of numbers into one compressed text that a page can hold.
 
-    text = base64(gzip(length of header: uint32, little endian; header: JSON; columns, one after the other))
+    text = base64(gzip(length of header: uint32, little endian; header: JSON; columns, concatenated))
 
-A column is stored as planes: all first bytes, then all second bytes, ... of its little-endian numbers, which compresses
-better. `script/data.js` reads it.
+A column is stored as planes: all first bytes of its little-endian numbers, then all second bytes, and so on, which
+compresses better. `script/data.js` unpacks it.
 """
 
 import base64
@@ -15,16 +15,23 @@ from typing import Any, Final
 
 import numpy as np
 
-TYPES: Final = ("uint8", "uint16", "uint32", "float32")
+COLUMN_TYPES: Final = ("uint8", "uint16", "uint32", "float32")
 
 
-def pack(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> str:
-    """The packed text. The same content gives the same text; the header's `columns` is added here."""
+def pack_columns(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> str:
+    """The packed text; the header's entry `columns` is added here. The same content always gives the same text.
+
+    Raises:
+        ValueError: a column is not one-dimensional, or its type is not one of `COLUMN_TYPES`.
+    """
     described = []
     body = bytearray()
     for name, column in columns.items():
-        if column.dtype.name not in TYPES or column.ndim != 1:
-            raise ValueError(f"Column {name!r} is {column.dtype.name}, {column.ndim}-dimensional; expected {TYPES}.")
+        if column.dtype.name not in COLUMN_TYPES or column.ndim != 1:
+            raise ValueError(
+                f"Column {name!r} is {column.dtype.name}, {column.ndim}-dimensional; "
+                f"expected one dimension of {', '.join(COLUMN_TYPES)}."
+            )
         described.append({"name": name, "type": column.dtype.name, "length": len(column)})
         little = column.astype(column.dtype.newbyteorder("<"))
         body += little.view(np.uint8).reshape(len(column), column.dtype.itemsize).T.tobytes()
@@ -34,7 +41,7 @@ def pack(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -> str:
 
 
 def fewer_bits(values: np.ndarray, bits: int) -> np.ndarray:
-    """float32 with the mantissa rounded to `bits` bits: a relative error of at most 2^-(bits+1)."""
+    """float32 with its mantissa rounded to `bits` bits, at a relative error of at most 2^-(bits+1)."""
     dropped = 23 - bits
     raw = values.astype(np.float32).view(np.uint32).astype(np.uint64)
     rounded = ((raw + (1 << (dropped - 1))) >> dropped) << dropped
@@ -42,7 +49,7 @@ def fewer_bits(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def smallest_integers(values: np.ndarray) -> np.ndarray:
-    """Non-negative integers in the smallest unsigned type that holds them."""
+    """Non-negative integers in the smallest unsigned type that holds them all."""
     largest = int(values.max()) if len(values) else 0
     fitting = next((t for t in (np.uint8, np.uint16, np.uint32) if largest <= np.iinfo(t).max), None)
     if fitting is None or (len(values) and values.min() < 0):

@@ -9,9 +9,9 @@ import pytest
 
 from graphs import (
     Certificate,
+    CertificateLine,
     CircuitGraph,
     Faithfulness,
-    Line,
     MissedBound,
     SAEQuality,
     Screening,
@@ -20,9 +20,9 @@ from graphs import (
     load_circuit,
     save_circuit,
 )
-from graphs.words.certificate_lines import worst_of
-from tests.graphs.test_faithfulness_curve import curve
-from tests.graphs.test_graphs import CIRCUIT
+from graphs.words.certificate_words import worst_of
+from tests.graphs.test_circuit_graph import CIRCUIT
+from tests.graphs.test_faithfulness import curve
 
 
 def faithful(split: str, value: float, rest: float = 0.0) -> Faithfulness:
@@ -75,7 +75,7 @@ def test_a_circuit_file_without_curves_has_none(tmp_path: Path) -> None:
     assert loaded == replace(CIRCUIT, certificate=replace(CERTIFICATE, curves=()))
 
 
-def lines(**changes: Any) -> dict[str, Line]:
+def lines(**changes: Any) -> dict[str, CertificateLine]:
     circuit = replace(CIRCUIT, certificate=replace(CERTIFICATE, **changes))
     return {line.name: line for line in certificate_lines(circuit)}
 
@@ -96,9 +96,9 @@ def test_json_and_back_is_the_same_certificate(tmp_path: Path) -> None:
         ({"faithfulness": (faithful("own", 1.4),)}, "faithfulness, its own prompts", "amber"),
         ({}, "completeness, its own prompts", "green"),
         ({}, "completeness, held out", "amber"),
-        ({}, "effects of its nodes", "green"),
-        ({"circuit_verified": 0.99}, "effects of its nodes", "amber"),
-        ({"circuit_verified": 0.0}, "effects of its nodes", "red"),
+        ({}, "node effects", "green"),
+        ({"circuit_verified": 0.99}, "node effects", "amber"),
+        ({"circuit_verified": 0.0}, "node effects", "red"),
         ({}, "carried by SAE errors", "green"),
         ({"error_share": 0.4}, "carried by SAE errors", "amber"),
         ({"error_share": 0.6}, "carried by SAE errors", "red"),
@@ -108,7 +108,7 @@ def test_json_and_back_is_the_same_certificate(tmp_path: Path) -> None:
         ({"quality": (replace(QUALITY, ce_recovered=0.5),)}, "SAEs on general text", "red"),
         ({"quality": (replace(QUALITY, ce_recovered=None),)}, "SAEs on general text", "grey"),
         ({}, "other prompts", "amber"),
-        ({}, "made from", "grey"),
+        ({}, "inputs", "grey"),
     ],
 )
 def test_colours_follow_their_rules(changes: dict[str, object], line: str, colour: str) -> None:

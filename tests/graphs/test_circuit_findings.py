@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from graphs import CrossedGate, ErrorNode, FeatureNode, NodeVerdict, TokenNode, findings, no_findings_because
-from graphs.findings import flagged_in
-from graphs.page.findings_shown import findings_shown
-from tests.graphs.test_graphs import CIRCUIT, ERROR, FEATURE, LATER, MLP, POST
+from graphs.circuit_findings import flagged_in
+from graphs.page.payload import findings_shown
+from tests.graphs.test_circuit_graph import CIRCUIT, ERROR, FEATURE, LATER, MLP, POST
 from tests.worlds.synthetic_verdicts import trace, verdict
 
 NAMES = (("bos", "noun", "verb"), ("noun", "bos", "far", "verb"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphs.page.columns import TYPES, fewer_bits, pack, smallest_integers
+from graphs.page.pack_columns import COLUMN_TYPES, fewer_bits, pack_columns, smallest_integers
 
 
 def unpacked(text: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -27,18 +27,18 @@ def unpacked(text: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, columns
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", COLUMN_TYPES)
 def test_packed_columns_come_back_bit_for_bit(kind: str) -> None:
     values = np.random.default_rng(0).integers(0, 256, 4 * 100).astype(np.uint8).view(kind)
-    _, columns = unpacked(pack({}, {"first": values, "empty": values[:0]}))
+    _, columns = unpacked(pack_columns({}, {"first": values, "empty": values[:0]}))
     assert columns["first"].tobytes() == values.tobytes()
     assert len(columns["empty"]) == 0
 
 
 def test_the_header_comes_back_and_the_same_content_is_the_same_text() -> None:
     header = {"title": "β </script> 🧭", "nested": {"list": [1, None]}}
-    text = pack(header, {"a": np.array([1.5], np.float32)})
-    assert text == pack(header, {"a": np.array([1.5], np.float32)})
+    text = pack_columns(header, {"a": np.array([1.5], np.float32)})
+    assert text == pack_columns(header, {"a": np.array([1.5], np.float32)})
     found, _ = unpacked(text)
     assert {k: v for k, v in found.items() if k != "columns"} == header
 
@@ -46,12 +46,12 @@ def test_the_header_comes_back_and_the_same_content_is_the_same_text() -> None:
 @pytest.mark.parametrize("column", [np.array([1.0]), np.array([1]), np.zeros((2, 2), np.float32)])
 def test_columns_of_another_type_or_shape_are_refused(column: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"Column 'x' is .*expected"):
-        pack({}, {"x": column})
+        pack_columns({}, {"x": column})
 
 
 def test_a_header_with_a_number_that_json_lacks_is_refused() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        pack({"x": float("nan")}, {})
+        pack_columns({"x": float("nan")}, {})
 
 
 @pytest.mark.parametrize("bits", [4, 11])

@@ -1,4 +1,4 @@
-"""Names of columns below a figure: the token of each position, patched into which, and the position's label."""
+"""The axis of positions: under each column the clean token, the patch token if it differs, and the position's name."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,15 +14,16 @@ _LONGEST_IN_CROWD: Final = 9
 _BELOW_AXIS_IN_CROWD: Final = 112
 
 
-def room_below(columns: int) -> int:
-    """Pixels that the names of so many columns take."""
+def pixels_below_axis(columns: int) -> int:
+    """Height in pixels that the labels of this many columns need."""
     return BELOW_AXIS if columns <= _CROWD else _BELOW_AXIS_IN_CROWD
 
 
-def name_columns(figure: go.Figure, at: Sequence[float], positions: Sequence[Position | None]) -> None:
-    """Names below the columns `at` x, in two lines; tokens only and slanted where there are many. None is a gap.
+def label_position_axis(figure: go.Figure, at: Sequence[float], positions: Sequence[Position | None]) -> None:
+    """Label the columns at the x coordinates `at`; None stands for a gap.
 
-    Long tokens are cut; the texts that show on hover have the whole of them.
+    A label has two lines, tokens and name; with many columns it is the tokens alone, slanted. Long tokens are
+    shortened.
     """
     crowd = len(at) > _CROWD
     names = ["⋯" if p is None else _tokens(p, _LONGEST_IN_CROWD) if crowd else _two_lines(p) for p in positions]

@@ -1,7 +1,8 @@
-"""Write a circuit as one HTML page that works from disk: template, style, scripts and data in one file.
+"""The interactive page of a circuit: template, style sheet, scripts and data in one HTML file that works from disk.
 
-The page's Content-Security-Policy names its one script and its one style sheet by their hashes and allows nothing else:
-no request, no other script, no inline handler. Data is a compressed text (`columns.py`) that no parser of HTML reads.
+Its Content-Security-Policy allows the one script and the one style sheet, by their hashes, and nothing else: no
+request, no other script, no inline handler. The data are one compressed text (`pack_columns.py`) that is never parsed
+as HTML.
 """
 
 import base64
@@ -15,10 +16,9 @@ from typing import Any, Final
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
-from graphs.page.columns import pack
-from graphs.page.findings_shown import findings_shown
+from graphs.page.pack_columns import pack_columns
 from graphs.page.payload import payload
-from graphs.page.scripts import bundle
+from graphs.page.scripts import bundle_scripts
 from graphs.verdict import Verdict
 
 _HERE: Final = Path(__file__).parent
@@ -34,40 +34,40 @@ def write_page(
     pinned: Sequence[str] = (),
     supernodes: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> None:
-    """One self-contained, interactive HTML file.
+    """Write the circuit as one self-contained, interactive HTML file.
 
     Args:
-        circuit: what is drawn; its certificate is what the page opens with.
+        circuit: what is drawn; the page opens with its certificate.
         path: the file to write.
         title: heading of the page.
-        labels: of the circuit's features; others are ignored.
-        verdict: a checker's verdict on the same prompts: its findings and own paths are shown at their nodes.
-        pinned: names of nodes that are pinned when the page opens.
-        supernodes: named groups of two or more nodes, by their names; metric nodes are left out of them.
+        labels: feature labels; those of features outside the circuit are ignored.
+        verdict: the verdict of a check on the same prompts; its findings and own paths are shown at their nodes.
+        pinned: names of the nodes that are pinned when the page opens.
+        supernodes: name and member nodes of each group of two or more nodes; metric nodes are left out of groups.
 
     Raises:
-        LookupError: a pinned or grouped name is no node of the circuit.
+        LookupError: a pinned or grouped name is not a node of the circuit.
     """
     for name in (*pinned, *(member for _, members in supernodes for member in members)):
         circuit.node(name)
     state = {"pins": list(pinned), "groups": [{"name": n, "members": list(m)} for n, m in supernodes]}
-    header, columns = payload(circuit, title=title, labels=labels, findings=findings_shown(circuit, verdict))
+    header, columns = payload(circuit, title=title, labels=labels, verdict=verdict)
     style = (_HERE / "style.css").read_text(encoding="utf-8")
-    script = bundle("main.js")
-    page = Template((_HERE / "template.html").read_text(encoding="utf-8")).substitute(
+    script = bundle_scripts("main.js")
+    page = Template((_HERE / "circuit_page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         style=style,
         style_hash=_hash(style),
         script=script,
         script_hash=_hash(script),
-        data=pack(header, columns),
+        data=pack_columns(header, columns),
         state=json_block(state),
     )
     Path(path).write_text(page, encoding="utf-8")
 
 
 def json_block(content: Any) -> str:
-    """JSON that can stand between script tags: no `<` in it."""
+    """JSON that is safe between script tags: it contains no `<`."""
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 

@@ -100,14 +100,16 @@ def test_a_file_of_another_kind_or_version_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_with_an_edge_to_nowhere_is_refused(tmp_path: Path) -> None:
     edge = {"source": "token@noun", "target": "nowhere", "weight": 1.0}
-    with pytest.raises(ValueError, match="an edge ends in 'nowhere', which is no node of the file"):
+    with pytest.raises(ValueError, match="an edge ends in 'nowhere', which is not a node of the file"):
         load_circuit(damaged(tmp_path, edges=[edge]))
 
 
 def test_a_node_of_unknown_kind_is_refused() -> None:
     graph = CIRCUIT.to_networkx()
     graph.nodes["token@noun"]["kind"] = "neuron"
-    with pytest.raises(ValueError, match="Node 'token@noun' has kind 'neuron'; expected feature, error, token, metric"):
+    with pytest.raises(
+        ValueError, match="Node 'token@noun' has kind 'neuron'; expected one of feature, error, token, metric"
+    ):
         CircuitGraph.from_networkx(graph)
 
 
@@ -123,7 +125,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an edge to an unknown node": (
         {"edges": (Edge(TOKEN, FeatureNode(MLP, 0, 99), 1.0),)},
-        "An edge ends in FeatureNode.*99.*no node of the graph",
+        "An edge ends in FeatureNode.*99.*not a node of the graph",
     ),
     "an edge twice": (
         {"edges": (Edge(TOKEN, FEATURE, 1.0), Edge(TOKEN, FEATURE, 2.0))},
@@ -141,7 +143,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
             "nodes": (*NODES, weighted(FeatureNode(MLP, 1, 2)), weighted(FeatureNode(POST, 0, 2))),
             "edges": (Edge(FeatureNode(MLP, 1, 2), FeatureNode(POST, 0, 2), 1.0),),
         },
-        "goes back in the text",
+        "goes backward in the text",
     ),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graphs.faithfulness import MIB_SHARES, Faithfulness, FaithfulnessCurve, area
+from graphs.faithfulness import MIB_SHARES, Faithfulness, FaithfulnessCurve, area_under_curve
 from graphs.figures.faithfulness_figures import faithfulness_by_size, faithfulness_by_split
 
 
@@ -66,7 +66,7 @@ def test_areas_are_trapezoids_linear_in_the_share() -> None:
 
 def test_a_perfect_ranking_has_cpr_999_and_cmd_0() -> None:
     ones = (1.0,) * len(MIB_SHARES)
-    assert area(MIB_SHARES, ones) == pytest.approx(0.999)
+    assert area_under_curve(MIB_SHARES, ones) == pytest.approx(0.999)
     flat: dict[str, Any] = dict.fromkeys(("faithfulness", "low", "high", "completeness"), ones)
     bounds: dict[str, Any] = {"completeness_low": ones, "completeness_high": ones, "sizes": tuple(range(1, 11))}
     perfect = curve(shares=MIB_SHARES, **flat, **bounds)
@@ -83,13 +83,13 @@ def test_plain_data_comes_back_the_same() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"errors": "some"}, "No choice of errors 'some'"),
-        ({"order": "falling"}, "No order 'falling'"),
-        ({"sizes": (10, 50)}, "one entry of each kind for each of two or more shares"),
+        ({"errors": "some"}, "`errors` is 'some'; expected one of nodes, kept, removed"),
+        ({"order": "falling"}, "There is no order 'falling'"),
+        ({"sizes": (10, 50)}, "two or more shares and one entry per share in every column"),
         ({"shares": (0.5, 0.1, 1.0)}, "Shares must rise"),
-        ({"faithfulness": (0.2, float("nan"), 1.0)}, "a value that is no number"),
-        ({"low": (0.4, 1.1, 1.0)}, r"an interval from 0\.4 to 0\.3 is none"),
-        ({"low": (None, 1.1, 1.0)}, r"an interval from None to 0\.3 is none"),
+        ({"faithfulness": (0.2, float("nan"), 1.0)}, "a value that is not finite"),
+        ({"low": (0.4, 1.1, 1.0)}, r"0\.4 to 0\.3 is not an interval"),
+        ({"low": (None, 1.1, 1.0)}, r"None to 0\.3 is not an interval"),
     ],
 )
 def test_a_curve_that_does_not_fit_together_is_refused(changed: dict[str, Any], message: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from graphs import Edge, ErrorNode, FeatureNode, MetricNode, prune
-from tests.graphs.test_graphs import CIRCUIT, ERROR, FEATURE, LATER, METRIC, MLP, POST, TOKEN, weighted
+from tests.graphs.test_circuit_graph import CIRCUIT, ERROR, FEATURE, LATER, METRIC, MLP, POST, TOKEN, weighted
 
 DEAD_END, ORPHAN, CHAIN = FeatureNode(MLP, 0, 1), FeatureNode(MLP, 1, 2), FeatureNode(POST, 1, 9)
 SINK = FeatureNode(POST, 0, 4)

@@ -1,0 +1,66 @@
+"""Dataclasses as plain data (dicts, lists, strings, numbers) and back, checked: what every JSON file of ours holds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+
+_NODES = (FeatureNode, ErrorNode, TokenNode, MetricNode)
+_NODE_TYPES = {node_type.kind: node_type for node_type in _NODES}
+_Instance = TypeVar("_Instance")
+
+
+def as_plain_data(value: Any) -> Any:
+    """Dataclasses become dicts of their fields, arrays and tuples become lists; a node also states its `kind`."""
+    if is_dataclass(value):
+        kind = {"kind": value.kind} if isinstance(value, _NODES) else {}
+        return kind | {f.name: as_plain_data(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {k: as_plain_data(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [as_plain_data(v) for v in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def dataclass_from_plain(
+    kind: type[_Instance], content: Mapping[str, Any], **readers: Callable[[Any], Any]
+) -> _Instance:
+    """The inverse of `as_plain_data` for one dataclass.
+
+    Args:
+        kind: the dataclass to build.
+        content: its fields by name.
+        readers: for each field that is a dataclass, or a list of them, the function that builds one.
+
+    Raises:
+        ValueError: a field is missing or unknown.
+    """
+    known = {f.name: f for f in fields(cast(Any, kind))}
+    required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
+    if wrong := sorted(required - set(content)):
+        raise ValueError(f"a {kind.__name__} lacks {', '.join(wrong)}.")
+    if wrong := sorted(set(content) - set(known)):
+        raise ValueError(f"a {kind.__name__} has no {', '.join(wrong)}.")
+    values = {}
+    for name, value in content.items():
+        reader = readers.get(name, _lists_as_tuples)
+        values[name] = tuple(map(reader, value)) if isinstance(value, list) else reader(value)
+    return kind(**values)
+
+
+def node_from_plain(content: Mapping[str, Any]) -> Node:
+    """A node from its kind and its fields; an unknown kind is a ValueError."""
+    kind = content.get("kind")
+    if kind not in _NODE_TYPES:
+        raise ValueError(f"a node has kind {kind!r}; expected one of {', '.join(_NODE_TYPES)}.")
+    return dataclass_from_plain(_NODE_TYPES[kind], {k: v for k, v in content.items() if k != "kind"})
+
+
+def _lists_as_tuples(value: Any) -> Any:
+    """Lists become tuples at every depth."""
+    if isinstance(value, list):
+        return tuple(map(_lists_as_tuples, value))
+    return {k: _lists_as_tuples(v) for k, v in value.items()} if isinstance(value, dict) else value
