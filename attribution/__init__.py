@@ -75,11 +75,11 @@ if TYPE_CHECKING:
     from attribution.prompts.prompt_pairs import PairBatch, PromptPair, PromptPairs
     from attribution.runs.chunk_store import kept_in
     from attribution.runs.memory import Room
-    from attribution.splice.intervention import Intervention
-    from attribution.splice.node_edits import KEEP_ONLY, REMOVE
+    from attribution.splice.edits import KEEP_ONLY, REMOVE
+    from attribution.splice.interventions import Intervention
     from attribution.splice.patch_values import PatchValue, counterfactual, mean_over, zero
-    from attribution.splice.reference_prompts import Mean, Resample
-    from attribution.splice.reference_values import Reference
+    from attribution.splice.prompt_references import Mean, Resample
+    from attribution.splice.references import Reference
     from attribution.splice.spliced_model import SplicedModel
 
 __all__ = [
@@ -225,22 +225,22 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "attribution.runs.chunk_store": ("kept_in",),
     "attribution.runs.memory": ("Room",),
-    "attribution.splice.intervention": ("Intervention",),
-    "attribution.splice.node_edits": (
+    "attribution.splice.edits": (
         "KEEP_ONLY",
         "REMOVE",
     ),
+    "attribution.splice.interventions": ("Intervention",),
     "attribution.splice.patch_values": (
         "PatchValue",
         "counterfactual",
         "mean_over",
         "zero",
     ),
-    "attribution.splice.reference_prompts": (
+    "attribution.splice.prompt_references": (
         "Mean",
         "Resample",
     ),
-    "attribution.splice.reference_values": ("Reference",),
+    "attribution.splice.references": ("Reference",),
     "attribution.splice.spliced_model": ("SplicedModel",),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}

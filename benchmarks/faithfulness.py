@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects.keep_only import ErrorChoice
+from attribution.effects.metric_keeping import ErrorChoice
 from attribution.methods.activation_difference import activation_difference
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching

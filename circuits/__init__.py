@@ -106,7 +106,8 @@ if TYPE_CHECKING:
     from attribution.methods.integrated_gradients import integrated_gradients
     from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
     from attribution.runs.chunk_store import kept_in
-    from attribution.splice.intervention import (
+    from attribution.splice.edits import KEEP_ONLY, REMOVE
+    from attribution.splice.interventions import (
         ablate_error,
         ablate_feature,
         add_to_error,
@@ -116,7 +117,6 @@ if TYPE_CHECKING:
         set_error,
         set_feature,
     )
-    from attribution.splice.node_edits import KEEP_ONLY, REMOVE
     from circuits.ablation.ablation import ablate
     from circuits.ablation.causal_test import causal_test
     from circuits.ablation.edits import Ablation
@@ -187,7 +187,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.methods.integrated_gradients": ("integrated_gradients",),
     "attribution.prompts.metrics": ("kl_divergence", "log_probability", "logit_difference"),
     "attribution.runs.chunk_store": ("kept_in",),
-    "attribution.splice.intervention": (
+    "attribution.splice.interventions": (
         "ablate_error",
         "ablate_feature",
         "add_to_error",
@@ -197,7 +197,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "set_error",
         "set_feature",
     ),
-    "attribution.splice.node_edits": ("KEEP_ONLY", "REMOVE"),
+    "attribution.splice.edits": ("KEEP_ONLY", "REMOVE"),
     "circuits.ablation.ablation": ("ablate",),
     "circuits.ablation.causal_test": ("causal_test",),
     "circuits.ablation.edits": ("Ablation",),

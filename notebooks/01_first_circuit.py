@@ -37,7 +37,7 @@ from attribution.effects.measurement import prepare
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs, pair_from
-from attribution.splice.node_edits import REMOVE
+from attribution.splice.edits import REMOVE
 from attribution.splice.patch_values import counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.ablation import ablate

@@ -10,10 +10,11 @@ import numpy as np
 
 from attribution.checking.causes import crossed_gates, parts_of_error
 from attribution.checking.own_path import GateFlip, OwnPath, own_paths, path_values
-from attribution.effects.effects import KINDS, Effects
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, silent, within
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.node_keys import KINDS
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel

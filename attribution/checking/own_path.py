@@ -16,7 +16,7 @@ import numpy as np
 
 from attribution.checking.own_path_arrays import arrays_of_paths, paths_of_arrays
 from attribution.checking.own_path_walk import GateFlip, OwnPath, PathJump, PathValues, Walk
-from attribution.effects.effects import Effects, moved_keys, node_keys, node_of_key
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, prepare, silent
 from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
@@ -24,6 +24,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
+from attribution.splice.node_keys import node_keys, node_of_key, shifted_keys
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
@@ -91,7 +92,7 @@ def own_paths(
 
 
 def _moved(arrays: Arrays, examples_on: int) -> Arrays:
-    return {**arrays, "key": moved_keys(arrays["key"], examples_on)}
+    return {**arrays, "key": shifted_keys(arrays["key"], examples_on)}
 
 
 def path_values(

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from attribution.checking.gates_at_risk import risks
-from attribution.effects.effects import Effects, moved_keys
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, numpy_of, prepare, silent
 from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
@@ -15,6 +15,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.splice.node_keys import shifted_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
@@ -96,7 +97,7 @@ def _risks(
         patches = all_patches(situation)
         risk = [numpy_of(of) for of in risks(situation, patches, _GATES_LOOKED_AT)]
         keys = np.concatenate([np.zeros(0, np.int64), *(patch.keys(situation) for patch in patches)])
-        return {"key": moved_keys(keys, -examples.start), "risk": np.concatenate([np.zeros(0), *risk])}
+        return {"key": shifted_keys(keys, -examples.start), "risk": np.concatenate([np.zeros(0), *risk])}
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"name": STAGE, "error_mode": error_mode, "gates": _GATES_LOOKED_AT}
@@ -105,6 +106,6 @@ def _risks(
     with spliced.model.frozen():
         for examples in pairs.cut(batch_size):
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples: measured(e))
-            found |= dict(zip(moved_keys(chunk["key"], examples.start).tolist(), chunk["risk"].tolist(), strict=True))
+            found |= dict(zip(shifted_keys(chunk["key"], examples.start).tolist(), chunk["risk"].tolist(), strict=True))
             progress(examples.stop / len(pairs))
     return found

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
 from attribution.chord.stretches import Ends
-from attribution.effects.effects import Effects, NodeColumns, joined
+from attribution.effects.effects import Effects, joined
 from attribution.effects.measurement import (
     Method,
     Progress,
@@ -37,6 +37,7 @@ from attribution.effects.scoring import score_features, scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_arrays import with_prefix
+from attribution.splice.node_keys import NodeColumns
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import TOKENS, SplicedModel

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.chord.stretches import METRIC, Ends, SectionRuns, Stretch, sections
-from attribution.effects.effects import Effects, keys_in, moved_keys
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, within
 from attribution.effects.patches import keys_of
 from attribution.effects.quadrature import Quadrature
@@ -28,6 +28,7 @@ from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_key import digest_of, work
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.splice.node_keys import keys_of_examples, shifted_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode, FeatureChange, number_in_group
 from attribution.splice.resuming import TOKENS
@@ -170,7 +171,7 @@ def _counted_from(start: int, chunk: Mapping[str, np.ndarray]) -> dict[str, np.n
     for name in ("example", "target_example"):
         found[name] = chunk[name] + start
     for name in ("source", "target", "target_key"):
-        found[name] = np.where(chunk[name] == METRIC_KEY, METRIC_KEY, moved_keys(chunk[name], start))
+        found[name] = np.where(chunk[name] == METRIC_KEY, METRIC_KEY, shifted_keys(chunk[name], start))
     return found
 
 
@@ -184,7 +185,10 @@ class _Wanted:
 
     def digests(self, examples: range) -> list[str | None]:
         """Which nodes of some pairs are wanted."""
-        return [None if keys is None else digest_of(keys_in(keys, examples)) for keys in (self.targets, self.sources)]
+        return [
+            None if keys is None else digest_of(keys_of_examples(keys, examples))
+            for keys in (self.targets, self.sources)
+        ]
 
 
 @dataclass

@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.dictionaries import Frame
-from attribution.effects.effects import KINDS, SIGN, Effects, NodeColumns, joined
+from attribution.effects.effects import SIGN, Effects, joined
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_arrays import BESIDE, NODES, batches_beside, moved, with_prefix
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import Work, work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, computed, current_store
+from attribution.splice.node_keys import KINDS, NodeColumns
 from attribution.splice.patch_values import Changes, PatchValue
 from attribution.splice.recording import FeatureChange, Recording
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel

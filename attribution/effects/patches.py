@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attribution.effects.effects import node_keys
 from attribution.effects.measurement import Situation, numpy_of
+from attribution.splice.node_keys import node_keys
 from attribution.splice.recording import FeatureChange
 from attribution.splice.spliced_model import TOKENS
 

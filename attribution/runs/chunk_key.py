@@ -23,11 +23,11 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from attribution.effects.effects import keys_in
 from attribution.prompts.metrics import METRICS, Metric
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.runs.chunk_file import FORMAT
 from attribution.runs.chunk_store import ChunkStore
+from attribution.splice.node_keys import keys_of_examples
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.spliced_model import SplicedModel
 
@@ -55,7 +55,7 @@ class Work:
 
         `more` is plain data on which this chunk depends beside.
         """
-        only = None if self.only is None else digest_of(keys_in(self.only, examples))
+        only = None if self.only is None else digest_of(keys_of_examples(self.only, examples))
         return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
 
 

@@ -24,7 +24,8 @@ from attribution.dictionaries import SAE, Frame
 from attribution.models.hooks import SiteFunction, constant, logits_at, logits_with
 from attribution.models.language_model import BlockCall, LanguageModel, layer_of
 from attribution.models.soundness import activation_widths, check_soundness
-from attribution.splice.node_edits import ERROR, EVERYWHERE, NodeEdit, Touched
+from attribution.splice.edits import ERROR, EVERYWHERE, Touched
+from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
 from attribution.splice.resuming import TOKENS, at_least_float32, can_resume, with_error
 from attribution.splice.writing import Edit, decoded, write
@@ -37,7 +38,7 @@ class SplicedRun:
     """One forward with interventions: logits at every position read; features and errors as they were written back.
 
     Padding and unspliced positions have no features and error 0. In `zero` mode errors are 0 unless set. `encoded` are
-    the features that arrived at each site, before its interventions; `touched` says what its `NodeEdit`s changed.
+    the features that arrived at each site, before its interventions; `touched` says what its edits changed.
     """
 
     logits: Float[Tensor, "row read vocab"]
@@ -237,7 +238,7 @@ class SplicedModel:
 
         Args:
             ids: token ids, padded on the right where `last` (each row's last real position) says so.
-            interventions: see `intervention.py`, where one that would change nothing is an error, and `node_edits.py`.
+            interventions: `interventions.py`, where one that would change nothing is an error, and `edits.py`.
             error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
             entry: takes the place of the residual stream into block 0, where tokens act; an intervention too.
             only_last: logits at each row's last position alone: the very bits of a recording where nothing intervenes.
@@ -307,12 +308,12 @@ class SplicedModel:
 
 def _extent(edit: Edit) -> tuple[int, int, tuple[int, ...]]:
     """Largest and smallest feature index, and the positions, that an edit names."""
-    if isinstance(edit, NodeEdit):
-        index, pos = edit.nodes.index, edit.nodes.pos
-        indices = index[index != ERROR].tolist() or [0]
-        return max(indices), min(indices), tuple(pos[pos != EVERYWHERE].unique().tolist())
-    index = edit.index or 0
-    return index, index, edit.positions or ()
+    if isinstance(edit, Intervention):
+        index = edit.index or 0
+        return index, index, edit.positions or ()
+    index, pos = edit.nodes.index, edit.nodes.pos
+    indices = index[index != ERROR].tolist() or [0]
+    return max(indices), min(indices), tuple(pos[pos != EVERYWHERE].unique().tolist())
 
 
 def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:

@@ -1,26 +1,37 @@
 """What a splice writes back when nodes are changed.
 
-f, e  ->  f', e'                             by the edits, in the order given
-live      y = x + (D(f') + e' − D(f) − e)    e = x − D(f), recomputed in this very run
-frozen    y = D(f') + e'                     e: that of the run without edits
-zero      y = D(f') + e'                     e = 0 before the edits
+    f, e  ->  f', e'                             by the edits of a site, in the order given
+    live      y = x + (D(f') + e' − D(f) − e)    e = x − D(f), recomputed in this run
+    frozen    y = D(f') + e'                     e: the error of the run without edits
+    zero      y = D(f') + e'                     e = 0 before the edits
+
+and where all nodes but a few take their reference value (`kept_only`: the engine of m(C)):
+
+    y = x + Σ over features outside of (g_i^ref − g_i) · W_dec[i]          where the error is kept
+    y = Σ over all features of (g_i or g_i^ref) · W_dec[i] + r^ref          where it is not
+
+x is what arrives in this run, g = scale · f what each feature writes along its decoder direction, and r the part that
+no feature writes: the error plus the offset scale · b_dec + mean. `scale` and `mean` are the frame of an SAE that
+normalises (1 and 0 for others). So a node keeps the frame of the run that its value comes from, and the offset goes
+with the error. Where everything is kept, y equals x to the last bit.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attribution.dictionaries import SAE, Frame
-from attribution.splice.intervention import Intervention
-from attribution.splice.node_edits import NodeEdit, Touched
+from attribution.splice.edits import KeepOnly, NodeEdit, ReferenceValues, Touched, changed_values
+from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, SparseFeatures
 from attribution.splice.resuming import with_error
 
-Edit = Intervention | NodeEdit
+Edit = Intervention | NodeEdit | KeepOnly
 
 WORTH_A_PRODUCT = 16
 """Decoding one active feature costs about as much as so many entries of a product with the whole decoder: measured on
@@ -77,8 +88,8 @@ def decoded(
 class Written:
     """One site in a run with edits.
 
-    `encoded` is E(x), what arrived, before the edits; `features` and `error` are as they were written back;
-    `touched` belongs to the `NodeEdit`s among the edits, in their order.
+    `encoded` is E(x), what arrived, before the edits; `features` and `error` are as they were written back, in the
+    frame of this run; `touched` belongs to the edits other than `Intervention`s, in their order.
     """
 
     encoded: Float[Tensor, "row pos d_sae"]
@@ -96,7 +107,13 @@ def write(
     error_mode: ErrorMode,
     error: Float[Tensor, "row pos width"] | None = None,
 ) -> Written:
-    """What a site's edits make of the activation that arrives there; `error` is that of the run without edits."""
+    """What a site's edits make of the activation that arrives there.
+
+    `error` is the error of the run without edits; it is needed in `frozen` mode only.
+
+    Raises:
+        ValueError: a `KeepOnly` beside another edit of the same site.
+    """
     before = Parts.of(sae, x, spliced)
     start = before.error
     if error_mode == "frozen":
@@ -104,8 +121,13 @@ def write(
         start = error
     elif error_mode == "zero":
         start = torch.zeros_like(start)
+    changing = [edit for edit in edits if not isinstance(edit, KeepOnly)]
+    if len(changing) < len(edits):
+        if len(edits) > 1:
+            raise ValueError(f"Cannot keep only some nodes of {edits[0].site} and edit that site in another way, too.")
+        return _write_kept(sae, x, spliced, cast(KeepOnly, edits[0]), before, start)
     now, touched = (before.features, start), list[Touched]()
-    for edit in edits:
+    for edit in changing:
         old, now = now, edit.applied(*now, spliced)
         if isinstance(edit, NodeEdit):
             touched.append(edit.touched(old, now))
@@ -122,3 +144,54 @@ def _combined(x: Tensor, before: Parts, decoded: Tensor, error: Tensor, error_mo
     if error_mode == "live":
         return x + ((decoded + error) - (before.decoded + before.error))
     return decoded + error if error_mode == "zero" else with_error(x, decoded, error)
+
+
+def _write_kept(
+    sae: SAE, x: Tensor, spliced: Bool[Tensor, "row pos"], edit: KeepOnly, before: Parts, start: Tensor
+) -> Written:
+    """One site of which only some nodes stay; `start` is the error that a kept error node has in this mode."""
+    kept = edit.kept(*before.features.shape)
+    carried = x.to(before.error.dtype) + (start - before.error)
+    output = kept_only(sae, before.features, before.frame, carried, kept, edit.reference)
+    here, reference, frame = spliced[..., None], edit.reference, before.frame
+    values, errors = reference.features, reference.errors
+    if reference.offset is not None and frame is not None:
+        values, errors = values / frame.scale, errors + (reference.offset - decoder_offset(sae, frame))
+    features = torch.where(kept[..., :-1] | ~here, before.features, values.to(before.features))
+    error = torch.where(kept[..., -1:] | ~here, start, errors.to(start))
+    changed = changed_values((before.features, start), (features, error))
+    touched = Touched(edit.nodes.node[:0], int(changed.sum()))
+    return Written(before.features, features, error, torch.where(here, output.to(x.dtype), x), (touched,))
+
+
+def kept_only(
+    sae: SAE,
+    features: Float[Tensor, "row pos d_sae"],
+    frame: Frame | None,
+    carried: Float[Tensor, "row pos width"],
+    kept: Bool[Tensor, "row pos columns"],
+    reference: ReferenceValues,
+) -> Float[Tensor, "row pos width"]:
+    """y where only the nodes `kept` stay (last column: the error) and all others take their reference value.
+
+    Args:
+        features: E(x) in this run, with its `frame`.
+        carried: D(E(x)) plus the error that a kept error node has: x itself in `live` mode.
+    """
+    g = decoder_weights(features, frame)
+    g_reference = reference.features if reference.offset is not None else decoder_weights(reference.features, frame)
+    error_kept = kept[..., -1:]
+    new_g = torch.where(kept[..., :-1], g, g_reference.to(g))
+    written = (new_g - g * error_kept) @ sae.W_dec
+    offset = decoder_offset(sae, frame) if reference.offset is None else reference.offset
+    return written + torch.where(error_kept, carried.to(written.dtype), (reference.errors + offset).to(written.dtype))
+
+
+def decoder_weights(features: Float[Tensor, "*shape"], frame: Frame | None) -> Float[Tensor, "*shape"]:
+    """g = scale · f: what each feature writes along its decoder direction."""
+    return features if frame is None else features * frame.scale
+
+
+def decoder_offset(sae: SAE, frame: Frame | None) -> Float[Tensor, "*batch width"]:
+    """scale · b_dec + mean: what the decoder writes without any feature."""
+    return sae.b_dec if frame is None else sae.b_dec * frame.scale + frame.mean

@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from attribution.edges.edges import METRIC_KEY, Edges
-from attribution.effects.effects import Effects, node_of_key
+from attribution.effects.effects import Effects
+from attribution.splice.node_keys import node_of_key
 from attribution.splice.resuming import TOKENS
 from benchmarks.programs.compiled_model import Compiled
 from benchmarks.programs.rasp import Place, variables

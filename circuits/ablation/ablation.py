@@ -18,6 +18,7 @@ from attribution.effects.measurement import Progress, Situation, numpy_of, prepa
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.edits import KEEP_ONLY
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import SplicedModel, SplicedRun
 from circuits.ablation.edits import Ablation, edits_of
@@ -101,7 +102,7 @@ def ablate(
             progress(sum(len(p.before) for p in parts) / len(pairs))
     touched = set(torch.cat([p.touched for p in parts]).tolist())
     values = sum(p.values for p in parts)
-    if values == 0 and not ablation.operation.outside:
+    if values == 0 and ablation.operation is not KEEP_ONLY:
         raise ValueError(_nothing(spliced, pairs, ablation))
     before, after = (torch.cat([getattr(p, name) for p in parts]) for name in ("likely_before", "likely_after"))
     text = spliced.model.token_text
@@ -116,7 +117,7 @@ def ablate(
         tokens=_top_tokens(spliced, before.mean(0), after.mean(0), top),
         features=collected.largest(shifts),
         idle=tuple(
-            name for n, name in enumerate(ablation.names) if n not in touched and not ablation.operation.outside
+            name for n, name in enumerate(ablation.names) if n not in touched and ablation.operation is not KEEP_ONLY
         ),
         values_changed=values,
     )

@@ -2,8 +2,8 @@
 
     measured(u) = mean over pairs of  m(u at its patch value, in a whole forward of its own) − m(clean)
 
-These runs go through the whole model with edits in place (`node_edits.py`) and share nothing with exact patching but
-what the patch values are. On a circuit of exact effects, on its own pairs, both agree up to rounding.
+These runs go through the whole model with edits in place (`attribution/splice/edits.py`) and share nothing with exact
+patching but what the patch values are. On a circuit of exact effects, on its own pairs, both agree up to rounding.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from attribution.effects.measurement import Progress, Situation, numpy_of, prepa
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.node_edits import REMOVE, NodeEdit, SiteNodes
+from attribution.splice.edits import REMOVE, NodeEdit, SiteNodes
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel

@@ -14,9 +14,20 @@ from torch import Tensor
 from attribution.effects.measurement import Situation
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.node_edits import REMOVE, NodeEdit, Operation, Reference, Touched
+from attribution.splice.edits import (
+    KEEP_ONLY,
+    REMOVE,
+    KeepOnly,
+    NodeEdit,
+    Operation,
+    ReferenceValues,
+    Touched,
+    edit_of,
+)
 from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.references import reference_in_record
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
+from attribution.splice.writing import write
 from circuits.ablation.node_names import Labels, NodeName, parse_nodes, site_nodes, token_places
 
 
@@ -70,7 +81,7 @@ class Ablation:
     def refuse_idle(self) -> None:
         """A ValueError for a node that this operation cannot act on."""
         for name in self.names:
-            if not self.acts_on(name) and not self.operation.outside:
+            if not self.acts_on(name) and self.operation is not KEEP_ONLY:
                 why = (
                     "a token can only be removed, to the patch prompt's value"
                     if name.is_token
@@ -86,7 +97,7 @@ class BatchEdits:
     `tokens` are the numbers of the token nodes that differ.
     """
 
-    edits: tuple[NodeEdit, ...]
+    edits: tuple[NodeEdit | KeepOnly, ...]
     entry: Float[Tensor, "row pos d_model"] | None
     tokens: Int[Tensor, " node"]
 
@@ -104,10 +115,11 @@ def edits_of(situation: Situation, labels: Labels, ablation: Ablation) -> BatchE
     """The edits of a batch whose clean run and reference values are known."""
     spliced, operation = situation.spliced, ablation.operation
     tables = site_nodes(_acting(ablation), labels, spliced)
+    reference = kept_reference if operation is KEEP_ONLY else reference_of
     edits = tuple(
-        NodeEdit(site, nodes, operation, reference_of(situation, site))
+        edit_of(operation, site, nodes, reference(situation, site))
         for site, nodes in tables.items()
-        if operation.outside or len(nodes.node)
+        if operation is KEEP_ONLY or len(nodes.node)
     )
     device = spliced.model.device
     places = [p for p in token_places(ablation.names, labels) if ablation.acts_on(ablation.names[p[0]])]
@@ -121,22 +133,29 @@ def edits_of(situation: Situation, labels: Labels, ablation: Ablation) -> BatchE
     return BatchEdits(edits, entry, number[differs].unique())
 
 
-def _touched(situation: Situation, edit: NodeEdit) -> Touched:
-    clean = situation.clean.sites[edit.site]
-    features = clean.features.dense()
-    error = torch.zeros_like(clean.output, dtype=features.dtype) if clean.error is None else clean.error
-    return edit.touched((features, error), edit.applied(features, error, situation.clean.spliced))
+def _touched(situation: Situation, edit: NodeEdit | KeepOnly) -> Touched:
+    """What the edit by itself changes in the clean run."""
+    clean, sae = situation.clean.sites[edit.site], situation.spliced.saes[edit.site]
+    return write(sae, clean.arrival, situation.clean.spliced, [edit], situation.error_mode, clean.error).touched[0]
 
 
-def reference_of(situation: Situation, site: str) -> Reference:
+def reference_of(situation: Situation, site: str) -> ReferenceValues:
     """Reference values of every feature and error of a site: the clean ones, but where the patch value differs."""
     change = situation.changes.features[site]
     features = situation.clean.sites[site].features.dense()
     features[change.row, change.pos, change.index] = change.new
-    return Reference(features, situation.changes.errors.get(site, torch.zeros(())))
+    return ReferenceValues(features, situation.changes.errors.get(site, torch.zeros(())))
 
 
-def constant_edits(ablation: Ablation, situation: Situation, labels: Labels) -> tuple[NodeEdit, ...]:
+def kept_reference(situation: Situation, site: str) -> ReferenceValues:
+    """As `reference_of`; values of the patch run keep that run's own frame, as m(C) has them."""
+    patch = situation.changes.patch
+    if patch is None or patch.sites[site].error is None:
+        return reference_of(situation, site)
+    return reference_in_record(patch.sites[site], situation.spliced.saes[site]).values()
+
+
+def constant_edits(ablation: Ablation, situation: Situation, labels: Labels) -> tuple[NodeEdit | KeepOnly, ...]:
     """Edits for text that has no patch prompts: the same reference values at every position, 0 or the mean.
 
     0 takes the place of counterfactual values. `labels` are those of the text, `situation` is of any prompts.
@@ -144,17 +163,17 @@ def constant_edits(ablation: Ablation, situation: Situation, labels: Labels) -> 
     spliced = situation.spliced
     tables = site_nodes(_acting(ablation), labels, spliced)
     return tuple(
-        NodeEdit(site, nodes, ablation.operation, _constant_reference(situation, site, ablation.patch_value))
+        edit_of(ablation.operation, site, nodes, _constant_reference(situation, site, ablation.patch_value))
         for site, nodes in tables.items()
-        if ablation.operation.outside or len(nodes.node)
+        if ablation.operation is KEEP_ONLY or len(nodes.node)
     )
 
 
-def _constant_reference(situation: Situation, site: str, patch_value: PatchValue) -> Reference:
+def _constant_reference(situation: Situation, site: str, patch_value: PatchValue) -> ReferenceValues:
     if patch_value is counterfactual:
-        return Reference.zero()
+        return ReferenceValues.zero()
     whole, last = reference_of(situation, site), situation.clean.last[0]
-    return Reference(whole.features[0, last], whole.errors[0, last] if whole.errors.ndim else whole.errors)
+    return ReferenceValues(whole.features[0, last], whole.errors[0, last] if whole.errors.ndim else whole.errors)
 
 
 def _acting(ablation: Ablation) -> Sequence[NodeName | None]:

@@ -10,7 +10,7 @@ a run without edits on the same tokens, which goes along with a cache of its own
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attribution.effects.measurement import Progress, silent
 from attribution.models.hooks import SiteFunction, logits_with
-from attribution.splice.node_edits import NodeEdit, Touched
+from attribution.splice.edits import KeepOnly, NodeEdit, Touched
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 from attribution.splice.writing import Parts, write
@@ -43,7 +43,7 @@ class Generated:
 def generate(
     spliced: SplicedModel,
     ids: Int[Tensor, "row pos"],
-    edits: Sequence[NodeEdit] = (),
+    edits: Sequence[NodeEdit | KeepOnly] = (),
     *,
     new_tokens: int,
     error_mode: ErrorMode = "live",
@@ -57,7 +57,7 @@ def generate(
 
     Args:
         ids: prompts without padding.
-        edits: see `node_edits.py`; where they name positions, these are absolute.
+        edits: see `edits.py`; where they name positions, these are absolute.
         new_tokens: tokens to generate; fewer where every row meets `closing_id`.
         temperature: 0 takes the likeliest token; above it, tokens are drawn with `seed`.
         use_cache: a model that does not keep a cache is run whole at every step, with the same result and a warning.
@@ -93,7 +93,7 @@ class _Run:
     """Goes through a text step by step, and remembers what the edits touched."""
 
     spliced: SplicedModel
-    edits: Sequence[NodeEdit]
+    edits: Sequence[NodeEdit | KeepOnly]
     error_mode: ErrorMode
     use_cache: bool
     seen: int = 0
@@ -156,9 +156,9 @@ def _check(spliced: SplicedModel, ids: Tensor, new_tokens: int, error_mode: Erro
         raise ValueError(f"{length} tokens in all; the model's context holds {context}. Generate fewer.")
 
 
-def _checked(spliced: SplicedModel, edit: NodeEdit) -> NodeEdit:
+def _checked(spliced: SplicedModel, edit: NodeEdit | KeepOnly) -> NodeEdit | KeepOnly:
     """The edit under its site's canonical name."""
-    return NodeEdit(spliced.site(edit.site), edit.nodes, edit.operation, edit.reference)
+    return replace(edit, site=spliced.site(edit.site))
 
 
 def _chooser(temperature: float, seed: int, device: torch.device) -> Choose:

@@ -16,7 +16,7 @@ from attribution.effects.measurement import Progress, Situation, numpy_of, prepa
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.node_edits import REMOVE
+from attribution.splice.edits import REMOVE
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import SparseFeatures
 from attribution.splice.resuming import at_least_float32

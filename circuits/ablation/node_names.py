@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attribution.models.language_model import LanguageModel
-from attribution.splice.node_edits import ERROR, EVERYWHERE, SiteNodes
+from attribution.splice.edits import ERROR, EVERYWHERE, SiteNodes
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 

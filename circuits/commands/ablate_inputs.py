@@ -10,7 +10,7 @@ import torch
 
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
-from attribution.splice.node_edits import KEEP_ONLY, REMOVE, Operation, add, scale, set_to
+from attribution.splice.edits import KEEP_ONLY, REMOVE, Operation, add, scale, set_to
 from circuits.ablation.node_names import token_roles
 from circuits.commands.inputs import Inputs
 from graphs import CircuitGraph, load_circuit

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from attribution.checking.check import check
-from attribution.effects.effects import Effects, node_keys
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, within
 from attribution.effects.quadrature import Quadrature
 from attribution.methods.exact_patching import exact_patching
@@ -23,11 +23,12 @@ from attribution.methods.registry import METHODS, options_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
+from attribution.splice.node_keys import node_keys
 from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.prompt_references import Mean
 from attribution.splice.recording import ErrorMode
-from attribution.splice.reference_prompts import Mean
-from attribution.splice.reference_values import Reference, zero
-from attribution.splice.reference_values import counterfactual as patch_prompt
+from attribution.splice.references import Reference, zero
+from attribution.splice.references import counterfactual as patch_prompt
 from attribution.splice.spliced_model import SplicedModel
 from graphs import Node, Position, Verdict
 from graphs.circuit_graph import EXACT, NOT_VERIFIED

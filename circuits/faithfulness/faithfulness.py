@@ -2,8 +2,8 @@
 
     F(C) = (m(C) − m(∅)) / (m(M) − m(∅))        completeness = F(M∖C)
 
-m(C) is the metric of clean prompts with every feature and error outside C at its reference value
-(`attribution/effects/keep_only.py`). m(M) is always the bare model's and m(∅) has everything at its reference, errors
+m(C) is the metric of clean prompts with every feature and error outside C at its reference value (`metric_keeping`).
+m(M) is always the bare model's and m(∅) has everything at its reference, errors
 too, so F is on one scale whatever is done with errors:
 
     nodes     an error is kept iff it is in C
@@ -22,11 +22,11 @@ from typing import Final
 
 import numpy as np
 
-from attribution.effects.keep_only import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.effects.measurement import Progress, silent
+from attribution.effects.metric_keeping import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.reference_values import Reference, counterfactual
+from attribution.splice.references import Reference, counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
 from circuits.faithfulness.ranked_circuits import circuit_and_rest

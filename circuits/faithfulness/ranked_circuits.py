@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from attribution.effects.keep_only import ALL_ERRORS, ErrorChoice, Kept
+from attribution.effects.metric_keeping import ALL_ERRORS, ErrorChoice, Kept
 from attribution.prompts.prompt_pairs import PromptPairs
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.membership import member_keys

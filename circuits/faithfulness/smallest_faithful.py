@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from attribution.effects.keep_only import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.effects.measurement import Progress, silent
+from attribution.effects.metric_keeping import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.reference_values import Reference, counterfactual
+from attribution.splice.references import Reference, counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
 from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Terms, judged

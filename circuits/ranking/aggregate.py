@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attribution.effects.effects import KINDS, Effects
+from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.node_keys import KINDS
 from circuits.ranking.averages import Averages, averages, totals
 from circuits.ranking.positions import Alignment, align
 from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNode

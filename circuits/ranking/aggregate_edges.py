@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from attribution.edges.edges import METRIC_KEY, Edges
-from attribution.effects.effects import KINDS, columns_of_keys
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.node_keys import KINDS, columns_of_keys
 from circuits.ranking.aggregate import node_at
 from circuits.ranking.averages import averages, totals
 from circuits.ranking.positions import Alignment, align

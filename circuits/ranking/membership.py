@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from attribution.effects.effects import KINDS, node_keys
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.node_keys import KINDS, node_keys
 from attribution.splice.spliced_model import TOKENS
 from graphs import FeatureNode, MetricNode, Node, Position, TokenNode
 

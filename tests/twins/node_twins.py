@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
-from attribution.effects.effects import KINDS, Effects
+from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPair
+from attribution.splice.node_keys import KINDS
 from graphs import ErrorNode, FeatureNode, TokenNode
 from tests.twins import method_twins as twins
 from tests.worlds.tiny_models import OnlyBOS, PlainModel, World, fitting_sae

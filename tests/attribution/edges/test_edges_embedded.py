@@ -6,8 +6,8 @@ import pytest
 from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import METRIC_KEY
-from attribution.effects.effects import columns_of_keys
 from attribution.prompts.metrics import logit_difference
+from attribution.splice.node_keys import columns_of_keys
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import task_pairs

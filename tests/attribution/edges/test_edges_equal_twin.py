@@ -11,11 +11,12 @@ from attribution.dictionaries import Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import METRIC_KEY, Edges
 from attribution.edges.gradient_edges import gradient_edges
-from attribution.effects.effects import Effects, node_of_key
+from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import kl_divergence, logit_difference
+from attribution.splice.node_keys import node_of_key
 from tests.twins.edge_twin import Node, edges_by_autograd
 from tests.twins.method_twins import Run, ends, slopes
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on

@@ -10,11 +10,12 @@ from torch import Tensor
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import METRIC_KEY
 from attribution.edges.exact_edges import exact_edges
-from attribution.effects.effects import Effects, NodeOfExample, node_of_key
+from attribution.effects.effects import Effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.hooks import logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import logit_difference
+from attribution.splice.node_keys import NodeOfExample, node_of_key
 from attribution.splice.recording import ErrorMode
 from attribution.splice.resuming import TOKENS
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on

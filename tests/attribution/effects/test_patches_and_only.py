@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects.effects import Effects, node_keys
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import SOURCES, Situation, prepare
 from attribution.effects.patches import all_patches
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import PARTIAL, exact_patching
 from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.prompts.metrics import logit_difference
+from attribution.splice.node_keys import node_keys
 from attribution.splice.patch_values import counterfactual
 from attribution.splice.spliced_model import ErrorMode
 from tests.twins.node_twins import NodeTwin, every_kind_world, nodes_of

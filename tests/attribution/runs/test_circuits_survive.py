@@ -15,8 +15,8 @@ from attribution.checking.verification import choose
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
-from attribution.effects.effects import Effects, keys_in
-from attribution.effects.keep_only import EVERYTHING, NOTHING, Kept, metric_keeping
+from attribution.effects.effects import Effects
+from attribution.effects.metric_keeping import EVERYTHING, NOTHING, Kept, metric_keeping
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.prompts.metrics import METRICS, logit_difference
@@ -24,12 +24,13 @@ from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.runs import chunk_store as execution
 from attribution.runs.chunk_store import ChunkStore, kept_in
 from attribution.runs.memory import Room
+from attribution.splice.node_keys import keys_of_examples
 from attribution.splice.patch_values import counterfactual as patch_prompt
-from attribution.splice.reference_prompts import Mean, Resample
-from attribution.splice.reference_values import counterfactual, zero
+from attribution.splice.prompt_references import Mean, Resample
+from attribution.splice.references import counterfactual, zero
 from circuits.discovery.discover import Found, discover
 from circuits.discovery.selection import Selection
-from tests.attribution.effects.test_keep_only import some_keys
+from tests.attribution.effects.test_metric_keeping import some_keys
 from tests.attribution.runs.test_chunk_store import assert_same_bits, moved, some_sites
 from tests.worlds.tiny_models import BOS, PAIRS, World
 
@@ -160,7 +161,7 @@ def test_edges_are_reused_wherever_their_pairs_stand(llama_world: World, nodes: 
     assert store.tallies["edges"].computed == 0
     chosen = whole.example > 0
     assert np.array_equal(moved_up.weight, whole.weight[chosen])
-    assert np.array_equal(moved_up.source, keys_in(whole.source[chosen], range(1, len(PAIRS))))
+    assert np.array_equal(moved_up.source, keys_of_examples(whole.source[chosen], range(1, len(PAIRS))))
     assert np.array_equal(moved_up.target == -1, whole.target[chosen] == -1)
 
 

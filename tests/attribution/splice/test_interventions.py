@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution.splice.intervention import (
+from attribution.splice.interventions import (
     Intervention,
     ablate_error,
     ablate_feature,

@@ -12,7 +12,7 @@ from attribution.effects.measurement import prepare
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.node_edits import ERROR, KEEP_ONLY, REMOVE, add, set_to
+from attribution.splice.edits import ERROR, KEEP_ONLY, REMOVE, add, set_to
 from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 from circuits.ablation.ablation import ablate

@@ -10,16 +10,18 @@ from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 
 from attribution.models.language_model import LanguageModel
-from attribution.splice.node_edits import (
+from attribution.splice.edits import (
     ERROR,
     EVERYWHERE,
     KEEP_ONLY,
     REMOVE,
+    KeepOnly,
     NodeEdit,
     Operation,
-    Reference,
+    ReferenceValues,
     SiteNodes,
     add,
+    edit_of,
     scale,
     set_to,
 )
@@ -36,15 +38,17 @@ OPERATIONS = (REMOVE, KEEP_ONLY, set_to(1.5), add(0.7), scale(-2.0))
 STEPS = 3
 
 
-def edits_of(spliced: SplicedModel, operation: Operation, first: str = SITE, later: str = LATER) -> list[NodeEdit]:
+def edits_of(
+    spliced: SplicedModel, operation: Operation, first: str = SITE, later: str = LATER
+) -> list[NodeEdit | KeepOnly]:
     """Features everywhere at two sites, one at a place of the prompt, one at a place that is yet to come."""
     always = [(n, EVERYWHERE, EVERYWHERE, n) for n in range(6)]
     tables = {
         first: [*always, (6, 0, 2, 8)],
         later: [*always, (6, 1, 5, 9), *([(7, EVERYWHERE, EVERYWHERE, ERROR)] if operation.for_errors else [])],
     }
-    sites = spliced.sites if operation.outside else tables
-    return [NodeEdit(site, SiteNodes.of(tables.get(site, [])), operation, Reference.zero()) for site in sites]
+    sites = spliced.sites if operation is KEEP_ONLY else tables
+    return [edit_of(operation, site, SiteNodes.of(tables.get(site, [])), ReferenceValues.zero()) for site in sites]
 
 
 @pytest.mark.parametrize("kind", BRIDGES)
@@ -78,7 +82,7 @@ def test_generation_equals_plain_hooked_runs(llama_world: World, mode: ErrorMode
         return f, e
 
     nodes = SiteNodes.of([(0, EVERYWHERE, EVERYWHERE, 3), (1, 0, 5, 8)])
-    edits = [NodeEdit(SITE, nodes, add(0.7), Reference.zero())]
+    edits = [NodeEdit(SITE, nodes, add(0.7), ReferenceValues.zero())]
     found = generate(llama_world.spliced, IDS[:1], edits, new_tokens=STEPS, error_mode=mode)
     assert found.touched[0].nodes.tolist() == [0, 1]
     for step in range(STEPS):

@@ -7,12 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from attribution.effects.effects import node_keys
-from attribution.effects.keep_only import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
+from attribution.effects.metric_keeping import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
-from attribution.splice.reference_values import counterfactual, zero
+from attribution.splice.node_keys import node_keys
+from attribution.splice.references import counterfactual, zero
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves

@@ -2,8 +2,8 @@
 
 import pytest
 
-from attribution.effects.effects import NodeOfExample, node_of_key
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.splice.node_keys import NodeOfExample, node_of_key
 from circuits.ranking.membership import member_keys
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 

@@ -9,13 +9,14 @@ import torch
 
 import tests.twins.keep_only_twin as twin
 from attribution.dictionaries import JumpReLU, ReLU
-from attribution.effects.effects import KINDS, columns_of_keys, node_keys
-from attribution.effects.keep_only import EVERYTHING, NOTHING, Kept, logits_keeping, metric_keeping
+from attribution.effects.metric_keeping import EVERYTHING, NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.hooks import logits_at
 from attribution.prompts.metrics import Metric, kl_divergence, logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.reference_values import Reference, counterfactual, zero
+from attribution.splice.edits import KeepOnly, SiteNodes
+from attribution.splice.node_keys import KINDS, columns_of_keys, node_keys
+from attribution.splice.references import Reference, counterfactual, zero
 from tests.twins.node_twins import every_kind_world
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, bridge, saes_on
 
@@ -180,3 +181,23 @@ def test_a_key_of_no_node_is_an_error(example: int, position: int, index: int, s
     keys = node_keys(np.array([example]), np.array([position]), np.array([index]), site=site, kind="feature")
     with pytest.raises(ValueError, match="is not in these 3 prompts and 6 spliced sites"):
         metric_keeping(every_kind().spliced, PAIRS, logit_difference, [Kept(keys)], counterfactual)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_run_with_keep_only_edits_is_the_metric_keeping_those_nodes_to_the_last_bit(name: str) -> None:
+    """m(C) and an ablation that keeps only C share one engine, with SAEs that normalise and heads, too."""
+    world, batch = WORLDS[name](), PAIRS.batch()
+    keys = some_keys(world)
+    columns = columns_of_keys(keys)
+    values = counterfactual.prepared(world.spliced, PAIRS)(batch, 0)
+    for complement, all_errors in ((False, None), (True, None), (False, True)):
+        edits: list[KeepOnly] = []
+        for place, site in enumerate(world.spliced.sites, start=1):
+            here = columns["site"] == place
+            entries = zip(*(columns[n][here].tolist() for n in ("example", "position", "index")), strict=True)
+            nodes = SiteNodes.of((0, row, pos, index) for row, pos, index in entries)
+            edits.append(KeepOnly(site, nodes, values[site].values(), complement, all_errors))
+        run = world.spliced.run(batch.clean_ids, edits, last=batch.last, only_last=True)
+        kept = Kept(keys, complement, all_errors)
+        expected = logits_keeping(world.spliced, PAIRS, kept, counterfactual)
+        assert torch.equal(run.logits[:, 0], expected)

@@ -1,11 +1,13 @@
-"""Change many nodes of one site at once, at positions that may differ from row to row.
+"""Edits: which nodes of a site change, where, and to what.
 
-    remove            u := its reference value (0, a mean, its value in the patch prompt)
-    keep only         every other node := its reference value; what is kept stays as this very run makes it
-    set, add, scale   u := V, u + V, V · u
+    NodeEdit   the named nodes change:   remove            u := its reference value
+                                         set, add, scale   u := V, u + V, V · u
+    KeepOnly   all other nodes change:   u := its reference value; kept nodes stay as this run computes them
 
-An `Intervention` that changes nothing is an error. Of a set of nodes some may be absent from a prompt (inactive, or
-at a position that it lacks): `touched` says which of them changed anything, and whoever made the set judges that.
+The positions of the nodes may differ from row to row. `writing.py` turns edits into what the splice writes back. Some
+nodes of an edit may be absent from a prompt (inactive, or at a position that the prompt lacks): `Touched` reports which
+of them changed, and the caller decides whether that is an error. An `Intervention` (`interventions.py`) that changes
+nothing is always an error.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,20 +27,20 @@ ERROR: Final = -1
 
 @dataclass(frozen=True)
 class Operation:
-    """From a node's value in this run and its reference value to the new one. `outside`: of all nodes but the set's.
+    """Maps a node's value in this run and its reference value to its new value.
 
-    `for_errors` is False where the result is no sensible vector: an error is one, and a number cannot be put in.
+    `for_errors` is False where the operation sets or adds a number: an error is a vector, so a number has no meaning.
     """
 
     label: str
     change: Callable[[Tensor, Tensor], Tensor]
-    outside: bool = False
     for_errors: bool = True
     uses_reference: bool = False
 
 
 REMOVE: Final = Operation("remove", lambda _now, reference: reference, uses_reference=True)
-KEEP_ONLY: Final = Operation("keep-only", lambda _now, reference: reference, outside=True, uses_reference=True)
+KEEP_ONLY: Final = Operation("keep-only", lambda _now, reference: reference, uses_reference=True)
+"""Acts on all nodes except the named ones: `edit_of` makes it a `KeepOnly`."""
 
 
 def set_to(value: float) -> Operation:
@@ -57,14 +59,23 @@ def scale(factor: float) -> Operation:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Reference values of one site's features and errors, or what broadcasts to them."""
+class ReferenceValues:
+    """Reference values of one site's features and errors, dense, or tensors that broadcast to them.
+
+    Attributes:
+        features: activations in the frame of the edited run; where `offset` is given, what each feature writes along
+            its decoder direction (scale · f, with the scale of the reference's own frame).
+        errors: x − D(f).
+        offset: scale · b_dec + mean of the reference's own frame; None where the edited run's offset stays.
+    """
 
     features: Float[Tensor, "*#shape"]
     errors: Float[Tensor, "*#shape_of_errors"]
+    offset: Float[Tensor, "*#shape_of_errors"] | None = None
 
     @classmethod
-    def zero(cls) -> "Reference":
+    def zero(cls) -> "ReferenceValues":
+        """0 for every feature and error."""
         return cls(torch.zeros(()), torch.zeros(()))
 
 
@@ -114,14 +125,27 @@ class Touched:
     values: int
 
 
+def changed_values(
+    before: tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]],
+    after: tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]],
+) -> Bool[Tensor, "row pos columns"]:
+    """Where features differ between before and after, and in the last column where errors do."""
+    errors = (before[1] != after[1]).any(-1, keepdim=True)
+    return torch.cat([before[0] != after[0], errors], dim=-1)
+
+
 @dataclass(frozen=True)
 class NodeEdit:
-    """One operation on nodes of one site. `start`: the position of the first column of what it is applied to."""
+    """One operation on the named nodes of a site.
+
+    `reference` is in the frame of the edited run. `start` is the position of the first column of the activations that
+    the edit is applied to (above 0 where a cache holds the positions before).
+    """
 
     site: str
     nodes: SiteNodes
     operation: Operation
-    reference: Reference
+    reference: ReferenceValues
     start: int = 0
 
     def at(self, start: int) -> "NodeEdit":
@@ -136,8 +160,7 @@ class NodeEdit:
     ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos width"]]:
         """Features and error afterwards; only spliced positions change."""
         rows, positions, d_sae = features.shape
-        named = self.nodes.mask(rows, positions, d_sae, self.start)
-        chosen = (~named if self.operation.outside else named) & spliced[..., None]
+        chosen = self.nodes.mask(rows, positions, d_sae, self.start) & spliced[..., None]
 
         def changed(old: Tensor, reference: Tensor, where: Tensor) -> Tensor:
             if not where.any():
@@ -152,9 +175,47 @@ class NodeEdit:
 
     def touched(self, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> Touched:
         """What differs between features and errors before and after."""
-        errors = (before[1] != after[1]).any(-1, keepdim=True)
-        changed = torch.cat([before[0] != after[0], errors], dim=-1)
+        changed = changed_values(before, after)
         return Touched(self.nodes.found_in(changed, self.start), int(changed.sum()))
 
     def __str__(self) -> str:
         return f"{self.operation.label} (on {len(self.nodes.node.unique())} node(s) of {self.site})"
+
+
+@dataclass(frozen=True)
+class KeepOnly:
+    """Every feature and error of a site takes its reference value, except those kept.
+
+    Attributes:
+        nodes: the nodes that are kept; with `complement`, the only ones that are not.
+        all_errors: True keeps every error and False none, whatever `nodes` says; None goes by `nodes`.
+        start: as for `NodeEdit`.
+    """
+
+    site: str
+    nodes: SiteNodes
+    reference: ReferenceValues
+    complement: bool = False
+    all_errors: bool | None = None
+    start: int = 0
+
+    def at(self, start: int) -> "KeepOnly":
+        """The same edit for columns that begin at another position."""
+        return replace(self, start=start)
+
+    def kept(self, rows: int, positions: int, d_sae: int) -> Bool[Tensor, "rows positions columns"]:
+        """True at the nodes that keep what this run computes; the last column is the error's."""
+        kept = self.nodes.mask(rows, positions, d_sae, self.start) ^ self.complement
+        if self.all_errors is not None:
+            kept[..., -1] = self.all_errors
+        return kept
+
+    def __str__(self) -> str:
+        return f"keep-only (all of {self.site} but {len(self.nodes.node.unique())} node(s))"
+
+
+def edit_of(operation: Operation, site: str, nodes: SiteNodes, reference: ReferenceValues) -> NodeEdit | KeepOnly:
+    """The edit that applies an operation to nodes of a site."""
+    if operation is KEEP_ONLY:
+        return KeepOnly(site, nodes, reference)
+    return NodeEdit(site, nodes, operation, reference)

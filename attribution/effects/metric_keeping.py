@@ -1,13 +1,10 @@
-"""Keep only some nodes: the metric of the clean prompt with every other feature and error at a reference value.
+"""m(C): the metric of clean prompts when only the nodes of a set C are kept.
 
-    y = x + Σ over features outside of (g_i^ref − g_i) · W_dec[i]          where the error is kept
-    y = Σ over all features of (g_i or g_i^ref) · W_dec[i] + r^ref          where it is not
+    m(C) = metric of one forward in which every node outside C takes its reference value, from the first site to the
+           last, at every spliced position
 
-at every site and spliced position, from the first site to the last. x is what arrives in this very run;
-g = scale · E(x) is what each feature writes along its decoder direction, r = x − g · W_dec what no feature writes: the
-error plus the offset scale · b_dec + mean. `scale` and `mean` are the frame of the SAE's normalisation (1 and 0 without
-one). So every node keeps the frame of the run that its value comes from, and the offset goes with the error. Where
-everything is kept y is x, to the last bit.
+The nodes of C take what they compute in that very run, from whatever arrives there. `attribution/splice/writing.py` has
+the formula of what a site writes. With everything kept the run is the bare model's, to the last bit.
 
 Tokens are inputs: they are never ablated. One forward for each set of nodes. Source: Wang et al. 2023; Marks et al.
 2024, section 4 (faithfulness).
@@ -23,16 +20,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attribution.effects.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
+from attribution.dictionaries import SAE
 from attribution.effects.measurement import Progress, numpy_of, silent
 from attribution.models.hooks import SiteFunction, logits_at
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
-from attribution.splice.reference_values import PreparedReference, Reference, SiteReference, offset_of, written_by
+from attribution.splice.edits import KeepOnly, SiteNodes
+from attribution.splice.node_keys import NodeColumns, columns_of_keys, keys_of_examples, node_of_key
+from attribution.splice.references import PreparedReference, Reference, SiteReference
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import TOKENS, SplicedModel
+from attribution.splice.writing import kept_only
 
 ErrorChoice = Literal["nodes", "kept", "removed"]
 """`nodes`: an error is kept iff it is among the kept nodes; `kept`: every error is; `removed`: none is."""
@@ -111,7 +111,7 @@ class _Run:
     def key(self, examples: range, sets: Sequence[Kept], store: ChunkStore) -> str:
         """Of the metric of some pairs with some sets of nodes kept."""
         common = {"kept only": STAGE, "draws": self.prepared.draws, "metric": metric_in_words(self.metric)}
-        circuits = [[digest_of(keys_in(s.keys, examples)), s.complement, s.all_errors] for s in sets]
+        circuits = [[digest_of(keys_of_examples(s.keys, examples)), s.complement, s.all_errors] for s in sets]
         reference = [self.reference, self.prepared.digest(examples)]
         work = Work({**surroundings(store, self.spliced), **common})
         return work.key(self.pairs, examples, circuits=circuits, reference=reference)
@@ -167,47 +167,25 @@ def _logits_keeping(
     functions: dict[str, SiteFunction] = {}
     for place, site in enumerate(spliced.sites, start=1):
         there = {name: column[columns["site"] == place] for name, column in columns.items()}
-        functions[site] = _keeper(spliced, site, here, kept, there, values[site])
+        edit = KeepOnly(site, _site_nodes(there, here.device), values[site].values(), kept.complement, kept.all_errors)
+        functions[site] = _keeper(spliced.saes[site], here, edit)
     return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.last, functions))
 
 
-def _keeper(
-    spliced: SplicedModel,
-    site: str,
-    here: Bool[Tensor, "row pos"],
-    kept: Kept,
-    columns: NodeColumns,
-    reference: SiteReference,
-) -> SiteFunction:
-    sae, reference_g = spliced.saes[site], reference.features.dense()
-    is_error = columns["kind"] == KINDS.index("error")
-    error_kept = _error_kept(kept, columns, is_error, here)[..., None]
-    row, pos, index = (torch.from_numpy(columns[n][~is_error]).to(here.device) for n in ("row", "position", "index"))
+def _site_nodes(columns: NodeColumns, device: torch.device) -> SiteNodes:
+    row, pos, index = (torch.from_numpy(columns[n]).to(device) for n in ("row", "position", "index"))
+    return SiteNodes(torch.zeros_like(row), row, pos, index)
+
+
+def _keeper(sae: SAE, here: Bool[Tensor, "row pos"], edit: KeepOnly) -> SiteFunction:
+    kept = edit.kept(len(here), here.shape[1], sae.d_sae)
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
         encoding = sae.encode(x)
-        g = written_by(encoding.features, encoding.frame)
-        most, listed = (g, reference_g) if kept.complement else (reference_g, g)
-        new_g = most.clone()
-        new_g[row, pos, index] = listed[row, pos, index]
-        written = (new_g - g * error_kept) @ sae.W_dec
-        offset = offset_of(sae, encoding.frame) if reference.offset is None else reference.offset
-        y = written + torch.where(error_kept, x.to(written.dtype), reference.error + offset)
+        y = kept_only(sae, encoding.features, encoding.frame, x, kept, edit.reference)
         return torch.where(here[..., None], y.to(x.dtype), x)
 
     return function
-
-
-def _error_kept(
-    kept: Kept, columns: NodeColumns, is_error: Bool[np.ndarray, " node"], here: Bool[Tensor, "row pos"]
-) -> Bool[Tensor, "row pos"]:
-    """Where a site's error takes what it computes in this run."""
-    if kept.all_errors is not None:
-        return torch.full_like(here, kept.all_errors)
-    found = torch.full_like(here, kept.complement)
-    row, pos = (torch.from_numpy(columns[n][is_error]).to(here.device) for n in ("row", "position"))
-    found[row, pos] = not kept.complement
-    return found
 
 
 def _columns_in(batch: PairBatch, keys: np.ndarray) -> NodeColumns:

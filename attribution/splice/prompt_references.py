@@ -21,7 +21,7 @@ from torch import Tensor
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.splice.recording import SparseFeatures
-from attribution.splice.reference_values import PreparedReference, SiteReference, values_in_run
+from attribution.splice.references import PreparedReference, SiteReference, values_in_run
 from attribution.splice.spliced_model import SplicedModel
 
 BATCH = 32

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution.splice.node_edits import (
+from attribution.splice.edits import (
     ERROR,
     EVERYWHERE,
-    KEEP_ONLY,
     REMOVE,
+    KeepOnly,
     NodeEdit,
     Operation,
-    Reference,
+    ReferenceValues,
     SiteNodes,
     add,
     scale,
@@ -31,15 +31,18 @@ NODES = [(0, 0, 2, 3), (0, 1, 4, 3), (1, 1, 1, 5), (2, EVERYWHERE, EVERYWHERE, 7
 WITH_ERRORS = [*NODES, (3, 0, 3, ERROR)]
 
 
-def random_reference(world: World, site: str, seed: int = 0) -> Reference:
+def random_reference(world: World, site: str, seed: int = 0) -> ReferenceValues:
     draw = torch.Generator().manual_seed(seed)
     sae = world.saes[site]
     features = torch.randn(2, 5, sae.d_sae, generator=draw, dtype=torch.float64).abs()
-    return Reference(features, torch.randn(2, 5, sae.d_in, generator=draw, dtype=torch.float64))
+    return ReferenceValues(features, torch.randn(2, 5, sae.d_in, generator=draw, dtype=torch.float64))
 
 
 def plain(
-    nodes: list[tuple[int, int, int, int]], change: Callable[[Tensor, Tensor], Tensor], reference: Reference, row: int
+    nodes: list[tuple[int, int, int, int]],
+    change: Callable[[Tensor, Tensor], Tensor],
+    reference: ReferenceValues,
+    row: int,
 ) -> twins.Edit:
     """One value after the other, written from what the edit is said to do."""
 
@@ -95,9 +98,7 @@ def test_keep_only_gives_every_other_node_its_reference_and_encodes_the_kept_in_
 ) -> None:
     references = {site: random_reference(world, site, seed) for seed, site in enumerate(world.spliced.sites)}
     kept = {SITE: WITH_ERRORS, LATER: NODES}
-    edits = [
-        NodeEdit(site, SiteNodes.of(kept.get(site, [])), KEEP_ONLY, references[site]) for site in world.spliced.sites
-    ]
+    edits = [KeepOnly(site, SiteNodes.of(kept.get(site, [])), references[site]) for site in world.spliced.sites]
 
     def edit_of(row: int) -> twins.Edit:
         def edit(site: str, f: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,11 +122,11 @@ def test_keep_only_gives_every_other_node_its_reference_and_encodes_the_kept_in_
 
 @pytest.mark.parametrize("mode", ["live", "frozen"])
 def test_keeping_everything_is_the_bare_model_to_the_last_bit(world: World, mode: ErrorMode) -> None:
-    edits: list[NodeEdit] = []
+    edits: list[KeepOnly] = []
     for site in world.spliced.sites:
         every = range(-1, world.saes[site].d_sae)
         nodes = SiteNodes.of((n, EVERYWHERE, EVERYWHERE, n) for n in every)
-        edits.append(NodeEdit(site, nodes, KEEP_ONLY, random_reference(world, site)))
+        edits.append(KeepOnly(site, nodes, random_reference(world, site)))
     run = world.spliced.run(IDS, edits, error_mode=mode)
     assert torch.equal(run.logits, world.model.module(IDS))
     assert sum(t.values for own in run.touched.values() for t in own) == 0
@@ -133,8 +134,8 @@ def test_keeping_everything_is_the_bare_model_to_the_last_bit(world: World, mode
 
 def test_removing_and_adding_compose_to_setting(world: World) -> None:
     nodes = SiteNodes.of(NODES)
-    both = [NodeEdit(SITE, nodes, operation, Reference.zero()) for operation in (REMOVE, add(2.5))]
-    one = [NodeEdit(SITE, nodes, set_to(2.5), Reference.zero())]
+    both = [NodeEdit(SITE, nodes, operation, ReferenceValues.zero()) for operation in (REMOVE, add(2.5))]
+    one = [NodeEdit(SITE, nodes, set_to(2.5), ReferenceValues.zero())]
     for mode in MODES:
         run, expected = (world.spliced.run(IDS, edits, error_mode=mode) for edits in (both, one))
         assert torch.equal(run.features[SITE].dense(), expected.features[SITE].dense())
@@ -146,7 +147,7 @@ def test_touched_names_the_nodes_that_changed_something(llama_world: World) -> N
     active, inactive = torch.nonzero(dense)[0].tolist(), torch.nonzero(dense[:, 1:] == 0)[0].tolist()
     inactive[1] += 1
     nodes = [(7, *active), (8, *inactive), (9, EVERYWHERE, EVERYWHERE, active[2])]
-    run = llama_world.spliced.run(IDS, [NodeEdit(SITE, SiteNodes.of(nodes), REMOVE, Reference.zero())])
+    run = llama_world.spliced.run(IDS, [NodeEdit(SITE, SiteNodes.of(nodes), REMOVE, ReferenceValues.zero())])
     (touched,) = run.touched[SITE]
     assert touched.nodes.tolist() == [7, 9]
     assert touched.values == int((dense[..., active[2]] != 0).sum())
@@ -154,7 +155,7 @@ def test_touched_names_the_nodes_that_changed_something(llama_world: World) -> N
 
 def test_what_arrived_and_what_was_written_are_told_apart(llama_world: World) -> None:
     clean = llama_world.spliced.run(IDS)
-    run = llama_world.spliced.run(IDS, [NodeEdit(SITE, SiteNodes.of(NODES), add(2.0), Reference.zero())])
+    run = llama_world.spliced.run(IDS, [NodeEdit(SITE, SiteNodes.of(NODES), add(2.0), ReferenceValues.zero())])
     assert torch.equal(run.encoded[SITE].dense(), clean.features[SITE].dense())
     assert not torch.equal(run.features[SITE].dense(), clean.features[SITE].dense())
     assert not torch.equal(run.encoded[LATER].dense(), clean.features[LATER].dense())
@@ -170,10 +171,16 @@ def test_what_arrived_and_what_was_written_are_told_apart(llama_world: World) ->
 )
 def test_nodes_that_are_not_there_are_an_error(llama_world: World, node: tuple[int, int, int, int], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        llama_world.spliced.run(IDS, [NodeEdit(SITE, SiteNodes.of([node]), set_to(1.0), Reference.zero())])
+        llama_world.spliced.run(IDS, [NodeEdit(SITE, SiteNodes.of([node]), set_to(1.0), ReferenceValues.zero())])
 
 
 def test_a_site_without_an_sae_is_an_error(llama_world: World) -> None:
-    edit = NodeEdit("blocks.1.hook_attn_out", SiteNodes.of(NODES), set_to(1.0), Reference.zero())
+    edit = NodeEdit("blocks.1.hook_attn_out", SiteNodes.of(NODES), set_to(1.0), ReferenceValues.zero())
     with pytest.raises(LookupError, match=r"No SAE is spliced in at 'blocks\.1\.hook_attn_out'"):
         llama_world.spliced.run(IDS, [edit])
+
+
+def test_keeping_only_some_nodes_beside_another_edit_of_the_site_is_an_error(llama_world: World) -> None:
+    nodes, zero = SiteNodes.of(NODES), ReferenceValues.zero()
+    with pytest.raises(ValueError, match=f"Cannot keep only some nodes of {SITE} and edit that site"):
+        llama_world.spliced.run(IDS, [NodeEdit(SITE, nodes, set_to(1.0), zero), KeepOnly(SITE, nodes, zero)])

@@ -2,7 +2,7 @@
 
 counterfactual   the value in the pair's patch run
 zero             0, for features and errors
-`attribution/splice/reference_prompts.py` has two more, which go by the names of positions: a mean, and another prompt.
+`attribution/splice/prompt_references.py` has two more, which go by the names of positions: a mean, and another prompt.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,12 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.dictionaries import SAE, Frame
+from attribution.dictionaries import SAE
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.splice.edits import ReferenceValues
 from attribution.splice.recording import SiteRecord, SparseFeatures
 from attribution.splice.spliced_model import SplicedModel
+from attribution.splice.writing import decoder_offset, decoder_weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class SiteReference:
     features: SparseFeatures
     error: Float[Tensor, "row pos width"]
     offset: Float[Tensor, "row pos width"] | None
+
+    def values(self) -> ReferenceValues:
+        """The same values, dense, as an edit takes them."""
+        return ReferenceValues(self.features.dense(), self.error, self.offset)
 
 
 @runtime_checkable
@@ -116,22 +122,13 @@ def values_in_run(
 ) -> Mapping[str, SiteReference]:
     """Every node's value in the bare model's run of some prompts."""
     run = spliced.record(ids, last)
-    return {site: _value_in(record, spliced.saes[site]) for site, record in run.sites.items()}
+    return {site: reference_in_record(record, spliced.saes[site]) for site, record in run.sites.items()}
 
 
-def _value_in(record: SiteRecord, sae: SAE) -> SiteReference:
+def reference_in_record(record: SiteRecord, sae: SAE) -> SiteReference:
+    """Every node's value at one site of a recorded run, with that run's own frame."""
     assert record.error is not None
     if record.frame is None:
         return SiteReference(record.features, record.error, None)
-    written = SparseFeatures.of(written_by(record.features.dense(), record.frame))
-    return SiteReference(written, record.error, offset_of(sae, record.frame))
-
-
-def written_by(features: Float[Tensor, "row pos d_sae"], frame: Frame | None) -> Float[Tensor, "row pos d_sae"]:
-    """What each feature writes along its decoder direction."""
-    return features if frame is None else features * frame.scale
-
-
-def offset_of(sae: SAE, frame: Frame | None) -> Float[Tensor, "*batch width"]:
-    """What the decoder writes without any feature."""
-    return sae.b_dec if frame is None else sae.b_dec * frame.scale + frame.mean
+    written = SparseFeatures.of(decoder_weights(record.features.dense(), record.frame))
+    return SiteReference(written, record.error, decoder_offset(sae, record.frame))

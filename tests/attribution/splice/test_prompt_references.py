@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 import tests.twins.keep_only_twin as twin
-from attribution.effects.effects import node_keys
-from attribution.effects.keep_only import NOTHING, Kept, logits_keeping, metric_keeping
+from attribution.effects.metric_keeping import NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
-from attribution.splice.reference_prompts import Mean, Resample
-from attribution.splice.reference_values import Reference
-from tests.attribution.effects.test_keep_only import normalised
+from attribution.splice.node_keys import node_keys
+from attribution.splice.prompt_references import Mean, Resample
+from attribution.splice.references import Reference
+from tests.attribution.effects.test_metric_keeping import normalised
 from tests.twins.node_twins import every_kind_world
 from tests.worlds.tiny_models import World
 
