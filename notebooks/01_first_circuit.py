@@ -52,7 +52,7 @@ from circuits.discovery.discover import discover
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.labels.corpus import embedded_corpus
-from circuits.labels.feature_labels import feature_labels
+from circuits.labels.feature_labels import label
 from circuits.ranking.aggregate import rank
 from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
 from circuits.tasks.prompts import prompt_pairs
@@ -153,9 +153,9 @@ ranked = {place(w.node, ranking.positions) for w in ranking.nodes}
 unswitched = [w for w in missing if place(w.node, elsewhere.positions) not in ranked]
 print(f"{len(unswitched)} of them are switched by none of our 16 pairs")
 corpus = embedded_corpus(model, documents=300)
-unseen = feature_labels(spliced, [(w.node.site, w.node.index) for w in missing[:6]], corpus)
-for weighted, label in zip(missing, unseen, strict=False):
-    print(f"{weighted.effect:+.2f}  {short_site(place(weighted.node, elsewhere.positions)):28} {label.text}")
+unseen = label(spliced, [(w.node.site, w.node.index) for w in missing[:6]], corpus)
+for weighted, found_label in zip(missing, unseen, strict=False):
+    print(f"{weighted.effect:+.2f}  {short_site(place(weighted.node, elsewhere.positions)):28} {found_label.text}")
 
 
 # %% [markdown]
@@ -244,7 +244,7 @@ def named(figure, shown):
 
 
 features = [w for w in circuit.strongest() if w.node.kind == "feature"]
-labels = feature_labels(spliced, list(dict.fromkeys((w.node.site, w.node.index) for w in features)), corpus)
+labels = label(spliced, list(dict.fromkeys((w.node.site, w.node.index) for w in features)), corpus)
 paths = strongest_paths(circuit, 16)
 shown = cut_to(circuit, set(itertools.chain.from_iterable(path for path, _ in paths)))
 figure = named(circuit_figure(shown), shown)

@@ -35,7 +35,7 @@ from circuits.discovery.discover import discover
 from circuits.discovery.selection import Selection
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.labels.corpus import embedded_corpus
-from circuits.labels.feature_labels import feature_labels
+from circuits.labels.feature_labels import label
 from circuits.tasks.prompts import prompt_pairs
 from graphs import (
     FeatureNode,
@@ -78,7 +78,7 @@ found = discover(
 )
 circuit = found.circuit
 features = sorted({(n.site, n.index) for n in (w.node for w in circuit.nodes) if isinstance(n, FeatureNode)})
-labels = feature_labels(spliced, features, embedded_corpus(model))
+labels = label(spliced, features, embedded_corpus(model))
 circuit
 
 # %% [markdown]

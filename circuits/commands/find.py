@@ -319,7 +319,7 @@ def _labels(
     told: Callable[[float], None],
 ) -> "Labels | None":
     """Labels of the circuit's features, strongest first; None without text or features, and with --per-pair."""
-    from circuits.labels.feature_labels import feature_labels
+    from circuits.labels.feature_labels import label
     from graphs import FeatureNode
 
     corpus = _corpus(inputs, options, loaded.spliced.model) if options.labels and not options.per_pair else None
@@ -328,4 +328,4 @@ def _labels(
     if corpus is None or not features:
         return None
     cache = target.folder.parent / LABEL_CACHE
-    return feature_labels(loaded.spliced, features, corpus, cache=cache, progress=told)
+    return label(loaded.spliced, features, corpus, cache=cache, progress=told)

@@ -67,21 +67,21 @@ class Inputs(ModelInputs, PromptOptions):
     def prompts(self, model: "LanguageModel") -> "PromptPairs":
         """The prompt pairs, tokenised for `model`."""
         from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.tasks.prompts import prompt_pairs
+        from circuits.tasks.prompts import task_pairs
 
         if self.pairs is not None:
             return PromptPairs.from_json(self.pairs, model).head(self.examples)
-        return prompt_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
+        return task_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
 
     def other_prompts(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
         """Pairs to judge a circuit on, by name: `count` of each other split of the task, and those of a file."""
         from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.tasks.prompts import prompt_pairs
+        from circuits.tasks.prompts import task_pairs
 
         found: dict[str, PromptPairs] = {}
         if self.pairs is None and count > 0:
             others = [split for split in SPLITS if split != (self.split or SPLITS[0])]
-            found = {split: prompt_pairs(self.name, split, count, self.seed, model) for split in others}
+            found = {split: task_pairs(self.name, split, count, self.seed, model) for split in others}
         if held_out is not None:
             name = Path(held_out).stem
             if name in (*found, "own"):

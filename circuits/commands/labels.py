@@ -69,7 +69,7 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
     target = _target(options)
     with console.status("loading"):
         from circuits.commands.labels_output import print_labels
-        from circuits.labels.feature_labels import feature_labels
+        from circuits.labels.feature_labels import label
         from circuits.labels.label_evidence import LabelOptions
         from circuits.labels.own_labels import feature_place, own_labels
         from circuits.terminal.atomic_write import atomic_write
@@ -90,7 +90,7 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
         mine = {} if options.mine is None else own_labels(options.mine, spliced)
         corpus = _corpus(options, spliced)
     with progress_bar(console, f"reading {corpus.name}") as told:
-        made = feature_labels(
+        made = label(
             spliced,
             asked,
             corpus,

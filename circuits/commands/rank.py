@@ -85,7 +85,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
     """Rank all nodes over a dataset of any length: mean effects, their errors, and the pairs where each does most."""
     with console.status("loading"):
         from circuits.commands.rank_output import print_ranking
-        from circuits.ranking.dataset import rank_dataset
+        from circuits.ranking.dataset import rank as rank_dataset
         from circuits.ranking.ranking_file import write_ranking
         from circuits.terminal.atomic_write import atomic_write
 
