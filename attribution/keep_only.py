@@ -26,11 +26,12 @@ from torch import Tensor
 from attribution.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.effects import KINDS, NodeColumns, columns_of_keys, keys_in, node_of_key
 from attribution.execution import ChunkStore, kept_chunk
-from attribution.gate_rounding import settled
+from attribution.gate_rounding import Keep
 from attribution.hooks import SiteFunction, logits_at
 from attribution.measurement import Progress, numpy_of, silent
 from attribution.metric import Metric, OnLogits
 from attribution.prompt_pairs import PairBatch, PromptPairs
+from attribution.recording import Recording
 from attribution.reference_values import PreparedReference, Reference, SiteReference, offset_of, written_by
 from attribution.resuming import at_least_float32
 from attribution.splice import TOKENS, SplicedModel
@@ -132,14 +133,17 @@ class _Batch:
         for draw in range(draws):
             values = self._values(draw)
             for number, kept in enumerate(sets):
-                logits = _logits_keeping(self.run.spliced, self.batch, kept, values)
+                logits = _logits_keeping(self.run.spliced, self.batch, kept, values, self._clean)
                 found[number] += numpy_of(self._bound(logits, self.batch)) / draws
         return {"metric": found}
 
     @cached_property
+    def _clean(self) -> Recording:
+        return self.run.spliced.record(self.batch.clean_ids, self.batch.last)
+
+    @cached_property
     def _bound(self) -> OnLogits:
-        clean = logits_at(self.run.spliced.model, self.batch.clean_ids, self.batch.last, {})
-        return self.run.metric.bind(at_least_float32(clean), self.batch)
+        return self.run.metric.bind(self._clean.logits, self.batch)
 
     def _values(self, draw: int) -> Mapping[str, SiteReference]:
         """Of one draw, which is held until another is asked for."""
@@ -157,18 +161,19 @@ def logits_keeping(
     _check(kept, spliced, pairs)
     batch = pairs.batch(device=spliced.model.device)
     with torch.no_grad(), spliced.model.frozen():
-        return _logits_keeping(spliced, batch, kept, reference.prepared(spliced, pairs)(batch, draw))
+        values = reference.prepared(spliced, pairs)(batch, draw)
+        return _logits_keeping(spliced, batch, kept, values, spliced.record(batch.clean_ids, batch.last))
 
 
 def _logits_keeping(
-    spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference]
+    spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference], clean: Recording
 ) -> Float[Tensor, "row vocab"]:
-    here = spliced.spliced_positions(batch.clean_ids, batch.last)
+    here, rows = clean.spliced, torch.arange(len(batch.last), device=batch.last.device)
     columns = _columns_in(batch, kept.keys)
     functions: dict[str, SiteFunction] = {}
     for place, site in enumerate(spliced.sites, start=1):
         there = {name: column[columns["site"] == place] for name, column in columns.items()}
-        functions[site] = _keeper(spliced, site, here, kept, there, values[site])
+        functions[site] = _keeper(spliced, site, here, kept, there, values[site], clean.sites[site].keep(rows))
     return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.last, functions))
 
 
@@ -179,6 +184,7 @@ def _keeper(
     kept: Kept,
     columns: NodeColumns,
     reference: SiteReference,
+    keep: Keep,
 ) -> SiteFunction:
     sae, reference_g = spliced.saes[site], reference.features.dense()
     is_error = columns["kind"] == KINDS.index("error")
@@ -186,7 +192,7 @@ def _keeper(
     row, pos, index = (torch.from_numpy(columns[n][~is_error]).to(here.device) for n in ("row", "position", "index"))
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
-        encoding, _ = settled(sae, x, sae.encode(x), here)
+        encoding = keep(sae.encode(x))
         g = written_by(encoding.features, encoding.frame)
         most, listed = (g, reference_g) if kept.complement else (reference_g, g)
         new_g = most.clone()

@@ -142,18 +142,20 @@ class SplicedModel:
         entry: Float[Tensor, "row pos d_model"] | None = None,
         errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
         projected: Bool[Tensor, "row pos"] | None = None,
+        kept: Mapping[str, Keep] | None = None,
     ) -> Recording:
         """One forward without interventions, remembering every site. `last` is each row's last real position.
 
         In `frozen` mode the run is its own clean run: logits are the bare model's, and gradients meet the
         encoders. With gradients, the recorded `entry` and outputs can be differentiated with respect to.
         Path methods give the residual stream into block 0 (`entry`) and, in `path` mode, the `errors`. Of the spliced
-        positions among `projected` the projections on the encoders' directions are kept.
+        positions among `projected` the projections on the encoders' directions are kept. `kept` holds, by site, the
+        gates at their threshold of the run that this one departs from (`SiteRecord.keep`); without it there is none.
         """
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
         spliced = self.spliced_positions(ids, last)
-        kept = None if projected is None else projected & spliced
+        here = None if projected is None else projected & spliced
         sites: dict[str, SiteRecord] = {}
         entered: list[Tensor] = []
         blocks: list[tuple[Tensor, BlockCall]] = []
@@ -167,7 +169,14 @@ class SplicedModel:
             def function(x: Tensor) -> Tensor:
                 given = None if errors is None else errors[site]
                 sites[site] = self.record_site(
-                    site, x, spliced, error_mode, given, with_gradients=with_gradients, projected=kept
+                    site,
+                    x,
+                    spliced,
+                    error_mode,
+                    given,
+                    with_gradients=with_gradients,
+                    projected=here,
+                    keep=None if kept is None else kept[site],
                 )
                 return sites[site].output
 
@@ -185,7 +194,7 @@ class SplicedModel:
             sites=sites,
             block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
             block_calls=tuple(call for _, call in blocks),
-            projected=kept,
+            projected=here,
         )
 
     def record_site(
@@ -202,7 +211,7 @@ class SplicedModel:
     ) -> SiteRecord:
         """What the splice makes of an activation that arrives at a site; `error` takes the place of x − D(f).
 
-        Projections are kept at the positions `projected`; `keep` belongs to a patched run in `frozen` or `zero` mode.
+        Projections are kept at the positions `projected`; `keep` belongs to a run that departs from another.
         """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
             encoding, at_threshold = self.saes[site].encode(x, projection_only=True), None
