@@ -8,7 +8,7 @@ BIN := .venv/bin
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAELENS_BIN := .venv-saelens/bin
 
-.PHONY: circuit test lint types unit test-saelens notebooks embedded bench clean
+.PHONY: circuit test lint types unit test-kernels test-saelens notebooks embedded bench clean
 
 circuit: .venv/installed
 	$(BIN)/jumpwire find --out out/agreement
@@ -25,6 +25,18 @@ types: .venv/installed
 
 unit: .venv/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE)
+
+# The unit suite with every kernel that torch has for a processor ("" is the best one here), and 1, 2 and 4 threads: what
+# hangs on the order of sums is found here. Goes on after a failure, names each, and fails at the end.
+KERNELS := default avx2 ""
+THREADS := 1 2 4
+test-kernels: .venv/installed
+	@failed=; for kernel in $(KERNELS); do for threads in $(THREADS); do \
+	  run="kernel $${kernel:-best here}, $$threads threads"; echo "== $$run"; \
+	  if [ -n "$$kernel" ]; then export ATEN_CPU_CAPABILITY=$$kernel; else unset ATEN_CPU_CAPABILITY; fi; \
+	  JUMPWIRE_TEST_THREADS=$$threads OMP_NUM_THREADS=$$threads $(BIN)/pytest $(SIDE_BY_SIDE) tests || failed="$$failed [$$run]"; \
+	done; done; \
+	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
 
 # The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
 test-saelens: .venv-saelens/installed

@@ -1,9 +1,13 @@
-"""For all tests: no hub, and one thread, since threads only wait for each other on tiny tensors."""
+"""For all tests: no hub, and one thread, since threads only wait for each other on tiny tensors.
+
+JUMPWIRE_TEST_THREADS=4 takes another number of threads; numbers may depend on it in their last digits alone.
+"""
 
 import os
 
 import torch
 
-torch.set_num_threads(1)
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+threads = os.environ.get("JUMPWIRE_TEST_THREADS", "1")
+torch.set_num_threads(int(threads))
+os.environ.setdefault("OMP_NUM_THREADS", threads)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

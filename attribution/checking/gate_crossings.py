@@ -16,7 +16,6 @@ from torch import Tensor
 from attribution.effects.measurement import Progress, silent
 from attribution.methods.input_path import InputPath
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.gate_rounding import settled
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 from graphs import JumpLedger
@@ -118,7 +117,10 @@ class _Gates:
             sae = self.path.spliced.saes[site]
             (asked,) = torch.nonzero(self.site[gate] == place, as_tuple=True)
             x = recording.sites[site].arrival[run[asked].to(device), self.pos[gate[asked]].to(device)]
-            margin = settled(sae, x, sae.encode(x))[0].margin
+            encoding, at_threshold = sae.encode(x), self.path.clean.sites[site].at_threshold
+            if at_threshold is not None:  # the path's only row is 0
+                encoding = at_threshold.keep(encoding, self.pos[gate[asked]].to(device))
+            margin = encoding.margin
             assert margin is not None
             chosen = margin.cpu().gather(1, self.index[gate[asked]][:, None])[:, 0]
             result[asked] = chosen.double()

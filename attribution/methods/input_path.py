@@ -60,4 +60,5 @@ class InputPath:
             with_gradients=with_gradients,
             entry=between(self.clean.entry, self.patch.entry),
             errors=errors,
+            kept={site: record.keep(rows) for site, record in self.clean.sites.items()},
         )

@@ -93,7 +93,7 @@ def resume_recorded(
     def recorder(later: str) -> SiteFunction:
         error = recording.sites[later].error if error_mode == "frozen" else None
         given = None if error is None else error[rows]
-        keep = None if error_mode == "live" else recording.sites[later].keep(rows)
+        keep = recording.sites[later].keep(rows)
 
         def function(x: Tensor) -> Tensor:
             seen[later] = spliced.record_site(later, x, here, error_mode, given, projected=projected, keep=keep)

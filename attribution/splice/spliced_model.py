@@ -155,6 +155,7 @@ class SplicedModel:
         entry: Float[Tensor, "row pos d_model"] | None = None,
         errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
         projected: Bool[Tensor, "row pos"] | None = None,
+        kept: Mapping[str, Keep] | None = None,
     ) -> Recording:
         """One forward pass without interventions that records every site.
 
@@ -166,11 +167,12 @@ class SplicedModel:
             entry: the residual stream into block 0, for path methods.
             errors: every site's error, in `path` mode only.
             projected: positions at which to keep the projections on the encoders' directions, where spliced.
+            kept: by site, the gates at their threshold of the run that this one departs from (`SiteRecord.keep`).
         """
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
         spliced = self.spliced_positions(ids, last)
-        kept = None if projected is None else projected & spliced
+        here = None if projected is None else projected & spliced
         sites: dict[str, SiteRecord] = {}
         entered: list[Tensor] = []
         blocks: list[tuple[Tensor, BlockCall]] = []
@@ -184,7 +186,14 @@ class SplicedModel:
             def function(x: Tensor) -> Tensor:
                 given = None if errors is None else errors[site]
                 sites[site] = self.record_site(
-                    site, x, spliced, error_mode, given, with_gradients=with_gradients, projected=kept
+                    site,
+                    x,
+                    spliced,
+                    error_mode,
+                    given,
+                    with_gradients=with_gradients,
+                    projected=here,
+                    keep=None if kept is None else kept[site],
                 )
                 return sites[site].output
 
@@ -202,7 +211,7 @@ class SplicedModel:
             sites=sites,
             block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
             block_calls=tuple(call for _, call in blocks),
-            projected=kept,
+            projected=here,
         )
 
     def record_site(
@@ -222,7 +231,7 @@ class SplicedModel:
         Args:
             error: used in place of x − D(f).
             projected: positions at which to keep the projections on the encoder's directions.
-            keep: the clean run's rule for gates at their threshold, in a patched `frozen` or `zero` run.
+            keep: the gates at their threshold of the run that this one departs from.
         """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
             encoding, at_threshold = self.saes[site].encode(x, projection_only=True), None

@@ -68,6 +68,7 @@ class SAE(ABC):
 
     site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes
     the heads flattened. source: the file it was read from, "" where there is none; named in errors.
+    margin_tensors: what a margin adds to p; threshold_moves: with other features, as TopK's (`gate_rounding.py`).
     """
 
     kind: ClassVar[str]
@@ -139,10 +140,16 @@ class SAE(ABC):
 
     @cached_property
     def margin_terms(self) -> tuple[Float[Tensor, " d_sae"], Float[Tensor, " d_sae"]]:
-        """What bounds the terms of each margin: its encoder direction and its constants, in size."""
-        constants = [getattr(self, name).abs() for name in self.margin_tensors]
+        """|w|, and the sizes of the constants in each margin added up: its terms are at most |x_n| · |w| + those."""
         directions = self.W_enc.norm(dim=0)
-        return directions, sum(constants, torch.zeros_like(directions))
+        offset = self.b_dec.norm() * directions if self.apply_b_dec_to_input else torch.zeros_like(directions)
+        return directions, sum((getattr(self, name).abs() for name in self.margin_tensors), offset)
+
+    @cached_property
+    def largest_margin_terms(self) -> tuple[float, float]:
+        """The largest of both."""
+        directions, constants = self.margin_terms
+        return float(directions.max()), float(constants.max())
 
     @final
     def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:

@@ -57,6 +57,10 @@ def test_a_circuit_of_all_nodes_has_their_mean_exact_effects() -> None:
 
 def test_what_enters_a_node_of_the_circuit_and_its_own_jump_is_what_it_carries() -> None:
     circuit = whole().circuit
+    imbalance = circuit.measurement.edge_imbalance
+    assert imbalance is not None
+    assert imbalance < 1e-3
+    allowed = 1e-3 * abs(circuit.measurement.total_effect)
     entering: dict[object, float] = {}
     for edge in circuit.edges:
         entering[edge.target] = entering.get(edge.target, 0.0) + edge.weight
@@ -66,14 +70,12 @@ def test_what_enters_a_node_of_the_circuit_and_its_own_jump_is_what_it_carries()
             assert weighted.carried is not None
             assert weighted.undivided is not None
             inflow = entering[weighted.node] + weighted.undivided
-            assert inflow == pytest.approx(weighted.carried, abs=1e-4)
+            assert inflow == pytest.approx(weighted.carried, abs=allowed)
             assert weighted.carried == pytest.approx(weighted.estimates["chord-ig"], abs=1e-4)
             checked += 1
     assert checked > 50
     (metric,) = (w for w in circuit.nodes if isinstance(w.node, MetricNode))
     assert entering[metric.node] == pytest.approx(metric.effect, abs=1e-4)
-    assert circuit.measurement.edge_imbalance is not None
-    assert circuit.measurement.edge_imbalance < 1e-3
 
 
 def test_edges_are_means_over_all_pairs_with_their_spread() -> None:
