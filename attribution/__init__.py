@@ -1,1 +1,258 @@
-"""The measuring verbs: everything that needs the model."""
+"""The measuring verbs, everything that needs the model: the parts, for those who build on them.
+
+A session in Python starts from `circuits`. What is named here is imported when it is first used, so that `import
+attribution` loads no torch.
+
+- **Model and prompts**: `LanguageModel`, `PromptPairs`, `PromptPair`, `PairBatch`, `pair_stream`, `position_names`.
+- **Metrics**: `Metric`, and `METRICS` by name: `logit_difference` (logits), `log_probability` and `kl_divergence`
+  (nats).
+- **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
+  `load_gemma_scope`.
+- **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
+  `KEEP_ONLY` (all other nodes do).
+- **What a node is patched with** (`PatchValue`): `counterfactual`, its value in the patch run; `zero`; `mean_over`
+  prompts. **What stands outside a circuit** (`Reference`): by default the patch run's value; `Mean`, `Resample`.
+- **Methods**, which give `Effects`: in `METHODS` by their names on the command line; `midpoint` and `gauss_legendre`
+  are their points. `chord_attribution` also gives jumps and carried amounts (`ChordAttribution`).
+- **Edges**: `chord_edges`, `gradient_edges`, `exact_edges`; `explain_node`, `direct_feature_attribution`.
+- **Checking**: `check`, `with_details`, `own_paths`, `with_crossings`, `agreement`, `sae_quality`.
+- **Runs**: `kept_in` keeps finished work on disk, `Room` fits batches into memory, `prepare` gives the clean run of a
+  batch and its patch values (`Situation`).
+
+Rooms, each importing only from those before it: `models`, `prompts`, `dictionaries`, `splice`, `runs`, `effects`,
+`chord`, `cones`, `methods`, `edges`, `checking`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from attribution.checking.agreement import agreement, pearson, spearman
+    from attribution.checking.check import check
+    from attribution.checking.gate_crossings import with_crossings
+    from attribution.checking.own_path import OwnPath, own_paths
+    from attribution.checking.sae_quality import sae_quality
+    from attribution.checking.verdict_details import with_details
+    from attribution.chord.chord_integrated_gradients import (
+        ChordAttribution,
+        chord_attribution,
+        chord_integrated_gradients,
+    )
+    from attribution.dictionaries import (
+        SAE,
+        BatchTopK,
+        Encoding,
+        Gated,
+        JumpReLU,
+        ProLU,
+        ReLU,
+        SAEFileError,
+        TopK,
+        load_gemma_scope,
+        load_sae,
+        save_sae,
+    )
+    from attribution.edges.chord_edges import chord_edges
+    from attribution.edges.direct_feature_attribution import direct_feature_attribution
+    from attribution.edges.edges import Edges
+    from attribution.edges.exact_edges import exact_edges
+    from attribution.edges.explain_node import explain_node
+    from attribution.edges.gradient_edges import gradient_edges
+    from attribution.effects.effects import Effects
+    from attribution.effects.measurement import Situation, prepare
+    from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
+    from attribution.methods.activation_difference import activation_difference
+    from attribution.methods.attribution_patching import attribution_patching
+    from attribution.methods.attribution_patching_star import attribution_patching_star
+    from attribution.methods.exact_patching import exact_patching
+    from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
+    from attribution.methods.integrated_gradients import integrated_gradients
+    from attribution.methods.registry import METHODS
+    from attribution.models.language_model import LanguageModel
+    from attribution.prompts.metrics import METRICS, Metric, kl_divergence, log_probability, logit_difference
+    from attribution.prompts.pair_stream import pair_stream
+    from attribution.prompts.position_names import position_names
+    from attribution.prompts.prompt_pairs import PairBatch, PromptPair, PromptPairs
+    from attribution.runs.chunk_store import kept_in
+    from attribution.runs.memory import Room
+    from attribution.splice.edits import KEEP_ONLY, REMOVE
+    from attribution.splice.interventions import Intervention
+    from attribution.splice.patch_values import PatchValue, counterfactual, mean_over, zero
+    from attribution.splice.prompt_references import Mean, Resample
+    from attribution.splice.references import Reference
+    from attribution.splice.spliced_model import SplicedModel
+
+__all__ = [
+    "KEEP_ONLY",
+    "METHODS",
+    "METRICS",
+    "REMOVE",
+    "SAE",
+    "BatchTopK",
+    "ChordAttribution",
+    "Edges",
+    "Effects",
+    "Encoding",
+    "Gated",
+    "Intervention",
+    "JumpReLU",
+    "LanguageModel",
+    "Mean",
+    "Metric",
+    "OwnPath",
+    "PairBatch",
+    "PatchValue",
+    "ProLU",
+    "PromptPair",
+    "PromptPairs",
+    "Quadrature",
+    "ReLU",
+    "Reference",
+    "Resample",
+    "Room",
+    "SAEFileError",
+    "Situation",
+    "SplicedModel",
+    "TopK",
+    "activation_difference",
+    "agreement",
+    "attribution_patching",
+    "attribution_patching_star",
+    "check",
+    "chord_attribution",
+    "chord_edges",
+    "chord_integrated_gradients",
+    "counterfactual",
+    "direct_feature_attribution",
+    "exact_edges",
+    "exact_patching",
+    "explain_node",
+    "gauss_legendre",
+    "gradient_edges",
+    "input_path_integrated_gradients",
+    "integrated_gradients",
+    "kept_in",
+    "kl_divergence",
+    "load_gemma_scope",
+    "load_sae",
+    "log_probability",
+    "logit_difference",
+    "mean_over",
+    "midpoint",
+    "own_paths",
+    "pair_stream",
+    "pearson",
+    "position_names",
+    "prepare",
+    "sae_quality",
+    "save_sae",
+    "spearman",
+    "with_crossings",
+    "with_details",
+    "zero",
+]
+
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "attribution.checking.agreement": (
+        "agreement",
+        "pearson",
+        "spearman",
+    ),
+    "attribution.checking.check": ("check",),
+    "attribution.checking.gate_crossings": ("with_crossings",),
+    "attribution.checking.own_path": (
+        "OwnPath",
+        "own_paths",
+    ),
+    "attribution.checking.sae_quality": ("sae_quality",),
+    "attribution.checking.verdict_details": ("with_details",),
+    "attribution.chord.chord_integrated_gradients": (
+        "ChordAttribution",
+        "chord_attribution",
+        "chord_integrated_gradients",
+    ),
+    "attribution.dictionaries": (
+        "SAE",
+        "BatchTopK",
+        "Encoding",
+        "Gated",
+        "JumpReLU",
+        "ProLU",
+        "ReLU",
+        "SAEFileError",
+        "TopK",
+        "load_gemma_scope",
+        "load_sae",
+        "save_sae",
+    ),
+    "attribution.edges.chord_edges": ("chord_edges",),
+    "attribution.edges.direct_feature_attribution": ("direct_feature_attribution",),
+    "attribution.edges.edges": ("Edges",),
+    "attribution.edges.exact_edges": ("exact_edges",),
+    "attribution.edges.explain_node": ("explain_node",),
+    "attribution.edges.gradient_edges": ("gradient_edges",),
+    "attribution.effects.effects": ("Effects",),
+    "attribution.effects.measurement": (
+        "Situation",
+        "prepare",
+    ),
+    "attribution.effects.quadrature": (
+        "Quadrature",
+        "gauss_legendre",
+        "midpoint",
+    ),
+    "attribution.methods.activation_difference": ("activation_difference",),
+    "attribution.methods.attribution_patching": ("attribution_patching",),
+    "attribution.methods.attribution_patching_star": ("attribution_patching_star",),
+    "attribution.methods.exact_patching": ("exact_patching",),
+    "attribution.methods.input_path_integrated_gradients": ("input_path_integrated_gradients",),
+    "attribution.methods.integrated_gradients": ("integrated_gradients",),
+    "attribution.methods.registry": ("METHODS",),
+    "attribution.models.language_model": ("LanguageModel",),
+    "attribution.prompts.metrics": (
+        "METRICS",
+        "Metric",
+        "kl_divergence",
+        "log_probability",
+        "logit_difference",
+    ),
+    "attribution.prompts.pair_stream": ("pair_stream",),
+    "attribution.prompts.position_names": ("position_names",),
+    "attribution.prompts.prompt_pairs": (
+        "PairBatch",
+        "PromptPair",
+        "PromptPairs",
+    ),
+    "attribution.runs.chunk_store": ("kept_in",),
+    "attribution.runs.memory": ("Room",),
+    "attribution.splice.edits": (
+        "KEEP_ONLY",
+        "REMOVE",
+    ),
+    "attribution.splice.interventions": ("Intervention",),
+    "attribution.splice.patch_values": (
+        "PatchValue",
+        "counterfactual",
+        "mean_over",
+        "zero",
+    ),
+    "attribution.splice.prompt_references": (
+        "Mean",
+        "Resample",
+    ),
+    "attribution.splice.references": ("Reference",),
+    "attribution.splice.spliced_model": ("SplicedModel",),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = found  # the next look-up finds it at once
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

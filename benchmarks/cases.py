@@ -19,7 +19,7 @@ from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.splice.patch_values import PatchValue, counterfactual, zero
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ GPT2_SMALL = Sizes("GPT-2", 12, 768, 12, 50_257, ("hook_resid_post",), 24_576)
 def embedded_case() -> Case:
     """The embedded model and all its SAEs."""
     model = embedded_model()
-    pairs = prompt_pairs("agreement", "train", 1, 0, model)
+    pairs = task_pairs("agreement", "train", 1, 0, model)
     return Case("embedded model", SplicedModel(model, embedded_saes()), pairs, counterfactual)
 
 

@@ -22,7 +22,7 @@ from attribution.methods.input_path_integrated_gradients import input_path_integ
 from attribution.prompts.metrics import logit_difference
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 
 SITE_SETS = {
     "all 12 sites": ("attn_out", "mlp_out", "resid_post"),
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = embedded_model()
-    pairs = prompt_pairs("agreement", "train", 4, 0, model)
+    pairs = task_pairs("agreement", "train", 4, 0, model)
     print(f"{arguments.points} points, {len(pairs)} pairs, one thread; median of {arguments.repeats} alternating runs")
     print(f"{'sites':20} {'IG CPU s':>9} {'chord':>7} {'ratio':>6} {'IG GFLOP':>9} {'chord':>7} {'ratio':>6}")
     ratios: list[float] = []

@@ -17,7 +17,7 @@ from attribution.effects.quadrature import gauss_legendre
 from attribution.prompts.metrics import logit_difference
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes, sae_sets
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import SPLITS, TASKS
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         for split in SPLITS:
             cells: list[str] = []
             for task in TASKS:
-                pairs = prompt_pairs(task, split, arguments.pairs, 0, model)
+                pairs = task_pairs(task, split, arguments.pairs, 0, model)
                 found = chord_attribution(
                     spliced, pairs, logit_difference, points=gauss_legendre(8), rtol=arguments.rtol, batch_size=20
                 )

@@ -27,8 +27,8 @@ from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
 from circuits.faithfulness.ranked_circuits import Order, random_rankings
 from circuits.faithfulness.smallest_faithful import smallest_faithful
-from circuits.ranking.aggregate import Ranking, rank
-from circuits.tasks.prompts import prompt_pairs
+from circuits.ranking.aggregate import Ranking, rank_nodes
+from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import SPLITS
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 
@@ -56,7 +56,7 @@ def rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Ranking]:
         "chord IG, path": chord_integrated_gradients(*arguments),
         "activation difference": activation_difference(*arguments),
     }
-    return {name: rank(found, train, spliced.model) for name, found in effects.items()}
+    return {name: rank_nodes(found, train, spliced.model) for name, found in effects.items()}
 
 
 def curves(
@@ -90,9 +90,9 @@ def smallest(
 
 def task_result(spliced: SplicedModel, task: str, train: int, count: int) -> dict[str, Any]:
     """Everything measured on one task, as plain data; tables are printed on the way."""
-    pairs = {split: prompt_pairs(task, split, count, 1, spliced.model) for split in SPLITS}
+    pairs = {split: task_pairs(task, split, count, 1, spliced.model) for split in SPLITS}
     start = time.perf_counter()
-    found = rankings(spliced, prompt_pairs(task, "train", train, 0, spliced.model))
+    found = rankings(spliced, task_pairs(task, "train", train, 0, spliced.model))
     ranked = time.perf_counter()
     made, least = curves(spliced, pairs, found), smallest(spliced, pairs, found)
     print_tables(task, made, least)

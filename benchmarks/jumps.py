@@ -36,7 +36,7 @@ from attribution.splice.recording import path_mode
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from benchmarks.smoothed_gate import SmoothedJumpReLU
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import TASKS
 
 KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
@@ -131,7 +131,7 @@ def run(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[d
         for mode in MODES:
             for task in TASKS:
                 start = time.perf_counter()
-                pairs = prompt_pairs(task, "train", count, 0, model)
+                pairs = task_pairs(task, "train", count, 0, model)
                 rows.append({"encoder": kind, "mode": mode, "task": task, **cell(spliced, pairs, mode)})
                 told(f"{kind}, {mode}, {task}: {time.perf_counter() - start:.0f} s")
     return rows

@@ -29,9 +29,9 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.ranking.aggregate import rank
+from circuits.ranking.aggregate import rank_nodes
 from circuits.ranking.membership import member_keys
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}
 
@@ -65,7 +65,7 @@ def measured(spliced: SplicedModel, pair: PromptPairs, edges: Edges, sites: tupl
 def points(spliced: SplicedModel, pairs: PromptPairs, count: int) -> dict[str, list[tuple[float, float]]]:
     """Predicted and measured change of every target of every pair, by method."""
     effects = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
-    ranking = rank(effects, pairs, spliced.model).top(count)
+    ranking = rank_nodes(effects, pairs, spliced.model).top(count)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in METHODS}
     for pair in map(PromptPairs, ((pair,) for pair in pairs)):
         own = exact_patching(spliced, pair, logit_difference, error_mode="frozen")
@@ -88,7 +88,7 @@ def main() -> None:
     chosen = parser.parse_args()
     model = embedded_model()
     spliced = SplicedModel(model, embedded_saes())
-    pairs = prompt_pairs(chosen.task, "train", chosen.pairs, 0, model)
+    pairs = task_pairs(chosen.task, "train", chosen.pairs, 0, model)
     for method, found in points(spliced, pairs, chosen.nodes).items():
         values, truth = np.array(found).T
         agreement = f"Pearson {pearson(values, truth):.3f}, Spearman {spearman(values, truth):.3f}"

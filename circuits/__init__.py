@@ -1,1 +1,227 @@
-"""The claiming verbs: whole-circuit questions and the command line."""
+"""The front door: what a session in Python needs, and whole-circuit questions in the rooms behind it.
+
+    >>> from circuits import discover, load_model, load_saes, logit_difference, prompt_pairs, splice
+
+Everything below is imported when it is first used, so that `import circuits` is quick and loads no torch. Those who
+build on the parts find them in `attribution` (methods, splice, edges, references) and `graphs` (nodes, files, figures).
+
+**Load.** `load_model`, `load_saes`, `splice` (a model with SAEs in it), `prompt_pairs`.
+
+**Metrics**: numbers read from the logits at a prompt's last position. Every effect is a change of one, in its unit;
+positive: the metric rises when the node takes its patch value. `logit_difference`: logit(answer) − logit(foil), in
+logits. `log_probability`: log p(answer), in nats. `kl_divergence`: KL(clean run ‖ this run) over the vocabulary, in
+nats; it is 0 at the clean run and so is its gradient, so methods that look only there refuse it.
+
+    >>> [metric.unit for metric in (logit_difference, log_probability, kl_divergence)]
+    ['logits', 'nats', 'nats']
+
+**Discover.** `discover` finds the circuit of some pairs and certifies it, `discover_each` one of every pair,
+`Selection` says how many nodes a circuit keeps. `faithfulness_report` measures how much of the metric a circuit keeps
+alive on any pairs, and `certificate_lines` puts its certificate in words, each line with a colour.
+
+    >>> all(line.name and line.value and line.colour for line in certificate_lines(found.circuit))
+    True
+
+**Estimate.** Every method gives `Effects`: one effect for each example and node, with the nodes' clean and patch
+values. `exact_patching` patches each node by itself and is the truth about single nodes. `attribution_patching` (AtP),
+`attribution_patching_star` (AtP*), `integrated_gradients` (site path), `input_path_integrated_gradients` and
+`chord_integrated_gradients` estimate it.
+
+    >>> exact = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
+    >>> estimate = attribution_patching(spliced, pairs, logit_difference, error_mode="frozen")
+    >>> (estimate.method, estimate.metric_unit, len(estimate) == len(exact))
+    ('attribution_patching', 'logits', True)
+    >>> attribution_patching_star(spliced, pairs, logit_difference).method
+    'attribution_patching_star'
+    >>> integrated_gradients(spliced, pairs, logit_difference).error_mode
+    'live'
+    >>> input_path_integrated_gradients(spliced, pairs, logit_difference).error_mode
+    'path'
+    >>> chords = chord_integrated_gradients(spliced, pairs, logit_difference)
+    >>> bool((abs(chords.residual) < 0.02 * abs(chords.total_effect)).all())
+    True
+
+**Check and explain.** `check` holds an estimate against exact patching and flags the nodes it is wrong about;
+`explain_node` follows one node's exact effect downstream to the metric, as a flow.
+
+    >>> verdict = check(spliced, pairs, logit_difference, estimate, verify=50, explained=0)
+    >>> verdict.verified >= 50
+    True
+    >>> worst = verdict.flagged[0]
+    >>> story = explain_node(spliced, pairs, logit_difference, worst.node, example=worst.example)
+    >>> len(story.effects) > 0
+    True
+
+**Intervene** in a forward pass, on a feature (`set_feature`, `add_to_feature`, `scale_feature`, `ablate_feature`) or on
+an SAE's error (`set_error`, `add_to_error`, `scale_error`, `ablate_error`), at given positions or everywhere. An
+intervention that would change nothing is an error.
+
+    >>> batch, strongest = pairs.batch(), found.circuit.strongest()
+    >>> feature = next(w.node for w in strongest if w.node.kind == "feature" and w.clean > 0)
+    >>> site, index = feature.site, feature.index
+    >>> changes = [set_feature(site, index, 5.0), add_to_feature(site, index, 5.0), scale_feature(site, index, 0.5)]
+    >>> changes.append(ablate_feature(site, index))
+    >>> error = spliced.record(batch.clean_ids, batch.last).sites[site].error
+    >>> changes += [set_error(site, 2 * error), add_to_error(site, error), scale_error(site, 0.5), ablate_error(site)]
+    >>> clean = spliced.run(batch.clean_ids).logits
+    >>> all((spliced.run(batch.clean_ids, [change]).logits != clean).any() for change in changes)
+    True
+
+**Ablate.** `ablate` carries out an `Ablation` on whole prompts: an operation on any number of nodes. `REMOVE` gives
+them their value in the patch prompt (or zero, or a mean); `KEEP_ONLY` gives that to every other node. `causal_test`
+knocks out each node of a circuit and compares the metric with what the graph predicts.
+
+**Rank** all nodes over a dataset of any length: `rank`. **Label** features by the text they fire on: `label`, on an
+`embedded_corpus` or a `corpus_from_file`.
+
+**Share.** `export` writes a circuit in any format; `write_page`, `save_circuit` and `load_circuit` are its commonest.
+
+    >>> write_page(found.circuit, folder / "circuit.html", title="agreement")
+    >>> save_circuit(found.circuit, folder / "circuit.json")
+    >>> load_circuit(folder / "circuit.json") == found.circuit
+    True
+
+**Resume.** Inside `kept_in` every measurement keeps its finished work on disk and finds it again.
+
+    >>> with kept_in(folder / "chunks") as store:
+    ...     again = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
+    >>> bool((again.effect == exact.effect).all())
+    True
+
+Rooms, each importing only from those before it: `terminal`, `tasks`, `embedded`, `ranking`, `faithfulness`, `ablation`,
+`labels`, `shift`, `discovery`, `commands`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from attribution.checking.check import check
+    from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+    from attribution.edges.explain_node import explain_node
+    from attribution.methods.attribution_patching import attribution_patching
+    from attribution.methods.attribution_patching_star import attribution_patching_star
+    from attribution.methods.exact_patching import exact_patching
+    from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
+    from attribution.methods.integrated_gradients import integrated_gradients
+    from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
+    from attribution.runs.chunk_store import kept_in
+    from attribution.splice.edits import KEEP_ONLY, REMOVE
+    from attribution.splice.interventions import (
+        ablate_error,
+        ablate_feature,
+        add_to_error,
+        add_to_feature,
+        scale_error,
+        scale_feature,
+        set_error,
+        set_feature,
+    )
+    from circuits.ablation.ablation import ablate
+    from circuits.ablation.causal_test import causal_test
+    from circuits.ablation.edits import Ablation
+    from circuits.discovery.discover import discover, discover_each
+    from circuits.discovery.export import export
+    from circuits.discovery.selection import Selection
+    from circuits.embedded.load import load_model, load_saes, splice
+    from circuits.faithfulness.faithfulness import faithfulness_report
+    from circuits.labels.corpus import corpus_from_file, embedded_corpus
+    from circuits.labels.feature_labels import label
+    from circuits.ranking.dataset import rank
+    from circuits.tasks.prompts import prompt_pairs
+    from graphs import certificate_lines, load_circuit, save_circuit, write_page
+
+__all__ = [
+    "KEEP_ONLY",
+    "REMOVE",
+    "Ablation",
+    "Selection",
+    "ablate",
+    "ablate_error",
+    "ablate_feature",
+    "add_to_error",
+    "add_to_feature",
+    "attribution_patching",
+    "attribution_patching_star",
+    "causal_test",
+    "certificate_lines",
+    "check",
+    "chord_integrated_gradients",
+    "corpus_from_file",
+    "discover",
+    "discover_each",
+    "embedded_corpus",
+    "exact_patching",
+    "explain_node",
+    "export",
+    "faithfulness_report",
+    "input_path_integrated_gradients",
+    "integrated_gradients",
+    "kept_in",
+    "kl_divergence",
+    "label",
+    "load_circuit",
+    "load_model",
+    "load_saes",
+    "log_probability",
+    "logit_difference",
+    "prompt_pairs",
+    "rank",
+    "save_circuit",
+    "scale_error",
+    "scale_feature",
+    "set_error",
+    "set_feature",
+    "splice",
+    "write_page",
+]
+
+_HOMES: Final[dict[str, tuple[str, ...]]] = {
+    "attribution.checking.check": ("check",),
+    "attribution.chord.chord_integrated_gradients": ("chord_integrated_gradients",),
+    "attribution.edges.explain_node": ("explain_node",),
+    "attribution.methods.attribution_patching": ("attribution_patching",),
+    "attribution.methods.attribution_patching_star": ("attribution_patching_star",),
+    "attribution.methods.exact_patching": ("exact_patching",),
+    "attribution.methods.input_path_integrated_gradients": ("input_path_integrated_gradients",),
+    "attribution.methods.integrated_gradients": ("integrated_gradients",),
+    "attribution.prompts.metrics": ("kl_divergence", "log_probability", "logit_difference"),
+    "attribution.runs.chunk_store": ("kept_in",),
+    "attribution.splice.interventions": (
+        "ablate_error",
+        "ablate_feature",
+        "add_to_error",
+        "add_to_feature",
+        "scale_error",
+        "scale_feature",
+        "set_error",
+        "set_feature",
+    ),
+    "attribution.splice.edits": ("KEEP_ONLY", "REMOVE"),
+    "circuits.ablation.ablation": ("ablate",),
+    "circuits.ablation.causal_test": ("causal_test",),
+    "circuits.ablation.edits": ("Ablation",),
+    "circuits.discovery.discover": ("discover", "discover_each"),
+    "circuits.discovery.export": ("export",),
+    "circuits.discovery.selection": ("Selection",),
+    "circuits.embedded.load": ("load_model", "load_saes", "splice"),
+    "circuits.faithfulness.faithfulness": ("faithfulness_report",),
+    "circuits.labels.corpus": ("corpus_from_file", "embedded_corpus"),
+    "circuits.labels.feature_labels": ("label",),
+    "circuits.ranking.dataset": ("rank",),
+    "circuits.tasks.prompts": ("prompt_pairs",),
+    "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),
+}
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = found  # the next look-up finds it at once
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

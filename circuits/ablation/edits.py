@@ -4,7 +4,7 @@ remove, keep only    to the reference value that a patch value gives: the patch 
 tokens               act in the embedding: `remove` with the patch prompt's value only
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.effects.measurement import Situation
+from attribution.prompts.position_names import position_names
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.edits import (
     KEEP_ONLY,
     REMOVE,
@@ -24,14 +26,20 @@ from attribution.splice.edits import (
 )
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.references import reference_in_record
-from attribution.splice.spliced_model import ErrorMode
+from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from attribution.splice.writing import write
-from circuits.ablation.node_names import Labels, NodeName, site_nodes, token_places
+from circuits.ablation.node_names import Labels, NodeName, parse_nodes, site_nodes, token_places
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is done to which nodes: an operation, with the reference values of a patch value, in an error mode."""
+    """What is done to which nodes: an operation, with the reference values of a patch value, in an error mode.
+
+    >>> removed = Ablation.named(["blocks.2.hook_resid_post/368@subject"], spliced, pairs)
+    >>> str(removed.names[0]), removed.operation is REMOVE
+    ('blocks.2.hook_resid_post/368@subject', True)
+    >>> kept = Ablation.named(map(str, removed.names), spliced, pairs, operation=KEEP_ONLY, error_mode="frozen")
+    """
 
     names: tuple[NodeName, ...]
     operation: Operation
@@ -43,6 +51,26 @@ class Ablation:
             raise ValueError(f"No error mode {self.error_mode!r} for ablation. Choose live, frozen or zero.")
         if not self.names:
             raise ValueError(f"Cannot {self.operation.label}: no nodes are named.")
+
+    @classmethod
+    def named(
+        cls,
+        names: Iterable[str],
+        spliced: SplicedModel,
+        pairs: PromptPairs,
+        *,
+        operation: Operation = REMOVE,
+        patch_value: PatchValue = counterfactual,
+        error_mode: ErrorMode = "live",
+    ) -> "Ablation":
+        """An ablation of nodes given by name, as circuits name them; without `@position` at every position.
+
+        Raises:
+            ValueError: a name that is none of a node, or is given twice.
+            LookupError: a site without an SAE, or a position that no prompt has.
+        """
+        nodes = parse_nodes(tuple(names), spliced, position_names(pairs))
+        return cls(nodes, operation, patch_value, error_mode)
 
     def acts_on(self, name: NodeName) -> bool:
         """False for tokens that cannot be replaced, for errors where there are none or a number cannot be put in."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from attribution.effects.measurement import Progress
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
-from circuits.labels.feature_labels import feature_labels
+from circuits.labels.feature_labels import label
 from graphs import CircuitGraph, FeatureNode, Labels
 
 
@@ -17,4 +17,4 @@ def circuit_labels(
     features = [(node.site, node.index) for node in nodes if isinstance(node, FeatureNode)]
     if not features:
         return None
-    return feature_labels(spliced, features, corpus, cache=cache, progress=progress)
+    return label(spliced, features, corpus, cache=cache, progress=progress)

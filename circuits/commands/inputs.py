@@ -76,13 +76,13 @@ class Inputs:
     def splits(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
         """Other pairs to judge a circuit on: `count` of every other split of the task, and those of a file."""
         from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.tasks.prompts import prompt_pairs
+        from circuits.tasks.prompts import task_pairs
         from circuits.tasks.templates import SPLITS
 
         found: dict[str, PromptPairs] = {}
         if self.pairs is None and count > 0:
             others = [split for split in SPLITS if split != (self.split or "train")]
-            found = {split: prompt_pairs(self.name, split, count, self.seed, model) for split in others}
+            found = {split: task_pairs(self.name, split, count, self.seed, model) for split in others}
         if held_out is not None:
             name = Path(held_out).stem
             if name in (*found, "own"):
@@ -93,11 +93,11 @@ class Inputs:
     def prompts(self, model: "LanguageModel") -> "PromptPairs":
         """The prompt pairs that were chosen."""
         from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.tasks.prompts import prompt_pairs
+        from circuits.tasks.prompts import task_pairs
 
         if self.pairs is not None:
             return PromptPairs.from_json(self.pairs, model).head(self.examples)
-        return prompt_pairs(self.name, self.split or "train", self.examples or DEFAULT_EXAMPLES, self.seed, model)
+        return task_pairs(self.name, self.split or "train", self.examples or DEFAULT_EXAMPLES, self.seed, model)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def labels(console: Console, inputs: Inputs, options: LabelsOptions) -> None:
     with console.status("loading"):
         from circuits.commands.ablate_inputs import CircuitFile
         from circuits.commands.labels_output import print_labels
-        from circuits.labels.feature_labels import feature_labels
+        from circuits.labels.feature_labels import label
         from circuits.labels.label_evidence import LabelOptions
         from circuits.labels.own_labels import feature_place, own_labels
         from circuits.terminal.replacing import replacing
@@ -58,7 +58,7 @@ def labels(console: Console, inputs: Inputs, options: LabelsOptions) -> None:
         mine = {} if options.mine is None else own_labels(options.mine, spliced)
         corpus = _corpus(options, spliced)
     with progress_bar(console, f"reading {corpus.name}") as told:
-        found = feature_labels(
+        found = label(
             spliced,
             asked,
             corpus,

@@ -49,7 +49,7 @@ class RankOptions:
 def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
     """The whole command."""
     with console.status("loading"):
-        from circuits.ranking.dataset import rank_dataset
+        from circuits.ranking.dataset import rank
         from circuits.ranking.ranking_file import write_ranking
         from circuits.terminal.replacing import replacing
 
@@ -66,7 +66,7 @@ def rank(console: Console, inputs: Inputs, options: RankOptions) -> None:
         measure = plan.on(spliced, longest)
     with resumable(chunks, resume=options.resume) as store:
         with progress_bar(console, f"{options.method} on {count:,} pair(s)", store) as told:
-            found = rank_dataset(
+            found = rank(
                 stream.pairs(spliced),
                 spliced.model,
                 measure,

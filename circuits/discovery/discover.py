@@ -30,7 +30,7 @@ from circuits.discovery.checked_circuit import checked_estimate, with_causes
 from circuits.discovery.deciding import AUTO, DEFAULT_BUDGET, Decision, decide
 from circuits.discovery.measuring import Measured, Question, measure, refuse_verify, with_exact
 from circuits.discovery.selection import Selection
-from circuits.ranking.aggregate import Ranking, rank
+from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
 from circuits.ranking.membership import member_keys
 from graphs import CircuitGraph, Verdict, prune
@@ -110,6 +110,10 @@ def discover(
         texts: general texts (token ids) by name, on which the SAEs are judged.
         inputs: stored with the circuit: what it was made from.
         progress: told the share of work done.
+
+    >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
+    >>> len(found.circuit.strongest()) <= 20, found.circuit.measurement.method
+    (True, 'exact_patching')
     """
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
@@ -123,13 +127,13 @@ def discover(
     measured = measure(question, method, verify, points, within(progress, 0.0, 0.4))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
     estimates = own | _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
-    rankings = {name: rank(effects, pairs, spliced.model) for name, effects in estimates.items()}
-    ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+    rankings = {name: rank_nodes(effects, pairs, spliced.model) for name, effects in estimates.items()}
+    ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     by = rankings.get(rank_by, ranking)
     chosen = select.of(by, question)
     if measured.verdict is not None:
         measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.55, 0.6))
-        ranking = rank(measured.effects, pairs, spliced.model, measured.exact)
+        ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     chosen = ranking.only({weighted.node for weighted in chosen.nodes})
     checked = checked_estimate(question, measured, estimates.get(CHECKED), within(progress, 0.6, 0.65))
     edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.75))
@@ -166,7 +170,12 @@ def discover(
 def discover_each(
     spliced: SplicedModel, pairs: PromptPairs, metric: Metric = logit_difference, **options: Any
 ) -> Iterator[Found]:
-    """A circuit of its own for every pair, one after the other; `options` as in `discover`."""
+    """A circuit of its own for every pair, one after the other; `options` as in `discover`.
+
+    >>> each = list(discover_each(spliced, pairs, logit_difference, select=Selection(nodes=5), compare=()))
+    >>> [one.circuit.measurement.examples for one in each]
+    [1, 1]
+    """
     progress = options.pop("progress", silent)
     for number, pair in enumerate(pairs):
         part = within(progress, number / len(pairs), (number + 1) / len(pairs))

@@ -20,6 +20,9 @@ class Selection:
         share: the fewest that carry at least this share of Σ |mean effect| over all nodes.
         faithful: the fewest with at least this faithfulness on the pairs they were found on
             (`circuits/faithfulness/smallest_faithful.py`), at most `most` of them.
+
+    >>> Selection(faithful=0.9, most=200).most
+    200
     """
 
     nodes: int | None = None

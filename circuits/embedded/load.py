@@ -1,29 +1,107 @@
-"""Load the model and the SAEs that ship with the project."""
+"""Load a model and its SAEs, the embedded ones or your own, and splice the SAEs in."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from attribution.dictionaries import SAE, load_saes
+import torch
+
+from attribution import dictionaries
+from attribution.dictionaries import SAE
 from attribution.models.language_model import LanguageModel
+from attribution.splice.spliced_model import SplicedModel
 
 FOLDER: Final = Path(__file__).resolve().parent
 MODEL_FOLDER: Final = FOLDER / "model"
 SAES_FOLDER: Final = FOLDER / "saes"
+EMBEDDED: Final = "embedded"
 DEFAULT_SAES: Final = "jumprelu"
 
 
-def embedded_model() -> LanguageModel:
+def load_model(
+    name_or_folder: str | Path = EMBEDDED, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> LanguageModel:
+    """The embedded model, or any model that TransformerLens opens.
+
+    Args:
+        name_or_folder: `embedded`, a Hugging Face folder on disk, or a name that TransformerLens knows (downloaded).
+        device, dtype: where the weights live and in which precision.
+
+    Raises:
+        FileNotFoundError: a path that is no folder, or a folder without config.json.
+
+    >>> model = load_model()
+    >>> model.name, model.n_layers
+    ('embedded', 4)
+    """
+    if name_or_folder == EMBEDDED:
+        return embedded_model(device=device, dtype=dtype)
+    return LanguageModel.load(name_or_folder, device=device, dtype=dtype)
+
+
+def load_saes(
+    folder_or_set: str | Path = DEFAULT_SAES,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> dict[str, SAE]:
+    """SAEs by the site each belongs to, in the order of the layers.
+
+    Args:
+        folder_or_set: the name of an embedded set (`sae_sets()`), or a folder of SAELens folders. To read a folder
+            that is named like an embedded set, write it as a path: `./relu`.
+
+    Raises:
+        FileNotFoundError: neither an embedded set nor a folder.
+        SAEFileError: a folder without SAEs, a damaged file, or two SAEs for one site.
+
+    >>> saes = load_saes("relu")
+    >>> list(saes)[0], saes["blocks.0.hook_resid_post"].d_sae
+    ('blocks.0.hook_resid_post', 766)
+    """
+    if folder_or_set in sae_sets():
+        return embedded_saes(str(folder_or_set), device=device, dtype=dtype)
+    if not Path(folder_or_set).is_dir():
+        raise FileNotFoundError(f"SAEs {folder_or_set}: no such folder. Embedded sets: {', '.join(sae_sets())}.")
+    return dictionaries.load_saes(folder_or_set, device=device, dtype=dtype)
+
+
+def splice(model: LanguageModel, saes: Mapping[str, SAE] | Iterable[SAE], *, splice_bos: bool = False) -> SplicedModel:
+    """The model with an SAE spliced in at each site; every measurement starts from it.
+
+    Until something intervenes, its logits are bit-identical to the bare model's: each site writes back what its SAE
+    reconstructs plus the SAE's error.
+
+    Args:
+        saes: by site, or SAEs that know their site.
+        splice_bos: splice the BOS position too. SAEs are rarely trained on it, so it is left as it is by default.
+
+    Raises:
+        LookupError: the model has no such site.
+        ValueError: no SAEs, two SAEs at one site, a width that does not fit, or a site whose writes do not reach the
+            logits as the gradient says.
+
+    >>> spliced = splice(model, load_saes("relu"))
+    >>> spliced.sites[-1]
+    'blocks.3.hook_resid_post'
+    """
+    return SplicedModel(model, saes, splice_bos=splice_bos)
+
+
+def embedded_model(*, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LanguageModel:
     """The embedded transformer with its tokenizer."""
-    model = LanguageModel.load(MODEL_FOLDER)
-    model.name = "embedded"
+    model = LanguageModel.load(MODEL_FOLDER, device=device, dtype=dtype)
+    model.name = EMBEDDED
     return model
 
 
-def embedded_saes(name: str = DEFAULT_SAES) -> dict[str, SAE]:
-    """One of the sets of SAEs trained on the embedded model, by site; see the README of this folder."""
+def embedded_saes(
+    name: str = DEFAULT_SAES, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> dict[str, SAE]:
+    """One of the sets of SAEs trained on the embedded model, by site; the README of this folder describes them."""
     if name not in sae_sets():
         raise ValueError(f"No embedded SAE set {name!r}. Sets: {', '.join(sae_sets())}.")
-    return load_saes(SAES_FOLDER / name)
+    return dictionaries.load_saes(SAES_FOLDER / name, device=device, dtype=dtype)
 
 
 def sae_sets() -> tuple[str, ...]:

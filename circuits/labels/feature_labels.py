@@ -30,7 +30,7 @@ MARKED_IN_TEXT: Final = 4
 PROMOTED_IN_TEXT: Final = 3
 
 
-def feature_labels(
+def label(
     spliced: SplicedModel,
     features: Sequence[tuple[str, int]] | None,
     corpus: Corpus,
@@ -51,6 +51,9 @@ def feature_labels(
     Raises:
         LookupError: a site without an SAE.
         ValueError: a feature that does not exist, or an empty corpus.
+    >>> labels = label(spliced, [("blocks.2.hook_resid_post", 368)], embedded_corpus(model, documents=20))
+    >>> labels.of("blocks.2.hook_resid_post", 368).source
+    'contexts'
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")

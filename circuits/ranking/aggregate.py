@@ -41,7 +41,7 @@ class Ranking:
         return replace(self, nodes=tuple(w for w in self.nodes if w.node in nodes))
 
 
-def rank(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:
+def rank_nodes(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:
     """Average effects over examples, positions aligned by name, and sort by |mean effect|.
 
     `exact` marks the effects that were measured by exact patching; by default all of them if that is the method.

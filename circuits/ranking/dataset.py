@@ -59,7 +59,7 @@ class DatasetRanking:
         return node_name(node, self.ranking.positions[node.position].label)
 
 
-def rank_dataset(
+def rank(
     pairs: Iterable[PromptPair],
     model: LanguageModel,
     measure: Callable[[PromptPairs], Effects],
@@ -80,6 +80,9 @@ def rank_dataset(
 
     Raises:
         ValueError: no pairs; roles of some pairs only; or a batch that differs from the first in what was measured.
+    >>> ranked = rank(pairs, model, lambda few: attribution_patching(spliced, few, logit_difference))
+    >>> ranked.examples, ranked.unit, abs(ranked.ranking.nodes[0].effect) >= abs(ranked.ranking.nodes[1].effect)
+    (2, 'logits', True)
     """
     if at_once < 1 or strongest < 0:
         raise ValueError(f"at_once must be at least 1 and strongest 0 or more; got {at_once} and {strongest}.")

@@ -1,16 +1,61 @@
-"""From a task's words to the prompt pairs of a model."""
+"""Prompt pairs for a model: from a task's templates, from a file, or from rows."""
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.pair_stream import pair_stream
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs, pair_from
-from circuits.tasks.templates import text_pairs
+from circuits.tasks.templates import SPLITS, TASKS, text_pairs
 
+DEFAULT_EXAMPLES: Final = 8
 END: Final = "end"
 """The role of the last position in every template: what stands there differs, but the answer is read there."""
 
 
-def prompt_pairs(task: str, split: str, count: int, seed: int, model: LanguageModel) -> PromptPairs:
+def prompt_pairs(
+    source: str | Path | Iterable[Mapping[str, Any] | PromptPair],
+    model: LanguageModel,
+    *,
+    split: str | None = None,
+    examples: int | None = None,
+    seed: int = 0,
+) -> PromptPairs:
+    """Pairs of a clean and a patch prompt of equal length, each with the answer and the wrong answer (the foil).
+
+    Args:
+        source: the name of a task (`agreement`, `pronoun`, `indirect_object`, `closing`); a JSON file
+            `{"pairs": [row, ...]}`; a JSONL file with a row a line; or rows. A row maps `clean`, `patch`, `answer` and
+            `wrong` to text. `clean_ids`, `patch_ids` (BOS included), `answer_id` and `wrong_id` win over text;
+            `roles`, optional, names the positions.
+        split: of a task: `train` (the default), `held_out` or `out_of_distribution`. Files and rows have no splits.
+        examples: how many pairs; by default 8 of a task, and all of a file or of rows.
+        seed: of a task's random pairs.
+
+    Raises:
+        ValueError: no such task or split; prompts of unequal length; an answer that is not one token; any other fault
+            of a row, which the message names.
+        FileNotFoundError: no such file.
+
+    >>> pairs = prompt_pairs([{"clean": "the doctor", "patch": "the doctors", "answer": "is", "wrong": "are"}], model)
+    >>> len(pairs), len(pairs[0].clean_ids)
+    (1, 3)
+    """
+    if isinstance(source, str) and source in TASKS:
+        count = DEFAULT_EXAMPLES if examples is None else examples
+        return task_pairs(source, "train" if split is None else split, count, seed, model)
+    if split is not None:
+        raise ValueError(f"Only a task has splits ({', '.join(SPLITS)}); a file or rows have none: leave split out.")
+    if isinstance(source, str | Path):
+        return _from_file(source, model).head(examples)
+    rows = enumerate(source)
+    pairs = PromptPairs(tuple(r if isinstance(r, PromptPair) else pair_from(n, r, model) for n, r in rows))
+    pairs.check_fits(model)
+    return pairs.head(examples)
+
+
+def task_pairs(task: str, split: str, count: int, seed: int, model: LanguageModel) -> PromptPairs:
     """`count` pairs of a task, tokenised for a model that has each word as one token.
 
     Roles name the positions; BOS, where the model has one, has the role `bos`, and the last position is `end`.
@@ -29,3 +74,11 @@ def prompt_pairs(task: str, split: str, count: int, seed: int, model: LanguageMo
             )
         pairs.append(PromptPair(pair.clean_ids, pair.patch_ids, pair.answer_id, pair.foil_id, roles))
     return PromptPairs(tuple(pairs))
+
+
+def _from_file(path: str | Path, model: LanguageModel) -> PromptPairs:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"No task and no file {str(path)!r}. Tasks: {', '.join(TASKS)}.")
+    if Path(path).suffix == ".jsonl":
+        return PromptPairs(tuple(pair_stream(path, model)))
+    return PromptPairs.from_json(path, model)

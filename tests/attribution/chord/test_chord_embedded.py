@@ -14,7 +14,7 @@ from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes, sae_sets
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import TASKS
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
@@ -33,7 +33,7 @@ def by_task(request: pytest.FixtureRequest, model: LanguageModel) -> dict[str, C
     return {
         task: chord_attribution(
             spliced,
-            prompt_pairs(task, "train", 12, 0, model),
+            task_pairs(task, "train", 12, 0, model),
             logit_difference,
             points=gauss_legendre(8),
             rtol=RTOL,

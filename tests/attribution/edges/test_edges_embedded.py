@@ -10,13 +10,13 @@ from attribution.prompts.metrics import logit_difference
 from attribution.splice.node_keys import columns_of_keys
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 
 
 def test_flow_is_conserved_at_every_node_and_over_every_cut() -> None:
     model = embedded_model()
     spliced = SplicedModel(model, embedded_saes())
-    pairs = prompt_pairs("agreement", "train", 1, 3, model)
+    pairs = task_pairs("agreement", "train", 1, 3, model)
     chords = chord_attribution(spliced, pairs, logit_difference)
     edges = chord_edges(spliced, pairs, logit_difference, chords.effects)
     total = float(chords.effects.total_effect[0])

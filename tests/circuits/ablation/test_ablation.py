@@ -25,7 +25,7 @@ from circuits.discovery.discover import discover
 from circuits.discovery.selection import Selection
 from circuits.embedded.language import documents
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 
 SITE, LATER = "blocks.2.hook_resid_post", "blocks.3.hook_resid_post"
 FEATURE = 368
@@ -41,7 +41,7 @@ def spliced() -> SplicedModel:
 
 @pytest.fixture(scope="module")
 def pairs(spliced: SplicedModel) -> PromptPairs:
-    return prompt_pairs("agreement", "train", 4, 0, spliced.model)
+    return task_pairs("agreement", "train", 4, 0, spliced.model)
 
 
 def hooked(spliced: SplicedModel, ids: Tensor, hooks: dict[str, Callable[[Tensor], Tensor]]) -> Tensor:

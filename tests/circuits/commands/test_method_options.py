@@ -13,7 +13,7 @@ from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.commands.method_options import refuse_excluded
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 
 
 class AboutToMeasureError(Exception):
@@ -25,7 +25,7 @@ def test_options_are_refused_exactly_where_the_method_refuses_them(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spliced = SplicedModel(embedded_model(), embedded_saes("relu"))
-    pairs = prompt_pairs("agreement", "train", 1, 0, spliced.model)
+    pairs = task_pairs("agreement", "train", 1, 0, spliced.model)
 
     def stop(*_: object, **__: object) -> None:
         raise AboutToMeasureError

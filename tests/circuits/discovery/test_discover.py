@@ -16,7 +16,7 @@ from attribution.splice.patch_values import zero
 from circuits.discovery.discover import Found, discover, discover_each
 from circuits.discovery.measuring import Measured, with_exact
 from circuits.discovery.selection import Selection
-from circuits.ranking.aggregate import rank
+from circuits.ranking.aggregate import rank_nodes
 from graphs import ErrorNode, FeatureNode, MetricNode, TokenNode, findings
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on, tiny_model
 
@@ -42,7 +42,7 @@ def whole() -> Found:
 
 def test_a_circuit_of_all_nodes_has_their_mean_exact_effects() -> None:
     effects = exact_patching(world().spliced, PAIRS, logit_difference, error_mode="frozen")
-    expected = {w.node: w for w in rank(effects, PAIRS, world().model).nodes}
+    expected = {w.node: w for w in rank_nodes(effects, PAIRS, world().model).nodes}
     kept = whole().circuit.strongest()
     assert len(kept) + whole().circuit.measurement.pruned == len(expected)
     for weighted in kept:
@@ -110,7 +110,7 @@ def test_a_verified_estimate_screens_and_the_circuit_is_still_exact() -> None:
     assert few.checked is not None
     assert few.checked.estimate_name == few.verdict.estimate_name == few.circuit.measurement.flags_of
     assert few.circuit.measurement.evidence.startswith("screened by chord IG")
-    truth = {w.node: w.effect for w in rank(full, PAIRS, world().model).nodes}
+    truth = {w.node: w.effect for w in rank_nodes(full, PAIRS, world().model).nodes}
     assert len(few.circuit.strongest()) > 5
     for weighted in few.circuit.strongest():
         assert weighted.verified == weighted.count
@@ -190,7 +190,7 @@ def test_an_estimate_is_not_verified_unasked() -> None:
 def test_the_ranking_may_be_another_methods_than_the_effects() -> None:
     by_chord = found(select=Selection(nodes=10), rank_by="chord-ig", compare=())
     chords = chord_integrated_gradients(world().spliced, PAIRS, logit_difference, points=gauss_legendre(10))
-    first = {w.node for w in rank(chords, PAIRS, world().model).nodes[:10]}
+    first = {w.node for w in rank_nodes(chords, PAIRS, world().model).nodes[:10]}
     assert {w.node for w in by_chord.circuit.strongest()} <= first
     assert len(by_chord.circuit.strongest()) + by_chord.circuit.measurement.pruned == 10
     assert by_chord.circuit.measurement.ranked_by == "chord-ig"

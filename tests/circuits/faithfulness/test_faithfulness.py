@@ -18,7 +18,7 @@ from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
 from circuits.faithfulness.ranked_circuits import Order, ordered_nodes, random_rankings
 from circuits.faithfulness.smallest_faithful import scanned_sizes, smallest_faithful
-from circuits.ranking.aggregate import Ranking, rank
+from circuits.ranking.aggregate import Ranking, rank_nodes
 from graphs import ErrorNode, FeatureNode, TokenNode
 from tests.twins.node_twins import every_kind_world
 from tests.worlds.tiny_models import PAIRS, World, plain_world
@@ -37,13 +37,13 @@ def world() -> World:
 @cache
 def ranking() -> Ranking:
     effects = exact_patching(world().spliced, TRAIN, logit_difference)
-    return rank(effects, TRAIN, world().model)
+    return rank_nodes(effects, TRAIN, world().model)
 
 
 def test_the_report_is_the_ratio_of_means_over_pairs() -> None:
     spliced = world().spliced
     effects = exact_patching(spliced, TRAIN, logit_difference)
-    circuit = rank(effects, TRAIN, world().model).top(30)
+    circuit = rank_nodes(effects, TRAIN, world().model).top(30)
     found = faithfulness_report(spliced, {"train": TRAIN}, logit_difference, circuit, bootstrap=QUICK)[0]
     strongest = [w.node for w in circuit.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
     keys = []
@@ -134,7 +134,7 @@ def additive_ranking() -> tuple[World, PromptPairs, Ranking]:
     site = "blocks.1.hook_resid_post"
     made = World(whole.model, {site: whole.saes[site]})
     pairs = PromptPairs(tuple(replace(p, roles=tuple(f"r{n}" for n in range(len(p)))) for p in PAIRS))
-    found = rank(exact_patching(made.spliced, pairs, logit_difference), pairs, made.model)
+    found = rank_nodes(exact_patching(made.spliced, pairs, logit_difference), pairs, made.model)
     helpful = [w for w in found.nodes if not isinstance(w.node, TokenNode) and w.effect < 0]
     return made, pairs, replace(found, nodes=tuple(sorted(helpful, key=lambda w: -w.effect)))
 

@@ -12,7 +12,7 @@ from attribution.dictionaries import SAE, JumpReLU, ReLU
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.labels.corpus import Corpus, corpus_from_file, embedded_corpus
-from circuits.labels.feature_labels import automatic_text, feature_labels
+from circuits.labels.feature_labels import automatic_text, label
 from circuits.labels.label_evidence import LabelOptions
 from circuits.labels.own_labels import own_labels
 from circuits.labels.promoted_tokens import logit_weights
@@ -65,32 +65,32 @@ def brute_force(spliced: SplicedModel, corpus: Corpus) -> dict[tuple[str, int], 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_contexts_frequency_and_mean_equal_brute_force(spliced: SplicedModel, corpus: Corpus, batch_size: int) -> None:
-    labels = feature_labels(spliced, None, corpus, options=OPTIONS, batch_size=batch_size)
+    labels = label(spliced, None, corpus, options=OPTIONS, batch_size=batch_size)
     truth = brute_force(spliced, corpus)
-    assert {(label.site, label.index) for label in labels} == set(truth)
-    for label in labels:
-        pieces = truth[label.site, label.index]
+    assert {(made.site, made.index) for made in labels} == set(truth)
+    for made in labels:
+        pieces = truth[made.site, made.index]
         best: dict[tuple[int, ...], float] = {}
         for value, ids in (max(places, key=lambda place: place[0]) for places in pieces):
             if value > 0:
                 best[ids[-3:]] = max(value, best.get(ids[-3:], 0.0))
         expected = sorted(best.items(), key=lambda entry: -entry[1])[:3]
-        assert [c.activation for c in label.contexts] == pytest.approx([v for _, v in expected], rel=1e-9)
-        for context, (ids, _) in zip(label.contexts, expected, strict=True):
+        assert [c.activation for c in made.contexts] == pytest.approx([v for _, v in expected], rel=1e-9)
+        for context, (ids, _) in zip(made.contexts, expected, strict=True):
             shown = [token.strip() for token in context.tokens[: context.place + 1]]
             assert shown == list(map(spliced.model.token_text, ids))
         everything = [value for places in pieces for value, _ in places]
         active = [value for value in everything if value > 0]
         assert labels.tokens == len(everything)
-        assert label.frequency == len(active) / len(everything)
-        assert label.mean_activation == pytest.approx(sum(active) / len(active))
+        assert made.frequency == len(active) / len(everything)
+        assert made.mean_activation == pytest.approx(sum(active) / len(active))
 
 
 def test_writers_of_a_context_are_the_largest_parts_by_hand(spliced: SplicedModel, corpus: Corpus) -> None:
     site = "blocks.0.hook_attn_out"
-    (label,) = feature_labels(spliced, [(site, 9)], corpus, options=LabelOptions(before=8, after=0, writers=2))
+    (made,) = label(spliced, [(site, 9)], corpus, options=LabelOptions(before=8, after=0, writers=2))
     W_O = spliced.model.module.blocks[0].attn.W_O.detach()
-    for context in label.contexts:
+    for context in made.contexts:
         ids = torch.tensor([spliced.model.tokenizer.convert_tokens_to_ids([t.strip() for t in context.tokens])])
         with torch.no_grad():
             _, cache = spliced.model.module.run_with_cache(ids)
@@ -139,12 +139,12 @@ def test_promoted_tokens_are_what_a_small_move_along_the_decoder_raises(kind: st
 
 
 def test_labels_show_the_ends_of_the_ranking(spliced: SplicedModel, corpus: Corpus) -> None:
-    labels = feature_labels(spliced, FEATURES, corpus, options=OPTIONS)
-    for label in labels:
-        weights = logit_weights(spliced.model, spliced.saes[label.site], label.site, [label.index])[0]
+    labels = label(spliced, FEATURES, corpus, options=OPTIONS)
+    for made in labels:
+        weights = logit_weights(spliced.model, spliced.saes[made.site], made.site, [made.index])[0]
         by_token = sorted((float(w), spliced.model.token_text(t)) for t, w in enumerate(weights))
-        assert label.promoted == tuple((t, w) for w, t in by_token[::-1][:4])
-        assert label.suppressed == tuple((t, w) for w, t in by_token[:4])
+        assert made.promoted == tuple((t, w) for w, t in by_token[::-1][:4])
+        assert made.suppressed == tuple((t, w) for w, t in by_token[:4])
 
 
 class CountsPasses:
@@ -173,14 +173,14 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> CountsPasses:
 def test_the_cache_answers_without_a_pass_and_any_change_is_a_miss(
     spliced: SplicedModel, corpus: Corpus, tmp_path: Path, passes: CountsPasses
 ) -> None:
-    first = feature_labels(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path)
+    first = label(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path)
     assert passes.since() > 0
-    assert feature_labels(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path) == first
+    assert label(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path) == first
     assert passes.since() == 0
-    named = feature_labels(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path, mine={FEATURES[0]: "mine"})
+    named = label(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path, mine={FEATURES[0]: "mine"})
     assert named.of(*FEATURES[0]).text == "mine"
     assert passes.since() == 0
-    assert feature_labels(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path) == first
+    assert label(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path) == first
     other_text = Corpus("random words", lambda: iter([*corpus.read(), "w1 w2"]), spliced.model, longest=8)
     bos = SplicedModel(spliced.model, spliced.saes, splice_bos=True, dtype=torch.float64)
     changes = (
@@ -191,16 +191,16 @@ def test_the_cache_answers_without_a_pass_and_any_change_is_a_miss(
     )
     for model, features, text, options in changes:
         passes.since()
-        feature_labels(model, features, text, options=options, cache=tmp_path)
+        label(model, features, text, options=options, cache=tmp_path)
         assert passes.since() > 0
     spliced.saes[FEATURES[0][0]].W_dec[0, 0] += 1
-    feature_labels(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path)
+    label(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path)
     changed = passes.since()
     spliced.saes[FEATURES[0][0]].W_dec[0, 0] -= 1
     assert changed > 0  # one site anew; the others come from the cache
     parameter = next(spliced.model.module.parameters())
     parameter.data += 1e-3
-    feature_labels(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path)
+    label(spliced, FEATURES, corpus, options=OPTIONS, cache=tmp_path)
     parameter.data -= 1e-3
     assert passes.since() > changed
 
@@ -210,21 +210,21 @@ def test_a_damaged_cache_file_is_made_again_with_a_warning(
     spliced: SplicedModel, corpus: Corpus, tmp_path: Path, damage: str
 ) -> None:
     features = FEATURES[:1]
-    first = feature_labels(spliced, features, corpus, options=OPTIONS, cache=tmp_path)
+    first = label(spliced, features, corpus, options=OPTIONS, cache=tmp_path)
     (file,) = tmp_path.iterdir()
     whole = file.read_text()
     file.write_text(whole.replace('"index": 4', '"index": 5') if damage == "other labels" else damage)
     with pytest.warns(UserWarning, match="damaged and is made again"):
-        assert feature_labels(spliced, features, corpus, options=OPTIONS, cache=tmp_path) == first
+        assert label(spliced, features, corpus, options=OPTIONS, cache=tmp_path) == first
     assert file.read_text() == whole
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert feature_labels(spliced, features, corpus, options=OPTIONS, cache=tmp_path) == first
+        assert label(spliced, features, corpus, options=OPTIONS, cache=tmp_path) == first
 
 
 def test_labels_come_back_from_their_file(spliced: SplicedModel, corpus: Corpus, tmp_path: Path) -> None:
     hostile = "[bold red]x[/] \x1b[31m \u202e \ud800"
-    labels = feature_labels(spliced, FEATURES, corpus, options=OPTIONS, mine={FEATURES[1]: hostile})
+    labels = label(spliced, FEATURES, corpus, options=OPTIONS, mine={FEATURES[1]: hostile})
     save_labels(labels, tmp_path / "labels.json")
     found = load_labels(tmp_path / "labels.json")
     assert found.labels == labels.labels
@@ -245,9 +245,9 @@ def test_a_persons_labels_win_in_every_format(spliced: SplicedModel, corpus: Cor
     for name in ("a.jsonl", "b.json", "c.json"):
         mine = own_labels(tmp_path / name, spliced)
         assert mine == {(site, index): "mine", (HOOK_Z, 0): "other"}
-        label, automatic = feature_labels(spliced, FEATURES[:2], corpus, options=OPTIONS, mine=mine)
-        assert (label.text, label.source) == ("mine", "yours")
-        assert label.contexts
+        named, automatic = label(spliced, FEATURES[:2], corpus, options=OPTIONS, mine=mine)
+        assert (named.text, named.source) == ("mine", "yours")
+        assert named.contexts
         assert automatic.source == "contexts"
 
 
@@ -286,17 +286,17 @@ def test_malformed_files_are_errors(spliced: SplicedModel, tmp_path: Path) -> No
 
 def test_wrong_requests_are_errors_before_anything_is_read(spliced: SplicedModel, corpus: Corpus) -> None:
     with pytest.raises(ValueError, match="No features to label"):
-        feature_labels(spliced, [], corpus)
+        label(spliced, [], corpus)
     with pytest.raises(ValueError, match="has no feature 12; its SAE has features 0 to 11"):
-        feature_labels(spliced, [("blocks.0.hook_resid_post", 12)], corpus)
+        label(spliced, [("blocks.0.hook_resid_post", 12)], corpus)
     with pytest.raises(LookupError, match="No SAE is spliced in"):
-        feature_labels(spliced, [("blocks.1.hook_mlp_out", 0)], corpus)
+        label(spliced, [("blocks.1.hook_mlp_out", 0)], corpus)
     with pytest.raises(ValueError, match=r"Your labels: .* has no feature 99"):
-        feature_labels(spliced, FEATURES, corpus, mine={(FEATURES[0][0], 99): "x"})
+        label(spliced, FEATURES, corpus, mine={(FEATURES[0][0], 99): "x"})
     with pytest.raises(ValueError, match="contexts must be at least 1"):
         LabelOptions(contexts=0)
     with pytest.raises(ValueError, match="is empty"):
-        feature_labels(spliced, FEATURES, Corpus("nothing", lambda: iter(()), spliced.model))
+        label(spliced, FEATURES, Corpus("nothing", lambda: iter(()), spliced.model))
 
 
 def test_files_are_read_as_documents_and_long_ones_are_cut(spliced: SplicedModel, tmp_path: Path) -> None:
@@ -335,8 +335,8 @@ def test_embedded_labels_are_the_same_on_every_run_and_read_as_text() -> None:
     site = "blocks.0.hook_resid_post"
     spliced = SplicedModel(model, {site: embedded_saes()[site]})
     texts = embedded_corpus(model, documents=20)
-    labels = feature_labels(spliced, [(site, i) for i in range(0, 60, 5)], texts)
-    assert labels == feature_labels(spliced, [(site, i) for i in range(0, 60, 5)], texts)
+    labels = label(spliced, [(site, i) for i in range(0, 60, 5)], texts)
+    assert labels == label(spliced, [(site, i) for i in range(0, 60, 5)], texts)
     documents = list(texts.read())
     shown = [c for label in labels for c in label.contexts]
     assert len(shown) > 20

@@ -28,10 +28,10 @@ from circuits.commands.app import app
 from circuits.commands.inputs import Inputs
 from circuits.discovery import measuring
 from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.ranking.aggregate import rank
-from circuits.ranking.dataset import FROM_THE_END, ROLES, TOGETHER, DatasetRanking, rank_dataset
+from circuits.ranking.aggregate import rank_nodes
+from circuits.ranking.dataset import FROM_THE_END, ROLES, TOGETHER, DatasetRanking, rank
 from circuits.ranking.ranking_file import read_ranking, write_ranking
-from circuits.tasks.prompts import prompt_pairs
+from circuits.tasks.prompts import task_pairs
 from graphs import FeatureNode
 
 
@@ -43,7 +43,7 @@ def spliced() -> SplicedModel:
 @pytest.fixture(scope="module")
 def pairs(spliced: SplicedModel) -> PromptPairs:
     """Nine pairs of several templates, so of unequal lengths and with different roles."""
-    return prompt_pairs("agreement", "train", 9, 3, spliced.model)
+    return task_pairs("agreement", "train", 9, 3, spliced.model)
 
 
 def atp(spliced: SplicedModel, pairs: PromptPairs) -> Effects:
@@ -56,7 +56,7 @@ def whole(spliced: SplicedModel, pairs: PromptPairs) -> Effects:
 
 
 def streamed(spliced: SplicedModel, pairs: PromptPairs, at_once: int, together: bool = False) -> DatasetRanking:
-    return rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=at_once, together=together)
+    return rank(iter(pairs), spliced.model, partial(atp, spliced), at_once=at_once, together=together)
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 9])
@@ -64,7 +64,7 @@ def test_a_stream_is_averaged_as_all_pairs_at_once_are(
     spliced: SplicedModel, pairs: PromptPairs, whole: Effects, at_once: int
 ) -> None:
     assert len({len(pair) for pair in pairs}) > 1
-    found, expected = streamed(spliced, pairs, at_once), rank(whole, pairs, spliced.model)
+    found, expected = streamed(spliced, pairs, at_once), rank_nodes(whole, pairs, spliced.model)
     assert {p.label for p in found.ranking.positions} == {p.label for p in expected.positions}
     own = {found.name(w.node): w for w in found.ranking.nodes}
     named = replace(found, ranking=expected)
@@ -83,7 +83,7 @@ def test_a_stream_is_averaged_as_all_pairs_at_once_are(
 def test_the_strongest_examples_of_a_node_are_those_of_largest_effect(
     spliced: SplicedModel, pairs: PromptPairs, whole: Effects
 ) -> None:
-    found = rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=2, strongest=3)
+    found = rank(iter(pairs), spliced.model, partial(atp, spliced), at_once=2, strongest=3)
     for weighted, own in list(zip(found.ranking.nodes, found.strongest, strict=True))[:40]:
         node = weighted.node
         if not isinstance(node, FeatureNode):
@@ -121,9 +121,7 @@ def test_pairs_are_read_no_further_than_the_batch_that_is_measured(spliced: Spli
             read.append(number)
             yield pair
 
-    rank_dataset(
-        source(), spliced.model, partial(atp, spliced), at_once=2, done=lambda count: ahead.append(len(read) - count)
-    )
+    rank(source(), spliced.model, partial(atp, spliced), at_once=2, done=lambda count: ahead.append(len(read) - count))
     assert len(ahead) == 5
     assert set(ahead) == {0}
 
@@ -145,11 +143,11 @@ def test_what_cannot_be_averaged_is_refused(spliced: SplicedModel, pairs: Prompt
         return attribution_patching(spliced, few, next(metrics))
 
     with pytest.raises(ValueError, match="A batch has metric 'log_probability' where the first had 'logit_difference'"):
-        rank_dataset(iter(pairs), spliced.model, changing, at_once=4)
+        rank(iter(pairs), spliced.model, changing, at_once=4)
     with pytest.raises(ValueError, match="No prompt pairs"):
-        rank_dataset(iter(()), spliced.model, partial(atp, spliced))
+        rank(iter(()), spliced.model, partial(atp, spliced))
     with pytest.raises(ValueError, match="at_once must be at least 1"):
-        rank_dataset(iter(pairs), spliced.model, partial(atp, spliced), at_once=0)
+        rank(iter(pairs), spliced.model, partial(atp, spliced), at_once=0)
 
 
 BAD = '{"clean_ids": [1, 2], "patch_ids": [1], "answer_id": 1, "wrong_id": 2}'
@@ -159,7 +157,7 @@ BAD = '{"clean_ids": [1, 2], "patch_ids": [1], "answer_id": 1, "wrong_id": 2}'
 def test_pairs_with_and_without_roles_are_refused_however_they_are_cut(
     spliced: SplicedModel, pairs: PromptPairs, at_once: int
 ) -> None:
-    given = partial(rank_dataset, model=spliced.model, measure=partial(atp, spliced), at_once=at_once)
+    given = partial(rank, model=spliced.model, measure=partial(atp, spliced), at_once=at_once)
     bare = [replace(pair, roles=None) for pair in pairs]
     with pytest.raises(ValueError, match="Pair 2: has no roles where the first pair has them"):
         given((*pairs.pairs[:2], *bare[2:4]))
@@ -348,7 +346,7 @@ def test_chunks_lie_beside_the_file_whatever_it_is_called(tmp_path: Path) -> Non
 def test_batches_follow_the_memory_and_what_cannot_fit_is_refused(
     spliced: SplicedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    own = prompt_pairs("agreement", "train", 4, 0, spliced.model)
+    own = task_pairs("agreement", "train", 4, 0, spliced.model)
     longest = PromptPairs((max(own, key=len),))
     room = Room.of(spliced, longest, "frozen" if method == "chord-ig" else "live", 1)
     least = room.recorded + max(room.graph, room.a_run)

@@ -14,8 +14,8 @@ from circuits.discovery.discover import discover
 from circuits.discovery.selection import Selection
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.labels.corpus import embedded_corpus
-from circuits.labels.feature_labels import feature_labels
-from circuits.tasks.prompts import prompt_pairs
+from circuits.labels.feature_labels import label
+from circuits.tasks.prompts import task_pairs
 from graphs import CircuitGraph, FeatureNode, Labels, write_page
 from tests.graphs.page.opened import Opened, opened
 from tests.graphs.page.page_circuits import labels_saying, small_circuit
@@ -47,13 +47,13 @@ class Written:
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """A circuit of the embedded model: three pairs, with all estimates and a certificate."""
     spliced = SplicedModel(embedded_model(), embedded_saes("topk"))
-    pairs, other = (prompt_pairs("agreement", split, 3, 0, spliced.model) for split in ("train", "held_out"))
+    pairs, other = (task_pairs("agreement", split, 3, 0, spliced.model) for split in ("train", "held_out"))
     select = Selection(nodes=60)
     circuit = discover(
         spliced, pairs, logit_difference, select=select, rank_by="chord-ig", splits={"held_out": other}
     ).circuit
     features = sorted({(w.node.site, w.node.index) for w in circuit.nodes if isinstance(w.node, FeatureNode)})
-    labels = feature_labels(spliced, features, embedded_corpus(spliced.model, documents=20))
+    labels = label(spliced, features, embedded_corpus(spliced.model, documents=20))
     path = tmp_path_factory.mktemp("embedded") / "page.html"
     write_page(circuit, path, title="agreement on embedded", labels=labels)
     return Written(circuit, labels, path)

@@ -1,0 +1,164 @@
+"""Write a circuit to a file of any format; the name of the file says which.
+
+circuit.html               the interactive page
+circuit.json               circuit.json, which `load_circuit` reads
+circuit.neuronpedia.json   a Neuronpedia / circuit-tracer graph
+circuit.graphml            GraphML for Gephi, yEd, Cytoscape, igraph
+circuit.dot, circuit.gv    DOT for Graphviz; cannot be read back
+circuit/                   a folder with Parquet tables of nodes and edges
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from circuits.terminal.replacing import replacing
+from graphs import (
+    CircuitGraph,
+    Labels,
+    Verdict,
+    save_circuit,
+    write_dot,
+    write_graphml,
+    write_neuronpedia,
+    write_page,
+    write_tables,
+)
+
+Format = Literal["html", "json", "neuronpedia", "graphml", "dot", "tables"]
+
+_SUFFIXES: Final[Mapping[str, Format]] = {
+    ".html": "html",
+    ".json": "json",
+    ".graphml": "graphml",
+    ".dot": "dot",
+    ".gv": "dot",
+    "": "tables",
+}
+_NEURONPEDIA_SUFFIX: Final = ".neuronpedia.json"
+
+
+def export(
+    circuit: CircuitGraph,
+    path: str | Path,
+    *,
+    format: Format | None = None,
+    labels: Labels | None = None,
+    verdict: Verdict | None = None,
+    title: str | None = None,
+    model: str | None = None,
+    pinned: Sequence[str] = (),
+    supernodes: Sequence[tuple[str, Sequence[str]]] = (),
+) -> Path:
+    """Write a circuit in the format that the file's name asks for; an earlier file is replaced when this one is whole.
+
+    Args:
+        path: the file, or for tables the folder, to write. Folders above it are made.
+        format: instead of the one that the name asks for.
+        labels: of the circuit's features, for the page, Neuronpedia and DOT.
+        verdict: an estimate against exact effects, for the page.
+        title: of the page, and the graph's name in Neuronpedia; by default the task that the circuit is of, or the
+            file's name.
+        model: the model's name in Neuronpedia; by default the one that the circuit records.
+        pinned, supernodes: names of nodes, and named groups of such names, for the page and Neuronpedia.
+
+    Returns:
+        The path that was written.
+
+    Raises:
+        ValueError: a name whose suffix asks for no format.
+        LookupError: a pinned or grouped name is no node of the circuit.
+
+    >>> export(found.circuit, folder / "circuit.graphml").name
+    'circuit.graphml'
+    """
+    path = Path(path)
+    chosen = _format_of(path) if format is None else format
+    if chosen not in _WRITERS:
+        raise ValueError(f"No format {chosen!r}. Formats: {', '.join(_WRITERS)}.")
+    inputs = circuit.measurement.inputs
+    shown = _Shown(
+        labels=labels,
+        verdict=verdict,
+        title=title or str(inputs.get("task") or path.name.partition(".")[0]),
+        model=model or str(inputs.get("model") or "unknown-model").rstrip("/").rpartition("/")[2],
+        pinned=pinned,
+        supernodes=supernodes,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _WRITERS[chosen](circuit, path, shown)
+    return path
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a file shows beside the circuit."""
+
+    labels: Labels | None
+    verdict: Verdict | None
+    title: str
+    model: str
+    pinned: Sequence[str]
+    supernodes: Sequence[tuple[str, Sequence[str]]]
+
+
+def _format_of(path: Path) -> Format:
+    if path.name.endswith(_NEURONPEDIA_SUFFIX):
+        return "neuronpedia"
+    if path.suffix not in _SUFFIXES:
+        known = ", ".join((*filter(None, _SUFFIXES), _NEURONPEDIA_SUFFIX))
+        raise ValueError(f"{path}: no format has the suffix {path.suffix!r}. Give {known}, or a folder for tables.")
+    return _SUFFIXES[path.suffix]
+
+
+def _page(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
+    marks = {"pinned": shown.pinned, "supernodes": shown.supernodes}
+    with replacing(path) as unfinished:
+        write_page(circuit, unfinished, title=shown.title, labels=shown.labels, verdict=shown.verdict, **marks)
+
+
+def _json(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
+    with replacing(path) as unfinished:
+        save_circuit(circuit, unfinished)
+
+
+def _neuronpedia(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
+    slug, scan = _as_slug(shown.title, "circuit"), _as_slug(shown.model, "model")
+    marks = {"pinned": shown.pinned, "supernodes": shown.supernodes}
+    with replacing(path) as unfinished:
+        write_neuronpedia(circuit, unfinished, slug=slug, scan=scan, labels=shown.labels, **marks)
+
+
+def _graphml(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
+    with replacing(path) as unfinished:
+        write_graphml(circuit, unfinished)
+
+
+def _dot(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
+    with replacing(path) as unfinished:
+        write_dot(circuit, unfinished, labels=shown.labels)
+
+
+def _tables(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
+    path.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path, prefix=".unfinished-") as folder:
+        write_tables(circuit, folder)
+        for file in Path(folder).iterdir():
+            file.replace(path / file.name)
+
+
+def _as_slug(text: str, otherwise: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or otherwise
+
+
+_WRITERS: Final[Mapping[str, Callable[[CircuitGraph, Path, _Shown], None]]] = {
+    "html": _page,
+    "json": _json,
+    "neuronpedia": _neuronpedia,
+    "graphml": _graphml,
+    "dot": _dot,
+    "tables": _tables,
+}
