@@ -8,7 +8,7 @@ BIN := .venv/bin
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAELENS_BIN := .venv-saelens/bin
 
-.PHONY: circuit test lint types unit test-kernels test-saelens notebooks embedded bench clean
+.PHONY: circuit test lint types unit test-kernels test-saelens notebooks docs embedded bench clean
 
 circuit: .venv/installed
 	$(BIN)/jumpwire find --out out/agreement
@@ -45,6 +45,10 @@ test-saelens: .venv-saelens/installed
 # Run every notebook and keep what it shows; sources are the .py files in notebooks/. Needs Chromium.
 notebooks: .venv/installed
 	$(BIN)/python notebooks/make_notebooks.py
+
+# The documentation as one site that works offline, out/docs/index.html. A broken link or an undocumented public name fails.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Train the embedded model and its SAEs again: under two hours on 2 cores.
 embedded: .venv-saelens/installed
