@@ -13,7 +13,9 @@ SAELENS_BIN := .venv-saelens/bin
 circuit: .venv/installed
 	$(BIN)/jumpwire find --out out/agreement
 
-test: lint types unit
+# Types beside the tests: the one is a single process that prints when it ends.
+test: lint
+	$(MAKE) --no-print-directory --jobs 2 types unit
 
 lint: .venv/installed
 	$(BIN)/ruff check .

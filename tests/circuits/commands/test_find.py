@@ -30,13 +30,18 @@ def find(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """AtP on three pairs of the agreement task, in a folder with a verdict of an earlier run."""
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """AtP on three pairs of the agreement task, in a folder with a verdict of an earlier run; what it printed."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "verdict.json").write_text("of an earlier run", encoding="utf-8")
     result = find(*QUICK, "--out", folder)
     assert result.exit_code == 0, result.output
-    return folder
+    return folder, result.output
+
+
+@pytest.fixture(scope="module")
+def run(quick: tuple[Path, str]) -> Path:
+    return quick[0]
 
 
 def test_help_imports_no_torch() -> None:
@@ -105,8 +110,8 @@ def test_circuit_file_holds_nodes_edges_and_a_certificate_and_says_what_they_are
     assert dict(certificate.hashes) == json.loads((run / "run.json").read_text())["hashes"]
 
 
-def test_the_certificate_comes_first_in_the_terminal(tmp_path: Path) -> None:
-    printed = find(*QUICK, "--out", tmp_path).output
+def test_the_certificate_comes_first_in_the_terminal(quick: tuple[Path, str]) -> None:
+    _, printed = quick
     assert 0 < printed.index("faithfulness, its own prompts") < printed.index("token@subject")
     assert "■ effects of its nodes" in " ".join(printed.split())
 
