@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+from checked_once import checked_once
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from torch import Tensor, zeros
-
-from tests.checked_once import checked_once
 
 
 def made(kind: type[Tensor], by: float = 2.0) -> Callable[[Tensor], Tensor]:
