@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attribution.effects.measurement import Progress, silent
 from attribution.models.hooks import SiteFunction, logits_with
-from attribution.runs.chunk_arrays import with_prefix
+from attribution.runs.chunk_file import with_prefix
 from attribution.runs.chunk_key import key_of, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.splice.spliced_model import SplicedModel

@@ -36,7 +36,7 @@ from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.effects.scoring import score_features, scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.chunk_arrays import with_prefix
+from attribution.runs.chunk_file import with_prefix
 from attribution.splice.node_keys import NodeColumns
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.splice.recording import ErrorMode

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from attribution.cones.cone import Cone
-from attribution.cones.cone_patching import BYTES_AT_ONCE
 from attribution.cones.plain_run import PlainLayer, part_of
 from attribution.effects.patches import Patches
+from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.resuming import TOKENS
 
 

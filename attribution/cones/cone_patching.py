@@ -11,10 +11,9 @@ from attribution.cones.cone import Cone, Starts, needed_logits
 from attribution.effects.measurement import Situation
 from attribution.effects.patches import Patches
 from attribution.prompts.metrics import Metric
+from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.resuming import at_least_float32
 
-BYTES_AT_ONCE = 96 * 2**20
-"""What runs are fastest with on a CPU: more leave its cache."""
 _ROWS_OF_ALL_LOGITS = 256
 _ROWS_OF_SOME_LOGITS = 4096
 

@@ -1,7 +1,7 @@
 """Sparse autoencoders: one file per encoder kind; value, margin and decode; load and save."""
 
+from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.formats.gemma_scope import load_gemma_scope
-from attribution.dictionaries.formats.sae_file_error import SAEFileError
 from attribution.dictionaries.formats.saelens import save_sae
 from attribution.dictionaries.kinds.batchtopk import BatchTopK
 from attribution.dictionaries.kinds.gated import Gated

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.formats.gemma_scope import PARAMS_FILE, load_gemma_scope
-from attribution.dictionaries.formats.sae_file_error import SAEFileError
 from attribution.dictionaries.formats.saelens import read_saelens
 from attribution.dictionaries.formats.saelens_config import CONFIG_FILE
 from attribution.dictionaries.kinds.sae import SAE

@@ -14,8 +14,7 @@ from attribution.dictionaries import Frame
 from attribution.effects.effects import SIGN, Effects, joined
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
-from attribution.runs.chunk_arrays import BESIDE, NODES, batches_beside, moved, with_prefix
-from attribution.runs.chunk_file import Arrays
+from attribution.runs.chunk_file import BESIDE, NODES, Arrays, batches_beside, with_moved_examples, with_prefix
 from attribution.runs.chunk_key import Work, work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, computed, current_store
 from attribution.splice.node_keys import KINDS, NodeColumns
@@ -209,7 +208,7 @@ class _Run:
                 name, key = self.method.name, work.key(pairs, examples)
                 compute = partial(self._chunk, pairs, examples, told, partial(store.part, name, key))
                 found = store.kept(name, key, compute)
-            yield moved(found, examples.start)
+            yield with_moved_examples(found, examples.start)
             progress(examples.stop / len(pairs))
 
     def _work(self, store: ChunkStore) -> Work:
@@ -244,7 +243,7 @@ class _Run:
             if len(batch.last) == len(examples):
                 situation = replace(situation, kept=keep)
             collected.add(situation, self.method.score(situation))
-        return moved(collected.arrays(), -examples.start)
+        return with_moved_examples(collected.arrays(), -examples.start)
 
 
 def effects_of_chunks(

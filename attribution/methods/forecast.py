@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attribution.cones.cone import Cone
 from attribution.cones.cone_cost import cone_flops
-from attribution.cones.cone_patching import BYTES_AT_ONCE, effects_in_cones
+from attribution.cones.cone_patching import effects_in_cones
 from attribution.cones.sweep_cost import block_flops, head_flops
 from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches, all_patches
@@ -26,6 +26,7 @@ from attribution.models.language_model import layer_of
 from attribution.models.plain_blocks import UnknownArchitecture, plain_model
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import TOKENS
 from attribution.splice.spliced_model import ErrorMode, SplicedModel

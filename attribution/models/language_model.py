@@ -1,12 +1,10 @@
-"""The only file that knows TransformerLens: load a model, name its sites, run it whole or from a layer.
+"""A language model under one interface: its sites by name, whole runs, and runs from a block on.
 
-Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x) and a `HookedTransformer` (3.9). Both are
-met through what they share: `hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. No hook is installed here;
-`splice.py` does that.
+Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x) and a `HookedTransformer` (3.9), through what both have:
+`hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. `loading.py` opens models, `hooks.py` installs hooks.
 """
 
 import difflib
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from attribution.models.loading import boot
+from attribution.models.model_identity import digest_of_weights, settings_of
+from attribution.models.tokenising import prompt_ids, token_text
+
 ENTRY: Final = "blocks.0.hook_resid_pre"
 """The residual stream that enters the first block: where tokens act."""
 
@@ -27,18 +29,16 @@ _CLASSIC_NAME = re.compile(
     r"|attn\.hook_(q|k|v|z|pattern|result)|mlp\.hook_(pre|post))"
 )
 
-_TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
-
 
 @dataclass(frozen=True)
 class BlockCall:
-    """What the model passed to one block besides the hidden state: masks, rotary tables, positions."""
+    """The arguments of one block besides the hidden state: masks, rotary tables, positions."""
 
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
 
     def for_rows(self, rows: Int[Tensor, " row"]) -> "BlockCall":
-        """The same arguments with batch axes indexed by `rows`; a batch axis of length 1 is expanded."""
+        """The same arguments for chosen rows: batch axes are indexed by `rows`, those of length 1 expanded."""
         return BlockCall(
             tuple(_take_rows(a, rows) for a in self.arguments),
             {k: _take_rows(v, rows) for k, v in self.keywords.items()},
@@ -55,13 +55,13 @@ def _take_rows(value: Any, rows: Tensor) -> Any:
 
 @final
 class LanguageModel:
-    """A TransformerLens model with canonical site names and a way to run from any layer.
+    """A TransformerLens model with canonical names of sites, which can be run whole or from any block on.
 
-    Sites are named as HookedTransformer names them (`blocks.3.hook_mlp_out`); a bridge's own names
+    Sites have the names that HookedTransformer gives them (`blocks.3.hook_mlp_out`). A bridge's own names
     (`blocks.3.mlp.hook_out`) resolve to these.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, *, name: str | None = None) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any = None, name: str | None = None) -> None:
         missing = [a for a in ("hook_dict", "blocks", "unembed", "cfg") if not hasattr(model, a)]
         if missing:
             raise TypeError(
@@ -83,28 +83,8 @@ class LanguageModel:
     def load(
         cls, name_or_folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "LanguageModel":
-        """A model by TransformerLens or Hugging Face name, or from a local Hugging Face folder (offline)."""
-        from transformer_lens.model_bridge import TransformerBridge
-
-        folder = Path(name_or_folder)
-        if not folder.is_dir():
-            looks_local = folder.is_absolute() or str(name_or_folder).startswith((".", "~"))
-            if looks_local:
-                raise FileNotFoundError(f"{folder} is not a folder. Give a Hugging Face folder or a model name.")
-            bridge = TransformerBridge.boot_transformers(str(name_or_folder), device=device, dtype=dtype)
-            return cls(bridge, name=str(name_or_folder))
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        hf_model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-        hf_model = hf_model.to(device)
-        has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True) if has_tokenizer else None
-        bridge = TransformerBridge.boot_transformers(
-            str(folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype
-        )
-        return cls(bridge, tokenizer, name=folder.resolve().name)
+        """A model by its TransformerLens or Hugging Face name, or from a local Hugging Face folder, offline."""
+        return cls(*boot(name_or_folder, device=device, dtype=dtype))
 
     @property
     def is_bridge(self) -> bool:
@@ -132,19 +112,19 @@ class LanguageModel:
 
     @property
     def n_context(self) -> int | None:
-        """The longest prompt the model was built for, where its configuration says."""
+        """The longest prompt in tokens, if the configuration says; else None."""
         return getattr(self.module.cfg, "n_ctx", None)
 
     @property
     def bos_id(self) -> int | None:
-        """The token id that opens a sequence, or None where the model has none."""
+        """The token id that opens a sequence; None if the model has none."""
         if self.tokenizer is not None:
             return getattr(self.tokenizer, "bos_token_id", None)
         return getattr(getattr(getattr(self.module, "original_model", None), "config", None), "bos_token_id", None)
 
     @property
     def eos_id(self) -> int | None:
-        """The token id that closes a text, or None where the model has none."""
+        """The token id that closes a text; None if the model has none."""
         return getattr(self.tokenizer, "eos_token_id", None)
 
     def probe_ids(self) -> Int[Tensor, "1 pos"]:
@@ -159,7 +139,11 @@ class LanguageModel:
         return list(self._hooks)
 
     def resolve(self, name: str) -> str:
-        """The canonical name of a hook; an unknown one is a LookupError that lists the near matches."""
+        """The canonical name of a hook.
+
+        Raises:
+            LookupError: an unknown name; the message lists near matches.
+        """
         if name in self._canonical:
             return self._canonical[name]
         known = sorted(self._canonical)
@@ -172,7 +156,11 @@ class LanguageModel:
         return self._hooks[self.resolve(site)]
 
     def refuse_unsound(self, site: str) -> None:
-        """A write at `hook_resid_mid` of a bridge reaches LN2 and the MLP but not the skip path: refuse it."""
+        """Refuse `hook_resid_mid` of a bridge: a write there reaches LN2 and the MLP, but not the skip path.
+
+        Raises:
+            ValueError: the site is one of these.
+        """
         if self.is_bridge and site.endswith("hook_resid_mid"):
             raise ValueError(
                 f"{site!r} cannot be spliced on a TransformerBridge: a write there misses the skip path, so "
@@ -181,25 +169,25 @@ class LanguageModel:
             )
 
     def logits(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row read vocab"]:
-        """One plain forward, in evaluation mode. Right padding needs no mask: attention is causal.
+        """One plain forward pass in evaluation mode. Right padding needs no mask, because attention is causal.
 
-        Logits are read at every position, unless `hooks.logits_at` asks for one of each row.
-        With a cache of `new_cache`, `ids` go on after what it has seen, and it is extended by them.
+        Logits are computed at every position, unless `hooks.logits_at` asks for one position of each row. With a cache
+        from `new_cache`, `ids` continue the text that the cache holds, and the cache is extended.
         """
         with self.frozen():
             return self._forward(ids, cache)
 
     def new_cache(self) -> Any:
-        """An empty cache of keys and values, for `logits`; only for a model that `keeps_cache`."""
+        """An empty cache of keys and values for `logits`; of use only if the model `keeps_cache`."""
         from transformers import DynamicCache
 
         return DynamicCache()
 
     @cached_property
     def keeps_cache(self) -> bool:
-        """True where going on from a cache gives the logits of the whole run, measured on a short prompt.
+        """True if continuing from a cache gives the logits of the whole run, measured on a short prompt.
 
-        A bridge without a Hugging Face model ignores the cache without a word, and its logits are then wrong.
+        A bridge without a Hugging Face model silently ignores the cache, and its logits are then wrong.
         """
         if not self.is_bridge:
             return False
@@ -229,7 +217,7 @@ class LanguageModel:
         first_block: int,
         calls: Sequence[BlockCall],
     ) -> Float[Tensor, "row pos d_model"]:
-        """Run one block for each of `calls`, from `first_block` on, with what an earlier whole run passed to it."""
+        """Run `len(calls)` blocks from `first_block` on, each with the arguments that a whole run passed to it."""
         chosen = list(self.module.blocks)[first_block : first_block + len(calls)]
         for block, call in zip(chosen, calls, strict=True):
             output = block(hidden, *call.arguments, **call.keywords)
@@ -243,7 +231,7 @@ class LanguageModel:
     def head_columns(
         self, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"]
     ) -> Float[Tensor, "run column"]:
-        """Some logits of each run, from its last residual stream: no other is computed."""
+        """Only the chosen logits of each run, from its last residual stream."""
         W_U, b_U = self._unembedding
         logits = torch.einsum("rd,rcd->rc", self._last_norm(hidden[:, None])[:, 0], W_U.T[columns])
         return self._capped(logits if b_U is None else logits + b_U[columns])
@@ -263,10 +251,10 @@ class LanguageModel:
         return unembed.W_U.detach(), None if b_U is None else b_U.detach()
 
     def direct_logits(self, directions: Float[Tensor, "direction d_model"]) -> Float[Tensor, "direction vocab"]:
-        """Logits of a last residual stream that is one direction alone, at root mean square 1, less those of 0.
+        """Logits of a last residual stream that holds one direction alone, minus the logits of an empty stream.
 
-        A norm scales what stands alone (LayerNorm also centres it), so this is the direction through the norm's
-        weight and the unembedding, up to a positive factor; no soft cap.
+        The direction has root mean square 1. The final norm rescales a lone direction (LayerNorm also centres it), so
+        this is the direction through the norm's weight and the unembedding, up to a positive factor. No soft cap.
         """
         size = directions.pow(2).mean(-1, keepdim=True).sqrt()
         alone = torch.where(size > 0, directions / torch.where(size > 0, size, 1), 0)
@@ -276,7 +264,7 @@ class LanguageModel:
         return logits[:-1] - logits[-1]
 
     def attention_output(self, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
-        """W_O by head, and the bias added to the heads' sum (0 where there is none)."""
+        """W_O by head, and the bias that is added to the sum over heads (0 if there is none)."""
         attention = getattr(self.module.blocks[layer], "attn", None)
         W_O = getattr(attention, "W_O", None)
         if not isinstance(W_O, Tensor) or W_O.ndim != 3:
@@ -286,7 +274,7 @@ class LanguageModel:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Inside, parameters need no gradient and dropout is off; afterwards both are as they were."""
+        """Inside the `with`, parameters need no gradient and dropout is off; afterwards both are restored."""
         if self._is_frozen:
             yield
             return
@@ -313,52 +301,28 @@ class LanguageModel:
                 m.training = True
 
     def token_ids(self, text: str) -> list[int]:
-        """Token ids of a prompt, opened by BOS where the model has one."""
-        if self.tokenizer is None:
-            raise ValueError("The model has no tokenizer: give token ids (clean_ids, patch_ids) instead of text.")
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids if self.bos_id is None or ids[:1] == [self.bos_id] else [self.bos_id, *ids]
+        """Token ids of a prompt, opened by BOS if the model has one (`tokenising.py`)."""
+        return prompt_ids(self.tokenizer, self.bos_id, text)
 
     def token_text(self, token_id: int) -> str:
         """One token as a person reads it."""
-        return str(token_id) if self.tokenizer is None else self.tokenizer.decode([token_id])
+        return token_text(self.tokenizer, token_id)
 
     def settings(self) -> dict[str, Any]:
-        """The configuration as plain data: what the same weights compute depends on it. Without names of files."""
-        sources = [vars(self.module.cfg)]
-        config = getattr(getattr(self.module, "original_model", None), "config", None)
-        if config is not None:
-            sources.append({**config.to_dict(), "attention": getattr(config, "_attn_implementation", None)})
-        named = ("name", "path", "version")
-        return {
-            f"{number}.{key}": _plain(value)
-            for number, source in enumerate(sources)
-            for key, value in source.items()
-            if not any(word in key for word in named)
-        }
+        """The configuration as plain data (`model_identity.py`)."""
+        return settings_of(self.module)
 
     def digest(self) -> str:
-        """sha256 over every parameter's and buffer's name, dtype, shape and bytes."""
-        sha = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return sha.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """A setting as JSON holds it; of what is no plain data only its type."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    return str(value) if isinstance(value, torch.dtype) else type(value).__name__
+        """sha256 over all weights (`model_identity.py`)."""
+        return digest_of_weights(self.module)
 
 
 def layer_of(site: str) -> int:
-    """The block a site lies in; a site outside every block cannot be spliced."""
+    """The number of the block that a site lies in.
+
+    Raises:
+        ValueError: the site lies outside every block, so it cannot be spliced.
+    """
     match = re.match(r"blocks\.(\d+)\.", site)
     if match is None:
         raise ValueError(

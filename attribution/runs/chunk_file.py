@@ -1,10 +1,18 @@
-"""One chunk of finished work as a file: named arrays that come back bit for bit, or not at all.
+"""One chunk of finished work as a file: named arrays that are read back bit for bit, or not at all.
 
     line 1    what it is, its format, the key it was made for and the sha256 of the rest, as JSON
     the rest  the arrays, as numpy's npz without pickle
 
-A file is written beside its place, flushed to the disk and then moved: it is whole or not there, whoever writes it.
-What is torn, changed or made for another key is not read.
+A file is written beside its place, flushed to disk and then moved there, so it is either whole or absent.
+A file that is torn, changed or made for another key is not read.
+
+The arrays of a chunk by name:
+
+    nodes.<column>                         the columns of `Effects`
+    clean_metric, total_effect, residual   one number a pair
+    beside.<batch>.<name>                  what else a method found in each batch
+
+Examples are counted from the chunk's first pair, so a chunk does not depend on where its pairs stand.
 """
 
 import hashlib
@@ -23,6 +31,8 @@ _WHAT: Final = "jumpwire chunk"
 _UNFINISHED: Final = ".unfinished-"
 
 Arrays = Mapping[str, np.ndarray]
+NODES: Final = "nodes."
+BESIDE: Final = "beside."
 
 
 def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
@@ -84,3 +94,19 @@ def _flush_names(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names open with `prefix`, under the rest of their names."""
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+def batches_beside(chunk: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """What a method found in each batch of a chunk beside effects."""
+    numbers = sorted({int(name.split(".")[1]) for name in chunk if name.startswith(BESIDE)})
+    return [with_prefix(f"{BESIDE}{number}.", chunk) for number in numbers]
+
+
+def with_moved_examples(arrays: Mapping[str, np.ndarray], by: int) -> dict[str, np.ndarray]:
+    """The same arrays with `by` added to every column of example numbers."""
+    return {name: values + by if name.split(".")[-1] == "example" else values for name, values in arrays.items()}

@@ -1,4 +1,4 @@
-"""How much is held at once: batch sizes that follow a stated number of bytes.
+"""Memory: batch sizes that follow from a stated number of bytes.
 
     a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model] + 4 · vocabulary
                    plain runs   positions · L · 6 · d_model
@@ -6,8 +6,8 @@
                    a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
                                 + 4 · (d_sae + d_in) of encoders that are met] + points · 2 · vocabulary
 
-Upper estimates from shapes, in the wider dtype of the model and its SAEs; weights are loaded already. A batch
-takes as many pairs as fit, never more than is fast. Results are sparse and small beside it.
+These are upper estimates from shapes, in the wider dtype of the model and its SAEs, beside the loaded weights. A batch
+takes as many pairs as fit, but never more than are fast. Results are sparse, and small beside a batch.
 """
 
 import os
@@ -17,13 +17,14 @@ from typing import Final
 
 import torch
 
-from attribution.cones.cone_patching import BYTES_AT_ONCE
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 
 SHARE_OF_FREE: Final = 0.5
+BYTES_AT_ONCE: Final = 96 * 2**20
+"""Bytes of activations with which runs are fastest on a CPU: more of them leave its cache."""
 _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
 _MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
@@ -31,7 +32,7 @@ _MOST_RUNS: Final = 256
 
 
 def free_bytes(device: torch.device) -> int:
-    """What is free on a GPU, or in the machine's memory within the limit of a container."""
+    """Free bytes of the GPU, or of the machine's memory within the limit of its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     info = Path("/proc/meminfo")
@@ -48,7 +49,7 @@ def free_bytes(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that may be held at once, and what one pair of the longest prompts holds."""
+    """Bytes that may be held at a time, and the bytes that one pair of the longest prompts holds."""
 
     size: int
     recorded: int
@@ -60,7 +61,7 @@ class Room:
 
     @classmethod
     def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
-        """Room of `size` bytes, by default a share of what is free."""
+        """Room of `size` bytes; by default, a share of the free memory."""
         if size is None:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
@@ -69,7 +70,11 @@ class Room:
         return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
     def refuse_if_too_small(self) -> None:
-        """A ValueError where not one pair fits; it says what would."""
+        """Refuse a room that is too small for a single pair.
+
+        Raises:
+            ValueError: the message says how much would do.
+        """
         least = self.recorded + max(self.graph, self.a_run)
         needed = -(-least // 2**20)
         if least > self.size:

@@ -1,4 +1,4 @@
-"""The house: imports point right only, hooks live in one file, and the three packages are this project's own."""
+"""The house: rooms import in one direction, hooks live in one file, and the three packages are this project's own."""
 
 import ast
 from pathlib import Path
@@ -11,6 +11,21 @@ import graphs
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"graphs": graphs, "attribution": attribution, "circuits": circuits}
+ROOMS = (
+    *("graphs", "graphs.words", "graphs.figures", "graphs.files", "graphs.page"),
+    *("attribution.models", "attribution.prompts"),
+    *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
+    *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
+    *("attribution.methods", "attribution.edges", "attribution.checking"),
+    *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
+    *("circuits.ablation", "circuits.labels", "circuits.shift", "circuits.discovery", "circuits.commands"),
+)
+"""Every room, lowest first: a room imports from itself and from those before it."""
+
+FRONT_DOORS = ("graphs", "attribution", "circuits")
+FEW = 20
+"""Files in a room at most, beside `__init__.py`."""
+
 FORBIDDEN = {
     "graphs": {"attribution", "circuits", "torch", "transformer_lens", "transformers", "safetensors"},
     "attribution": {"circuits"},
@@ -51,6 +66,49 @@ def test_imports_point_right_only(package: str) -> None:
         assert not imported_by(path) & FORBIDDEN[package], path
 
 
+def modules() -> dict[str, Path]:
+    found = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for name in PACKAGES for p in sources(name)}
+    return {name.removesuffix(".__init__"): path for name, path in found.items()}
+
+
+def room_of(module: str) -> int:
+    """The place in `ROOMS` of the innermost room that a module lies in."""
+    inside = [name for name in ROOMS if module == name or module.startswith(f"{name}.")]
+    assert inside, f"{module} lies in no room: name its folder in ROOMS"
+    return ROOMS.index(max(inside, key=len))
+
+
+def modules_imported_by(path: Path, known: dict[str, Path]) -> set[str]:
+    """Modules of this project that a file imports, anywhere in it; front doors apart."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (inner & known.keys()) or {str(node.module)}
+    return found & known.keys() - set(FRONT_DOORS)
+
+
+def test_rooms_import_only_from_rooms_before_them() -> None:
+    known = modules()
+    upwards = [
+        f"{module} -> {other}"
+        for module, path in known.items()
+        if module not in FRONT_DOORS
+        for other in modules_imported_by(path, known)
+        if room_of(other) > room_of(module)
+    ]
+    assert upwards == []
+
+
+def test_every_room_says_what_it_is_for_and_holds_few_files() -> None:
+    for room in ROOMS:
+        folder = ROOT.joinpath(*room.split("."))
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))), room
+        assert len([p for p in folder.glob("*.py") if p.name != "__init__.py"]) <= FEW, room
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_the_packages_are_this_projects_own(package: str) -> None:
     file = PACKAGES[package].__file__
@@ -70,10 +128,9 @@ def test_hooks_are_installed_in_one_file_only() -> None:
         assert not called & HOOK_INSTALLERS, path
 
 
-def test_only_language_model_names_transformer_lens() -> None:
-    for path in sources("attribution"):
-        if path.name != "language_model.py":
-            assert "transformer_lens" not in imported_by(path), path
+def test_only_the_file_that_loads_models_imports_transformer_lens() -> None:
+    importers = {p for p in sources("attribution") + sources("graphs") if "transformer_lens" in imported_by(p)}
+    assert importers == {ROOT / "attribution" / "models" / "loading.py"}
 
 
 def test_no_file_is_named_for_nothing() -> None:

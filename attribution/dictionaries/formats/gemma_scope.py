@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 
-from attribution.dictionaries.formats.sae_file_error import SAEFileError
+from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.kinds.jumprelu import JumpReLU
 from attribution.dictionaries.kinds.tensor_faults import negative_fault, number_fault, shape_fault
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from attribution.dictionaries.formats.sae_file_error import SAEFileError
+from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.formats.saelens_config import CONFIG_FILE, SAELensConfig, read_config, read_scaling_factor
 from attribution.dictionaries.formats.saelens_folding import fold_decoder_norms, fold_scaling_factor, fold_threshold
 from attribution.dictionaries.kinds.batchtopk import BatchTopK

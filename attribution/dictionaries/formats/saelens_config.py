@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from attribution.dictionaries.formats.sae_file_error import SAEFileError
+from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.kinds.normalisation import Normalisation
 
 CONFIG_FILE = "cfg.json"

@@ -5,11 +5,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attribution.cones.cone import Cone
 from attribution.cones.cone_cost import cone_flops
-from attribution.cones.cone_patching import BYTES_AT_ONCE, effects_in_cones
+from attribution.cones.cone_patching import effects_in_cones
 from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches, all_patches
 from attribution.models.plain_blocks import plain_model
 from attribution.prompts.metrics import METRICS, logit_difference
+from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.patch_values import counterfactual
 from attribution.splice.recording import ErrorMode
 from tests.attribution.cones.test_cone import LAYERS, MODELS, MODES, spliced_model
