@@ -256,7 +256,7 @@ def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Deci
 
     from circuits.discovery.deciding import decide
     from circuits.discovery.discover import patching_mode
-    from circuits.discovery.measuring import Question
+    from circuits.ranking.question import Question
 
     mode = patching_mode(AUTO, plan["error_mode"])
     question = Question(loaded.spliced, loaded.prompts, plan["metric"], mode, plan["patch_value"], options.memory)

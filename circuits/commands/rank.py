@@ -205,7 +205,8 @@ class _Plan:
         """A function that measures some pairs within the memory; a ValueError if the longest alone does not fit."""
         from attribution.effects.measurement import silent
         from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.discovery.measuring import Question, measure
+        from circuits.discovery.measuring import measure
+        from circuits.ranking.question import Question
 
         question = Question(spliced, PromptPairs((longest,)), **self.about)
         question.room.refuse_if_too_small()

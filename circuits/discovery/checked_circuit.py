@@ -10,7 +10,8 @@ from attribution.checking.check import check
 from attribution.checking.flagged_paths import with_paths
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, silent
-from circuits.discovery.measuring import Measured, Question
+from circuits.discovery.measuring import Measured
+from circuits.ranking.question import Question
 from graphs import CircuitGraph, Verdict, findings
 
 

@@ -22,7 +22,7 @@ from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
 from attribution.splice.patch_values import counterfactual
-from circuits.discovery.measuring import Question
+from circuits.ranking.question import Question
 from circuits.terminal.amounts import flops_in_words, time_in_words
 
 AUTO: Final = "auto"

@@ -9,8 +9,7 @@ A node that was patched has its exact effect; the others keep their estimate, wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -18,18 +17,8 @@ from attribution.checking.check import check
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, within
 from attribution.effects.quadrature import Quadrature
-from attribution.methods.exact_patching import exact_patching
-from attribution.methods.registry import METHODS, options_of
-from attribution.prompts.metrics import Metric
-from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.memory import Room
 from attribution.splice.node_keys import node_keys
-from attribution.splice.patch_values import PatchValue, counterfactual
-from attribution.splice.prompt_references import Mean
-from attribution.splice.recording import ErrorMode
-from attribution.splice.references import Reference, zero
-from attribution.splice.references import counterfactual as patch_prompt
-from attribution.splice.spliced_model import SplicedModel
+from circuits.ranking.question import Question
 from graphs import Node, Position, Verdict
 from graphs.circuit_findings import flagged_in
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
@@ -55,52 +44,6 @@ class Measured:
         if self.verdict is None:
             return NOT_VERIFIED
         return f"screened by {self.verdict.estimate_name}; {self.exact.sum()} of {len(self.exact)} effects are exact"
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked about a model: which pairs, which metric, what nodes are set to, and in which error mode."""
-
-    spliced: SplicedModel
-    pairs: PromptPairs
-    metric: Metric
-    error_mode: ErrorMode
-    patch_value: PatchValue = counterfactual
-    memory: int | None = None
-    """Bytes that batches may hold; None for a share of what is free."""
-
-    @cached_property
-    def room(self) -> Room:
-        """Batch sizes within the memory."""
-        return Room.of(self.spliced, self.pairs, self.error_mode, self.memory)
-
-    @property
-    def reference(self) -> Reference:
-        """What everything outside a circuit is set to: the same value that nodes are patched with."""
-        found: dict[str, Reference] = {"zero": zero, "mean": Mean()}
-        return found.get(self.patch_value.name, patch_prompt)
-
-    def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
-        """Exact effects of all nodes, or of those with the given keys."""
-        return exact_patching(
-            self.spliced,
-            self.pairs,
-            self.metric,
-            error_mode=self.error_mode,
-            patch_value=self.patch_value,
-            batch_size=self.room.pairs("exact"),
-            runs_at_once=self.room.runs,
-            bytes_at_once=self.room.cone_bytes,
-            only=only,
-            progress=progress,
-        )
-
-    def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
-        """Effects by a name of `METHODS`; path methods run in the mode that ends where exact patching's does."""
-        options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
-        options["batch_size"] = self.room.pairs(method)
-        options |= options_of(method, self.error_mode, points)
-        return METHODS[method](self.spliced, self.pairs, self.metric, **options)
 
 
 def measure(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from circuits.discovery.measuring import Question
 from circuits.faithfulness.smallest_faithful import smallest_faithful
 from circuits.ranking.aggregate import Ranking
+from circuits.ranking.question import Question
 from graphs import TokenNode
 
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from attribution.effects.measurement import Progress
 from attribution.prompts.prompt_pairs import PromptPairs
-from circuits.discovery.measuring import Question
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
 from circuits.faithfulness.ranked_circuits import ordered_nodes
 from circuits.ranking.aggregate import Ranking
+from circuits.ranking.question import Question
 from graphs import FaithfulnessCurve
 
 _TIMES: Final = (1 / 16, 1 / 4, 1 / 2, 1, 2, 4, 16)

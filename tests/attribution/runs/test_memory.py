@@ -23,7 +23,7 @@ from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.dictionaries import JumpReLU
 from attribution.splice.spliced_model import SplicedModel
-from circuits.discovery.measuring import Question
+from circuits.ranking.question import Question
 
 def peak_kib():
     "Of this program alone: what getrusage says also counts the program that started it."

@@ -26,8 +26,8 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_store import kept_in
 from attribution.splice.patch_values import zero
 from circuits.discovery.deciding import LEAST_VERIFIED, decide
-from circuits.discovery.measuring import Question
 from circuits.discovery.selection import Selection
+from circuits.ranking.question import Question
 from circuits.terminal.amounts import bytes_of, seconds_of
 from tests.attribution.cones.test_cone import spliced_model
 from tests.circuits.discovery.test_discover import found, world

@@ -1,0 +1,71 @@
+"""A question about a model: which pairs, which metric, what nodes are set to, and how SAE errors are treated.
+
+Every stage of discovery answers the same question, with batches that fit the same memory.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attribution.effects.effects import Effects
+from attribution.effects.measurement import Progress
+from attribution.effects.quadrature import Quadrature
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.registry import METHODS, options_of
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
+from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.prompt_references import Mean
+from attribution.splice.recording import ErrorMode
+from attribution.splice.references import Reference, zero
+from attribution.splice.references import counterfactual as patch_prompt
+from attribution.splice.spliced_model import SplicedModel
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a model, and how much memory the answers may take."""
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    error_mode: ErrorMode
+    patch_value: PatchValue = counterfactual
+    memory: int | None = None
+    """Bytes that batches may hold; None: a share of the free memory."""
+
+    @cached_property
+    def room(self) -> Room:
+        """Batch sizes within the memory."""
+        return Room.of(self.spliced, self.pairs, self.error_mode, self.memory)
+
+    @property
+    def reference(self) -> Reference:
+        """What everything outside a circuit is set to: the same value that nodes are patched with."""
+        found: dict[str, Reference] = {"zero": zero, "mean": Mean()}
+        return found.get(self.patch_value.name, patch_prompt)
+
+    def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
+        """Exact effects of all nodes, or of those with the given keys."""
+        return exact_patching(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=self.error_mode,
+            patch_value=self.patch_value,
+            batch_size=self.room.pairs("exact"),
+            runs_at_once=self.room.runs,
+            bytes_at_once=self.room.cone_bytes,
+            only=only,
+            progress=progress,
+        )
+
+    def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
+        """Effects by a method's name in `METHODS`, in the error mode whose path ends where exact patching's does."""
+        options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
+        options["batch_size"] = self.room.pairs(method)
+        options |= options_of(method, self.error_mode, points)
+        return METHODS[method](self.spliced, self.pairs, self.metric, **options)
