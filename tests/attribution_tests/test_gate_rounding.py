@@ -17,6 +17,8 @@ from tiny_models import PAIRS as TINY_PAIRS
 from torch import Tensor
 
 import attribution.gate_rounding as gate_rounding
+from attribution.attribution_patching import attribution_patching
+from attribution.check import check
 from attribution.effects import Effects, node_of_key
 from attribution.exact_edges import exact_edges
 from attribution.exact_patching import exact_patching
@@ -53,6 +55,14 @@ def test_planted_gates_stand_at_their_threshold_in_every_batch(mode: ErrorMode) 
     for size in (1, 2, 7, 8):
         assert gates_at_threshold(spliced, PAIRS, mode, batch_size=size) == 3 * len(SITES)
     assert gates_at_threshold(spliced, PAIRS, "live") == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_verdict_counts_the_gates_at_their_threshold(mode: ErrorMode) -> None:
+    few = PAIRS.head(2)
+    estimate = attribution_patching(planted(mode), few, logit_difference, error_mode=mode)
+    found = check(planted(mode), few, logit_difference, estimate, verify=20, explained=0)
+    assert found.gates_at_threshold == gates_at_threshold(planted(mode), few, mode) > 0
 
 
 @pytest.mark.parametrize("value", [counterfactual, zero], ids=["counterfactual", "zero"])
