@@ -94,6 +94,16 @@ def test_the_grade_is_green_without_flags_and_red_with_wrong_signs_only() -> Non
     assert grade_of(replace(USUAL, flagged=tuple(v for v in USUAL.flagged if v.flag != "sign_flip"))) == "amber"
 
 
+def test_gates_at_their_threshold_are_a_number_where_there_are_any_and_an_older_file_has_none(tmp_path: Path) -> None:
+    labels = [[n.label for n in key_numbers(v)] for v in (USUAL, replace(USUAL, gates_at_threshold=2))]
+    assert [n for n in labels[1] if n not in labels[0]] == ["gates at their threshold"]
+    save_verdict(USUAL, tmp_path / "v.json")
+    content = json.loads((tmp_path / "v.json").read_text(encoding="utf-8"))
+    assert content.pop("gates_at_threshold") == 0
+    (tmp_path / "v.json").write_text(json.dumps(content), encoding="utf-8")
+    assert load_verdict(tmp_path / "v.json").gates_at_threshold == 0
+
+
 def test_gates_that_flip_together_share_one_jump() -> None:
     gate = CrossedGate("s", 1, 2, True, 0.5, -0.3)
     jumps = jumps_of((replace(gate, alpha=0.1, size=0.2), gate, replace(gate, index=3)))

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 import attribution.splice.gate_rounding as gate_rounding
+from attribution.checking.check import check
 from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.own_path import own_paths
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, TopK
 from attribution.edges.exact_edges import exact_edges
 from attribution.effects.effects import Effects
+from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -54,6 +56,14 @@ def test_planted_gates_stand_at_their_threshold_in_every_batch(mode: ErrorMode) 
     for size in (1, 2, 7, 8):
         assert gates_at_threshold(spliced, PAIRS, mode, batch_size=size) == 3 * len(SITES)
     assert gates_at_threshold(spliced, PAIRS, "live") == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_verdict_counts_the_gates_at_their_threshold(mode: ErrorMode) -> None:
+    few = PAIRS.head(2)
+    estimate = attribution_patching(planted(mode), few, logit_difference, error_mode=mode)
+    found = check(planted(mode), few, logit_difference, estimate, verify=20, explained=0)
+    assert found.gates_at_threshold == gates_at_threshold(planted(mode), few, mode) > 0
 
 
 @pytest.mark.parametrize("value", [counterfactual, zero], ids=["counterfactual", "zero"])

@@ -26,8 +26,8 @@ from attribution.runs.memory import Room
 from attribution.splice.spliced_model import SplicedModel
 from circuits.commands.app import app
 from circuits.commands.inputs import Inputs
-from circuits.discovery import measuring
 from circuits.embedded.load import embedded_model, embedded_saes
+from circuits.ranking import question
 from circuits.ranking.aggregate import rank_nodes
 from circuits.ranking.dataset import FROM_THE_END, ROLES, TOGETHER, DatasetRanking, rank
 from circuits.ranking.ranking_file import read_ranking, write_ranking
@@ -358,7 +358,7 @@ def test_batches_follow_the_memory_and_what_cannot_fit_is_refused(
         return run(*given, batch_size=batch_size, **options)
 
     monkeypatch.setitem(METHODS, method, watched)
-    monkeypatch.setattr(measuring, "exact_patching", watched)
+    monkeypatch.setattr(question, "exact_patching", watched)
     command = ["rank", "--method", method, "--examples", "4", "--saes", "relu", "--no-resume"]
     found = []
     for name, size in (("little", -(-least // 2**20)), ("much", 4096)):

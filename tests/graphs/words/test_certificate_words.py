@@ -87,6 +87,18 @@ def test_json_and_back_is_the_same_certificate(tmp_path: Path) -> None:
     assert CircuitGraph.from_networkx(circuit.to_networkx()) == circuit
 
 
+def test_gates_at_their_threshold_have_a_line_where_there_are_any_and_an_older_file_has_none(tmp_path: Path) -> None:
+    assert "gates at their threshold" not in lines()
+    assert lines(gates_at_threshold=3)["gates at their threshold"].value == "3"
+    counted = replace(CIRCUIT, certificate=replace(CERTIFICATE, gates_at_threshold=3))
+    save_circuit(counted, tmp_path / "c.json")
+    assert load_circuit(tmp_path / "c.json") == counted
+    content = json.loads((tmp_path / "c.json").read_text(encoding="utf-8"))
+    del content["certificate"]["gates_at_threshold"]
+    (tmp_path / "c.json").write_text(json.dumps(content), encoding="utf-8")
+    assert load_circuit(tmp_path / "c.json") == replace(CIRCUIT, certificate=CERTIFICATE)
+
+
 @pytest.mark.parametrize(
     ("changes", "line", "colour"),
     [
