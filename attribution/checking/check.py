@@ -42,6 +42,7 @@ def check(
     verify: int | None = None,
     threshold: float | None = None,
     exact: Effects | None = None,
+    chords: ChordAttribution | None = None,
     seed: int = 0,
     top: int = 20,
     explained: int = 20,
@@ -55,7 +56,8 @@ def check(
         estimate: effects by any method but exact patching.
         verify: how many nodes to verify exactly; None for all.
         threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
-        exact: exact effects of all nodes, where they are known already.
+        exact: exact effects of all nodes, if they are known already.
+        chords: chord IG of these pairs in the mode of the check, with smooth and jump parts, if it is known already.
         seed: of the random audit.
         top: how many of the strongest nodes to compare as a set.
         explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
@@ -76,7 +78,7 @@ def check(
     work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
-    chords = work.chords(within(progress, 0.0, 0.1))
+    chords = chords or work.chords(within(progress, 0.0, 0.1))
     chosen = choose(
         spliced,
         pairs,

@@ -53,7 +53,12 @@ def measure(
     if method == "exact":
         effects = question.exact(None, progress)
         return Measured(effects, np.ones(len(effects), bool), None)
-    estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
+    chords = None
+    if method == "chord-ig" and verify is not None and points is None and question.error_mode != "live":
+        chords = question.chords(within(progress, 0.0, 0.3))  # the checker needs the same sweep
+        estimate = chords.effects
+    else:
+        estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
     if verify is None:
         return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
@@ -63,6 +68,7 @@ def measure(
         estimate,
         patch_value=question.patch_value,
         verify=verify,
+        chords=chords,
         explained=0,
         room=question.room,
         progress=within(progress, 0.3, 1.0),

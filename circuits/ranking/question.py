@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress
 from attribution.effects.quadrature import Quadrature
@@ -19,7 +20,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.prompt_references import Mean
-from attribution.splice.recording import ErrorMode
+from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.references import Reference, zero
 from attribution.splice.references import counterfactual as patch_prompt
 from attribution.splice.spliced_model import SplicedModel
@@ -60,6 +61,18 @@ class Question:
             runs_at_once=self.room.runs,
             bytes_at_once=self.room.cone_bytes,
             only=only,
+            progress=progress,
+        )
+
+    def chords(self, progress: Progress) -> ChordAttribution:
+        """Chord IG with each node's smooth and jump parts, as the checker needs it."""
+        return chord_attribution(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            error_mode=path_mode(self.error_mode),
+            split=True,
+            batch_size=self.room.pairs("chord-ig"),
             progress=progress,
         )
 
