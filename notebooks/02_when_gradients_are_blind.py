@@ -32,7 +32,7 @@ import torch
 from attribution.checking.check import check
 from attribution.checking.gate_crossings import with_crossings
 from attribution.checking.own_path import own_paths
-from attribution.checking.verdict_details import with_details
+from attribution.checking.verdict_of import with_details
 from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.edges.explain_node import explain_node
 from attribution.effects.quadrature import gauss_legendre, midpoint

@@ -17,8 +17,7 @@ import torch
 from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
 from attribution.checking.own_path import OwnPath, own_paths
 from attribution.checking.verdict_of import verdict_of
-from attribution.checking.verification import choose
-from attribution.checking.verified import Verified, flagged_nodes
+from attribution.checking.verification import Verified, choose, flagged_nodes
 from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, numpy_of, prepare, silent, within

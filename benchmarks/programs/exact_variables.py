@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.chord.stretches import METRIC as METRIC_END
+from attribution.cones.exact_engine import effects_of_patches
 from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches
-from attribution.methods.exact_patching import effects_of_patches
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import counterfactual

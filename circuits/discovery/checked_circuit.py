@@ -6,8 +6,8 @@ were screened it is the verdict of the screening.
 
 import numpy as np
 
+from attribution.checking.causes import with_paths
 from attribution.checking.check import check
-from attribution.checking.flagged_paths import with_paths
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, silent
 from circuits.discovery.measuring import Measured
