@@ -39,7 +39,7 @@ _MOST_PAIRS, _ACTIVE = 16, 32
 
 @dataclass(frozen=True)
 class ExactEngine:
-    """Measures the effects of patches: in cones if the model's blocks are known, else by runs from the patched block on."""
+    """Measures patches: in cones if the model's blocks are known, else by runs from the patched block on."""
 
     spliced: SplicedModel
     metric: Metric
