@@ -1,12 +1,13 @@
-"""Why an estimate is wrong at a node: the error split into parts that add up.
+"""Causes: why an estimate is wrong at a node. Its error is split into parts that add up.
 
     AtP − exact         = curvature (AtP − S_u)  + jump (S_u − exact)
     site-path IG − exact = interaction (IG − S_u) + jump (S_u − exact)
     input-path IG − exact = jump (IG − chord IG)  + interaction (chord IG − exact)
     chord IG − exact      = interaction
 
-S_u is the integral of the derivative along u's own path, jumps left out (`own_path.py`). Interaction: other nodes move
-along with u on a joint path. In `live` mode no gate is met and S_u = exact. Source: METHODS of this project, section 5.
+S_u is the integral of the derivative along u's own path without the jumps (`own_path.py`). Interaction arises because
+other nodes move together with u on a joint path. In `live` mode effects meet no gate, and S_u = exact. Source: METHODS
+of this project, section 5.
 """
 
 from collections.abc import Mapping, Sequence

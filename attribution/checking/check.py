@@ -3,10 +3,10 @@
     error(u) = estimate(u) − exact(u)
 
 Exact effects of all nodes, or of some: the strongest by |estimate|, those at risk of flipping a gate downstream
-(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of chord
-IG, and the own paths of the flagged nodes that are explained. In `live` mode no gate is met; `frozen` and `zero` mode
-meet them: the verdict names its mode. A path method in `path` mode is compared with exact patching in `frozen` mode.
-Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
+(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of
+chord IG, and the own paths of the flagged nodes that are explained. In `live` mode effects meet no gate, in `frozen`
+and `zero` mode they do; the verdict names its mode. A path method in `path` mode is compared with exact patching in
+`frozen` mode. Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
 """
 
 from dataclasses import dataclass, replace
@@ -109,9 +109,10 @@ class _Work:
     room: Room
 
     def refuse_other_prompts(self, estimate: Effects) -> int:
-        """The clean metric and the total effect tell whether the estimate was measured on these prompts.
+        """Refuse an estimate of other prompts: its clean metrics or total effects differ.
 
-        Returns how many gates of their clean runs stand at their threshold.
+        Returns:
+            The number of gates of the clean runs that stand at their threshold.
         """
         at_threshold = 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -225,7 +226,11 @@ def _refuse(
 
 
 def refuse_threshold(threshold: float | None) -> None:
-    """A threshold that is given must be positive."""
+    """Refuse a threshold that is not positive.
+
+    Raises:
+        ValueError: the threshold is given and not above 0.
+    """
     if threshold is not None and not threshold > 0:
         raise ValueError(f"The threshold must be positive, in units of the metric; got {threshold}.")
 

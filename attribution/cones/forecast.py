@@ -1,4 +1,4 @@
-"""How long exact patching of all nodes will take, before it is done.
+"""Forecast of the time that exact patching of all nodes takes.
 
     seconds = FLOPs of all patches / rate        rate = FLOPs / seconds of a small random sample of them
 
@@ -39,7 +39,7 @@ _FLOPS_OF_A_SAMPLE = 2e10
 
 @dataclass(frozen=True)
 class Forecast:
-    """What patching every node would take. `nodes` are counted per example; `rate` is in FLOPs a second."""
+    """The predicted cost of patching every node. `nodes` are counted per example; `rate` is in FLOPs per second."""
 
     nodes: int
     flops: float
