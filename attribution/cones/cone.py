@@ -5,10 +5,10 @@
                                                 of the last layer only what the last position reads
 
 Runs that enter the same block are batched, whatever the row and site of their patch (`cone_batches.py`). Keys and
-values of earlier positions are the clean run's. In the first block above the patch, queries, keys and values of one position
-are new. The last block computes one query, and only the logits that the metric reads are computed.
-In `frozen` and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole
-forwards up to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
+values of earlier positions are the clean run's. In the first block above the patch, queries, keys and values of one
+position are new. The last block computes one query, and only the logits that the metric reads are computed. In `frozen`
+and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole forwards up
+to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
 """
 
 from dataclasses import dataclass
