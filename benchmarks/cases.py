@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, PretrainedConfig
 
-from attribution.dictionaries import SAE, JumpReLU
+from attribution import (
+    SAE,
+    JumpReLU,
+    LanguageModel,
+    PatchValue,
+    PromptPair,
+    PromptPairs,
+    SplicedModel,
+    counterfactual,
+    zero,
+)
 from attribution.models.hooks import SiteFunction, logits_with
-from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
-from attribution.splice.patch_values import PatchValue, counterfactual, zero
-from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import task_pairs
 

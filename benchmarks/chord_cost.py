@@ -15,12 +15,8 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.effects.effects import Effects
-from attribution.effects.quadrature import gauss_legendre
-from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.prompts.metrics import logit_difference
-from attribution.splice.spliced_model import SplicedModel
+from attribution import Effects, SplicedModel, gauss_legendre
+from circuits import chord_integrated_gradients, input_path_integrated_gradients, logit_difference
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import task_pairs
 

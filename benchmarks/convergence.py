@@ -12,10 +12,8 @@ import argparse
 import numpy as np
 import torch
 
-from attribution.chord.chord_integrated_gradients import chord_attribution
-from attribution.effects.quadrature import gauss_legendre
-from attribution.prompts.metrics import logit_difference
-from attribution.splice.spliced_model import SplicedModel
+from attribution import SplicedModel, chord_attribution, gauss_legendre
+from circuits import logit_difference
 from circuits.embedded.load import embedded_model, embedded_saes, sae_sets
 from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import SPLITS, TASKS

@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution import PromptPairs, SplicedModel, activation_difference
 from attribution.effects.metric_keeping import ErrorChoice
-from attribution.methods.activation_difference import activation_difference
-from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.exact_patching import exact_patching
-from attribution.methods.integrated_gradients import integrated_gradients
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.spliced_model import SplicedModel
+from circuits import (
+    attribution_patching,
+    chord_integrated_gradients,
+    exact_patching,
+    integrated_gradients,
+    logit_difference,
+)
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
 from circuits.faithfulness.ranked_circuits import Order, random_rankings
@@ -30,7 +30,7 @@ from circuits.faithfulness.smallest_faithful import smallest_faithful
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import SPLITS
-from graphs.faithfulness import Faithfulness, FaithfulnessCurve
+from graphs import Faithfulness, FaithfulnessCurve
 
 TARGETS = (0.5, 0.8)
 SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)

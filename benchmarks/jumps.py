@@ -18,23 +18,32 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from attribution.checking.agreement import agreement
-from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
-from attribution.dictionaries import SAE, BatchTopK, JumpReLU
-from attribution.effects.effects import Effects
-from attribution.effects.quadrature import gauss_legendre, midpoint
-from attribution.methods.activation_difference import activation_difference
-from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.attribution_patching_star import attribution_patching_star
-from attribution.methods.exact_patching import exact_patching
-from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.methods.integrated_gradients import integrated_gradients
-from attribution.models.language_model import LanguageModel
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution import (
+    SAE,
+    BatchTopK,
+    Effects,
+    JumpReLU,
+    LanguageModel,
+    PromptPairs,
+    SplicedModel,
+    activation_difference,
+    agreement,
+    chord_attribution,
+    gauss_legendre,
+    midpoint,
+)
 from attribution.splice.recording import path_mode
-from attribution.splice.spliced_model import ErrorMode, SplicedModel
+from attribution.splice.spliced_model import ErrorMode
 from benchmarks.smoothed_gate import SmoothedJumpReLU
+from circuits import (
+    attribution_patching,
+    attribution_patching_star,
+    chord_integrated_gradients,
+    exact_patching,
+    input_path_integrated_gradients,
+    integrated_gradients,
+    logit_difference,
+)
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import TASKS

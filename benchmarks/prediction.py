@@ -15,17 +15,20 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attribution.checking.agreement import pearson, spearman
-from attribution.edges.chord_edges import chord_edges
-from attribution.edges.edges import METRIC_KEY, Edges
-from attribution.edges.gradient_edges import gradient_edges
-from attribution.effects.effects import Effects
-from attribution.methods.exact_patching import exact_patching
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.position_names import position_names
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution import (
+    Edges,
+    Effects,
+    PromptPairs,
+    SplicedModel,
+    chord_edges,
+    gradient_edges,
+    pearson,
+    position_names,
+    spearman,
+)
+from attribution.edges.edges import METRIC_KEY
 from attribution.splice.node_keys import node_of_key
-from attribution.splice.spliced_model import SplicedModel
+from circuits import exact_patching, logit_difference
 from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName
 from circuits.embedded.load import embedded_model, embedded_saes

@@ -31,31 +31,31 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.edges.direct_feature_attribution import direct_feature_attribution
-from attribution.effects.measurement import prepare
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.position_names import position_names
-from attribution.prompts.prompt_pairs import PromptPairs, pair_from
-from attribution.splice.edits import REMOVE
-from attribution.splice.patch_values import counterfactual
-from attribution.splice.spliced_model import SplicedModel
-from circuits.ablation.ablation import ablate
-from circuits.ablation.causal_test import causal_test
-from circuits.ablation.edits import Ablation
+from attribution import PromptPairs, counterfactual, direct_feature_attribution, position_names, prepare
+from attribution.prompts.prompt_pairs import pair_from
+from circuits import (
+    REMOVE,
+    Ablation,
+    ablate,
+    causal_test,
+    chord_integrated_gradients,
+    discover,
+    embedded_corpus,
+    faithfulness_report,
+    label,
+    load_model,
+    load_saes,
+    logit_difference,
+    prompt_pairs,
+    splice,
+)
 from circuits.ablation.generated_text import before_and_after
 from circuits.ablation.node_names import parse_nodes
 from circuits.ablation.side_effect import side_effect
 from circuits.commands.find_output import certificate_table
 from circuits.commands.labels_output import context_line
-from circuits.discovery.discover import discover
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.faithfulness.faithfulness import faithfulness_report
-from circuits.labels.corpus import embedded_corpus
-from circuits.labels.feature_labels import label
-from circuits.ranking.aggregate import rank
+from circuits.ranking.aggregate import rank_nodes
 from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
-from circuits.tasks.prompts import prompt_pairs
 from graphs import circuit_figure
 from graphs.figures.grid_layout import grid_layout
 from graphs.nodes import short_site
@@ -73,9 +73,9 @@ console = Console(width=112, force_jupyter=False, color_system=None)
 # whose number says nothing about the verb: the *distractor*.
 
 # %%
-model = embedded_model()
-spliced = SplicedModel(model, embedded_saes("jumprelu"))
-pairs = prompt_pairs("agreement", "train", 16, 0, model)
+model = load_model()
+spliced = splice(model, load_saes("jumprelu"))
+pairs = prompt_pairs("agreement", model, split="train", examples=16)
 for pair in pairs.head(4):
     answer, foil = model.token_text(pair.answer_id), model.token_text(pair.foil_id)
     for kind, ids in (("clean", pair.clean_ids), ("patch", pair.patch_ids)):
@@ -94,7 +94,9 @@ for pair in pairs.head(4):
 # Then the circuit is judged, also on prompts it was not found on.
 
 # %%
-splits = {split: prompt_pairs("agreement", split, 16, 0, model) for split in ("held_out", "out_of_distribution")}
+splits = {
+    split: prompt_pairs("agreement", model, split=split, examples=16) for split in ("held_out", "out_of_distribution")
+}
 texts = {"general text": list(embedded_corpus(model, documents=32).pieces())}
 found = discover(spliced, pairs, logit_difference, splits=splits, texts=texts)
 circuit = found.circuit
@@ -118,7 +120,7 @@ console.print(certificate_table(circuit, console.width))
 #   reconstructions. That is no reason for joy; it says that the words are few.
 
 # %%
-ranking = rank(chord_integrated_gradients(spliced, pairs, logit_difference), pairs, model)
+ranking = rank_nodes(chord_integrated_gradients(spliced, pairs, logit_difference), pairs, model)
 print("nodes   own pairs   held out   out of distribution")
 for size in (100, 400, len(ranking.nodes)):
     own, held_out, other = faithfulness_report(spliced, {"own": pairs, **splits}, logit_difference, ranking.top(size))
@@ -133,7 +135,7 @@ for size in (100, 400, len(ranking.nodes)):
 
 # %%
 held_out_pairs = splits["held_out"]
-elsewhere = rank(chord_integrated_gradients(spliced, held_out_pairs, logit_difference), held_out_pairs, model)
+elsewhere = rank_nodes(chord_integrated_gradients(spliced, held_out_pairs, logit_difference), held_out_pairs, model)
 
 
 def place(node, positions):
