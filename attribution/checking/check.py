@@ -18,7 +18,8 @@ from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_o
 from attribution.checking.own_path import OwnPath, own_paths
 from attribution.checking.verdict_of import verdict_of
 from attribution.checking.verification import Verified, choose, flagged_nodes
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, numpy_of, prepare, silent, within
 from attribution.methods.exact_patching import exact_patching

@@ -8,7 +8,8 @@ from attribution.checking.agreement import agreement, agreements
 from attribution.checking.audit import most_large
 from attribution.checking.causes import with_paths
 from attribution.checking.verification import Chosen, Verified
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_integrated_gradients
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, silent, within
 from attribution.effects.quadrature import gauss_legendre

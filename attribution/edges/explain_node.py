@@ -13,7 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, assembled, score_chords
+from attribution.chord.chord_integrated_gradients import score_chords
+from attribution.chord.chord_result import ChordAttribution, assemble_attribution
 from attribution.chord.chord_sweep import SweepPlan
 from attribution.effects.measurement import Collected, Method, Scores, Situation, effects_of_chunks, prepare
 from attribution.effects.patches import Patches, all_patches
@@ -77,7 +78,7 @@ def explain_node(
     collected.add(patched, replace(scores, residual=_residual(scores, patch)))
     effects = effects_of_chunks(method, metric, error_mode, patch_value, sites, [collected.arrays()])
     itself = isinstance(node, TokenNode) & (effects.position == node.position)
-    return assembled(effects.subset(~effects.of_kind("token") | itself), [part], spliced, rtol)
+    return assemble_attribution(effects.subset(~effects.of_kind("token") | itself), [part], spliced, rtol)
 
 
 def _find(situation: Situation, node: FeatureNode | ErrorNode | TokenNode) -> tuple[Patches, int]:
