@@ -17,7 +17,7 @@ import torch
 from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
 from attribution.checking.own_path import OwnPath, own_paths
 from attribution.checking.verdict_of import verdict_of
-from attribution.checking.verification import Verified, choose, flagged_nodes
+from attribution.checking.verification import VerifiedNodes, choose_nodes, flagged_nodes
 from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
@@ -79,7 +79,7 @@ def check(
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
     chords = chords or work.chords(within(progress, 0.0, 0.1))
-    chosen = choose(
+    chosen = choose_nodes(
         spliced,
         pairs,
         metric,
@@ -92,7 +92,7 @@ def check(
         progress=within(progress, 0.1, 0.2),
     )
     truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
-    verified = Verified.of(estimate, truth, chosen)
+    verified = VerifiedNodes.of(estimate, truth, chosen)
     flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
     verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
     return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold)
@@ -158,7 +158,7 @@ class _Work:
 
     def explained(
         self,
-        verified: Verified,
+        verified: VerifiedNodes,
         flagged: dict[int, NodeVerdict],
         chords: ChordAttribution | None,
         most: int,

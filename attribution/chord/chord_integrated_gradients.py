@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from attribution.chord.chord_result import ChordAttribution, ChordPart, assemble_attribution
-from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.chord.chord_sweep import Sweep, SweepPlan, run_sweep
 from attribution.chord.stretches import Ends
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import (
@@ -41,7 +41,7 @@ from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 
 SOURCES_AND_JUMPS = "total effect − Σ tokens, errors (in path mode) and undivided jumps"
-NAME = "chord_integrated_gradients"
+METHOD_NAME = "chord_integrated_gradients"
 
 
 def chord_integrated_gradients(
@@ -111,7 +111,7 @@ def chord_attribution(
         return replace(scores, beside=part.arrays())
 
     method = Method(
-        NAME,
+        METHOD_NAME,
         score,
         ("path", "zero", "live"),
         SOURCES_AND_JUMPS,
@@ -135,7 +135,7 @@ def chord_attribution(
 
 def score_chords(situation: Situation, plan: SweepPlan) -> tuple[ChordPart, Scores]:
     """Sweep one batch between its clean run and its patch run (`situation.changes.patch`)."""
-    swept = sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
+    swept = run_sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
     return _scored(situation, plan, swept)
 
 

@@ -19,9 +19,9 @@ from einops import EinopsError
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.cones.cone_batches import Price, overhead, waves
+from attribution.cones.cone_batches import RunPrice, batch_overhead, runs_in_waves
 from attribution.cones.plain_run import PlainLayer, PlainRun, part_of, plain_run
-from attribution.cones.suffix_attention import suffix_attention, visible
+from attribution.cones.suffix_attention import suffix_attention, visible_keys
 from attribution.cones.window import RowsAndPositions, Window
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.sae import Encoding
@@ -37,7 +37,7 @@ _FEWEST_ENCODED: Final = 256
 
 
 @dataclass(frozen=True)
-class Starts:
+class RunStarts:
     """Runs that differ from the clean run of their row at one position each, where they enter a block.
 
     `vector[n]` is the residual stream into `block` at (row[n], pos[n]); `block` may be one past the last.
@@ -121,8 +121,8 @@ class Cone:
     ) -> list[list[Int[Tensor, " batch"]]]:
         """Batches of runs that are executed together, in lists that are started together."""
         flops = 24.0 * self.spliced.model.d_model**2  # of a block at one position, about
-        price = Price(flops, overhead(row.device), self.bytes_of_a_run)
-        return waves(row, self.lengths(row, pos), price, bytes_at_once)
+        price = RunPrice(flops, batch_overhead(row.device), self.bytes_of_a_run)
+        return runs_in_waves(row, self.lengths(row, pos), price, bytes_at_once)
 
     def bytes_of_a_run(self, length: int) -> int:
         """Most bytes that one run of so many positions holds at a time."""
@@ -135,7 +135,7 @@ class Cone:
         keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
         return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
 
-    def upwards(self, starts: Starts) -> Float[Tensor, "run d_model"]:
+    def upwards(self, starts: RunStarts) -> Float[Tensor, "run d_model"]:
         """The last residual stream at the last position of every run, all of them executed together."""
         if starts.block == len(self.layers):
             return starts.vector  # of those at the last position; the others end in the clean run's
@@ -204,7 +204,7 @@ class Cone:
         if len(old_keys) > 1:
             keys, values = torch.cat([old_keys, keys], 1), torch.cat([old_values, values], 1)
             old_keys, old_values = old_keys[:, :0], old_values[:, :0]
-        shown = visible(torch.cat([before.here, window.here], 1), wanted.here, layer.block.window)
+        shown = visible_keys(torch.cat([before.here, window.here], 1), wanted.here, layer.block.window)
         z = suffix_attention(layer.block, queries, keys, values, old_keys[0], old_values[0], shown)
         at = wanted.row, wanted.here.clamp(min=0)
         z = self._splice(number, "attn.hook_z", z.flatten(2), at)

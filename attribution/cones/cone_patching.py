@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.cones.cone import Cone, Starts
+from attribution.cones.cone import Cone, RunStarts
 from attribution.effects.measurement import Situation
 from attribution.effects.patches import Patches
 from attribution.models.language_model import LanguageModel
@@ -95,7 +95,7 @@ class _Sweep:
             vectors = self._vectors(group.only(torch.cat(wave)))
             for chosen, own in zip(wave, vectors.split([len(batch) for batch in wave]), strict=True):
                 row = group.row[chosen]
-                starts = Starts(group.block, row, group.pos[chosen], own)
+                starts = RunStarts(group.block, row, group.pos[chosen], own)
                 yield chosen, self._metric_at(self.cone.upwards(starts), row)
 
     def _vectors(self, group: _Group) -> Float[Tensor, "run d_model"]:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.chord.chord_integrated_gradients import chord_ends
-from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.chord.chord_sweep import Sweep, SweepPlan, run_sweep
 from attribution.chord.site_secants import SiteSecants
 from attribution.chord.stretches import Ends
 from attribution.edges.collect_edges import collect_edges
@@ -72,7 +72,7 @@ def chord_edges(
 
     def flow(situation: Situation) -> _ChordFlow:
         ends = chord_ends(situation)
-        return _ChordFlow(situation, ends, plan, sweep(ends, situation.error_mode, plan, silent))
+        return _ChordFlow(situation, ends, plan, run_sweep(ends, situation.error_mode, plan, silent))
 
     return collect_edges(
         spliced,

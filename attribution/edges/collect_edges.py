@@ -65,7 +65,7 @@ def collect_edges(
         )
         found = FoundEdges()
         FlowEdges(situation, flow(situation), wanted, found).run(told)
-        return _counted_from(-examples.start, found.arrays())
+        return _with_shifted_examples(-examples.start, found.arrays())
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"error_mode": error_mode, "least": least, "name": method, "settings": settings}
@@ -76,14 +76,14 @@ def collect_edges(
         for examples in pairs.cut(batch_size):
             told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples, t=told: measured(e, t))
-            parts.append(_counted_from(examples.start, chunk))
+            parts.append(_with_shifted_examples(examples.start, chunk))
             told(1.0)
     return Edges(
         method, **{name: np.concatenate([part[name] for part in parts]) for name in (*EDGE_COLUMNS, *BALANCE_COLUMNS)}
     )
 
 
-def _counted_from(start: int, chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _with_shifted_examples(start: int, chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The same edges with every example number raised."""
     found = dict(chunk)
     for name in ("example", "target_example"):
