@@ -33,11 +33,8 @@ if TYPE_CHECKING:
     from attribution.checking.own_path import OwnPath, own_paths
     from attribution.checking.sae_quality import sae_quality
     from attribution.checking.verdict_of import with_details
-    from attribution.chord.chord_integrated_gradients import (
-        ChordAttribution,
-        chord_attribution,
-        chord_integrated_gradients,
-    )
+    from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
+    from attribution.chord.chord_result import ChordAttribution
     from attribution.dictionaries import (
         SAE,
         BatchTopK,
@@ -167,10 +164,10 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.checking.sae_quality": ("sae_quality",),
     "attribution.checking.verdict_of": ("with_details",),
     "attribution.chord.chord_integrated_gradients": (
-        "ChordAttribution",
         "chord_attribution",
         "chord_integrated_gradients",
     ),
+    "attribution.chord.chord_result": ("ChordAttribution",),
     "attribution.dictionaries": (
         "SAE",
         "BatchTopK",

@@ -71,7 +71,7 @@ _TOLERANCE = 1e-3
 """Of a path's parts, as a share of the exact effect, and of α between two jumps: what a picture can show."""
 
 
-def with_paths(
+def with_own_paths(
     verdict: Verdict,
     spliced: SplicedModel,
     pairs: PromptPairs,
@@ -91,7 +91,7 @@ def with_paths(
             rounding, the same value in both runs of its pair alone has no path and gets no trace.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
-    entries = {id(flagged): _entry(estimate, flagged) for flagged in chosen}
+    entries = {id(flagged): _effect_of_node(estimate, flagged) for flagged in chosen}
     unknown = [flagged for flagged in chosen if mode != "live" and not flagged.gates]
     paths: dict[int, OwnPath] = {}
     if unknown:
@@ -119,7 +119,7 @@ def with_paths(
     return replace(verdict, flagged=tuple(told.get(id(v), v) for v in verdict.flagged), traces=tuple(traces))
 
 
-def _entry(estimate: Effects, flagged: NodeVerdict) -> Effects:
+def _effect_of_node(estimate: Effects, flagged: NodeVerdict) -> Effects:
     """The one entry of the effects that is this node in this example."""
     node = flagged.node
     here = (estimate.example == flagged.example) & (estimate.position == node.position)

@@ -17,8 +17,9 @@ import torch
 from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
 from attribution.checking.own_path import OwnPath, own_paths
 from attribution.checking.verdict_of import verdict_of
-from attribution.checking.verification import Verified, choose, flagged_nodes
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.checking.verification import VerifiedNodes, choose_nodes, flagged_nodes
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import numpy_of, prepare
 from attribution.methods.exact_patching import exact_patching
@@ -79,7 +80,7 @@ def check(
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
     chords = chords or work.chords(progress_between(progress, 0.0, 0.1))
-    chosen = choose(
+    chosen = choose_nodes(
         spliced,
         pairs,
         metric,
@@ -92,7 +93,7 @@ def check(
         progress=progress_between(progress, 0.1, 0.2),
     )
     truth = exact or work.exact(None if verify is None else chosen.keys, progress_between(progress, 0.2, 0.7))
-    verified = Verified.of(estimate, truth, chosen)
+    verified = VerifiedNodes.of(estimate, truth, chosen)
     flagged = work.explained(
         verified, flagged_nodes(verified, size), chords, explained, progress_between(progress, 0.7, 1.0)
     )
@@ -160,7 +161,7 @@ class _Work:
 
     def explained(
         self,
-        verified: Verified,
+        verified: VerifiedNodes,
         flagged: dict[int, NodeVerdict],
         chords: ChordAttribution | None,
         most: int,

@@ -50,7 +50,7 @@ def with_crossings(
     with spliced.model.frozen():
         for example in np.unique(ledger.example).tolist():
             (entries,) = np.nonzero(ledger.example == example)
-            path = _path(spliced, pairs, example, error_mode)
+            path = _input_path(spliced, pairs, example, error_mode)
             gates = _Gates(path, ledger, torch.from_numpy(entries), runs_at_once)
             for entry, alphas in zip(entries.tolist(), gates.crossings(), strict=True):
                 found[entry] = alphas
@@ -58,7 +58,7 @@ def with_crossings(
     return replace(ledger, crossings=tuple(found))
 
 
-def _path(spliced: SplicedModel, pairs: PromptPairs, example: int, error_mode: ErrorMode) -> InputPath:
+def _input_path(spliced: SplicedModel, pairs: PromptPairs, example: int, error_mode: ErrorMode) -> InputPath:
     batch = pairs.batch([example], spliced.model.device)
     mode: ErrorMode = "zero" if error_mode == "zero" else "live"
     clean, patch = (spliced.record(ids, batch.last, mode) for ids in (batch.clean_ids, batch.patch_ids))

@@ -22,7 +22,7 @@ from attribution.splice.recording import SiteRecord
 from attribution.splice.spliced_model import TOKENS
 
 
-def risks(situation: Situation, patches: list[Patches], gates: int) -> list[Float[Tensor, " patch"]]:
+def gate_risks(situation: Situation, patches: list[Patches], gates: int) -> list[Float[Tensor, " patch"]]:
     """risk(u) of every patch, from the `gates` most dangerous gates of each row.
 
     `situation` must be prepared with gradients, in a mode where gates are met (`frozen` or `zero`).

@@ -75,7 +75,7 @@ def own_paths(
         return arrays_of_paths(paths, spliced.sites)
 
     def walked_alone(walk: Walk, examples_on: int) -> Arrays:
-        return _moved(arrays_of_paths(list(walk.paths()), spliced.sites), examples_on)
+        return _with_shifted_keys(arrays_of_paths(list(walk.paths()), spliced.sites), examples_on)
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"name": STAGE, "error_mode": error_mode, "rtol": rtol, "resolution": resolution}
@@ -86,13 +86,15 @@ def own_paths(
             if not np.isin(np.arange(examples.start, examples.stop), nodes.example).any():
                 continue
             chunk = kept_chunk(STAGE, partial(key, examples), partial(walked, examples))
-            found |= {path.key: path for path in paths_of_arrays(_moved(chunk, examples.start), spliced.sites)}
+            found |= {
+                path.key: path for path in paths_of_arrays(_with_shifted_keys(chunk, examples.start), spliced.sites)
+            }
             done = len(found)
             progress(done / len(wanted))
     return found
 
 
-def _moved(arrays: Arrays, examples_on: int) -> Arrays:
+def _with_shifted_keys(arrays: Arrays, examples_on: int) -> Arrays:
     return {**arrays, "key": shifted_keys(arrays["key"], examples_on)}
 
 

@@ -6,9 +6,10 @@ import numpy as np
 
 from attribution.checking.agreement import agreement, agreements
 from attribution.checking.audit import most_large
-from attribution.checking.causes import with_paths
-from attribution.checking.verification import Chosen, Verified
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_integrated_gradients
+from attribution.checking.causes import with_own_paths
+from attribution.checking.verification import ChosenNodes, VerifiedNodes
+from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
@@ -31,10 +32,10 @@ def verdict_of(
     pairs: PromptPairs,
     error_mode: ErrorMode,
     estimate: Effects,
-    verified: Verified,
+    verified: VerifiedNodes,
     flagged: dict[int, NodeVerdict],
     chords: ChordAttribution | None,
-    chosen: Chosen,
+    chosen: ChosenNodes,
     threshold: float,
     seed: int,
     top: int,
@@ -51,7 +52,7 @@ def verdict_of(
     shares = _jump_shares(chords, encoders)
     values = part.effect, exact, is_flagged
     return Verdict(
-        estimate_name=_name(estimate),
+        estimate_name=_estimate_name(estimate),
         method=estimate.method,
         settings=estimate.settings,
         error_mode=estimate.error_mode,
@@ -75,10 +76,10 @@ def verdict_of(
         ),
         by_site=agreements(by_site, *values, shares, threshold=threshold, top=top),
         by_encoder=agreements(by_encoder, *values, shares, threshold=threshold, top=top),
-        bound=_bound(verified, chosen, threshold),
+        bound=_missed_bound(verified, chosen, threshold),
         total_effect=tuple(map(float, estimate.total_effect)),
         flips=None if chords is None else len(chords.ledger),
-        tokens=_tokens(spliced, pairs),
+        tokens=_token_texts(spliced, pairs),
         names=tuple(position_names(pairs)),
     )
 
@@ -98,7 +99,7 @@ def _jump_shares(chords: ChordAttribution | None, encoders: dict[str, str]) -> d
     return {scope: float(of / total) if total > 0 else None for scope, (of, total) in both.items()}
 
 
-def _bound(verified: Verified, chosen: Chosen, threshold: float) -> MissedBound | None:
+def _missed_bound(verified: VerifiedNodes, chosen: ChosenNodes, threshold: float) -> MissedBound | None:
     audited = verified.chosen_by == CHOSEN_BY.index("audit")
     count = int(audited.sum())
     if chosen.population == count:
@@ -108,7 +109,7 @@ def _bound(verified: Verified, chosen: Chosen, threshold: float) -> MissedBound 
     return MissedBound(CONFIDENCE, count, found, chosen.population - count, most - found)
 
 
-def _tokens(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...], ...]:
+def _token_texts(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...], ...]:
     """What stands at each position of each example; clean → patch where the prompts differ."""
     text = spliced.model.token_text
     return tuple(
@@ -120,7 +121,7 @@ def _tokens(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...],
     )
 
 
-def _name(estimate: Effects) -> str:
+def _estimate_name(estimate: Effects) -> str:
     name = method_name(estimate.method)
     points = estimate.settings.get("points")
     return name if points is None else f"{name} ({points} points)"
@@ -155,7 +156,7 @@ def with_details(
     progress(0.6)
     chosen, paths = verdict.flagged[:traced], progress_between(progress, 0.6, 1.0)
     given = spliced, pairs, metric, estimate, chosen
-    traces = with_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
+    traces = with_own_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
     return replace(verdict, residuals=curves, traces=traces)  # whose cause is told was decided by `check`
 
 

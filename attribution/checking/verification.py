@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from attribution.checking.gates_at_risk import risks
+from attribution.checking.gates_at_risk import gate_risks
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import numpy_of, prepare
 from attribution.effects.patches import all_patches
@@ -32,7 +32,7 @@ _GATES_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenNodes:
     """Keys of nodes to verify and, for each, its reason as a place in `CHOSEN_BY`.
 
     `population` is the number of nodes the audit was drawn from; 0 where all nodes are verified.
@@ -43,7 +43,7 @@ class Chosen:
     population: int
 
 
-def choose(
+def choose_nodes(
     spliced: SplicedModel,
     pairs: PromptPairs,
     metric: Metric,
@@ -55,7 +55,7 @@ def choose(
     seed: int,
     batch_size: int = 16,
     progress: Progress = silent,
-) -> Chosen:
+) -> ChosenNodes:
     """Half of the number goes to the strongest, a quarter to those at risk, the rest to the audit.
 
     Where no gate is met, or fewer nodes are at risk, the audit takes what is left. Nodes whose two values are equal
@@ -67,7 +67,7 @@ def choose(
     if verify is None or verify >= len(changed):
         reason = np.full(len(keys), CHOSEN_BY.index("all"))
         reason[len(changed) :] = CHOSEN_BY.index("unchanged")
-        return Chosen(np.concatenate([changed, still]), reason, 0)
+        return ChosenNodes(np.concatenate([changed, still]), reason, 0)
     strongest = changed[np.argsort(-np.abs(estimate.effect[~unchanged]), kind="stable")[: verify // 2]]
     rest = np.setdiff1d(changed, strongest)
     at_risk = np.empty(0, keys.dtype)
@@ -79,7 +79,7 @@ def choose(
         rest = np.setdiff1d(rest, at_risk)
     audit = np.random.default_rng(seed).choice(rest, verify - len(strongest) - len(at_risk), replace=False)
     parts = {"strongest": strongest, "at_risk": at_risk, "audit": audit, "unchanged": still}
-    return Chosen(
+    return ChosenNodes(
         np.concatenate(list(parts.values())),
         np.concatenate([np.full(len(part), CHOSEN_BY.index(name)) for name, part in parts.items()]),
         len(rest),
@@ -101,7 +101,7 @@ def _risks(
         batch = pairs.batch(examples, spliced.model.device)
         situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
         patches = all_patches(situation)
-        risk = [numpy_of(of) for of in risks(situation, patches, _GATES_LOOKED_AT)]
+        risk = [numpy_of(of) for of in gate_risks(situation, patches, _GATES_LOOKED_AT)]
         keys = np.concatenate([np.zeros(0, np.int64), *(patch.keys(situation) for patch in patches)])
         return {"key": shifted_keys(keys, -examples.start), "risk": np.concatenate([np.zeros(0), *risk])}
 
@@ -118,7 +118,7 @@ def _risks(
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedNodes:
     """The verified part of an estimate, the exact effect of each node, and why it was chosen."""
 
     estimate: Effects
@@ -126,7 +126,7 @@ class Verified:
     chosen_by: np.ndarray
 
     @classmethod
-    def of(cls, estimate: Effects, truth: Effects, chosen: Chosen) -> "Verified":
+    def of(cls, estimate: Effects, truth: Effects, chosen: ChosenNodes) -> "VerifiedNodes":
         exact_of = dict(zip(truth.keys().tolist(), truth.effect.tolist(), strict=True))
         still = chosen.keys[chosen.reason == CHOSEN_BY.index("unchanged")]
         exact_of |= dict.fromkeys(still.tolist(), 0.0)
@@ -147,7 +147,7 @@ class Verified:
         return FeatureNode(site, position, index) if index >= 0 else ErrorNode(site, position)
 
 
-def flagged_nodes(verified: Verified, threshold: float) -> dict[int, NodeVerdict]:
+def flagged_nodes(verified: VerifiedNodes, threshold: float) -> dict[int, NodeVerdict]:
     """The flagged ones, by their number among the verified."""
     found: dict[int, NodeVerdict] = {}
     for n, (estimate, exact) in enumerate(zip(verified.estimate.effect.tolist(), verified.exact.tolist(), strict=True)):

@@ -12,65 +12,28 @@ effect; what patching one node alone does, only `exact_patching.py` says. Source
 multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.chord.chord_result import ChordAttribution, ChordPart, assemble_attribution
+from attribution.chord.chord_sweep import Sweep, SweepPlan, run_sweep
 from attribution.chord.stretches import Ends
-from attribution.effects.effects import Effects, joined
+from attribution.effects.effects import Effects
 from attribution.effects.measurement import Method, Scores, Situation, measure_beside, node_columns, numpy_of
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.effects.scoring import score_features, scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.chunk_file import with_prefix
 from attribution.runs.progress import Progress, silent
-from attribution.splice.node_keys import NodeColumns
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import TOKENS, SplicedModel
-from graphs import JumpLedger
 
 SOURCES_AND_JUMPS = "total effect − Σ tokens, errors (in path mode) and undivided jumps"
-NAME = "chord_integrated_gradients"
-_SMOOTH, _LEDGER = "smooth.", "ledger."
-
-
-@dataclass(frozen=True)
-class ChordAttribution:
-    """Chord IG of all nodes, with the evidence of how far it can be trusted.
-
-    Attributes:
-        effects: attribution of every node; its residual is that of the whole: total effect minus all sources.
-        smooth: for each node of `effects`, the part that passes no flipped gate; the rest, effect − smooth, is the
-            jump part. None unless asked for.
-        ledger: every gate that differs between the two runs.
-        stretches: names of the stretches by what they end at: a site, or `metric`.
-        stretch_residual, stretch_points: per example and stretch: residual in units of the metric, points used.
-        gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there;
-            infinite if something flows and the total effect is 0.
-        rtol: the requested tolerance; None if there was none.
-        converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
-    """
-
-    effects: Effects
-    smooth: np.ndarray | None
-    ledger: JumpLedger
-    stretches: tuple[str, ...]
-    stretch_residual: np.ndarray
-    stretch_points: np.ndarray
-    gross_flow: np.ndarray
-    rtol: float | None
-    converged: np.ndarray | None
-
-    @property
-    def jump(self) -> np.ndarray | None:
-        """Each node's part that passes flipped gates; None unless asked for."""
-        return None if self.smooth is None else self.effects.effect - self.smooth
+METHOD_NAME = "chord_integrated_gradients"
 
 
 def chord_integrated_gradients(
@@ -140,7 +103,7 @@ def chord_attribution(
         return replace(scores, beside=part.arrays())
 
     method = Method(
-        NAME,
+        METHOD_NAME,
         score,
         ("path", "zero", "live"),
         SOURCES_AND_JUMPS,
@@ -159,12 +122,12 @@ def chord_attribution(
         batch_size=batch_size,
         progress=progress,
     )
-    return assembled(effects, [ChordPart.of(arrays) for arrays in beside], spliced, rtol)
+    return assemble_attribution(effects, [ChordPart.of(arrays) for arrays in beside], spliced, rtol)
 
 
-def score_chords(situation: Situation, plan: SweepPlan) -> tuple["ChordPart", Scores]:
+def score_chords(situation: Situation, plan: SweepPlan) -> tuple[ChordPart, Scores]:
     """Sweep one batch between its clean run and its patch run (`situation.changes.patch`)."""
-    swept = sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
+    swept = run_sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
     return _scored(situation, plan, swept)
 
 
@@ -183,40 +146,6 @@ def chord_ends(situation: Situation) -> Ends:
         metric=lambda logits, rows: situation.metric(logits, batch.rows(rows)),
         total=situation.total_effect,
     )
-
-
-@dataclass(frozen=True)
-class ChordPart:
-    """One batch of a `ChordAttribution`: everything but the effects."""
-
-    stretches: tuple[str, ...]
-    smooth: list[NodeColumns]
-    ledger: dict[str, np.ndarray]
-    residual: np.ndarray
-    points: np.ndarray
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """As plain arrays, from which `of` makes it again."""
-        smooth = joined(self.smooth) if self.smooth else {}
-        return {
-            "stretches": np.array(self.stretches, dtype=np.str_),
-            "residual": self.residual,
-            "points": self.points,
-            **{f"{_SMOOTH}{name}": column for name, column in smooth.items()},
-            **{f"{_LEDGER}{name}": column for name, column in self.ledger.items()},
-        }
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray]) -> "ChordPart":
-        """The part that these arrays were made of."""
-        smooth = with_prefix(_SMOOTH, arrays)
-        return cls(
-            stretches=tuple(map(str, arrays["stretches"])),
-            smooth=[smooth] if smooth else [],
-            ledger=with_prefix(_LEDGER, arrays),
-            residual=arrays["residual"],
-            points=arrays["points"],
-        )
 
 
 def _scored(situation: Situation, plan: SweepPlan, swept: Sweep) -> tuple[ChordPart, Scores]:
@@ -264,25 +193,3 @@ def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
         if frame is not None:
             features[site] = change, score_features(situation, site, change, multipliers[site], frame=frame)
     return replace(scores, features=features)
-
-
-def assembled(effects: Effects, parts: list[ChordPart], spliced: SplicedModel, rtol: float | None) -> ChordAttribution:
-    """One result from the batches of a sweep and the effects that were made of them."""
-    residual = np.concatenate([part.residual for part in parts])
-    examples, sites = len(effects.total_effect), len(effects.sites)
-    gross = np.bincount(
-        effects.example * sites + effects.site, weights=np.abs(effects.effect), minlength=examples * sites
-    ).reshape(examples, sites)
-    total = np.abs(effects.total_effect)
-    smooth = [columns for part in parts for columns in part.smooth]
-    return ChordAttribution(
-        effects=effects,
-        smooth=joined(smooth)["effect"] if smooth else None,
-        ledger=JumpLedger.of([part.ledger for part in parts], spliced.sites, effects.total_effect),
-        stretches=parts[0].stretches,
-        stretch_residual=residual,
-        stretch_points=np.concatenate([part.points for part in parts]),
-        gross_flow=np.divide(gross, total[:, None], out=np.where(gross > 0, np.inf, 0.0), where=total[:, None] > 0),
-        rtol=rtol,
-        converged=None if rtol is None else np.abs(residual).sum(1) <= rtol * total,
-    )

@@ -27,7 +27,7 @@ MOST_POINTS = 80
 
 
 @dataclass(frozen=True)
-class Flips:
+class FlippedGates:
     """Gates of one site that differ between the two runs.
 
     `opened` is +1 or −1. `contribution` is J = M(f) v̄ Δg, and `undivided` its part that the slope cap keeps from
@@ -47,7 +47,7 @@ class SiteFlow:
     """One site in a sweep: the multiplier of its output, and the gates that flip there (none in `live` mode)."""
 
     multiplier: Float[Tensor, "sweep row pos width"]
-    flips: Flips | None
+    flips: FlippedGates | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class SweepPlan:
         return tuple(rules)
 
 
-def sweep(ends: Ends, error_mode: ErrorMode, plan: SweepPlan, progress: Callable[[float], None]) -> Sweep:
+def run_sweep(ends: Ends, error_mode: ErrorMode, plan: SweepPlan, progress: Callable[[float], None]) -> Sweep:
     """Sweep from the metric to the tokens, or to a site below which nothing changes.
 
     Args:
@@ -170,10 +170,10 @@ def _through_site(
     return SiteFlow(multiplier, _flips(secants, of_features[0])), arrived, lost.index_add(0, row, missing.double())
 
 
-def _flips(secants: SiteSecants, of_features: Float[Tensor, "place d_sae"]) -> Flips:
+def _flips(secants: SiteSecants, of_features: Float[Tensor, "place d_sae"]) -> FlippedGates:
     gates = secants.gates
     place, index = torch.nonzero(gates.opened, as_tuple=True)
-    return Flips(
+    return FlippedGates(
         row=secants.row[place],
         pos=secants.pos[place],
         index=index,

@@ -125,7 +125,7 @@ class SectionRuns:
         """
         rows = torch.arange(len(self.ends.total), device=self.ends.total.device)
         inflow = self._inflow(stretch, seed)
-        result = _blank(self.ends, stretch, 1 if seed is None else len(seed))
+        result = _zero_multipliers(self.ends, stretch, 1 if seed is None else len(seed))
         for level, rule in enumerate(self.rules):
             run = self._run(level, rows)
             part = run.multipliers(stretch, seed, rows)
@@ -163,7 +163,7 @@ class PulledBack:
     points: Int[Tensor, " row"]
 
 
-def _blank(ends: Ends, stretch: Stretch, sweeps: int) -> PulledBack:
+def _zero_multipliers(ends: Ends, stretch: Stretch, sweeps: int) -> PulledBack:
     multipliers = {leaf: ends.start(leaf).new_zeros(sweeps, *ends.start(leaf).shape) for leaf in stretch.leaves}
     nothing = torch.zeros_like(ends.total, dtype=torch.float64)
     return PulledBack(multipliers, nothing, nothing.int())

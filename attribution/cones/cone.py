@@ -19,19 +19,17 @@ from einops import EinopsError
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.cones.cone_batches import Price, overhead, waves
+from attribution.cones.cone_batches import RunPrice, batch_overhead, runs_in_waves
 from attribution.cones.plain_run import PlainLayer, PlainRun, part_of, plain_run
-from attribution.cones.suffix_attention import suffix_attention, visible
+from attribution.cones.suffix_attention import suffix_attention, visible_keys
+from attribution.cones.window import RowsAndPositions, Window
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.sae import Encoding
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import layer_of
 from attribution.models.plain_blocks import PlainModel, UnknownArchitecture, rotated
 from attribution.splice.gate_rounding import GatesAtThreshold
 from attribution.splice.recording import ErrorMode, Recording
 from attribution.splice.resuming import TOKENS, Resumable
-
-Places = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
-"""Rows and positions that index the clean run's activations."""
 
 _ENCODED_BYTES: Final = 8 * 2**20
 _FEWEST_ENCODED: Final = 256
@@ -39,7 +37,7 @@ _FEWEST_ENCODED: Final = 256
 
 
 @dataclass(frozen=True)
-class Starts:
+class RunStarts:
     """Runs that differ from the clean run of their row at one position each, where they enter a block.
 
     `vector[n]` is the residual stream into `block` at (row[n], pos[n]); `block` may be one past the last.
@@ -49,40 +47,6 @@ class Starts:
     row: Int[Tensor, " run"]
     pos: Int[Tensor, " run"]
     vector: Float[Tensor, "run d_model"]
-
-
-@dataclass(frozen=True)
-class Window:
-    """The last positions of every run's row: `here[n, j]` of row `row[n]`, negative where the row has not begun.
-
-    Runs of one row have one window together: its first axis has length 1.
-    """
-
-    row: Int[Tensor, "runs 1"]
-    here: Int[Tensor, "runs pos"]
-
-    def of(self, values: Float[Tensor, "row pos *rest"]) -> Float[Tensor, "runs here *rest"]:
-        """The clean run's values in the window."""
-        return values[self.row, self.here.clamp(0, values.shape[1] - 1)]
-
-    def for_each(self, values: Float[Tensor, "row pos *rest"], runs: int) -> Float[Tensor, "run here *rest"]:
-        """A copy of the clean run's values in the window for every run, to write into."""
-        found = self.of(values)
-        return found if len(found) == runs else found.expand(runs, *found.shape[1:]).clone()
-
-    def last(self) -> "Window":
-        """The window of the last position alone."""
-        return Window(self.row, self.here[:, -1:])
-
-    def before(self) -> "Window":
-        """All positions before the window. Rows differ in their number, so attention's mask excludes the rest."""
-        first = self.here[:, :1].clamp(min=0)
-        every = torch.arange(int(first.max()), device=first.device)
-        return Window(self.row, torch.where(every < first, every, _NOWHERE))
-
-
-_NOWHERE: Final = 2**40
-"""A position after all others, which nothing sees."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +121,8 @@ class Cone:
     ) -> list[list[Int[Tensor, " batch"]]]:
         """Batches of runs that are executed together, in lists that are started together."""
         flops = 24.0 * self.spliced.model.d_model**2  # of a block at one position, about
-        price = Price(flops, overhead(row.device), self.bytes_of_a_run)
-        return waves(row, self.lengths(row, pos), price, bytes_at_once)
+        price = RunPrice(flops, batch_overhead(row.device), self.bytes_of_a_run)
+        return runs_in_waves(row, self.lengths(row, pos), price, bytes_at_once)
 
     def bytes_of_a_run(self, length: int) -> int:
         """Most bytes that one run of so many positions holds at a time."""
@@ -171,7 +135,7 @@ class Cone:
         keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
         return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
 
-    def upwards(self, starts: Starts) -> Float[Tensor, "run d_model"]:
+    def upwards(self, starts: RunStarts) -> Float[Tensor, "run d_model"]:
         """The last residual stream at the last position of every run, all of them executed together."""
         if starts.block == len(self.layers):
             return starts.vector  # of those at the last position; the others end in the clean run's
@@ -186,7 +150,7 @@ class Cone:
             hidden = self._block(number, hidden, queries, keys, values, window, wanted)
         return hidden[:, -1]
 
-    def _window(self, row: Tensor, pos: Tensor) -> tuple[Window, Places]:
+    def _window(self, row: Tensor, pos: Tensor) -> tuple[Window, RowsAndPositions]:
         """The window of some runs, and where in it each run's own position is."""
         last, length = self.recording.last[row], self.lengths(row, pos)
         size = int(length.max())
@@ -240,7 +204,7 @@ class Cone:
         if len(old_keys) > 1:
             keys, values = torch.cat([old_keys, keys], 1), torch.cat([old_values, values], 1)
             old_keys, old_values = old_keys[:, :0], old_values[:, :0]
-        shown = visible(torch.cat([before.here, window.here], 1), wanted.here, layer.block.window)
+        shown = visible_keys(torch.cat([before.here, window.here], 1), wanted.here, layer.block.window)
         z = suffix_attention(layer.block, queries, keys, values, old_keys[0], old_values[0], shown)
         at = wanted.row, wanted.here.clamp(min=0)
         z = self._splice(number, "attn.hook_z", z.flatten(2), at)
@@ -249,15 +213,15 @@ class Cone:
         after = self._splice(number, "hook_resid_post", hidden + attention + mlp, at)
         return self._splice(number + 1, "hook_resid_pre", after, at)
 
-    def _attention_of(self, number: int, z: Tensor, at: Places) -> Tensor:
+    def _attention_of(self, number: int, z: Tensor, at: RowsAndPositions) -> Tensor:
         """What attention adds, given z as its site wrote it, with flat heads."""
         return self._added(number, "hook_attn_out", self.layers[number].block.output(z), at)
 
-    def _mlp_of(self, number: int, x: Tensor, attention: Tensor, at: Places) -> Tensor:
+    def _mlp_of(self, number: int, x: Tensor, attention: Tensor, at: RowsAndPositions) -> Tensor:
         """What the MLP adds."""
         return self._added(number, "hook_mlp_out", self.layers[number].block.mlp_written(x, attention), at)
 
-    def _added(self, number: int, part: str, written: Tensor, at: Places) -> Tensor:
+    def _added(self, number: int, part: str, written: Tensor, at: RowsAndPositions) -> Tensor:
         """What a part adds to the residual stream: its site and its norm, in the order that the recording shows."""
         layer = self.layers[number]
         norm = layer.block.norm_after(part)
@@ -270,7 +234,7 @@ class Cone:
         norm = layer.block.norm_after(part)
         return norm(output) if norm is not None and layer.site_before_norm.get(part, False) else output
 
-    def _splice(self, number: int, part: str, x: Tensor, at: Places) -> Tensor:
+    def _splice(self, number: int, part: str, x: Tensor, at: RowsAndPositions) -> Tensor:
         """What a site writes back at some places, given what arrives there."""
         site = f"blocks.{number}.{part}"
         if self.error_mode == "live" or site not in self.spliced.saes:
@@ -307,10 +271,3 @@ def _reconstructed(sae: SAE, encoding: Encoding) -> Float[Tensor, "place d_in"]:
     place, index, value = encoding.active()
     starts = torch.searchsorted(place, torch.arange(len(encoding.value), device=place.device))
     return sae.decode_active(starts, index, value, encoding.frame)
-
-
-def needed_logits(
-    model: LanguageModel, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"] | None
-) -> Tensor:
-    """Logits of some vocabulary columns of each run, or of all."""
-    return model.head(hidden[:, None])[:, 0] if columns is None else model.head_columns(hidden, columns)

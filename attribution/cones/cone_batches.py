@@ -14,18 +14,18 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-OVERHEAD: Final = {"cpu": 1e8, "other": 1e10}
+BATCH_OVERHEAD: Final = {"cpu": 1e8, "other": 1e10}
 """FLOPs that take as long as to begin another batch in one block, by device."""
-_ENOUGH: Final = 10.0
+_WORTH_OF_OVERHEAD: Final = 10.0
 
 
-def overhead(device: torch.device) -> float:
-    """See `OVERHEAD`."""
-    return OVERHEAD.get(device.type, OVERHEAD["other"])
+def batch_overhead(device: torch.device) -> float:
+    """See `BATCH_OVERHEAD`."""
+    return BATCH_OVERHEAD.get(device.type, BATCH_OVERHEAD["other"])
 
 
 @dataclass(frozen=True)
-class Price:
+class RunPrice:
     """What runs cost: FLOPs of a block at one position, FLOPs worth a batch, and bytes of a run by its length."""
 
     flops: float
@@ -35,11 +35,11 @@ class Price:
     def joins(self, runs: int, longest: int, count: int, length: int) -> bool:
         """Whether `count` runs of a length are executed with `runs` that are longer, as if they were as long."""
         wasted = self.flops * count * (longest - length)
-        return self.flops * runs * longest < _ENOUGH * self.overhead and wasted < self.overhead
+        return self.flops * runs * longest < _WORTH_OF_OVERHEAD * self.overhead and wasted < self.overhead
 
 
-def waves(
-    row: Int[Tensor, " run"], length: Int[Tensor, " run"], price: Price, bytes_at_once: int
+def runs_in_waves(
+    row: Int[Tensor, " run"], length: Int[Tensor, " run"], price: RunPrice, bytes_at_once: int
 ) -> list[list[Int[Tensor, " batch"]]]:
     """Batches of runs, the longest first, in lists of as many runs as fit when each has length 1."""
     rows = int(row.max()) + 1 if len(row) else 1
@@ -48,7 +48,7 @@ def waves(
     together = zip((cells // rows).tolist(), counts.tolist(), strict=True)
     most = bytes_at_once // price.bytes_of_a_run(1)
     found: list[list[Tensor]] = []
-    for batch in order.split(list(_sizes(together, price, bytes_at_once))):
+    for batch in order.split(list(_batch_sizes(together, price, bytes_at_once))):
         if found and sum(map(len, found[-1])) + len(batch) <= most:
             found[-1].append(batch)
         else:
@@ -56,18 +56,18 @@ def waves(
     return found
 
 
-def _sizes(together: Iterator[tuple[int, int]], price: Price, bytes_at_once: int) -> Iterator[int]:
+def _batch_sizes(together: Iterator[tuple[int, int]], price: RunPrice, bytes_at_once: int) -> Iterator[int]:
     """Of batches, from the length and the number of runs that stay together."""
     runs = longest = 0
     for length, count in together:
         if runs > 0 and not price.joins(runs, longest, count, length):
-            yield from _parts(runs, longest, price, bytes_at_once)
+            yield from _equal_parts(runs, longest, price, bytes_at_once)
             runs = 0
         longest, runs = length if runs == 0 else longest, runs + count
-    yield from _parts(runs, longest, price, bytes_at_once)
+    yield from _equal_parts(runs, longest, price, bytes_at_once)
 
 
-def _parts(runs: int, length: int, price: Price, bytes_at_once: int) -> Iterator[int]:
+def _equal_parts(runs: int, length: int, price: RunPrice, bytes_at_once: int) -> Iterator[int]:
     """Equal ones, that fit."""
     parts = max(1, -(-runs * price.bytes_of_a_run(length) // bytes_at_once))
     for part in range(parts):

@@ -41,7 +41,7 @@ class ConeCost:
 def cone_flops(cone: Cone, patches: Sequence[Patches], logits: int = 2, bytes_at_once: int = BYTES_AT_ONCE) -> ConeCost:
     """What `effects_in_cones` with these arguments executes; `logits` is how many the metric reads of each run."""
     pricing = _Pricing.of(cone)
-    unread = _twice(pricing.layers[0].width, logits)
+    unread = _product_flops(pricing.layers[0].width, logits)
     total = ConeCost(unread, 0.0) * len(cone.recording.last)  # the clean metric
     entering: dict[int, list[Tensor]] = {}
     for patch in patches:
@@ -110,8 +110,8 @@ class _Pricing:
 
     @classmethod
     def of(cls, cone: Cone) -> "_Pricing":
-        layers = tuple(_price(cone, number) for number in range(len(cone.layers)))
-        return cls(layers, _encode(cone, "blocks.0.hook_resid_pre"))
+        layers = tuple(_layer_price(cone, number) for number in range(len(cone.layers)))
+        return cls(layers, _encoder_flops(cone, "blocks.0.hook_resid_pre"))
 
     def start(self, site: str) -> float:
         """From a site's output to what enters the block above it, as in `Cone.start`."""
@@ -152,36 +152,36 @@ class _Pricing:
         return total
 
 
-def _price(cone: Cone, number: int) -> _LayerPrice:
+def _layer_price(cone: Cone, number: int) -> _LayerPrice:
     layer = cone.layers[number]
     width, heads, d_head = layer.inputs.shape[-1], *layer.queries.shape[2:]
-    queries = _twice(width, heads * d_head)
+    queries = _product_flops(width, heads * d_head)
     parts = ("attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
-    encodes = {part: _encode(cone, f"blocks.{number}.{part}") for part in parts}
+    encodes = {part: _encoder_flops(cone, f"blocks.{number}.{part}") for part in parts}
     return _LayerPrice(
         width=width,
         queries=queries,
-        keys_values=_counted(layer, layer.block.queries_keys_values, width) - queries,
-        output=_counted(layer, layer.block.output, heads * d_head),
-        mlp=_counted(layer, layer.block.mlp, width),
+        keys_values=_counted_flops(layer, layer.block.queries_keys_values, width) - queries,
+        output=_counted_flops(layer, layer.block.output, heads * d_head),
+        mlp=_counted_flops(layer, layer.block.mlp, width),
         pair=4.0 * heads * d_head,
-        encodes={**encodes, "next": _encode(cone, f"blocks.{number + 1}.hook_resid_pre")},
+        encodes={**encodes, "next": _encoder_flops(cone, f"blocks.{number + 1}.hook_resid_pre")},
         parallel=layer.block.parallel,
         window=layer.block.window,
     )
 
 
-def _encode(cone: Cone, site: str) -> float:
+def _encoder_flops(cone: Cone, site: str) -> float:
     """One position through a site's encoder, where the error mode has it in the run."""
     sae = cone.spliced.saes.get(site)
-    return 0.0 if sae is None or cone.error_mode == "live" else _twice(sae.d_in, sae.d_sae)
+    return 0.0 if sae is None or cone.error_mode == "live" else _product_flops(sae.d_in, sae.d_sae)
 
 
-def _twice(rows: int, columns: int) -> float:
+def _product_flops(rows: int, columns: int) -> float:
     return 2.0 * rows * columns
 
 
-def _counted(layer: PlainLayer, part: Callable[[Tensor], object], width: int) -> float:
+def _counted_flops(layer: PlainLayer, part: Callable[[Tensor], object], width: int) -> float:
     """FLOPs of one part of a block at one position."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         part(layer.inputs.new_zeros(1, 1, width))

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.cones.cone import Cone, Starts, needed_logits
+from attribution.cones.cone import Cone, RunStarts
 from attribution.effects.measurement import Situation
 from attribution.effects.patches import Patches
+from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import Metric
 from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.resuming import at_least_float32
@@ -94,7 +95,7 @@ class _Sweep:
             vectors = self._vectors(group.only(torch.cat(wave)))
             for chosen, own in zip(wave, vectors.split([len(batch) for batch in wave]), strict=True):
                 row = group.row[chosen]
-                starts = Starts(group.block, row, group.pos[chosen], own)
+                starts = RunStarts(group.block, row, group.pos[chosen], own)
                 yield chosen, self._metric_at(self.cone.upwards(starts), row)
 
     def _vectors(self, group: _Group) -> Float[Tensor, "run d_model"]:
@@ -121,5 +122,12 @@ class _Sweep:
     def _metric_of_part(self, hidden: Tensor, rows: Tensor) -> Tensor:
         batch, model, some = self.situation.batch.rows(rows), self.situation.spliced.model, self.metric.some
         if some is None:
-            return self.situation.metric(at_least_float32(needed_logits(model, hidden, None)), batch)
-        return some.of(at_least_float32(needed_logits(model, hidden, some.columns(batch))))
+            return self.situation.metric(at_least_float32(_needed_logits(model, hidden, None)), batch)
+        return some.of(at_least_float32(_needed_logits(model, hidden, some.columns(batch))))
+
+
+def _needed_logits(
+    model: LanguageModel, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"] | None
+) -> Tensor:
+    """Logits of some vocabulary columns of each run, or of all."""
+    return model.head(hidden[:, None])[:, 0] if columns is None else model.head_columns(hidden, columns)

@@ -25,9 +25,9 @@ from attribution.runs.progress import progress_between
 from attribution.splice.resuming import resume
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 
-LONG = 1e12
+LONG_CHUNK_FLOPS = 1e12
 """FLOPs from which on a chunk is kept in parts: about half a minute of a processor."""
-CHUNK = 3e11
+CHUNK_FLOPS = 3e11
 """About the FLOPs of a chunk of several pairs: a few seconds of a processor."""
 _MOST_PAIRS, _ACTIVE = 16, 32
 """Most pairs in a chunk; number of nodes at a site and position that are assumed to differ."""
@@ -70,7 +70,7 @@ class ExactEngine:
             )
             return [self._run_by_run(situation, patch) for patch in patches]
         runs, length = sum(map(len, patches)), situation.batch.clean_ids.shape[1]
-        if _roughly(self.spliced, runs, length) < LONG:
+        if _rough_flops(self.spliced, runs, length) < LONG_CHUNK_FLOPS:
             return effects_in_cones(situation, cone, self.metric, patches, self.bytes_at_once)
         return self._block_by_block(situation, cone, patches)
 
@@ -99,11 +99,11 @@ class ExactEngine:
 def pairs_in_chunk(spliced: SplicedModel, pairs: PromptPairs) -> int:
     """Pairs in a chunk, from shapes alone, so that every run cuts its pairs in the same way; a power of two."""
     length = max(map(len, pairs))
-    of_a_pair = _roughly(spliced, _ACTIVE * length * len(spliced.sites), length)
-    return 1 << int(np.clip(CHUNK / max(1.0, of_a_pair), 1, _MOST_PAIRS)).bit_length() - 1
+    of_a_pair = _rough_flops(spliced, _ACTIVE * length * len(spliced.sites), length)
+    return 1 << int(np.clip(CHUNK_FLOPS / max(1.0, of_a_pair), 1, _MOST_PAIRS)).bit_length() - 1
 
 
-def _roughly(spliced: SplicedModel, runs: int, length: int) -> float:
+def _rough_flops(spliced: SplicedModel, runs: int, length: int) -> float:
     """FLOPs of patched runs, roughly: each executes half of the blocks at half of the positions."""
     return runs * length * sum(block_flops(spliced.model)) / 4
 

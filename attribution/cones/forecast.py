@@ -131,10 +131,10 @@ def _measured_rate(work: _Work, patches: list[Patches], flops_of_one: float, dra
     """FLOPs a second over samples that take about a second together; the first of several only warms up."""
     runs = int(np.clip(_FLOPS_OF_A_SAMPLE / flops_of_one, 16, _RUNS_OF_A_SAMPLE))
     flops, seconds, count = 0.0, 0.0, 0
-    for sample in _samples(work, patches, runs, draw):
+    for sample in _random_samples(work, patches, runs, draw):
         start = time.perf_counter()
         work.run(sample)
-        _wait(work.situation.clean.logits)
+        _wait_for_device(work.situation.clean.logits)
         spent = time.perf_counter() - start
         if count == 1 and seconds < PROBE_SECONDS:
             flops, seconds = 0.0, 0.0
@@ -144,15 +144,17 @@ def _measured_rate(work: _Work, patches: list[Patches], flops_of_one: float, dra
     return flops / seconds
 
 
-def _samples(work: _Work, patches: list[Patches], runs: int, draw: np.random.Generator) -> Iterator[list[Patches]]:
+def _random_samples(
+    work: _Work, patches: list[Patches], runs: int, draw: np.random.Generator
+) -> Iterator[list[Patches]]:
     """Patches that are executed together, at most `runs` of each group; large groups come sooner, as chance has it."""
-    groups = [[patch] for patch in patches] if work.cone is None else _groups(work.cone, patches)
+    groups = [[patch] for patch in patches] if work.cone is None else _by_entered_block(work.cone, patches)
     sizes = np.array([sum(map(len, group)) for group in groups], dtype=float)
     for number in draw.choice(len(sizes), len(sizes), replace=False, p=sizes / sizes.sum()).tolist():
         yield _neighbours(work, groups[number], runs, draw)
 
 
-def _groups(cone: Cone, patches: list[Patches]) -> list[list[Patches]]:
+def _by_entered_block(cone: Cone, patches: list[Patches]) -> list[list[Patches]]:
     """Patches that enter the same block."""
     groups: dict[int, list[Patches]] = {}
     for patch in patches:
@@ -172,7 +174,7 @@ def _neighbours(work: _Work, group: list[Patches], runs: int, draw: np.random.Ge
     return [p.only(part) for p, part in zip(group, parts, strict=True) if part.any()]
 
 
-def _wait(like: Tensor) -> None:
+def _wait_for_device(like: Tensor) -> None:
     """Until the device is done."""
     if like.is_cuda:
         torch.cuda.synchronize(like.device)

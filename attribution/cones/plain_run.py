@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attribution.cones.suffix_attention import suffix_attention, visible
+from attribution.cones.suffix_attention import suffix_attention, visible_keys
 from attribution.models.language_model import LanguageModel, layer_of
 from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, UnknownArchitecture, rotated
 from attribution.splice.recording import Recording, SiteRecord
 
-PARTS = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
+BLOCK_SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 """Sites that a cone can start from, in the order of a block."""
 
 TOLERANCE = 1e-4
@@ -57,7 +57,7 @@ class PlainRun:
 def part_of(site: str) -> str:
     """Which part of its block a site is; a LookupError where a cone cannot start from it."""
     part = site.split(".", 2)[2]
-    if part not in PARTS:
+    if part not in BLOCK_SITES:
         raise UnknownArchitecture(f"sites at {part}")
     return part
 
@@ -67,14 +67,14 @@ def plain_run(model: LanguageModel, plain: PlainModel, recording: Recording) -> 
 
     Raises:
         Disagreement: a block computes something else than the model did.
-        UnknownArchitecture: a site that lies at no part in `PARTS`.
+        UnknownArchitecture: a site that lies at no part in `BLOCK_SITES`.
     """
     sites = {(layer_of(s), part_of(s)): r for s, r in recording.sites.items()}
     rotation = None if plain.rotation is None else plain.rotation(recording.ids.shape[1])
     found: list[PlainLayer] = []
     end = recording.entry.detach()
     for layer, block in enumerate(plain.blocks):
-        record = {part: sites.get((layer, part)) for part in PARTS}
+        record = {part: sites.get((layer, part)) for part in BLOCK_SITES}
         made, end = _plain_layer(layer, block, record, recording, rotation)
         found.append(made)
     _compare_logits(model, end, recording)
@@ -94,13 +94,13 @@ def _plain_layer(
     q, k, v = block.queries_keys_values(block.norm(x))
     q, k = rotated(q, rotation), rotated(k, rotation)
     here = torch.arange(x.shape[1], device=x.device)[None]
-    z = suffix_attention(block, q, k, v, k[0, :0], v[0, :0], visible(here, here, block.window)).flatten(2)
+    z = suffix_attention(block, q, k, v, k[0, :0], v[0, :0], visible_keys(here, here, block.window)).flatten(2)
     if (at_z := record["attn.hook_z"]) is not None:
         _compare("attention's heads", layer, at_z.arrival, z, last)
         z = at_z.output
     before: dict[str, bool] = {}
-    attention = _written(block, "hook_attn_out", block.output(z), record, before, layer, last)
-    mlp = _written(block, "hook_mlp_out", block.mlp_written(x, attention), record, before, layer, last)
+    attention = _part_written(block, "hook_attn_out", block.output(z), record, before, layer, last)
+    mlp = _part_written(block, "hook_mlp_out", block.mlp_written(x, attention), record, before, layer, last)
     after = x + attention + mlp
     arrived = _next_input(recording, layer) if post is None else post.arrival
     if arrived is not None:
@@ -115,7 +115,7 @@ def _compare_logits(model: LanguageModel, end: Float[Tensor, "row pos d_model"],
         raise Disagreement("the logits of plain blocks differ from the model's.")
 
 
-def _written(
+def _part_written(
     block: PlainBlock,
     part: str,
     written: Tensor,

@@ -35,7 +35,7 @@ def suffix_attention(
     return rearrange(mixed, "g r (h q) e -> r q (g h) e", q=wanted)
 
 
-def visible(
+def visible_keys(
     keys: Int[Tensor, "runs key"], queries: Int[Tensor, "runs query"], window: int | None
 ) -> Bool[Tensor, "runs query key"]:
     """Which keys a query sees, by position: itself and earlier ones, within the attention window.

@@ -18,14 +18,14 @@ from attribution.splice.recording import ErrorMode
 from attribution.splice.resuming import TOKENS, first_block_after
 from attribution.splice.spliced_model import SplicedModel
 
-SWEEPS = ("atp", "ig", "ig-input", "chord-ig")
-_ATTENTION = 1 / 3
+PRICED_METHODS = ("atp", "ig", "ig-input", "chord-ig")
+_ATTENTION_SHARE = 1 / 3
 """Its share of a block's matrices, about."""
 
 
 def block_flops(model: LanguageModel) -> list[float]:
     """FLOPs of each block at one position."""
-    return [_matrices(block) for block in model.module.blocks]
+    return [_matrix_flops(block) for block in model.module.blocks]
 
 
 def head_flops(model: LanguageModel) -> float:
@@ -36,7 +36,7 @@ def head_flops(model: LanguageModel) -> float:
 def sweep_flops(
     method: str, spliced: SplicedModel, rows: int, positions: int, error_mode: ErrorMode, points: int
 ) -> float:
-    """FLOPs of a method by its name in `SWEEPS`, over `rows` prompts of `positions` positions in total."""
+    """FLOPs of a method by its name in `PRICED_METHODS`, over `rows` prompts of `positions` positions in total."""
     blocks = block_flops(spliced.model)
     encoders = 4.0 * positions * sum(sae.d_in * sae.d_sae for sae in spliced.saes.values())
     through = 0.0 if error_mode == "live" else encoders
@@ -50,7 +50,7 @@ def sweep_flops(
     if method == "atp":
         return recorded + whole + through
     if method == "ig":
-        starts = [0, *(_block(site) for site in spliced.sites)]
+        starts = [0, *(_block_of_site(site) for site in spliced.sites)]
         return recorded + sum((2 * points + 1) * (forward(start) + head + through / 2) for start in starts)
     if method == "ig-input":
         return recorded + (2 * points - 1) * (whole + encoders) + points * (whole + through)
@@ -58,33 +58,33 @@ def sweep_flops(
         swept = 0.0
         for section in sections(spliced.sites):
             for stretch in section.stretches():
-                swept += positions * sum(size * _walked(stretch, n) for n, size in enumerate(blocks))
+                swept += positions * sum(size * _share_of_block(stretch, n) for n, size in enumerate(blocks))
                 swept += head * (stretch.target == METRIC)
         return recorded + points * (whole + swept) + through
-    raise ValueError(f"No cost is known of {method!r}. Choose one of: {', '.join(SWEEPS)}.")
+    raise ValueError(f"No cost is known of {method!r}. Choose one of: {', '.join(PRICED_METHODS)}.")
 
 
-def _walked(stretch: Stretch, number: int) -> float:
+def _share_of_block(stretch: Stretch, number: int) -> float:
     """The share of a block that a stretch's backward goes through; what a leaf has taken the place of is not."""
-    start, target = _first(stretch.leaves[0]), stretch.target
+    start, target = _first_block_run(stretch.leaves[0]), stretch.target
     last = None if target == METRIC else layer_of(target)
     if number < start or (last is not None and number > last):
         return 0.0
     leaves = {site.split(".", 2)[2] for site in stretch.leaves[1:] if layer_of(site) == number}
-    attention = 0.0 if leaves & {"hook_attn_out", "attn.hook_z"} else _ATTENTION
+    attention = 0.0 if leaves & {"hook_attn_out", "attn.hook_z"} else _ATTENTION_SHARE
     if last == number and target.endswith(("hook_attn_out", "attn.hook_z")):
-        return _ATTENTION
-    mlp = 0.0 if "hook_mlp_out" in leaves else 1 - _ATTENTION
+        return _ATTENTION_SHARE
+    mlp = 0.0 if "hook_mlp_out" in leaves else 1 - _ATTENTION_SHARE
     return 0.0 if target.endswith("hook_resid_pre") and last == number else attention + mlp
 
 
-def _first(site: str) -> int:
+def _first_block_run(site: str) -> int:
     return 0 if site == TOKENS else first_block_after(site)
 
 
-def _block(site: str) -> int:
+def _block_of_site(site: str) -> int:
     return 0 if site == TOKENS else layer_of(site)
 
 
-def _matrices(block: nn.Module) -> float:
+def _matrix_flops(block: nn.Module) -> float:
     return 2.0 * sum(weight.numel() for weight in block.parameters() if weight.ndim > 1)

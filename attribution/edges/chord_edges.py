@@ -20,10 +20,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.chord.chord_integrated_gradients import chord_ends
-from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
+from attribution.chord.chord_sweep import Sweep, SweepPlan, run_sweep
 from attribution.chord.site_secants import SiteSecants
 from attribution.chord.stretches import Ends
-from attribution.edges.edges import Carried, Edges, collect_edges
+from attribution.edges.collect_edges import collect_edges
+from attribution.edges.edges import Edges
+from attribution.edges.flow_edges import CarriedFlow
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Situation
 from attribution.effects.quadrature import Quadrature, gauss_legendre
@@ -71,7 +73,7 @@ def chord_edges(
 
     def flow(situation: Situation) -> _ChordFlow:
         ends = chord_ends(situation)
-        return _ChordFlow(situation, ends, plan, sweep(ends, situation.error_mode, plan, silent))
+        return _ChordFlow(situation, ends, plan, run_sweep(ends, situation.error_mode, plan, silent))
 
     return collect_edges(
         spliced,
@@ -104,13 +106,13 @@ class _ChordFlow:
     def rule(self) -> Quadrature:
         return self.plan.points
 
-    def carried(self, site: str, change: FeatureChange) -> Carried:
+    def carried(self, site: str, change: FeatureChange) -> CarriedFlow:
         secants = SiteSecants.between(self.ends, site, self.plan.slope_cap, self.plan.points)
         width = self.ends.reached.shape[1]
         place = torch.searchsorted(secants.row * width + secants.pos, change.row * width + change.pos)
         multiplier = self.swept.sites[site].multiplier[0]
         of_feature = feature_slopes(self.situation, site, change, multiplier, self.ends.mean_frame(site))
-        return Carried(
+        return CarriedFlow(
             attribution=of_feature * (change.new - change.old),
             undivided=of_feature * secants.gates.undivided[place, change.index],
             seed=secants.seeds(place, change.index, of_feature),

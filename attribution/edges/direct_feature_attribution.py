@@ -88,7 +88,7 @@ def direct_feature_attribution(
     features = torch.tensor([index] * len(ids) if isinstance(index, int) else list(index), device=ids.device)
     _check_places(spliced, site, features, at, ids, last)
     weights = spliced.model.attention_output(layer_of(site))
-    seen = _seen(spliced.model, site, ids)
+    seen = _recorded_activations(spliced.model, site, ids)
     x = seen[site][row, at]
     mixing = _Mixing.of(weights, site, seen, row, at)
     mixing.check(x, site)
@@ -140,7 +140,7 @@ class _Mixing:
     ) -> "_Mixing":
         W_O, b_O = weights
         heads, d_head, _ = W_O.shape
-        pattern, values = (seen[name] for name in _inside(site))
+        pattern, values = (seen[name] for name in _attention_hooks(site))
         square = rearrange(pattern, "row head (query key) -> row head query key", key=values.shape[1])
         kept = rearrange(values, "row source (kept d_head) -> row source kept d_head", d_head=d_head)
         # Grouped queries: consecutive heads share one value head.
@@ -181,12 +181,12 @@ def _directions(sae: SAE, x: Float[Tensor, "row width"], features: Int[Tensor, "
     return torch.where(scale > 0, columns / torch.where(scale > 0, scale, 1), 0)
 
 
-def _inside(site: str) -> tuple[str, str]:
+def _attention_hooks(site: str) -> tuple[str, str]:
     layer = layer_of(site)
     return f"blocks.{layer}.attn.hook_pattern", f"blocks.{layer}.attn.hook_v"
 
 
-def _seen(model: LanguageModel, site: str, ids: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
+def _recorded_activations(model: LanguageModel, site: str, ids: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
     def watcher(name: str) -> SiteFunction:
@@ -197,8 +197,8 @@ def _seen(model: LanguageModel, site: str, ids: Int[Tensor, "row pos"]) -> dict[
         return function
 
     with torch.no_grad():
-        logits_with(model, ids, {name: watcher(name) for name in (*_inside(site), site)})
-    if missing := [name for name in _inside(site) if name not in seen]:
+        logits_with(model, ids, {name: watcher(name) for name in (*_attention_hooks(site), site)})
+    if missing := [name for name in _attention_hooks(site) if name not in seen]:
         raise ValueError(
             f"{', '.join(missing)} does not fire on {model.name}: its attention cannot be split by source."
         )

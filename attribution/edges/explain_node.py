@@ -13,7 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, assembled, score_chords
+from attribution.chord.chord_integrated_gradients import score_chords
+from attribution.chord.chord_result import ChordAttribution, assemble_attribution
 from attribution.chord.chord_sweep import SweepPlan
 from attribution.effects.measurement import Collected, Method, Scores, Situation, effects_of_chunks, prepare
 from attribution.effects.patches import Patches, all_patches
@@ -68,8 +69,8 @@ def explain_node(
     with spliced.model.frozen():
         batch, met = one.batch(device=spliced.model.device), error_mode != "live"
         situation = prepare(spliced, batch, metric, error_mode, patch_value, with_projections=met)
-        patch, number = _find(situation, node)
-        patched = _patched(situation, patch, number)
+        patch, number = _find_patch(situation, node)
+        patched = _situation_after_patch(situation, patch, number)
         part, scores = score_chords(patched, replace(plan, down_to=patch.site))
     method = Method(f"flow of {node}", lambda _: scores, (error_mode,), FLOW_LAW)
     sites = (TOKENS, *spliced.sites)
@@ -77,10 +78,10 @@ def explain_node(
     collected.add(patched, replace(scores, residual=_residual(scores, patch)))
     effects = effects_of_chunks(method, metric, error_mode, patch_value, sites, [collected.arrays()])
     itself = isinstance(node, TokenNode) & (effects.position == node.position)
-    return assembled(effects.subset(~effects.of_kind("token") | itself), [part], spliced, rtol)
+    return assemble_attribution(effects.subset(~effects.of_kind("token") | itself), [part], spliced, rtol)
 
 
-def _find(situation: Situation, node: FeatureNode | ErrorNode | TokenNode) -> tuple[Patches, int]:
+def _find_patch(situation: Situation, node: FeatureNode | ErrorNode | TokenNode) -> tuple[Patches, int]:
     site = TOKENS if isinstance(node, TokenNode) else situation.spliced.site(node.site)
     index = node.index if isinstance(node, FeatureNode) else -1
     for patch in all_patches(situation):
@@ -91,7 +92,7 @@ def _find(situation: Situation, node: FeatureNode | ErrorNode | TokenNode) -> tu
     raise LookupError(f"{node} has the same value in both prompts: patching it changes nothing.")
 
 
-def _patched(situation: Situation, patch: Patches, number: int) -> Situation:
+def _situation_after_patch(situation: Situation, patch: Patches, number: int) -> Situation:
     """The same situation, with the run do(u = p_u) as the patch run."""
     spliced, clean, chosen = situation.spliced, situation.clean, torch.tensor([number])
     rows = torch.zeros_like(chosen)

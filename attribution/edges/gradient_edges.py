@@ -15,7 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.chord.stretches import Ends
-from attribution.edges.edges import Carried, Edges, collect_edges
+from attribution.edges.collect_edges import collect_edges
+from attribution.edges.edges import Edges
+from attribution.edges.flow_edges import CarriedFlow
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Situation
 from attribution.effects.quadrature import Quadrature
@@ -110,10 +112,10 @@ class _GradientFlow:
     def rule(self) -> Quadrature:
         return _CLEAN_RUN
 
-    def carried(self, site: str, change: FeatureChange) -> Carried:
+    def carried(self, site: str, change: FeatureChange) -> CarriedFlow:
         of_feature = feature_slopes(self.situation, site, change, self.gradients[site])
         attribution = of_feature * (change.new - change.old)
-        return Carried(attribution, torch.zeros_like(attribution), of_feature[:, None] * self._slopes(site, change))
+        return CarriedFlow(attribution, torch.zeros_like(attribution), of_feature[:, None] * self._slopes(site, change))
 
     def _slopes(self, site: str, change: FeatureChange) -> Float[Tensor, "target width"]:
         """∂f_d/∂x at each target's place."""

@@ -106,7 +106,7 @@ def attribution_patching_star(
 def _score(situation: Situation, qk_fix: bool, grad_drop: bool) -> Scores:
     graph, n_layers = CleanGraph.of(situation), situation.spliced.model.n_layers
     reached = _layers_reached(situation) if qk_fix else {}
-    attentions = _opened(graph, reached)
+    attentions = _opened_attentions(graph, reached)
     if grad_drop:
         graph.check_drops(n_layers, transparent=situation.error_mode == "live")
     estimates: list[dict[_Node, Tensor]] = []
@@ -121,7 +121,9 @@ def _score(situation: Situation, qk_fix: bool, grad_drop: bool) -> Scores:
         for node, correction in _corrections(situation, sites, attention, torch.stack([s[done] for s in slopes])):
             effects[node] = effects[node] + correction
         situation.progress((done + 1) / len(attentions))
-    return _scores(situation, {node: _sized(node[0], e) if grad_drop else e[0] for node, e in effects.items()})
+    return _scores(
+        situation, {node: _signed_mean_size(node[0], e) if grad_drop else e[0] for node, e in effects.items()}
+    )
 
 
 def _layers_reached(situation: Situation) -> dict[str, range]:
@@ -132,7 +134,7 @@ def _layers_reached(situation: Situation) -> dict[str, range]:
     }
 
 
-def _opened(graph: CleanGraph, reached: Mapping[str, range]) -> dict[int, OpenedAttention]:
+def _opened_attentions(graph: CleanGraph, reached: Mapping[str, range]) -> dict[int, OpenedAttention]:
     for site, layers in reached.items():
         if layers:
             check_added(graph.run, graph.seen, site)
@@ -177,7 +179,7 @@ def _one_at_each_position(change: FeatureChange) -> list[Int[Tensor, " chosen"]]
     return [torch.nonzero(number == n)[:, 0] for n in range(int(number.max()) + 1)]
 
 
-def _sized(site: str, estimates: Float[Tensor, "estimate *node"]) -> Float[Tensor, "*node"]:
+def _signed_mean_size(site: str, estimates: Float[Tensor, "estimate *node"]) -> Float[Tensor, "*node"]:
     """The undropped estimate's sign (estimate 0) times the mean size of those with a layer dropped (all others)."""
     others = [ell for ell in range(len(estimates) - 1) if lies_in_the_stream(site) or ell != layer_of(site)]
     size = estimates[1:][others].abs().mean(0)

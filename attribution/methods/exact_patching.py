@@ -19,7 +19,7 @@ from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 
-PARTIAL = "none: not every node was measured"
+PARTIAL_LAW = "none: not every node was measured"
 
 
 def exact_patching(
@@ -46,7 +46,7 @@ def exact_patching(
     """
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
-    law = SOURCES if only is None else PARTIAL
+    law = SOURCES if only is None else PARTIAL_LAW
     patcher = ExactEngine(spliced, metric, runs_at_once, bytes_at_once, only)
     in_chunk = pairs_in_chunk(spliced, pairs)
     method = Method(

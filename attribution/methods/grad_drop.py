@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.effects.measurement import Situation
-from attribution.methods.query_key_fix import ADDED, block_input, hooks_of, tolerance
+from attribution.methods.query_key_fix import ADDED_TO_STREAM, block_input, hooks_of_layer, relative_tolerance
 from attribution.models.hooks import SiteFunction, hooked
 from attribution.models.language_model import layer_of
 from attribution.splice.recording import Recording
@@ -46,7 +46,7 @@ class _Gate(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class CleanGraph:
-    """A clean run with its graph, its summed metric, and the activations `seen` at `hooks_of` every layer."""
+    """A clean run with its graph, its summed metric, and the activations `seen` at `hooks_of_layer` every layer."""
 
     run: Recording
     metric: Float[Tensor, ""]
@@ -62,13 +62,13 @@ class CleanGraph:
 
         def watcher(name: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
-                seen[name] = _Gate.apply(x, layer_of(name), drop) if name.endswith(ADDED) else x
+                seen[name] = _Gate.apply(x, layer_of(name), drop) if name.endswith(ADDED_TO_STREAM) else x
                 return seen[name]
 
             return function
 
         known = set(spliced.model.hook_names())
-        names = (n for layer in range(spliced.model.n_layers) for n in hooks_of(layer) if n in known)
+        names = (n for layer in range(spliced.model.n_layers) for n in hooks_of_layer(layer) if n in known)
         # These functions act before the splice's own at the same hook: sites are recorded downstream of the gates.
         with hooked(spliced.model, {name: watcher(name) for name in names}), torch.enable_grad():
             run = spliced.record(batch.clean_ids, batch.last, situation.error_mode, with_gradients=True)
@@ -102,12 +102,12 @@ class CleanGraph:
         outputs = [self.seen[name] for name in needed]
         _, gradients = self.gradients([*inputs, *outputs], range(n_layers))
         for layer, before, after in zip(layers, gradients, gradients[len(layers) :], strict=False):
-            if before is None or after is None or not _equal(before, after):
+            if before is None or after is None or not _equal_within_rounding(before, after):
                 raise ValueError(
                     f"Layer {layer} cannot be dropped: its block adds more to the residual stream than hook_attn_out "
                     "and hook_mlp_out give. Use grad_drop=False, or the method atp."
                 )
 
 
-def _equal(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() <= 10 * tolerance(a.dtype) * b.abs().max())
+def _equal_within_rounding(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 10 * relative_tolerance(a.dtype) * b.abs().max())

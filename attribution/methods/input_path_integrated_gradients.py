@@ -88,7 +88,7 @@ def _score_input_path(situation: Situation, points: Quadrature) -> Scores:
         if (steps := _error_steps(edges, site, reached)) is not None
     }
     at_tokens = _over_points(situation, gradients[TOKENS])
-    return Scores(features, errors, token_scores(situation, (_column(points.weights, at_tokens) * at_tokens).sum(0)))
+    return Scores(features, errors, token_scores(situation, (_by_point(points.weights, at_tokens) * at_tokens).sum(0)))
 
 
 def _record_along(situation: Situation, alphas: tuple[float, ...], *, with_gradients: bool) -> Recording:
@@ -159,5 +159,5 @@ def _over_points(situation: Situation, values: Float[Tensor, "run *rest"]) -> Fl
     return values.unflatten(0, (-1, len(situation.batch.last)))
 
 
-def _column(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:
+def _by_point(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:
     return rearrange(torch.tensor(values, dtype=like.dtype, device=like.device), "point -> point 1 1 1")

@@ -99,7 +99,7 @@ def _integrate(
     """Mean gradient along the site's path, and the effect of patching the whole site."""
     row = torch.arange(len(start), device=start.device)
     count = len(points.points)
-    alpha = _column(points.points, start)
+    alpha = _by_point(points.points, start)
     leaf = rearrange(start + alpha * change, "point row pos width -> (point row) pos width").requires_grad_()
     rows = repeat(row, "row -> (point row)", point=count)
     with torch.enable_grad():
@@ -110,7 +110,7 @@ def _integrate(
     with torch.no_grad():
         end = resume(situation.spliced, situation.clean, row, site, start + change, situation.error_mode)
         effect = situation.metric(end, situation.batch) - situation.clean_metric
-    return (_column(points.weights, start) * per_point).sum(0), effect
+    return (_by_point(points.weights, start) * per_point).sum(0), effect
 
 
 def _worst_site(scores: Scores, patch_effect: dict[str, Tensor]) -> Float[Tensor, " row"]:
@@ -129,5 +129,5 @@ def _worst_site(scores: Scores, patch_effect: dict[str, Tensor]) -> Float[Tensor
     return stacked.gather(0, stacked.abs().argmax(0, keepdim=True))[0]
 
 
-def _column(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:
+def _by_point(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "point 1 1 1"]:
     return rearrange(torch.tensor(values, dtype=like.dtype, device=like.device), "point -> point 1 1 1")

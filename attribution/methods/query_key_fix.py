@@ -29,7 +29,7 @@ from attribution.splice.resuming import first_block_after
 from attribution.splice.spliced_model import TOKENS, ErrorMode
 
 _STREAM: Final = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
-ADDED: Final = ("hook_attn_out", "hook_mlp_out")
+ADDED_TO_STREAM: Final = ("hook_attn_out", "hook_mlp_out")
 """Where a layer adds to the residual stream."""
 _INSIDE: Final = ("hook_q", "hook_k", "hook_attn_scores", "hook_pattern")
 # In float64, too, some models take the softmax in float32.
@@ -37,7 +37,7 @@ _TOLERANCE: Final = {torch.float64: 1e-6, torch.float32: 1e-4}
 _TOLERANCE_LOW_PRECISION: Final = 3e-2
 
 
-def tolerance(dtype: torch.dtype) -> float:
+def relative_tolerance(dtype: torch.dtype) -> float:
     """How far two ways to compute one number may differ, relative to its scale."""
     return _TOLERANCE.get(dtype, _TOLERANCE_LOW_PRECISION)
 
@@ -53,17 +53,17 @@ def layers_reached(site: str, sites: Sequence[str], error_mode: ErrorMode, n_lay
     Outside `live` mode the next spliced residual-stream site ends the direct path. Sites inside attention or an MLP
     do not write to the residual stream and reach none.
     """
-    if not (lies_in_the_stream(site) or site.endswith(ADDED)):
+    if not (lies_in_the_stream(site) or site.endswith(ADDED_TO_STREAM)):
         return range(0)
     later = sites if site == TOKENS else sites[sites.index(site) + 1 :]
     ends = [first_block_after(s) for s in later if s.endswith(_STREAM)] if error_mode != "live" else []
     return range(first_block_after(site), min([*ends, n_layers]))
 
 
-def hooks_of(layer: int) -> tuple[str, ...]:
+def hooks_of_layer(layer: int) -> tuple[str, ...]:
     """The hooks that `open_attention` and `check_added` look at, where the model has them."""
     inside = (f"blocks.{layer}.attn.{name}" for name in _INSIDE)
-    return (*inside, *(f"blocks.{layer}.{name}" for name in ("hook_resid_pre", *ADDED, "hook_resid_post")))
+    return (*inside, *(f"blocks.{layer}.{name}" for name in ("hook_resid_pre", *ADDED_TO_STREAM, "hook_resid_post")))
 
 
 def block_input(run: Recording, seen: Mapping[str, Tensor], layer: int) -> Float[Tensor, "row pos d_model"]:
@@ -83,17 +83,17 @@ def _after_splice(run: Recording, seen: Mapping[str, Tensor], name: str) -> Tens
 
 def check_added(run: Recording, seen: Mapping[str, Tensor], site: str) -> None:
     """Raise ValueError if a site in `hook_attn_out` or `hook_mlp_out` is not added to the stream as it is."""
-    if not site.endswith(ADDED):
+    if not site.endswith(ADDED_TO_STREAM):
         return
     layer = layer_of(site)
     middle, post = (f"blocks.{layer}.{name}" for name in ("hook_resid_mid", "hook_resid_post"))
     if middle in run.sites:
-        start, parts = run.sites[middle].output, ADDED[1:]
+        start, parts = run.sites[middle].output, ADDED_TO_STREAM[1:]
     else:
-        start, parts = block_input(run, seen, layer), ADDED
+        start, parts = block_input(run, seen, layer), ADDED_TO_STREAM
     names = [name for part in parts if (name := f"blocks.{layer}.{part}") in seen]
     expected = sum((_after_splice(run, seen, name) for name in names), start)
-    if (seen[post] - expected).abs().max() > 10 * tolerance(expected.dtype) * expected.abs().max():
+    if (seen[post] - expected).abs().max() > 10 * relative_tolerance(expected.dtype) * expected.abs().max():
         raise ValueError(
             f"Layer {layer} does not add {site!r} to the residual stream as it is, so the QK fix cannot follow a "
             "write there. Use qk_fix=False, or the method atp."
@@ -166,7 +166,7 @@ class OpenedAttention:
 
 
 def open_attention(run: Recording, seen: Mapping[str, Tensor], layer: int) -> OpenedAttention:
-    """Open a layer's attention in a run whose `hooks_of(layer)` were seen.
+    """Open a layer's attention in a run whose `hooks_of_layer(layer)` were seen.
 
     Raises:
         ValueError: the hooks are missing, or the pattern is not the softmax of the logits (attention sinks), or the
@@ -184,7 +184,7 @@ def open_attention(run: Recording, seen: Mapping[str, Tensor], layer: int) -> Op
     flat = scores.detach().to(torch.promote_types(scores.dtype, torch.float32))
     logits = rearrange(flat, "row head (query key) -> row head query key", key=positions)
     gap = (logits.softmax(-1).flatten(2) - pattern.detach()).abs().max()
-    if not gap <= tolerance(pattern.dtype):
+    if not gap <= relative_tolerance(pattern.dtype):
         raise ValueError(
             _cannot_open(layer, f"its pattern is not the softmax of its logits (they differ by {gap:.2g})")
         )

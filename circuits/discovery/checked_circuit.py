@@ -6,7 +6,7 @@ were screened it is the verdict of the screening.
 
 import numpy as np
 
-from attribution.checking.causes import with_paths
+from attribution.checking.causes import with_own_paths
 from attribution.checking.check import check
 from attribution.effects.effects import Effects
 from attribution.runs.progress import Progress, silent
@@ -49,7 +49,7 @@ def with_causes(
     """
     worst = [own[0].verdict for own in findings(circuit, verdict).values()]
     worst.sort(key=lambda flagged: -abs(flagged.error))
-    return with_paths(
+    return with_own_paths(
         verdict,
         question.spliced,
         question.pairs,

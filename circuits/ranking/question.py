@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature
 from attribution.methods.exact_patching import exact_patching

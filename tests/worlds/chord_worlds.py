@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs

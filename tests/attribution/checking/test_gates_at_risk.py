@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution.checking.gates_at_risk import risks
+from attribution.checking.gates_at_risk import gate_risks
 from attribution.dictionaries import BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import prepare
@@ -40,7 +40,7 @@ def risk_by_key(world: World, pairs: PromptPairs, mode: ErrorMode, gates: int) -
         situation = prepare(world.spliced, pairs.batch(), logit_difference, mode, counterfactual, with_gradients=True)
         patches = all_patches(situation)
         found: dict[int, float] = {}
-        for patch, risk in zip(patches, risks(situation, patches, gates), strict=True):
+        for patch, risk in zip(patches, gate_risks(situation, patches, gates), strict=True):
             found |= dict(zip(patch.keys(situation).tolist(), risk.tolist(), strict=True))
     return found
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import gauss_legendre, midpoint

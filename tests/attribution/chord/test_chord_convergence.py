@@ -12,11 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.chord.chord_integrated_gradients import (
-    ChordAttribution,
-    chord_attribution,
-    chord_integrated_gradients,
-)
+from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, JumpReLU, Normalisation
 from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients

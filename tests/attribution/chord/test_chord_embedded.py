@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import load_saes
 from attribution.effects.quadrature import gauss_legendre, midpoint
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
 from attribution.models.language_model import LanguageModel

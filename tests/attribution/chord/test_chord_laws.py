@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, JumpReLU, ReLU, TopK
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.prompts.metrics import logit_difference

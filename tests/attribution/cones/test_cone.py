@@ -146,7 +146,7 @@ def test_how_runs_are_batched_changes_no_number(kind: str, monkeypatch: pytest.M
     patches = all_patches(situation)
     found, batches = [], []
     for overhead, size in ((1e12, 2**28), (0.0, 2**28), (1e12, 1)):
-        monkeypatch.setattr(cone_batches, "OVERHEAD", {"other": overhead})
+        monkeypatch.setattr(cone_batches, "BATCH_OVERHEAD", {"other": overhead})
         shares.clear()
         found.append(torch.cat(effects_in_cones(situation, cone, logit_difference, patches, size)))
         batches.append(len(shares))

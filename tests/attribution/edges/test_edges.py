@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
+from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import METRIC_KEY, Edges

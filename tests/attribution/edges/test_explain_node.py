@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attribution.chord.chord_integrated_gradients import ChordAttribution
+from attribution.chord.chord_result import ChordAttribution
 from attribution.edges.explain_node import explain_node
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import gauss_legendre

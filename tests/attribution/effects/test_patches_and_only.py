@@ -13,7 +13,7 @@ from attribution.effects.effects import Effects
 from attribution.effects.measurement import SOURCES, Situation, prepare
 from attribution.effects.patches import all_patches
 from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.exact_patching import PARTIAL, exact_patching
+from attribution.methods.exact_patching import PARTIAL_LAW, exact_patching
 from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.prompts.metrics import logit_difference
 from attribution.splice.node_keys import node_keys
@@ -81,9 +81,9 @@ def test_effects_of_some_nodes_have_no_residual_of_sources() -> None:
     only = whole.keys()[:5]
     part = exact_patching(world().spliced, PAIRS, logit_difference, error_mode="frozen", only=only)
     assert part.residual is None
-    assert part.residual_law == PARTIAL
+    assert part.residual_law == PARTIAL_LAW
     everything = exact_patching(world().spliced, PAIRS, logit_difference, error_mode="frozen", only=whole.keys())
-    assert (everything.residual, everything.residual_law) == (None, PARTIAL)
+    assert (everything.residual, everything.residual_law) == (None, PARTIAL_LAW)
     np.testing.assert_allclose(everything.effect, whole.effect, rtol=1e-9, atol=1e-14)
 
 

@@ -28,7 +28,7 @@ from attribution.splice.spliced_model import SplicedModel
 from tests.worlds.tiny_models import BOS, JUMPRELU_SITES, VOCABULARY, World, bridge, saes_on
 
 PAIRS, KILLS = 36, 10
-exact_module.CHUNK = 0  # a pair in each
+exact_module.CHUNK_FLOPS = 0  # a pair in each
 
 
 def random_pairs() -> PromptPairs:

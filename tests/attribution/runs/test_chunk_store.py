@@ -250,7 +250,7 @@ def test_other_code_settings_or_libraries_compute_again(
 
 @pytest.fixture
 def a_pair_in_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact_module, "CHUNK", 0)
+    monkeypatch.setattr(exact_module, "CHUNK_FLOPS", 0)
 
 
 @pytest.mark.usefixtures("a_pair_in_a_chunk")
@@ -342,7 +342,7 @@ def test_a_long_chunk_survives_in_parts(llama_world: World, tmp_path: Path, monk
             raise KeyboardInterrupt
         return measured(*arguments)
 
-    monkeypatch.setattr(exact_module, "LONG", 0)
+    monkeypatch.setattr(exact_module, "LONG_CHUNK_FLOPS", 0)
     monkeypatch.setattr(exact_module, one, stopped)
     with pytest.raises(KeyboardInterrupt), kept_in(tmp_path):
         exact_patching(*given)

@@ -11,7 +11,7 @@ import pytest
 
 from attribution.checking.own_path import own_paths
 from attribution.checking.sae_quality import sae_quality
-from attribution.checking.verification import choose
+from attribution.checking.verification import choose_nodes
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
@@ -108,7 +108,7 @@ def ends(nodes: Effects) -> Effects:
 
 def chosen_at_risk(world: World, nodes: Effects) -> list[int]:
     options: dict[str, Any] = {"error_mode": "frozen", "patch_value": patch_prompt, "verify": 40, "seed": 0}
-    return choose(world.spliced, PAIRS, logit_difference, nodes, batch_size=2, **options).keys.tolist()
+    return choose_nodes(world.spliced, PAIRS, logit_difference, nodes, batch_size=2, **options).keys.tolist()
 
 
 def kept_sets(world: World) -> list[Kept]:

@@ -15,7 +15,7 @@ import attribution.cones.exact_engine as exact_engine
 import attribution.cones.forecast as forecasting
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
 from attribution.cones.forecast import forecast
-from attribution.cones.sweep_cost import SWEEPS, sweep_flops
+from attribution.cones.sweep_cost import PRICED_METHODS, sweep_flops
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
@@ -86,7 +86,7 @@ def test_of_many_pairs_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     assert some.flops == pytest.approx(every.flops, rel=0.02)
 
 
-@pytest.mark.parametrize("method", SWEEPS)
+@pytest.mark.parametrize("method", PRICED_METHODS)
 def test_sweeps_cost_about_what_a_counter_sees(method: str) -> None:
     spliced = spliced_model("gpt2")
     with Counted() as counter:

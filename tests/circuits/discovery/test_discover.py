@@ -9,7 +9,7 @@ import pytest
 
 import attribution.chord.chord_integrated_gradients as chord_module
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.chord.chord_sweep import sweep
+from attribution.chord.chord_sweep import run_sweep
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import kl_divergence, logit_difference
@@ -140,9 +140,9 @@ def test_a_screened_run_sweeps_chord_ig_once(monkeypatch: pytest.MonkeyPatch) ->
 
     def counted(*given: Any) -> Any:
         swept.append(1)
-        return sweep(*given)
+        return run_sweep(*given)
 
-    monkeypatch.setattr(chord_module, "sweep", counted)
+    monkeypatch.setattr(chord_module, "run_sweep", counted)
     batches = -(-len(PAIRS) // Question(world().spliced, PAIRS, logit_difference, "frozen").room.pairs("chord-ig"))
     alone = chord_integrated_gradients(world().spliced, PAIRS, logit_difference)
     assert len(swept) == -(-len(PAIRS) // 4)

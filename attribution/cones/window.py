@@ -1,0 +1,48 @@
+"""The window of patched runs: the last positions of their rows, from the earliest patched one on.
+
+A patch changes its own position and later ones only. A window is counted from the end of each row, so that runs patched
+at different positions of rows of different lengths fit into one batch.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+RowsAndPositions = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
+"""Rows and positions that index the clean run's activations."""
+
+_NOWHERE: Final = 2**40
+"""A position after all others, which nothing sees."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The last positions of every run's row: `here[n, j]` of row `row[n]`, negative where the row has not begun.
+
+    Runs of one row have one window together: its first axis has length 1.
+    """
+
+    row: Int[Tensor, "runs 1"]
+    here: Int[Tensor, "runs pos"]
+
+    def of(self, values: Float[Tensor, "row pos *rest"]) -> Float[Tensor, "runs here *rest"]:
+        """The clean run's values in the window."""
+        return values[self.row, self.here.clamp(0, values.shape[1] - 1)]
+
+    def for_each(self, values: Float[Tensor, "row pos *rest"], runs: int) -> Float[Tensor, "run here *rest"]:
+        """A copy of the clean run's values in the window for every run, to write into."""
+        found = self.of(values)
+        return found if len(found) == runs else found.expand(runs, *found.shape[1:]).clone()
+
+    def last(self) -> "Window":
+        """The window of the last position alone."""
+        return Window(self.row, self.here[:, -1:])
+
+    def before(self) -> "Window":
+        """All positions before the window. Rows differ in their number, so attention's mask excludes the rest."""
+        first = self.here[:, :1].clamp(min=0)
+        every = torch.arange(int(first.max()), device=first.device)
+        return Window(self.row, torch.where(every < first, every, _NOWHERE))
