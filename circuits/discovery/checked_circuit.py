@@ -9,7 +9,7 @@ import numpy as np
 from attribution.checking.check import check
 from attribution.checking.flagged_paths import with_paths
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent
+from attribution.effects.measurement import Progress, silent, within
 from circuits.discovery.measuring import Measured
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, Verdict, findings
@@ -34,9 +34,10 @@ def checked_estimate(
         estimate,
         patch_value=question.patch_value,
         exact=measured.effects,
+        chords=question.chords(within(progress, 0.0, 0.1)),
         explained=0,
         room=question.room,
-        progress=progress,
+        progress=within(progress, 0.1, 1.0),
     )
 
 

@@ -127,7 +127,7 @@ def discover(
         rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
     measured = measure(question, method, verify, points, within(progress, 0.0, 0.4))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
-    estimates = own | _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
+    estimates = own | _estimates(question, measured, method, (*compare, rank_by), within(progress, 0.4, 0.55))
     rankings = {name: rank_nodes(effects, pairs, spliced.model) for name, effects in estimates.items()}
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     by = rankings.get(rank_by, ranking)
@@ -245,7 +245,9 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
     )
 
 
-def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Effects]:
+def _estimates(
+    question: Question, measured: Measured, method: str, names: Sequence[str], progress: Progress
+) -> dict[str, Effects]:
     """Effects by other methods than `method`; those are left out that have no meaning for the question."""
     without = {method}
     if question.patch_value is not counterfactual:
@@ -255,5 +257,6 @@ def _estimates(question: Question, method: str, names: Sequence[str], progress: 
     wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
     found: dict[str, Effects] = {}
     for number, name in enumerate(wanted):
-        found[name] = question.estimate(name, within(progress, number / len(wanted), (number + 1) / len(wanted)))
+        part = within(progress, number / len(wanted), (number + 1) / len(wanted))
+        found[name] = question.estimate(name, part, checked=CHECKED in wanted and bool(measured.exact.all()))
     return found

@@ -53,7 +53,7 @@ def measure(
     if method == "exact":
         effects = question.exact(None, progress)
         return Measured(effects, np.ones(len(effects), bool), None)
-    estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
+    estimate = question.estimate(method, within(progress, 0.0, 0.3), points, checked=verify is not None)
     if verify is None:
         return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
@@ -63,9 +63,10 @@ def measure(
         estimate,
         patch_value=question.patch_value,
         verify=verify,
+        chords=question.chords(within(progress, 0.3, 0.37)),
         explained=0,
         room=question.room,
-        progress=within(progress, 0.3, 1.0),
+        progress=within(progress, 0.37, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
     return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)

@@ -3,12 +3,13 @@
 Every stage of discovery answers the same question, with batches that fit the same memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress
 from attribution.effects.quadrature import Quadrature
@@ -19,7 +20,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.prompt_references import Mean
-from attribution.splice.recording import ErrorMode
+from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.references import Reference, zero
 from attribution.splice.references import counterfactual as patch_prompt
 from attribution.splice.spliced_model import SplicedModel
@@ -36,6 +37,8 @@ class Question:
     patch_value: PatchValue = counterfactual
     memory: int | None = None
     """Bytes that batches may hold; None: a share of the free memory."""
+    _swept: list[ChordAttribution] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Chord IG with its parts, once it was swept."""
 
     @cached_property
     def room(self) -> Room:
@@ -63,9 +66,39 @@ class Question:
             progress=progress,
         )
 
-    def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
-        """Effects by a method's name in `METHODS`, in the error mode whose path ends where exact patching's does."""
+    def estimate(
+        self, method: str, progress: Progress, points: Quadrature | None = None, *, checked: bool = False
+    ) -> Effects:
+        """Effects by a method's name in `METHODS`, in the error mode whose path ends where exact patching's does.
+
+        `checked` says that an estimate will be held against exact effects. The checker needs chord IG's smooth and jump
+        parts, so a sweep of chord IG measures them along, and is kept for the checker.
+        """
+        if method == "chord-ig" and points is None and (self._swept or checked):
+            chords = self.chords(progress)
+            if chords is not None:
+                return chords.effects
         options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
         options["batch_size"] = self.room.pairs(method)
         options |= options_of(method, self.error_mode, points)
         return METHODS[method](self.spliced, self.pairs, self.metric, **options)
+
+    def chords(self, progress: Progress) -> ChordAttribution | None:
+        """Chord IG with its smooth and jump parts, swept once however often it is asked for.
+
+        None where no gate is met (`live` mode) or there is no patch prompt: the checker needs no parts there.
+        """
+        if self.error_mode == "live" or self.patch_value is not counterfactual:
+            return None
+        if not self._swept:
+            swept = chord_attribution(
+                self.spliced,
+                self.pairs,
+                self.metric,
+                error_mode=path_mode(self.error_mode),
+                split=True,
+                batch_size=self.room.pairs("chord-ig"),
+                progress=progress,
+            )
+            self._swept.append(swept)
+        return self._swept[0]

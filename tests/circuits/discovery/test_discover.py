@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.chord import chord_integrated_gradients as chord_module
+from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import kl_divergence, logit_difference
@@ -295,3 +296,38 @@ def test_nodes_of_which_none_leads_to_the_metric_are_shown_as_they_were_chosen()
     assert [w.node for w in one.circuit.strongest()] == [ErrorNode("blocks.0.hook_mlp_out", 3)]
     assert one.circuit.edges == ()
     assert one.circuit.measurement.pruned == 0
+
+
+@pytest.mark.parametrize("error_mode", ["frozen", "zero"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "chord-ig", "verify": 5},
+        {"method": "ig", "verify": 5, "compare": ("chord-ig",)},
+        {"method": "exact", "compare": ("ig", "chord-ig")},
+        {"method": "exact", "compare": ("ig",)},
+    ],
+    ids=["screened", "screened by IG", "exact", "exact, IG alone"],
+)
+def test_chord_ig_is_swept_once_though_the_checker_needs_its_parts(
+    options: dict[str, Any], error_mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[int] = []
+
+    def counted(ends: Any, *arguments: Any) -> Any:
+        swept.extend(ends.rows.tolist())
+        return sweep(ends, *arguments)
+
+    sweep = chord_module.sweep
+    monkeypatch.setattr(chord_module, "sweep", counted)
+    result = found(**options, error_mode=error_mode)
+    assert len(swept) == len(PAIRS)
+    assert (result.verdict or result.checked) is not None
+
+
+@pytest.mark.parametrize("error_mode", ["path", "zero"])
+def test_the_parts_of_chord_ig_are_swept_along_without_a_change_of_its_effects(error_mode: Any) -> None:
+    given = world().spliced, PAIRS, logit_difference
+    alone, along = (chord_attribution(*given, error_mode=error_mode, split=split).effects for split in (False, True))
+    assert np.array_equal(alone.keys(), along.keys())
+    assert np.array_equal(alone.effect, along.effect)
