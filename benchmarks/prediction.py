@@ -30,7 +30,7 @@ from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.ranking.aggregate import rank_nodes
-from circuits.ranking.membership import member_keys
+from circuits.ranking.positions import member_keys
 from circuits.tasks.prompts import task_pairs
 
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}

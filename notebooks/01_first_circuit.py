@@ -43,7 +43,7 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.ablation import ablate
 from circuits.ablation.causal_test import causal_test
 from circuits.ablation.edits import Ablation
-from circuits.ablation.generated_text import before_and_after
+from circuits.ablation.generation import before_and_after
 from circuits.ablation.node_names import parse_nodes
 from circuits.ablation.side_effect import side_effect
 from circuits.commands.find_output import certificate_table

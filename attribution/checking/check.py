@@ -136,8 +136,8 @@ class _Work:
         effects, mode = chords.effects, path_mode(self.mode)
         if chords.smooth is None or self.mode == "live" or effects.error_mode != mode:
             raise ValueError(
-                f"Chord IG must be swept in error mode {mode}, with split=True, for a check in mode {self.mode}; it was "
-                f"swept in {effects.error_mode}, {'without' if chords.smooth is None else 'with'} split."
+                f"Chord IG must be swept in error mode {mode}, with split=True, for a check in mode {self.mode}; "
+                f"it was swept in {effects.error_mode}, {'without' if chords.smooth is None else 'with'} split."
             )
         if effects.sites != (TOKENS, *self.spliced.sites) or len(effects.total_effect) != len(self.pairs):
             raise ValueError("Chord IG was swept for other sites or pairs than those that are checked.")

@@ -14,7 +14,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import counterfactual
 from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
-from circuits.ablation.generated_text import GeneratedText, text_of
+from circuits.ablation.generation import GeneratedText, text_of
 from circuits.ablation.side_effect import SideEffect
 
 _SHOWN_NODES = 3

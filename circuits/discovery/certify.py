@@ -10,8 +10,8 @@ from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
 from attribution.effects.measurement import Progress, silent, within
 from attribution.prompts.prompt_pairs import PromptPairs
-from circuits.faithfulness.curve_around import curve_around
 from circuits.faithfulness.faithfulness import faithfulness_report
+from circuits.faithfulness.faithfulness_curves import curve_around
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.question import Question
 from graphs import (

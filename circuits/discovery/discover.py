@@ -26,13 +26,12 @@ from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
 from circuits.discovery.certify import certify
-from circuits.discovery.checked_circuit import checked_estimate, with_causes
 from circuits.discovery.deciding import AUTO, DEFAULT_BUDGET, Decision, decide
-from circuits.discovery.measuring import Measured, measure, refuse_verify, with_exact
+from circuits.discovery.measuring import Measured, checked_estimate, measure, refuse_verify, with_causes, with_exact
 from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
-from circuits.ranking.membership import member_keys
+from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, Verdict, prune
 

@@ -14,12 +14,13 @@ from typing import Final
 import numpy as np
 
 from attribution.checking.check import check
+from attribution.checking.flagged_paths import with_paths
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, within
+from attribution.effects.measurement import Progress, silent, within
 from attribution.effects.quadrature import Quadrature
 from attribution.splice.node_keys import node_keys
 from circuits.ranking.question import Question
-from graphs import Node, Position, Verdict
+from graphs import CircuitGraph, Node, Position, Verdict, findings
 from graphs.circuit_findings import flagged_in
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
 
@@ -108,3 +109,50 @@ def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Nod
         flags = found.setdefault(node, {})
         flags[flagged.flag] = flags.get(flagged.flag, 0) + 1
     return found
+
+
+def checked_estimate(
+    question: Question, measured: Measured, estimate: Effects | None, progress: Progress = silent
+) -> Verdict | None:
+    """The verdict on an estimate of effects that are all exact, else the screening's.
+
+    None where there is nothing to hold an estimate against, no estimate, or no size from which an effect is large:
+    half of the pairs have no effect at all.
+    """
+    if measured.verdict is not None or estimate is None or not measured.exact.all():
+        return measured.verdict
+    if not np.median(np.abs(estimate.total_effect)) > 0:
+        return None
+    return check(
+        question.spliced,
+        question.pairs,
+        question.metric,
+        estimate,
+        patch_value=question.patch_value,
+        exact=measured.effects,
+        chords=question.chords(within(progress, 0.0, 0.1)),
+        explained=0,
+        room=question.room,
+        progress=within(progress, 0.1, 1.0),
+    )
+
+
+def with_causes(
+    verdict: Verdict, circuit: CircuitGraph, question: Question, effects: Effects, most: int, progress: Progress
+) -> Verdict:
+    """The verdict with cause, gates and path of the circuit's nodes with the largest errors, at most so many.
+
+    A node is shown in the example in which the estimate is most wrong about it; `effects` hold all nodes.
+    """
+    worst = [own[0].verdict for own in findings(circuit, verdict).values()]
+    worst.sort(key=lambda flagged: -abs(flagged.error))
+    return with_paths(
+        verdict,
+        question.spliced,
+        question.pairs,
+        question.metric,
+        effects,
+        worst[:most],
+        patch_value=question.patch_value,
+        progress=progress,
+    )

@@ -22,6 +22,7 @@ from circuits.faithfulness.bootstrap import Bootstrap, Scale
 from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Terms, each_split, refuse_undefined
 from circuits.faithfulness.ranked_circuits import Order, circuit_and_rest, model_and_nothing, ordered_nodes, size_of
 from circuits.ranking.aggregate import Ranking
+from circuits.ranking.question import Question
 from graphs import Node, Position
 from graphs.faithfulness import MIB_SHARES, FaithfulnessCurve
 
@@ -118,3 +119,39 @@ def _circuits(
         else:
             found += circuit_and_rest(nodes[: size_of(share, len(nodes))], positions, pairs, spliced.sites, errors)
     return found
+
+
+def curve_around(
+    size: int, ranking: Ranking, name: str, question: Question, split: str, pairs: PromptPairs, progress: Progress
+) -> FaithfulnessCurve:
+    """The curve of a ranking at sizes around that of the circuit chosen from it: `sizes_around`.
+
+    Args:
+        size: how many features and errors the circuit has.
+        ranking: what the circuit was chosen from; `name` is what the curve calls it.
+        question: the model, the metric and the reference.
+        split: the name of `pairs`.
+
+    Raises:
+        ValueError: the ranking has a single feature or error, so that its curve would be a point; F is undefined.
+    """
+    members = len(ordered_nodes(ranking))
+    if members < 2:
+        raise ValueError("The ranking has a single feature or error: it has no circuits of several sizes.")
+    (curve,) = faithfulness_curves(
+        question.spliced,
+        {split: pairs},
+        question.metric,
+        {name: ranking},
+        shares=[s / members for s in sizes_around(size, members)],
+        reference=question.reference,
+        batch_size=question.room.pairs("exact", 64),
+        progress=progress,
+    )
+    return curve
+
+
+def sizes_around(size: int, members: int) -> Sequence[int]:
+    """`size` times 1/16, 1/4, 1/2, 1, 2, 4 and 16, each from 1 to `members`, and `members` itself; rising."""
+    near = {max(1, round(size * times)) for times in (1 / 16, 1 / 4, 1 / 2, 1, 2, 4, 16)}
+    return [*sorted(n for n in near if n < members), members]

@@ -17,7 +17,7 @@ import numpy as np
 from attribution.effects.metric_keeping import ALL_ERRORS, ErrorChoice, Kept
 from attribution.prompts.prompt_pairs import PromptPairs
 from circuits.ranking.aggregate import Ranking
-from circuits.ranking.membership import member_keys
+from circuits.ranking.positions import member_keys
 from graphs import ErrorNode, FeatureNode, Node, Position
 
 Order = Literal["absolute", "signed"]

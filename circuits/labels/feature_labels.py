@@ -19,9 +19,15 @@ from typing import Any, Final
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 from circuits.labels.label_cache import LabelCache
-from circuits.labels.label_evidence import DEFAULT_OPTIONS, LabelOptions, contexts_of, promoted_and_suppressed, texts_of
+from circuits.labels.label_evidence import (
+    DEFAULT_OPTIONS,
+    LabelOptions,
+    TokenPieces,
+    contexts_of,
+    promoted_and_suppressed,
+    texts_of,
+)
 from circuits.labels.own_labels import refuse_outside
-from circuits.labels.token_pieces import TokenPieces
 from circuits.labels.top_contexts import top_contexts
 from graphs import Context, FeatureLabel, Labels
 

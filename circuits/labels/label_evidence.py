@@ -2,21 +2,42 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
 
 from attribution.edges.direct_feature_attribution import ATTENTION_SITES, direct_feature_attribution
+from attribution.models.language_model import LanguageModel
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 from circuits.labels.promoted_tokens import is_added_to_stream, logit_weights
-from circuits.labels.token_pieces import TokenPieces
 from circuits.labels.top_contexts import Seen, batched, padded
 from graphs import Context, Writer
 
 _FEATURES_AT_ONCE: Final = 256
 
 TokenWeights = tuple[tuple[str, float], ...]
+
+
+class TokenPieces:
+    """Tokens of one model, written so that joined they are the text; pairs of tokens are remembered."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._remembered = lru_cache(maxsize=100_000)(self._piece)
+
+    def _piece(self, before: int | None, token: int) -> str:
+        """A token as it reads after another one: its space included, where it has one."""
+        tokenizer = self._model.tokenizer
+        if tokenizer is None or before is None:
+            return f" {token}" if tokenizer is None else self._model.token_text(token)
+        first, both = tokenizer.decode([before]), tokenizer.decode([before, token])
+        return both[len(first) :] if both.startswith(first) else self._model.token_text(token)
+
+    def of(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token of a stretch of text."""
+        return tuple(self._remembered(before, token) for before, token in zip((None, *ids), ids, strict=False))
 
 
 @dataclass(frozen=True)

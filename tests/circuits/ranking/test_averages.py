@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from circuits.ranking.averages import Averages, averages
-from circuits.ranking.running_averages import RunningAverages
+from circuits.ranking.averages import Averages, RunningAverages, averages
 
 EXAMPLES = 40
 
