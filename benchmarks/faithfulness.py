@@ -25,7 +25,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
-from circuits.faithfulness.ranked_circuits import Order, random_rankings
+from circuits.faithfulness.ranked_circuits import RankingOrder, random_rankings
 from circuits.faithfulness.smallest_faithful import smallest_faithful
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.tasks.prompts import task_pairs
@@ -34,7 +34,7 @@ from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 
 TARGETS = (0.5, 0.8)
 SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-RUNS: tuple[tuple[str, Order, ErrorChoice], ...] = (
+RUNS: tuple[tuple[str, RankingOrder, ErrorChoice], ...] = (
     ("train", "absolute", "nodes"),
     ("held_out", "absolute", "nodes"),
     ("out_of_distribution", "absolute", "nodes"),

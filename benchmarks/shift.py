@@ -28,7 +28,7 @@ from circuits.shift.linear_probe import LinearProbe, fit_probe
 from circuits.shift.neurons import with_neurons
 from circuits.shift.probe_effects import ProbeEffect, probe_effects
 from circuits.shift.shift import Shifted, shift
-from circuits.shift.site_activations import Ablation, Feature, active_features, mean_ablation, site_activations
+from circuits.shift.site_activations import Feature, FeatureValues, active_features, mean_ablation, site_activations
 from circuits.shift.spurious_features import SpuriousFeature, firing_words, spurious_features
 from circuits.tasks.stereotypes import (
     TopicPair,
@@ -69,7 +69,7 @@ class Experiment:
             (f"{name}, retrained", [self.accuracy(s.retrained, x) for s, x in both]),
         ]
 
-    def shifted(self, spliced: SplicedModel, features: Sequence[Feature] | Ablation) -> Shifted:
+    def shifted(self, spliced: SplicedModel, features: Sequence[Feature] | FeatureValues) -> Shifted:
         return shift(spliced, SITE, self.training, features, probe=self.probe)
 
     def effects(self, spliced: SplicedModel) -> tuple[ProbeEffect, ...]:

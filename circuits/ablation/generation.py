@@ -26,7 +26,7 @@ from attribution.splice.spliced_model import SplicedModel
 from attribution.splice.writing import Parts, write
 from circuits.ablation.edits import Ablation, constant_edits
 
-Choose = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
+ChooseToken = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
 """The next token of each row from its logits."""
 
 
@@ -163,7 +163,7 @@ def _checked(spliced: SplicedModel, edit: NodeEdit | KeepOnly) -> NodeEdit | Kee
     return replace(edit, site=spliced.site(edit.site))
 
 
-def _chooser(temperature: float, seed: int, device: torch.device) -> Choose:
+def _chooser(temperature: float, seed: int, device: torch.device) -> ChooseToken:
     if temperature == 0:
         return lambda logits: logits.argmax(-1)
     draw = torch.Generator(device=device).manual_seed(seed)
@@ -213,11 +213,11 @@ def before_and_after(
             closing_id=spliced.model.eos_id,
             progress=lambda share, half=half: progress((half + share) / 2),
         )
-        texts.append(text_of(found.ids[0, ids.shape[1] :].tolist(), spliced.model))
-    return GeneratedText(text_of(ids[0].tolist(), spliced.model), *texts)
+        texts.append(decoded_text(found.ids[0, ids.shape[1] :].tolist(), spliced.model))
+    return GeneratedText(decoded_text(ids[0].tolist(), spliced.model), *texts)
 
 
-def text_of(ids: Sequence[int], model: LanguageModel) -> str:
+def decoded_text(ids: Sequence[int], model: LanguageModel) -> str:
     """Token ids as text, without the tokens that open and close it."""
     words = [t for t in ids if t not in (model.bos_id, model.eos_id)]
     return " ".join(map(str, words)) if model.tokenizer is None else model.tokenizer.decode(words).strip()

@@ -28,7 +28,7 @@ from graphs import (
 )
 from graphs.verdict import FLAGS
 
-OWN = "own"
+OWN_SPLIT = "own"
 """The name of the split that the circuit was found on."""
 
 
@@ -54,7 +54,7 @@ def certify(
         progress: told the share of work done.
     """
     missing: dict[str, str] = {}
-    every = {OWN: question.pairs, **(splits or {})}
+    every = {OWN_SPLIT: question.pairs, **(splits or {})}
     faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, within(progress, 0.0, 0.6))
     if not splits:
         missing["other prompts"] = "no held-out pairs were given"

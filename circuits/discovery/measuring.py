@@ -29,7 +29,7 @@ SCREENED: Final = "screened_then_patched"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNodes:
     """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the `estimate` of the others."""
 
     effects: Effects
@@ -47,16 +47,16 @@ class Measured:
         return f"screened by {self.verdict.estimate_name}; {self.exact.sum()} of {len(self.exact)} effects are exact"
 
 
-def measure(
+def measure_nodes(
     question: Question, method: str, verify: int | None, points: Quadrature | None, progress: Progress
-) -> Measured:
+) -> MeasuredNodes:
     """Effects by `method`; of an estimate, `verify` nodes are patched to check it."""
     if method == "exact":
         effects = question.exact(None, progress)
-        return Measured(effects, np.ones(len(effects), bool), None)
+        return MeasuredNodes(effects, np.ones(len(effects), bool), None)
     estimate = question.estimate(method, within(progress, 0.0, 0.3), points, checked=verify is not None)
     if verify is None:
-        return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
+        return MeasuredNodes(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
         question.spliced,
         question.pairs,
@@ -70,7 +70,7 @@ def measure(
         progress=within(progress, 0.37, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
-    return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
+    return with_exact(MeasuredNodes(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
 
 
 def refuse_verify(method: str, verify: int | None) -> None:
@@ -83,7 +83,7 @@ def refuse_verify(method: str, verify: int | None) -> None:
         raise ValueError(f"{method} leaves nothing to verify. Choose an estimate: auto, chord-ig, ig, atp, ...")
 
 
-def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measured:
+def with_exact(measured: MeasuredNodes, keys: np.ndarray, exact: np.ndarray) -> MeasuredNodes:
     """The exact effects of the nodes with these keys take the place of their estimates; others are left out."""
     order = np.argsort(keys)
     keys, exact = keys[order], exact[order]
@@ -99,7 +99,7 @@ def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measu
         residual=None,
         residual_law="none: exact effects stand beside estimates",
     )
-    return Measured(effects, measured.exact | known, verdict, measured.estimate)
+    return MeasuredNodes(effects, measured.exact | known, verdict, measured.estimate)
 
 
 def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Node, dict[str, int]]:
@@ -112,7 +112,7 @@ def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Nod
 
 
 def checked_estimate(
-    question: Question, measured: Measured, estimate: Effects | None, progress: Progress = silent
+    question: Question, measured: MeasuredNodes, estimate: Effects | None, progress: Progress = silent
 ) -> Verdict | None:
     """The verdict on an estimate of effects that are all exact, else the screening's.
 

@@ -12,7 +12,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 from circuits.labels.promoted_tokens import is_added_to_stream, logit_weights
-from circuits.labels.top_contexts import Seen, batched, padded
+from circuits.labels.top_contexts import ActivePlaces, in_batches, padded_batch
 from graphs import Context, Writer
 
 _FEATURES_AT_ONCE: Final = 256
@@ -76,7 +76,7 @@ class _Place:
     activation: float
 
 
-def texts_of(corpus: Corpus, seen: Mapping[str, Seen]) -> dict[int, tuple[int, ...]]:
+def texts_of(corpus: Corpus, seen: Mapping[str, ActivePlaces]) -> dict[int, tuple[int, ...]]:
     """The pieces that top contexts lie in, by number, from another reading of the corpus."""
     needed = {p for found in seen.values() for p in found.piece[found.activation > 0].unique().tolist()}
     return {number: piece for number, piece in enumerate(corpus.pieces()) if number in needed}
@@ -86,7 +86,7 @@ def contexts_of(
     spliced: SplicedModel,
     site: str,
     chosen: Sequence[int],
-    seen: Seen,
+    seen: ActivePlaces,
     texts: Mapping[int, tuple[int, ...]],
     pieces: TokenPieces,
     options: LabelOptions,
@@ -118,8 +118,8 @@ def _written(
     batch_size: int,
 ) -> Iterator[tuple[Writer, ...]]:
     """The strongest writers at each place."""
-    for rows in batched(iter(places), batch_size):
-        ids, last = padded([p.ids[: p.position + 1] for p in rows], spliced.model.device)
+    for rows in in_batches(iter(places), batch_size):
+        ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
         for row, place in enumerate(rows):
             shown = pieces.of(place.ids[: place.position + 1])
@@ -136,7 +136,7 @@ def promoted_and_suppressed(
     if not is_added_to_stream(site):
         yield from [(None, None)] * len(chosen)
         return
-    for features in batched(iter(chosen), _FEATURES_AT_ONCE):
+    for features in in_batches(iter(chosen), _FEATURES_AT_ONCE):
         weights = logit_weights(spliced.model, spliced.saes[site], site, features)
         order = weights.argsort(dim=1, descending=True, stable=True)
         for row, ranked in zip(weights, order, strict=True):

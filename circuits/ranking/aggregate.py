@@ -15,8 +15,8 @@ from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS
-from circuits.ranking.averages import Averages, averages, totals
-from circuits.ranking.positions import Alignment, align
+from circuits.ranking.averages import Averages, group_averages, group_sums
+from circuits.ranking.positions import Alignment, align_positions
 from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNode
 
 
@@ -50,7 +50,7 @@ def rank_nodes(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact
         raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
     if exact is None:
         exact = np.full(len(effects), effects.method == "exact_patching")
-    alignment = align(pairs, model)
+    alignment = align_positions(pairs, model)
     nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
     return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
 
@@ -60,9 +60,9 @@ def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[We
     keys = np.stack([effects.site, effects.kind, column, effects.index])
     nodes, group = np.unique(keys, axis=1, return_inverse=True)
     group, groups = group.reshape(-1), nodes.shape[1]
-    found = averages(group, effects.effect, groups, len(alignment.columns))
-    ends = [totals(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
-    verified = totals(group, exact, groups)
+    found = group_averages(group, effects.effect, groups, len(alignment.columns))
+    ends = [group_sums(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
+    verified = group_sums(group, exact, groups)
     named = [node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in nodes.T.tolist()]
     return [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
 

@@ -31,7 +31,7 @@ class Alignment:
         return np.concatenate([np.array(own) for own in self.columns])[starts[example] + position]
 
 
-def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
+def align_positions(pairs: PromptPairs, model: LanguageModel) -> Alignment:
     """One column for each role or distance from the end, in the order of the text."""
     names = position_names(pairs)
     order = order_of_names(names)

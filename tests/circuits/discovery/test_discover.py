@@ -15,7 +15,7 @@ from attribution.prompts.metrics import kl_divergence, logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import zero
 from circuits.discovery.discover import Found, discover, discover_each
-from circuits.discovery.measuring import Measured, with_exact
+from circuits.discovery.measuring import MeasuredNodes, with_exact
 from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import rank_nodes
 from graphs import ErrorNode, FeatureNode, MetricNode, TokenNode, findings
@@ -272,7 +272,7 @@ def test_a_flat_metric_without_a_patch_prompt_has_no_edges() -> None:
 
 def test_exact_effects_take_the_place_of_estimates_and_of_nothing_else() -> None:
     estimate = whole().effects
-    start = Measured(replace(estimate, effect=np.zeros(len(estimate))), np.zeros(len(estimate), bool), None)
+    start = MeasuredNodes(replace(estimate, effect=np.zeros(len(estimate))), np.zeros(len(estimate), bool), None)
     keys = estimate.keys()[::3]
     shuffled = np.random.default_rng(0).permutation(len(keys))
     after = with_exact(start, np.append(keys[shuffled], 7), np.append(estimate.effect[::3][shuffled], 99.0))
