@@ -9,11 +9,10 @@ import statistics
 import torch
 from torch import Tensor
 
-from attribution.methods.attribution_patching import attribution_patching
 from attribution.models.hooks import SiteFunction, logits_with
-from attribution.prompts.metrics import logit_difference
 from benchmarks.cases import Case
 from benchmarks.cost_of_work import clock
+from circuits import attribution_patching, logit_difference
 
 
 def bare_passes(case: Case) -> None:

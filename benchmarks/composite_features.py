@@ -16,17 +16,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from attribution.checking.check import check
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.dictionaries import JumpReLU
-from attribution.effects.effects import Effects
-from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.exact_patching import exact_patching
-from attribution.models.language_model import LanguageModel
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
-from attribution.splice.spliced_model import SplicedModel
+from attribution import Effects, JumpReLU, LanguageModel, PromptPair, PromptPairs, SplicedModel
 from benchmarks.programs.compiled_model import BOS, CompiledModel, Vocabulary
+from circuits import attribution_patching, check, chord_integrated_gradients, exact_patching, logit_difference
 
 ATOMS_SITE: Final = "blocks.0.hook_mlp_out"
 BOTH_SITE: Final = "blocks.1.hook_mlp_out"

@@ -12,16 +12,17 @@ from graphs import (
     CircuitGraph,
     Context,
     Edge,
+    ErrorNode,
     FeatureLabel,
     FeatureNode,
     Labels,
     Measurement,
     MetricNode,
+    Node,
     Position,
     TokenNode,
     WeightedNode,
 )
-from graphs.nodes import ErrorNode, Node
 
 LAYERS: Final = 26
 POSITIONS: Final = 20

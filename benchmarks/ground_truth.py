@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import torch
 
-from attribution.dictionaries import JumpReLU, ReLU
+from attribution import JumpReLU, ReLU
 from attribution.splice.recording import ErrorMode
 from benchmarks.composite_features import composite_report
 from benchmarks.programs.compiled_model import load_compiled

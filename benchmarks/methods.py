@@ -20,26 +20,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution import Effects, Room, counterfactual, gauss_legendre, midpoint, prepare
 from attribution.cones.cone import Cone
 from attribution.cones.cone_cost import ConeCost, cone_flops
-from attribution.effects.effects import Effects
-from attribution.effects.measurement import prepare
 from attribution.effects.patches import all_patches
-from attribution.effects.quadrature import gauss_legendre, midpoint
-from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.exact_patching import exact_patching
-from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.models.plain_blocks import plain_model
-from attribution.prompts.metrics import logit_difference
-from attribution.runs.memory import Room
-from attribution.splice.patch_values import counterfactual
 from attribution.splice.recording import ErrorMode
 from benchmarks.bare_passes import atp_over_bare_passes
 from benchmarks.cases import GPT2_SMALL, NEOX, Case, embedded_case, random_case
 from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine, matmul_rate
 from benchmarks.plain_hooks import PlainHooks, evenly, neighbours
+from circuits import (
+    attribution_patching,
+    chord_integrated_gradients,
+    exact_patching,
+    input_path_integrated_gradients,
+    integrated_gradients,
+    logit_difference,
+)
 
 HEADING = """# What the methods cost
 

@@ -21,7 +21,7 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from benchmarks.generated_circuit import generated
-from graphs import write_page
+from circuits import write_page
 
 CASES = {"2,000 nodes, 50,000 edges": (2_000, 50_000), "200 nodes, 2,000 edges": (200, 2_000)}
 TARGETS = {

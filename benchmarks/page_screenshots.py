@@ -14,7 +14,8 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, sync_playwright
 
-from graphs import CircuitGraph, FeatureNode, Labels, load_circuit, load_labels, write_page
+from circuits import load_circuit, write_page
+from graphs import CircuitGraph, FeatureNode, Labels, load_labels
 from graphs.page.payload import payload
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

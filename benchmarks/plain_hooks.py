@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attribution.effects.effects import Effects
+from attribution import Effects, counterfactual
 from attribution.models.hooks import SiteFunction, hooked, logits_with
 from attribution.models.language_model import ENTRY, BlockCall
 from attribution.splice.node_keys import KINDS
-from attribution.splice.patch_values import counterfactual
 from attribution.splice.resuming import at_least_float32
 from benchmarks.cases import Case
 

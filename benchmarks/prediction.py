@@ -15,23 +15,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from attribution.checking.agreement import pearson, spearman
-from attribution.edges.chord_edges import chord_edges
-from attribution.edges.edges import METRIC_KEY, Edges
-from attribution.edges.gradient_edges import gradient_edges
-from attribution.effects.effects import Effects
-from attribution.methods.exact_patching import exact_patching
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.position_names import position_names
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution import (
+    Edges,
+    Effects,
+    PromptPairs,
+    SplicedModel,
+    chord_edges,
+    gradient_edges,
+    pearson,
+    position_names,
+    spearman,
+)
+from attribution.edges.edges import METRIC_KEY
 from attribution.splice.node_keys import node_of_key
-from attribution.splice.spliced_model import SplicedModel
+from circuits import exact_patching, load_model, load_saes, logit_difference, prompt_pairs, rank_nodes, splice
 from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.ranking.aggregate import rank_nodes
 from circuits.ranking.positions import member_keys
-from circuits.tasks.prompts import task_pairs
 
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}
 
@@ -86,9 +86,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--nodes", type=int, default=100)
     chosen = parser.parse_args()
-    model = embedded_model()
-    spliced = SplicedModel(model, embedded_saes())
-    pairs = task_pairs(chosen.task, "train", chosen.pairs, 0, model)
+    model = load_model()
+    spliced = splice(model, load_saes())
+    pairs = prompt_pairs(chosen.task, model, examples=chosen.pairs)
     for method, found in points(spliced, pairs, chosen.nodes).items():
         values, truth = np.array(found).T
         agreement = f"Pearson {pearson(values, truth):.3f}, Spearman {spearman(values, truth):.3f}"

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from attribution.splice.spliced_model import SplicedModel
-from circuits.embedded.load import embedded_model, embedded_saes
+from attribution import SplicedModel
+from circuits import load_model, load_saes, splice
 from circuits.shift.labelled_prompts import LabelledPrompts, SubgroupAccuracy, subgroup_accuracy
 from circuits.shift.linear_probe import LinearProbe, fit_probe
 from circuits.shift.neurons import with_neurons
@@ -30,12 +30,7 @@ from circuits.shift.probe_effects import ProbeEffect, probe_effects
 from circuits.shift.shift import Shifted, shift
 from circuits.shift.site_activations import Feature, FeatureValues, active_features, mean_ablation, site_activations
 from circuits.shift.spurious_features import SpuriousFeature, firing_words, spurious_features
-from circuits.tasks.stereotypes import (
-    TopicPair,
-    ambiguous_texts,
-    balanced_texts,
-    spurious_only_texts,
-)
+from circuits.tasks.stereotypes import TopicPair, ambiguous_texts, balanced_texts, spurious_only_texts
 
 SITE = "blocks.3.hook_resid_post"
 TOPIC_PAIRS: tuple[TopicPair, ...] = (("city", "hospital"), ("sea", "school"), ("farm", "music"))
@@ -146,7 +141,7 @@ def _cell(found: Sequence[Any]) -> str:
 
 def run(told: Callable[[str], None]) -> list[dict[str, Any]]:
     """Every pair of topics."""
-    spliced = SplicedModel(embedded_model(), embedded_saes())
+    spliced = splice(load_model(), load_saes())
     content: list[dict[str, Any]] = []
     for topics in TOPIC_PAIRS:
         start = time.perf_counter()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attribution.dictionaries import SAE, JumpReLU
+from attribution import SAE, JumpReLU
 
 
 @final

@@ -29,39 +29,33 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 import torch
-from rich.console import Console
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.edges.direct_feature_attribution import direct_feature_attribution
-from attribution.effects.measurement import prepare
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.position_names import position_names
-from attribution.prompts.prompt_pairs import PromptPairs, pair_from
-from attribution.splice.edits import REMOVE
-from attribution.splice.patch_values import counterfactual
-from attribution.splice.spliced_model import SplicedModel
-from circuits.ablation.ablation import ablate
-from circuits.ablation.causal_test import causal_test
-from circuits.ablation.edits import Ablation
-from circuits.ablation.generation import before_and_after
-from circuits.ablation.node_names import parse_nodes
-from circuits.ablation.side_effect import side_effect
-from circuits.commands.find_output import certificate_table
-from circuits.commands.labels_output import context_line
-from circuits.discovery.discover import discover
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.faithfulness.faithfulness import faithfulness_report
-from circuits.labels.corpus import embedded_corpus
-from circuits.labels.feature_labels import label
-from circuits.ranking.aggregate import rank
+from attribution import counterfactual, direct_feature_attribution, position_names, prepare
+from circuits import (
+    Ablation,
+    ablate,
+    causal_test,
+    certificate_lines,
+    chord_integrated_gradients,
+    continue_prompt,
+    discover,
+    embedded_corpus,
+    faithfulness_report,
+    label,
+    load_model,
+    load_saes,
+    logit_difference,
+    prompt_pairs,
+    rank_nodes,
+    side_effect,
+    splice,
+)
 from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
-from circuits.tasks.prompts import prompt_pairs
 from graphs import circuit_figure
 from graphs.figures.grid_layout import grid_layout
 from graphs.nodes import short_site
 
 torch.set_num_threads(1)
-console = Console(width=112, force_jupyter=False, color_system=None)
 
 # %% [markdown]
 # ## 1. A model, its SAEs, a task
@@ -73,9 +67,9 @@ console = Console(width=112, force_jupyter=False, color_system=None)
 # whose number says nothing about the verb: the *distractor*.
 
 # %%
-model = embedded_model()
-spliced = SplicedModel(model, embedded_saes("jumprelu"))
-pairs = prompt_pairs("agreement", "train", 16, 0, model)
+model = load_model()
+spliced = splice(model, load_saes())
+pairs = prompt_pairs("agreement", model, examples=16)
 for pair in pairs.head(4):
     answer, foil = model.token_text(pair.answer_id), model.token_text(pair.foil_id)
     for kind, ids in (("clean", pair.clean_ids), ("patch", pair.patch_ids)):
@@ -94,14 +88,18 @@ for pair in pairs.head(4):
 # Then the circuit is judged, also on prompts it was not found on.
 
 # %%
-splits = {split: prompt_pairs("agreement", split, 16, 0, model) for split in ("held_out", "out_of_distribution")}
+others = ("held_out", "out_of_distribution")
+splits = {split: prompt_pairs("agreement", model, split=split, examples=16) for split in others}
 texts = {"general text": list(embedded_corpus(model, documents=32).pieces())}
 found = discover(spliced, pairs, logit_difference, splits=splits, texts=texts)
 circuit = found.circuit
 measured = circuit.measurement
 count = len(circuit.nodes) - 1
 print(f"{count} of {measured.nodes_measured} nodes, {measured.pruned} pruned; {len(circuit.edges)} edges")
-console.print(certificate_table(circuit, console.width))
+marks = {"green": "●", "amber": "▲", "red": "■"}
+for line in certificate_lines(circuit):
+    if line.colour in marks:
+        print(f"{marks[line.colour]} {line.name:40} {line.value}")
 
 # %% [markdown]
 # ● trust it, ▲ mind it, ■ do not rely on it; every line follows a stated rule (`certificate_lines` gives it). Read the
@@ -118,7 +116,7 @@ console.print(certificate_table(circuit, console.width))
 #   reconstructions. That is no reason for joy; it says that the words are few.
 
 # %%
-ranking = rank(chord_integrated_gradients(spliced, pairs, logit_difference), pairs, model)
+ranking = rank_nodes(chord_integrated_gradients(spliced, pairs, logit_difference), pairs, model)
 print("nodes   own pairs   held out   out of distribution")
 for size in (100, 400, len(ranking.nodes)):
     own, held_out, other = faithfulness_report(spliced, {"own": pairs, **splits}, logit_difference, ranking.top(size))
@@ -133,7 +131,7 @@ for size in (100, 400, len(ranking.nodes)):
 
 # %%
 held_out_pairs = splits["held_out"]
-elsewhere = rank(chord_integrated_gradients(spliced, held_out_pairs, logit_difference), held_out_pairs, model)
+elsewhere = rank_nodes(chord_integrated_gradients(spliced, held_out_pairs, logit_difference), held_out_pairs, model)
 
 
 def place(node, positions):
@@ -244,7 +242,7 @@ def named(figure, shown):
 
 
 features = [w for w in circuit.strongest() if w.node.kind == "feature"]
-labels = label(spliced, list(dict.fromkeys((w.node.site, w.node.index) for w in features)), corpus)
+labels = label(spliced, circuit, corpus)
 paths = strongest_paths(circuit, 16)
 shown = cut_to(circuit, set(itertools.chain.from_iterable(path for path, _ in paths)))
 figure = named(circuit_figure(shown), shown)
@@ -259,9 +257,9 @@ for weighted in (circuit.node("token@subject"), *features[:14], None, *early[:6]
         print("strongest in the flow of layer 0:")
         continue
     node, other = weighted.node, weighted.estimates
-    label = labels.of(node.site, node.index).text.replace("fires on: ", "") if node.kind == "feature" else ""
+    fires = labels.of(node.site, node.index).text.replace("fires on: ", "") if node.kind == "feature" else ""
     numbers = f"{weighted.effect:+7.2f} {other['atp']:+7.2f} {other['ig']:+7.2f} {other['chord-ig']:+9.2f}"
-    print(f"{short_site(circuit.name(node)):26} {numbers}  {label[:62]}")
+    print(f"{short_site(circuit.name(node)):26} {numbers}  {fires[:62]}")
 
 
 # %% [markdown]
@@ -300,19 +298,25 @@ print("flow from one position to another, by the site that it enters:", {s: roun
 # A label is a pointer, not a meaning. What it points to: the places where the feature is most active in fresh text,
 # with that word between > and <.
 
+
 # %%
-read = ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "blocks.3.hook_attn_out/296")
-for name in read:
+def in_context(context):
+    """The text around the marked word."""
+    words = [f" >{w.strip()}<" if n == context.place else w for n, w in enumerate(context.tokens)]
+    return "".join(words).strip()
+
+
+for name in ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "blocks.3.hook_attn_out/296"):
     site, index = name.rsplit("/", 1)
-    label = labels.of(site, int(index))
-    console.print(f"{short_site(label.name)}: active on {label.frequency:.1%} of words")
-    for context in label.contexts[:3]:
-        console.print(context_line(context, 100))
+    known = labels.of(site, int(index))
+    print(f"{short_site(known.name)}: active on {known.frequency:.1%} of words")
+    for context in known.contexts[:3]:
+        print(f"{context.activation:8.2f} {in_context(context)}")
         for writer in context.writers[:1]:
             where = f"“{writer.token.strip()}”, {writer.back} words back"
-            console.print(f"           written by head {writer.head} from {where}")
-    promoted = ", ".join(f"{token.strip()} {weight:+.1f}" for token, weight in label.promoted[:4])
-    console.print(f"           promotes {promoted}\n")
+            print(f"           written by head {writer.head} from {where}")
+    promoted = ", ".join(f"{token.strip()} {weight:+.1f}" for token, weight in known.promoted[:4])
+    print(f"           promotes {promoted}\n")
 
 # %% [markdown]
 # Two claims are in there. One: these features of layer 3 are written from the subject, by head 2. *Direct feature
@@ -416,12 +420,10 @@ print(f"missed by most on held-out pairs: {short_site(str(test.names[worst]))}, 
 
 # %%
 reads = [f"{ATTENTION}/{index}@end" for index in (490, 372, 296)]
-names = parse_nodes(reads, spliced, position_names(pairs))
-outcome = ablate(spliced, pairs, logit_difference, Ablation(names, REMOVE))
+outcome = ablate(spliced, pairs, logit_difference, Ablation.named(reads, spliced, pairs))
 alone = sum(circuit.node(name).effect for name in reads)
 early = [circuit.name(w.node) for w in features if w.node.site == "blocks.0.hook_resid_post"]
-early_names = parse_nodes(early, spliced, position_names(pairs))
-together = ablate(spliced, pairs, logit_difference, Ablation(early_names, REMOVE))
+together = ablate(spliced, pairs, logit_difference, Ablation.named(early, spliced, pairs))
 early_alone = sum(circuit.node(name).effect for name in early)
 change = np.mean(together.after - together.before)
 print(
@@ -440,7 +442,7 @@ for shift in outcome.features[:6]:
 # removed everywhere.
 
 # %%
-ablation = Ablation(parse_nodes([f"{ATTENTION}/490", f"{ATTENTION}/372"], spliced, position_names(pairs)), REMOVE)
+ablation = Ablation.named([f"{ATTENTION}/490", f"{ATTENTION}/372"], spliced, pairs)
 prompts = (
     "the doctors that liked the cake",
     "the boats that the sailor sees",
@@ -450,9 +452,9 @@ prompts = (
 )
 for prompt in prompts:
     entry = {"clean": prompt, "patch": prompt, "answer": "are", "wrong": "is"}
-    one = PromptPairs((pair_from(0, entry, model),))
+    one = prompt_pairs([entry], model)
     situation = prepare(spliced, one.batch(), logit_difference, ablation.error_mode, counterfactual)
-    text = before_and_after(situation, position_names(one)[0], ablation, new_tokens=8)
+    text = continue_prompt(situation, position_names(one)[0], ablation, new_tokens=8)
     print(f"{prompt} …\n   as it is   {text.before}\n   removed    {text.after}")
 effect = side_effect(situation, ablation, texts["general text"])
 print(

@@ -29,20 +29,26 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from attribution.checking.check import check
-from attribution.checking.gate_crossings import with_crossings
-from attribution.checking.own_path import own_paths
-from attribution.checking.verdict_details import with_details
-from attribution.chord.chord_integrated_gradients import chord_attribution
-from attribution.edges.explain_node import explain_node
-from attribution.effects.quadrature import gauss_legendre, midpoint
-from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.exact_patching import exact_patching
-from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
-from attribution.prompts.metrics import logit_difference
-from attribution.splice.spliced_model import SplicedModel
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import prompt_pairs
+from attribution import (
+    chord_attribution,
+    gauss_legendre,
+    midpoint,
+    own_paths,
+    with_crossings,
+    with_details,
+)
+from circuits import (
+    attribution_patching,
+    check,
+    exact_patching,
+    explain_node,
+    input_path_integrated_gradients,
+    load_model,
+    load_saes,
+    logit_difference,
+    prompt_pairs,
+    splice,
+)
 from graphs import FeatureNode, path_trace, residual_by_points
 from graphs.figures.figure_frame import TEMPLATE
 
@@ -80,9 +86,9 @@ for name, encode in encoders.items():
 # they miss.
 
 # %%
-model = embedded_model()
-spliced = SplicedModel(model, embedded_saes("jumprelu"))
-pairs = prompt_pairs("agreement", "train", 2, 0, model)
+model = load_model()
+spliced = splice(model, load_saes())
+pairs = prompt_pairs("agreement", model, examples=2)
 estimate = attribution_patching(spliced, pairs, logit_difference, error_mode="frozen")
 exact = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
 verdict = check(spliced, pairs, logit_difference, estimate, exact=exact, explained=6)
@@ -101,9 +107,9 @@ def missed(effects):
     return float(np.median(np.abs(effects.residual / effects.total_effect)))
 
 
-resid_post = {k: {s: e for s, e in embedded_saes(k).items() if s.endswith("resid_post")} for k in ("relu", "jumprelu")}
+resid_post = {k: {s: e for s, e in load_saes(k).items() if s.endswith("resid_post")} for k in ("relu", "jumprelu")}
 for kind, saes in resid_post.items():
-    world = SplicedModel(model, saes)
+    world = splice(model, saes)
     for mode in ("path", "live"):
         arguments = {"error_mode": mode}
         ig = [

@@ -29,14 +29,18 @@ from urllib.parse import urlencode
 import networkx as nx
 import pandas as pd
 
-from attribution.prompts.metrics import logit_difference
-from attribution.splice.spliced_model import SplicedModel
-from circuits.discovery.discover import discover
-from circuits.discovery.selection import Selection
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.labels.corpus import embedded_corpus
-from circuits.labels.feature_labels import label
-from circuits.tasks.prompts import prompt_pairs
+from circuits import (
+    Selection,
+    discover,
+    embedded_corpus,
+    label,
+    load_model,
+    load_saes,
+    logit_difference,
+    prompt_pairs,
+    splice,
+    write_page,
+)
 from graphs import (
     FeatureNode,
     circuit_estimates,
@@ -51,7 +55,6 @@ from graphs import (
     write_dot,
     write_graphml,
     write_neuronpedia,
-    write_page,
     write_tables,
 )
 
@@ -62,10 +65,11 @@ from graphs import (
 # the computation. The 60 strongest nodes by chord IG are kept; each effect is exact.
 
 # %%
-model = embedded_model()
-spliced = SplicedModel(model, embedded_saes("jumprelu"))
-pairs = prompt_pairs("agreement", "train", 12, 0, model)
-splits = {split: prompt_pairs("agreement", split, 12, 0, model) for split in ("held_out", "out_of_distribution")}
+model = load_model()
+spliced = splice(model, load_saes())
+pairs = prompt_pairs("agreement", model, examples=12)
+others = ("held_out", "out_of_distribution")
+splits = {split: prompt_pairs("agreement", model, split=split, examples=12) for split in others}
 found = discover(
     spliced,
     pairs,
@@ -77,8 +81,7 @@ found = discover(
     explained=4,
 )
 circuit = found.circuit
-features = sorted({(n.site, n.index) for n in (w.node for w in circuit.nodes) if isinstance(n, FeatureNode)})
-labels = label(spliced, features, embedded_corpus(model))
+labels = label(spliced, circuit, embedded_corpus(model))
 circuit
 
 # %% [markdown]

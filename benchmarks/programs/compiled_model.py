@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from attribution.models.language_model import LanguageModel
+from attribution import LanguageModel
 from benchmarks.programs.folder import FOLDER
 from benchmarks.programs.library import PROGRAMS, Program
 from benchmarks.programs.rasp import Value

@@ -13,8 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from attribution.dictionaries import SAE, JumpReLU, ReLU
-from attribution.splice.spliced_model import SplicedModel
+from attribution import SAE, JumpReLU, ReLU, SplicedModel
 from benchmarks.programs.compiled_model import Compiled
 
 ONE_HOT_THRESHOLD: Final = 0.5

@@ -14,19 +14,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attribution import PromptPairs, Situation, SplicedModel, counterfactual, prepare
 from attribution.chord.stretches import METRIC as METRIC_END
-from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches
 from attribution.methods.exact_patching import effects_of_patches
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.patch_values import counterfactual
 from attribution.splice.recording import ErrorMode
 from attribution.splice.resuming import TOKENS, run_between
-from attribution.splice.spliced_model import SplicedModel
 from benchmarks.programs.grouping import Grouping, Links, Nodes
 from benchmarks.programs.rasp import Place
 from benchmarks.programs.truth import METRIC
+from circuits import logit_difference
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from attribution.edges.edges import METRIC_KEY, Edges
-from attribution.effects.effects import Effects
+from attribution import Edges, Effects
+from attribution.edges.edges import METRIC_KEY
 from attribution.splice.node_keys import node_of_key
 from attribution.splice.resuming import TOKENS
 from benchmarks.programs.compiled_model import Compiled

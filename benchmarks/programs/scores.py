@@ -13,28 +13,34 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
-from attribution.dictionaries import JumpReLU, ReLU
-from attribution.edges.chord_edges import chord_edges
-from attribution.edges.exact_edges import exact_edges
-from attribution.edges.gradient_edges import gradient_edges
-from attribution.effects.effects import Effects
-from attribution.effects.quadrature import gauss_legendre, midpoint
-from attribution.methods.activation_difference import activation_difference
-from attribution.methods.attribution_patching import attribution_patching
-from attribution.methods.exact_patching import exact_patching
-from attribution.methods.integrated_gradients import integrated_gradients
-from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution import (
+    Effects,
+    JumpReLU,
+    PromptPairs,
+    ReLU,
+    SplicedModel,
+    activation_difference,
+    chord_edges,
+    exact_edges,
+    gauss_legendre,
+    gradient_edges,
+    midpoint,
+)
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.resuming import TOKENS
-from attribution.splice.spliced_model import SplicedModel
 from benchmarks.programs.compiled_model import Compiled
 from benchmarks.programs.exact_saes import splice_exactly
 from benchmarks.programs.exact_variables import ExactVariables
 from benchmarks.programs.grouping import Grouping, Links, Nodes
 from benchmarks.programs.rasp import Place
 from benchmarks.programs.truth import Contrast, Truth, prompt_pairs, truth_of
+from circuits import (
+    attribution_patching,
+    chord_integrated_gradients,
+    exact_patching,
+    integrated_gradients,
+    logit_difference,
+)
 
 Kind = type[ReLU] | type[JumpReLU]
 FEW, MANY = 10, 160

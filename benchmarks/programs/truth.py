@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution import PromptPair, PromptPairs
 from benchmarks.programs.compiled_model import BOS, Compiled
 from benchmarks.programs.rasp import Mixture, Place, Source, Value, Variable, run, same, variables
 

@@ -183,7 +183,7 @@ class GeneratedText:
     after: str
 
 
-def before_and_after(
+def continue_prompt(
     situation: Situation,
     labels: Sequence[str],
     ablation: Ablation,
@@ -193,10 +193,22 @@ def before_and_after(
     seed: int = 0,
     progress: Progress = silent,
 ) -> GeneratedText:
-    """Continue the clean prompt of a situation of one pair, to `new_tokens` tokens or the closing one.
+    """Continue a prompt without and with an ablation, for `new_tokens` tokens or until the closing token.
 
-    Nodes without a position are changed at every step, too; the others where the prompt has their position. There are
-    no patch values for new text: 0 takes the place of counterfactual ones.
+    Nodes that are named without a position change at every step; the others where the prompt has their position. New
+    text has no patch prompt, so 0 takes the place of counterfactual values.
+
+    Args:
+        situation: of one pair; its clean prompt is continued.
+        labels: the names of the prompt's positions.
+        temperature: 0 takes the likeliest token; above 0, tokens are drawn with `seed`.
+
+    >>> from attribution import counterfactual, position_names, prepare
+    >>> one, ablation = pairs.head(1), Ablation.named([name], spliced, pairs)
+    >>> situation = prepare(spliced, one.batch(), logit_difference, ablation.error_mode, counterfactual)
+    >>> text = continue_prompt(situation, position_names(one)[0], ablation, new_tokens=3)
+    >>> len(text.before.split()), len(text.after.split())
+    (3, 3)
     """
     spliced, ids = situation.spliced, situation.batch.clean_ids
     edits = constant_edits(ablation, situation, [labels])

@@ -238,7 +238,7 @@ def _ablate(
     from attribution.prompts.position_names import position_names
     from circuits.ablation.ablation import ablate as run_ablation
     from circuits.ablation.ablation_file import outcome_data, side_effect_data, write_ablation
-    from circuits.ablation.generation import before_and_after
+    from circuits.ablation.generation import continue_prompt
     from circuits.ablation.side_effect import side_effect
     from circuits.commands.ablate_inputs import general_text
     from circuits.commands.ablate_output import Report, print_ablation
@@ -256,7 +256,7 @@ def _ablate(
         if source is not None:
             effect = side_effect(situation, ablation, documents, progress=lambda share: told(0.4 + 0.4 * share))
         if options.generate:
-            texts = before_and_after(
+            texts = continue_prompt(
                 situation,
                 position_names(prompts)[0],
                 ablation,

@@ -42,9 +42,19 @@ class Ranking:
 
 
 def rank_nodes(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:
-    """Average effects over examples, positions aligned by name, and sort by |mean effect|.
+    """Average effects over their pairs, positions aligned by name, and sort by |mean effect|, the largest first.
 
-    `exact` marks the effects that were measured by exact patching; by default all of them if that is the method.
+    Args:
+        effects: of any method, one for each example and node.
+        pairs, model: what the effects were measured on.
+        exact: marks the effects that exact patching measured. By default all of them if that is the method, else none.
+
+    Raises:
+        ValueError: there are no effects: no node differs between the clean and the patch run.
+
+    >>> ranking = rank_nodes(exact_patching(spliced, pairs, logit_difference), pairs, model)
+    >>> abs(ranking.nodes[0].effect) >= abs(ranking.nodes[1].effect), len(ranking.top(10).nodes)
+    (True, 10)
     """
     if len(effects) == 0:
         raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
