@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attribution.checking.gate_crossings import with_crossings
     from attribution.checking.own_path import OwnPath, own_paths
     from attribution.checking.sae_quality import sae_quality
-    from attribution.checking.verdict_details import with_details
+    from attribution.checking.verdict_of import with_details
     from attribution.chord.chord_integrated_gradients import (
         ChordAttribution,
         chord_attribution,
@@ -165,7 +165,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "own_paths",
     ),
     "attribution.checking.sae_quality": ("sae_quality",),
-    "attribution.checking.verdict_details": ("with_details",),
+    "attribution.checking.verdict_of": ("with_details",),
     "attribution.chord.chord_integrated_gradients": (
         "ChordAttribution",
         "chord_attribution",

@@ -29,13 +29,13 @@ from dataclasses import replace
 import networkx as nx
 import numpy as np
 import torch
+from rich.console import Console
 
 from attribution import counterfactual, direct_feature_attribution, position_names, prepare
 from circuits import (
     Ablation,
     ablate,
     causal_test,
-    certificate_lines,
     chord_integrated_gradients,
     continue_prompt,
     discover,
@@ -50,12 +50,15 @@ from circuits import (
     side_effect,
     splice,
 )
+from circuits.commands.find_output import certificate_table
+from circuits.commands.labels_output import context_line
 from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
 from graphs import circuit_figure
 from graphs.figures.grid_layout import grid_layout
 from graphs.nodes import short_site
 
 torch.set_num_threads(1)
+console = Console(width=112, force_jupyter=False, color_system=None)
 
 # %% [markdown]
 # ## 1. A model, its SAEs, a task
@@ -68,8 +71,8 @@ torch.set_num_threads(1)
 
 # %%
 model = load_model()
-spliced = splice(model, load_saes())
-pairs = prompt_pairs("agreement", model, examples=16)
+spliced = splice(model, load_saes("jumprelu"))
+pairs = prompt_pairs("agreement", model, split="train", examples=16)
 for pair in pairs.head(4):
     answer, foil = model.token_text(pair.answer_id), model.token_text(pair.foil_id)
     for kind, ids in (("clean", pair.clean_ids), ("patch", pair.patch_ids)):
@@ -88,18 +91,16 @@ for pair in pairs.head(4):
 # Then the circuit is judged, also on prompts it was not found on.
 
 # %%
-others = ("held_out", "out_of_distribution")
-splits = {split: prompt_pairs("agreement", model, split=split, examples=16) for split in others}
+splits = {
+    split: prompt_pairs("agreement", model, split=split, examples=16) for split in ("held_out", "out_of_distribution")
+}
 texts = {"general text": list(embedded_corpus(model, documents=32).pieces())}
 found = discover(spliced, pairs, logit_difference, splits=splits, texts=texts)
 circuit = found.circuit
 measured = circuit.measurement
 count = len(circuit.nodes) - 1
 print(f"{count} of {measured.nodes_measured} nodes, {measured.pruned} pruned; {len(circuit.edges)} edges")
-marks = {"green": "●", "amber": "▲", "red": "■"}
-for line in certificate_lines(circuit):
-    if line.colour in marks:
-        print(f"{marks[line.colour]} {line.name:40} {line.value}")
+console.print(certificate_table(circuit, console.width))
 
 # %% [markdown]
 # ● trust it, ▲ mind it, ■ do not rely on it; every line follows a stated rule (`certificate_lines` gives it). Read the
@@ -242,7 +243,7 @@ def named(figure, shown):
 
 
 features = [w for w in circuit.strongest() if w.node.kind == "feature"]
-labels = label(spliced, circuit, corpus)
+labels = label(spliced, list(dict.fromkeys((w.node.site, w.node.index) for w in features)), corpus)
 paths = strongest_paths(circuit, 16)
 shown = cut_to(circuit, set(itertools.chain.from_iterable(path for path, _ in paths)))
 figure = named(circuit_figure(shown), shown)
@@ -257,9 +258,9 @@ for weighted in (circuit.node("token@subject"), *features[:14], None, *early[:6]
         print("strongest in the flow of layer 0:")
         continue
     node, other = weighted.node, weighted.estimates
-    fires = labels.of(node.site, node.index).text.replace("fires on: ", "") if node.kind == "feature" else ""
+    label = labels.of(node.site, node.index).text.replace("fires on: ", "") if node.kind == "feature" else ""
     numbers = f"{weighted.effect:+7.2f} {other['atp']:+7.2f} {other['ig']:+7.2f} {other['chord-ig']:+9.2f}"
-    print(f"{short_site(circuit.name(node)):26} {numbers}  {fires[:62]}")
+    print(f"{short_site(circuit.name(node)):26} {numbers}  {label[:62]}")
 
 
 # %% [markdown]
@@ -298,25 +299,19 @@ print("flow from one position to another, by the site that it enters:", {s: roun
 # A label is a pointer, not a meaning. What it points to: the places where the feature is most active in fresh text,
 # with that word between > and <.
 
-
 # %%
-def in_context(context):
-    """The text around the marked word."""
-    words = [f" >{w.strip()}<" if n == context.place else w for n, w in enumerate(context.tokens)]
-    return "".join(words).strip()
-
-
-for name in ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "blocks.3.hook_attn_out/296"):
+read = ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "blocks.3.hook_attn_out/296")
+for name in read:
     site, index = name.rsplit("/", 1)
-    known = labels.of(site, int(index))
-    print(f"{short_site(known.name)}: active on {known.frequency:.1%} of words")
-    for context in known.contexts[:3]:
-        print(f"{context.activation:8.2f} {in_context(context)}")
+    label = labels.of(site, int(index))
+    console.print(f"{short_site(label.name)}: active on {label.frequency:.1%} of words")
+    for context in label.contexts[:3]:
+        console.print(context_line(context, 100))
         for writer in context.writers[:1]:
             where = f"“{writer.token.strip()}”, {writer.back} words back"
-            print(f"           written by head {writer.head} from {where}")
-    promoted = ", ".join(f"{token.strip()} {weight:+.1f}" for token, weight in known.promoted[:4])
-    print(f"           promotes {promoted}\n")
+            console.print(f"           written by head {writer.head} from {where}")
+    promoted = ", ".join(f"{token.strip()} {weight:+.1f}" for token, weight in label.promoted[:4])
+    console.print(f"           promotes {promoted}\n")
 
 # %% [markdown]
 # Two claims are in there. One: these features of layer 3 are written from the subject, by head 2. *Direct feature

@@ -30,6 +30,7 @@ import plotly.graph_objects as go
 import torch
 
 from attribution import (
+    SplicedModel,
     chord_attribution,
     gauss_legendre,
     midpoint,
@@ -87,8 +88,8 @@ for name, encode in encoders.items():
 
 # %%
 model = load_model()
-spliced = splice(model, load_saes())
-pairs = prompt_pairs("agreement", model, examples=2)
+spliced = splice(model, load_saes("jumprelu"))
+pairs = prompt_pairs("agreement", model, split="train", examples=2)
 estimate = attribution_patching(spliced, pairs, logit_difference, error_mode="frozen")
 exact = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
 verdict = check(spliced, pairs, logit_difference, estimate, exact=exact, explained=6)
@@ -109,7 +110,7 @@ def missed(effects):
 
 resid_post = {k: {s: e for s, e in load_saes(k).items() if s.endswith("resid_post")} for k in ("relu", "jumprelu")}
 for kind, saes in resid_post.items():
-    world = splice(model, saes)
+    world = SplicedModel(model, saes)
     for mode in ("path", "live"):
         arguments = {"error_mode": mode}
         ig = [

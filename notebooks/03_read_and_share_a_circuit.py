@@ -66,10 +66,11 @@ from graphs import (
 
 # %%
 model = load_model()
-spliced = splice(model, load_saes())
-pairs = prompt_pairs("agreement", model, examples=12)
-others = ("held_out", "out_of_distribution")
-splits = {split: prompt_pairs("agreement", model, split=split, examples=12) for split in others}
+spliced = splice(model, load_saes("jumprelu"))
+pairs = prompt_pairs("agreement", model, split="train", examples=12)
+splits = {
+    split: prompt_pairs("agreement", model, split=split, examples=12) for split in ("held_out", "out_of_distribution")
+}
 found = discover(
     spliced,
     pairs,
@@ -81,7 +82,8 @@ found = discover(
     explained=4,
 )
 circuit = found.circuit
-labels = label(spliced, circuit, embedded_corpus(model))
+features = sorted({(n.site, n.index) for n in (w.node for w in circuit.nodes) if isinstance(n, FeatureNode)})
+labels = label(spliced, features, embedded_corpus(model))
 circuit
 
 # %% [markdown]

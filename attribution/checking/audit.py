@@ -1,12 +1,12 @@
-"""From a random audit to a bound on what was not checked.
+"""An upper bound on the number of unverified nodes with a large effect, from a random audit.
 
 Of `population` nodes `audited` are drawn at random without replacement and `found` of them are large. The upper
 Clopper-Pearson limit on the number K of large nodes in the population, at a stated confidence, is
 
     max K with P(X <= found | K) > 1 − confidence,      X ~ Hypergeometric(population, K, audited)
 
-It covers at least at its stated rate whatever K is. Source: Clopper & Pearson 1934, in its finite-population form
-[Buonaccorsi 1987].
+Its coverage is at least the stated confidence, whatever K is. Source: Clopper & Pearson 1934, in its finite-population
+form [Buonaccorsi 1987].
 """
 
 import math

@@ -3,10 +3,10 @@
     error(u) = estimate(u) − exact(u)
 
 Exact effects of all nodes, or of some: the strongest by |estimate|, those at risk of flipping a gate downstream
-(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of chord
-IG, and the own paths of the flagged nodes that are explained. In `live` mode no gate is met; `frozen` and `zero` mode
-meet them: the verdict names its mode. A path method in `path` mode is compared with exact patching in `frozen` mode.
-Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
+(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of
+chord IG, and the own paths of the flagged nodes that are explained. In `live` mode effects meet no gate, in `frozen`
+and `zero` mode they do; the verdict names its mode. A path method in `path` mode is compared with exact patching in
+`frozen` mode. Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
 """
 
 from dataclasses import dataclass, replace
@@ -17,8 +17,7 @@ import torch
 from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
 from attribution.checking.own_path import OwnPath, own_paths
 from attribution.checking.verdict_of import verdict_of
-from attribution.checking.verification import choose
-from attribution.checking.verified import Verified, flagged_nodes
+from attribution.checking.verification import Verified, choose, flagged_nodes
 from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, numpy_of, prepare, silent, within
@@ -56,9 +55,9 @@ def check(
         estimate: effects by any method but exact patching.
         verify: how many nodes to verify exactly; None for all.
         threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
-        exact: exact effects of all nodes, where they are known already.
-        chords: chord IG of these pairs with its smooth and jump parts (`split=True`), where it is known already. It is
-            swept here otherwise, unless no gate is met.
+        exact: exact effects of all nodes, if they are known already.
+        chords: chord IG of these pairs in the mode of the check, with smooth and jump parts (`split=True`), if it is
+            known already; otherwise it is swept here, unless no gate is met.
         seed: of the random audit.
         top: how many of the strongest nodes to compare as a set.
         explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
@@ -114,9 +113,10 @@ class _Work:
     room: Room
 
     def refuse_other_prompts(self, estimate: Effects) -> int:
-        """The clean metric and the total effect tell whether the estimate was measured on these prompts.
+        """Refuse an estimate of other prompts: its clean metrics or total effects differ.
 
-        Returns how many gates of their clean runs stand at their threshold.
+        Returns:
+            The number of gates of the clean runs that stand at their threshold.
         """
         at_threshold = 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
@@ -241,7 +241,11 @@ def _refuse(
 
 
 def refuse_threshold(threshold: float | None) -> None:
-    """A threshold that is given must be positive."""
+    """Refuse a threshold that is not positive.
+
+    Raises:
+        ValueError: the threshold is given and not above 0.
+    """
     if threshold is not None and not threshold > 0:
         raise ValueError(f"The threshold must be positive, in units of the metric; got {threshold}.")
 

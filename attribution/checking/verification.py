@@ -1,4 +1,8 @@
-"""Which nodes to verify exactly: all, or of a number the strongest, those at risk and a random audit of the rest."""
+"""Which nodes an estimate is verified at, and what their verification says.
+
+All nodes, or of a given number: the strongest by |estimate|, those whose gates downstream are at risk, and a random
+audit of the rest. A node whose clean and patch value are equal needs no run: its exact effect is 0.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +23,8 @@ from attribution.splice.node_keys import shifted_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
-from graphs.verdict import CHOSEN_BY
+from graphs import ErrorNode, FeatureNode, NodeVerdict, TokenNode
+from graphs.verdict import CHOSEN_BY, flag_of
 
 STAGE: Final = "gates_at_risk"
 _GATES_LOOKED_AT = 64
@@ -108,4 +113,44 @@ def _risks(
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples: measured(e))
             found |= dict(zip(shifted_keys(chunk["key"], examples.start).tolist(), chunk["risk"].tolist(), strict=True))
             progress(examples.stop / len(pairs))
+    return found
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The verified part of an estimate, the exact effect of each node, and why it was chosen."""
+
+    estimate: Effects
+    exact: np.ndarray
+    chosen_by: np.ndarray
+
+    @classmethod
+    def of(cls, estimate: Effects, truth: Effects, chosen: Chosen) -> "Verified":
+        exact_of = dict(zip(truth.keys().tolist(), truth.effect.tolist(), strict=True))
+        still = chosen.keys[chosen.reason == CHOSEN_BY.index("unchanged")]
+        exact_of |= dict.fromkeys(still.tolist(), 0.0)
+        # A gate within rounding of its threshold may differ between two batch sizes: such a node stays unverified.
+        known = np.array([key for key in chosen.keys.tolist() if key in exact_of], dtype=np.int64)
+        part = estimate.subset(np.isin(estimate.keys(), known))
+        reason_of = dict(zip(chosen.keys.tolist(), chosen.reason.tolist(), strict=True))
+        keys = part.keys().tolist()
+        exact = np.array([exact_of[key] for key in keys], dtype=np.float64)
+        return cls(part, exact, np.array([reason_of[key] for key in keys], dtype=np.int8))
+
+    def node(self, number: int) -> FeatureNode | ErrorNode | TokenNode:
+        """The node of one entry."""
+        e = self.estimate
+        site, position, index = e.sites[e.site[number]], int(e.position[number]), int(e.index[number])
+        if e.kind[number] == 2:
+            return TokenNode(position)
+        return FeatureNode(site, position, index) if index >= 0 else ErrorNode(site, position)
+
+
+def flagged_nodes(verified: Verified, threshold: float) -> dict[int, NodeVerdict]:
+    """The flagged ones, by their number among the verified."""
+    found: dict[int, NodeVerdict] = {}
+    for n, (estimate, exact) in enumerate(zip(verified.estimate.effect.tolist(), verified.exact.tolist(), strict=True)):
+        flag = flag_of(estimate, exact, threshold)
+        if flag is not None:
+            found[n] = NodeVerdict(verified.node(n), int(verified.estimate.example[n]), estimate, exact, flag)
     return found

@@ -6,9 +6,9 @@
 
     Σ tokens + Σ errors + Σ undivided jumps = m(patch) − m(clean)
 
-up to the quadrature error of smooth stretches, whatever the gates do; the same sum holds over every cut. With q
-points q forwards and q backwards for all nodes of all sites, batched. A joint attribution shares out the total
-effect; it does not say what patching one node alone does (`exact_patching.py`). Source: METHODS of this project;
+up to the quadrature error of smooth stretches, whatever the gates do; the same holds for every cut of the network. q
+points cost q forwards and q backwards for all nodes of all sites, batched. A joint attribution shares out the total
+effect; what patching one node alone does, only `exact_patching.py` says. Source: METHODS of this project;
 multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
 """
 
@@ -50,7 +50,7 @@ _SMOOTH, _LEDGER = "smooth.", "ledger."
 
 @dataclass(frozen=True)
 class ChordAttribution:
-    """Chord IG of all nodes, and what tells how far to trust it.
+    """Chord IG of all nodes, with the evidence of how far it can be trusted.
 
     Attributes:
         effects: attribution of every node; its residual is that of the whole: total effect minus all sources.
@@ -60,8 +60,8 @@ class ChordAttribution:
         stretches: names of the stretches by what they end at: a site, or `metric`.
         stretch_residual, stretch_points: per example and stretch: residual in units of the metric, points used.
         gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there;
-            infinite where something flows and the total effect is 0.
-        rtol: the tolerance asked for; None for none.
+            infinite if something flows and the total effect is 0.
+        rtol: the requested tolerance; None if there was none.
         converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
     """
 
@@ -92,7 +92,7 @@ def chord_integrated_gradients(
     batch_size: int = 4,
     progress: Progress = silent,
 ) -> Effects:
-    """Chord IG of every node, as `chord_attribution(...).effects`: the signature that all methods share."""
+    """Chord IG of every node: `chord_attribution(...).effects`, with the signature that all methods share."""
     return chord_attribution(
         spliced,
         pairs,
@@ -275,7 +275,7 @@ def _scores(situation: Situation, swept: Sweep, number: int) -> Scores:
 
 
 def assembled(effects: Effects, parts: list[ChordPart], spliced: SplicedModel, rtol: float | None) -> ChordAttribution:
-    """The batches of a sweep and the effects that `measure` made of them."""
+    """One result from the batches of a sweep and the effects that were made of them."""
     residual = np.concatenate([part.residual for part in parts])
     examples, sites = len(effects.total_effect), len(effects.sites)
     gross = np.bincount(

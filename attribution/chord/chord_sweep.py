@@ -30,8 +30,8 @@ MOST_POINTS = 80
 class Flips:
     """Gates of one site that differ between the two runs.
 
-    `opened` is +1 or −1. `contribution` is J = M(f) v̄ Δg, `undivided` the part of it that the slope cap keeps from
-    flowing on: both in units of the metric.
+    `opened` is +1 or −1. `contribution` is J = M(f) v̄ Δg, and `undivided` its part that the slope cap keeps from
+    flowing further upstream. Both are in units of the metric.
     """
 
     row: Int[Tensor, " flip"]
@@ -66,10 +66,10 @@ class Sweep:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """How a sweep is made; see `chord_attribution`.
+    """The settings of a sweep; see `chord_attribution`.
 
     `rtol` is the largest residual of all stretches together, as a share of the total effect. `down_to` is the first
-    site whose multiplier is wanted; its own gates are not looked at.
+    site whose multiplier is wanted; the sweep does not pass its gates.
     """
 
     points: Quadrature
@@ -85,7 +85,7 @@ class SweepPlan:
             raise ValueError(f"slope_cap must be at least 1, the slope of an open gate; got {self.slope_cap}.")
 
     def settings(self) -> dict[str, str | int | float]:
-        """What goes with the effects."""
+        """The settings that are stored with the effects."""
         tolerance = {} if self.rtol is None else {"rtol": self.rtol}
         return {**self.points.settings(), **tolerance, "slope_cap": self.slope_cap}
 

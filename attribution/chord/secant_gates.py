@@ -4,7 +4,8 @@
     value slope a = ḡ Δv / Δp           gate slope b = v̄ Δg / Δμ, at most s_max · (slope of v where open) − a
     Δf = a Δp + b Δμ + undivided        undivided: what the cap leaves of v̄ Δg
 
-Where Δp = 0 and no gate flips, Δv / Δp is the derivative: inputs whose changes cancel there are each passed on.
+Where Δp = 0 and no gate flips, the derivative takes the place of Δv / Δp, so that inputs whose changes cancel are each
+credited.
 μ moves with p, and for TopK also with a threshold that all features move: Δμ_d = Δp_d − Σ_j share_j Δp_j. Exact.
 Slopes are never negative. Source: METHODS of this project (chord IG); the secant of a nonlinearity as its
 multiplier is DeepLIFT's rescale rule [Shrikumar 2017].
@@ -21,7 +22,7 @@ from attribution.dictionaries import SAE
 
 @dataclass(frozen=True)
 class SecantGates:
-    """The secants of one site at some places, each a (row, position) of the batch.
+    """The secants of one site at some places; a place is a (row, position) of the batch.
 
     `opened` is +1 where a gate opened, −1 where it closed, 0 where it stayed. `jump` is v̄ Δg; `undivided` the part
     of it beyond the cap. `threshold_shares` say how a moving threshold follows p; None where it stands still.
@@ -82,5 +83,5 @@ def secant_gates(
 
 
 def _gate(features: Tensor, value: Tensor, margin: Tensor) -> Tensor:
-    """1 where open: the features decide wherever the value shows it, the margin elsewhere."""
+    """1 where the gate is open: decided by the features where the value is not 0, elsewhere by the margin."""
     return torch.where(value > 0, features > 0, margin > 0).to(value.dtype)

@@ -1,4 +1,4 @@
-"""One site between two runs: its gates as secants, and multipliers pulled back from its output to what arrives.
+"""One site between two runs: its gates as secants, and multipliers pulled back from its output to its input.
 
     y = scale · r + mean + ε,   r = W_dec f + b_dec,   p = encoder's projection of the normalised x
     M(f) = scale̅ · W_dec M(y);  M(p) by the secants (`secant_gates.py`);  M(x) = ∂x_n/∂x ᵀ W_enc M(p)
@@ -23,7 +23,7 @@ from attribution.effects.quadrature import Quadrature
 
 @dataclass(frozen=True)
 class SiteSecants:
-    """The places (row, position) where the site is spliced and can differ, and what happens there.
+    """The places (row, position) at which the site is spliced and its activation can differ between the runs.
 
     scale: mean of both runs' scale, 1 without normalisation. features, arrival: those of the two runs.
     """

@@ -1,13 +1,13 @@
-"""The network cut into stretches: each on its own straight line, from its clean input to its patch input.
+"""Stretches: the network cut at the spliced sites, each piece on a straight line from its clean to its patch input.
 
 With every site's output and the token embeddings set to leaves y(α) = (1−α) y_c + α y_p, what arrives at a site,
 or the metric, depends on the leaves before it only: that is its stretch. For multipliers M on what arrives,
 
     M · (x_p − x_c) = Σ_leaves [Σ_k w_k J(α_k)ᵀ M] · (y_p − y_c) + residual
 
-exact up to quadrature, because a smooth function's change is the integral of its derivative. Sites that the whole
-residual stream passes through part the network into sections that are run one at a time; more points cost a run of
-the one section, for the rows that need them. Source: METHODS of this project (chord IG, segments).
+exact up to quadrature, because the change of a smooth function is the integral of its derivative. Sites that carry the
+whole residual stream divide the network into sections, which are run one at a time. More points cost further runs of
+one section only, for the rows that need them. Source: METHODS of this project (chord IG, segments).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ METRIC = "metric"
 
 @dataclass(frozen=True)
 class Ends:
-    """Two runs of the same rows, between which the lines are drawn.
+    """Two runs of the same rows: the ends of the straight lines.
 
     clean: a recording whose row `rows[n]` is row n here. clean_sites, patch_sites: what both runs did at every site.
     tokens: the residual stream into block 0 at both ends. reached: where the two can differ; elsewhere a difference
@@ -109,7 +109,7 @@ Multipliers = Mapping[str, Float[Tensor, "sweep row pos width"]]
 
 @dataclass
 class SectionRuns:
-    """Runs of one section at the points of a rule, kept while its stretches are swept; finer ones as needed."""
+    """Runs of one section at the points of a rule, kept while its stretches are swept; finer rules where needed."""
 
     ends: Ends
     section: Section
@@ -121,7 +121,7 @@ class SectionRuns:
     ) -> "PulledBack":
         """Multipliers of the stretch's leaves from those of what arrives; `seed` None for the metric (1 a row).
 
-        A row whose residual exceeds its tolerance goes on to the next rule, as long as there is one.
+        A row whose residual exceeds its tolerance is repeated with the next finer rule, if there is one.
         """
         rows = torch.arange(len(self.ends.total), device=self.ends.total.device)
         inflow = self._inflow(stretch, seed)
@@ -156,7 +156,7 @@ class SectionRuns:
 
 @dataclass(frozen=True)
 class PulledBack:
-    """What a stretch gave: multipliers of its leaves, and per row its residual and the points it took."""
+    """The result of a stretch: multipliers of its leaves; per row its residual and its number of points."""
 
     multipliers: dict[str, Float[Tensor, "sweep row pos width"]]
     residual: Float[Tensor, " row"]

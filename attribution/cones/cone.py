@@ -4,11 +4,11 @@
                                                 layers above l at positions p, p + 1, ..., last,
                                                 of the last layer only what the last position reads
 
-Runs that enter the same block are batched, whatever site of whatever row they were patched at (`cone_batches.py`).
-Keys and values before their first position are the clean run's; in the first block above the patch only one position's
-queries, keys and values are new; the last block computes one query; only the logits that the metric reads are computed.
-In `frozen` and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole
-forwards up to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
+Runs that enter the same block are batched, whatever the row and site of their patch (`cone_batches.py`). Keys and
+values of earlier positions are the clean run's. In the first block above the patch, queries, keys and values of one
+position are new. The last block computes one query, and only the logits that the metric reads are computed. In `frozen`
+and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole forwards up
+to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
 """
 
 from dataclasses import dataclass
@@ -62,20 +62,20 @@ class Window:
     here: Int[Tensor, "runs pos"]
 
     def of(self, values: Float[Tensor, "row pos *rest"]) -> Float[Tensor, "runs here *rest"]:
-        """The clean run's there."""
+        """The clean run's values in the window."""
         return values[self.row, self.here.clamp(0, values.shape[1] - 1)]
 
     def for_each(self, values: Float[Tensor, "row pos *rest"], runs: int) -> Float[Tensor, "run here *rest"]:
-        """The clean run's there, for every run, to write into."""
+        """A copy of the clean run's values in the window for every run, to write into."""
         found = self.of(values)
         return found if len(found) == runs else found.expand(runs, *found.shape[1:]).clone()
 
     def last(self) -> "Window":
-        """The last position alone."""
+        """The window of the last position alone."""
         return Window(self.row, self.here[:, -1:])
 
     def before(self) -> "Window":
-        """All positions before; of rows that differ in how many they have, some are after their last."""
+        """All positions before the window. Rows differ in their number, so attention's mask excludes the rest."""
         first = self.here[:, :1].clamp(min=0)
         every = torch.arange(int(first.max()), device=first.device)
         return Window(self.row, torch.where(every < first, every, _NOWHERE))
@@ -96,7 +96,11 @@ class Cone:
 
     @classmethod
     def of(cls, spliced: Resumable, plain: PlainModel, recording: Recording, error_mode: ErrorMode) -> "Cone":
-        """The recorded run prepared; plain blocks that differ from it, or do not run, are `UnknownArchitecture`."""
+        """Prepare the cones of a recorded run.
+
+        Raises:
+            UnknownArchitecture: the plain blocks do not run, or compute something else than the recorded run.
+        """
         try:
             clean = plain_run(spliced.model, plain, recording)
         except torch.OutOfMemoryError:
@@ -110,7 +114,7 @@ class Cone:
         return self.clean.layers
 
     def entered_block(self, site: str) -> int:
-        """The block whose input is the first thing above a site's own position that a patch there changes."""
+        """The first block whose input is changed by a patch at the site."""
         if site == TOKENS:
             return 0
         return layer_of(site) + (part_of(site) != "hook_resid_pre")
@@ -118,7 +122,7 @@ class Cone:
     def start(
         self, site: str, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], output: Float[Tensor, "run width"]
     ) -> Float[Tensor, "run d_model"]:
-        """What enters `entered_block` at each run's position when `output` is written there at a site."""
+        """The residual stream into `entered_block` at each run's position, when the site writes `output` there."""
         at = row, pos
         if site == TOKENS:
             return self._splice(0, "hook_resid_pre", output, at)
@@ -145,7 +149,7 @@ class Cone:
         return self._splice(layer_of(site) + 1, "hook_resid_pre", vector, at)
 
     def lengths(self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"]) -> Int[Tensor, " run"]:
-        """How many positions a patch can change: from its own to the row's last."""
+        """Number of positions that a patch can change: from its own to the row's last."""
         return self.recording.last[row] + 1 - pos
 
     def waves(
@@ -157,7 +161,7 @@ class Cone:
         return waves(row, self.lengths(row, pos), price, bytes_at_once)
 
     def bytes_of_a_run(self, length: int) -> int:
-        """What one run of so many positions holds at a time, at most."""
+        """Most bytes that one run of so many positions holds at a time."""
         layer, model = self.layers[0], self.spliced.model
         width = 12 * model.d_model + 3 * int(getattr(model.module.cfg, "d_mlp", None) or 4 * model.d_model)
         if self.error_mode != "live":
@@ -290,7 +294,7 @@ def reconstructed(
 ) -> Float[Tensor, "place d_in"]:
     """D(E(x)), of which only the decoder's rows of active features are read; in parts that a cache can hold.
 
-    `gates` are those at their threshold in the clean run, where there are any, and `place` what x arrives at there.
+    `gates` are the gates at their threshold in the clean run, if there are any; `place` numbers the position of each x.
     """
     size = max(_FEWEST_ENCODED, _ENCODED_BYTES // (sae.d_sae * sae.W_enc.element_size()))
     if gates is None or place is None:

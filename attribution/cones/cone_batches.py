@@ -1,4 +1,4 @@
-"""Which runs of cones are executed together: as many as pay, as few as fit.
+"""Which runs of cones are executed together: as many as pay off and fit.
 
     a run of length n costs n · flops in a block        a batch costs `overhead` more, however many runs it has
 

@@ -1,4 +1,4 @@
-"""What patching in cones costs, in FLOPs, before it is done: from shapes, counts and places of the patches.
+"""The cost of patching in cones, in FLOPs, predicted from the shapes, counts and positions of the patches.
 
     FLOPs = Σ over batches Σ over blocks from the entered one on
                 runs · [positions · (q, k, v) + wanted positions · (output + MLP + encodes + keys · heads)]

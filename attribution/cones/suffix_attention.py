@@ -1,4 +1,4 @@
-"""Attention of the last positions of a text: keys and values of the first ones are known, and shared by all runs."""
+"""Attention of a text's last positions. Keys and values of earlier positions are known and shared by all runs."""
 
 import torch
 from einops import rearrange
@@ -17,9 +17,9 @@ def suffix_attention(
     old_values: Float[Tensor, "old group d_head"],
     shown: Bool[Tensor, "runs query key"],
 ) -> Float[Tensor, "run query head d_head"]:
-    """z of some queries. Keys are the old ones, which are not copied for each run, and then the new ones.
+    """z of some queries over the old keys, which are not copied for each run, followed by the new keys.
 
-    Each group of heads shares its keys and values. `shown` is the same for all runs, or one for each.
+    Each group of heads shares its keys and values. `shown` is one mask for all runs, or one for each.
     """
     old, wanted = len(old_keys), queries.shape[1]
     grouped = rearrange(queries, "r q (g h) e -> g r (h q) e", g=keys.shape[2])
@@ -38,9 +38,9 @@ def suffix_attention(
 def visible(
     keys: Int[Tensor, "runs key"], queries: Int[Tensor, "runs query"], window: int | None
 ) -> Bool[Tensor, "runs query key"]:
-    """Which keys a query sees, by their positions: itself and what stands before it, within the window.
+    """Which keys a query sees, by position: itself and earlier ones, within the attention window.
 
-    Negative positions stand before a text begins: what is there sees its like, and nothing else sees it.
+    Negative positions lie before a text begins. They see only each other, and nothing else sees them.
     """
     key, query = keys[:, None, :], queries[:, :, None]
     shown = (key <= query) & ((key >= 0) | (query < 0))

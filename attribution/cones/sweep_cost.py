@@ -1,4 +1,4 @@
-"""What estimates of all nodes cost, in FLOPs: forwards and backwards of whole prompts.
+"""The cost of estimates of all nodes, in FLOPs of forwards and backwards of whole prompts.
 
     F   a forward: two FLOPs for each entry of the blocks' matrices at each position, and the last position's logits
     E   all encoders and decoders at each position, two each way; only where an error mode runs through them
@@ -7,7 +7,7 @@
     atp        2 (F + E) + B                        ig         2 (F + E) + Σ over sites (q (F + B) + F) from the site on
     ig-input   2 (F + E) + (2q − 1) (F + E) + q B   chord-ig   2 (F + E) + q F + q Σ over stretches of their B
 
-A multiply-add is 2. Attention's scores and everything that is no matrix product are left out.
+A multiply-add counts as 2. Attention scores, and everything that is not a matrix product, are left out.
 """
 
 from torch import nn

@@ -113,7 +113,11 @@ def direct_feature_attribution(
 
 
 def refuse_other_sites(site: str) -> None:
-    """A ValueError for a site where attention does not write what the SAE reads."""
+    """Refuse a site that does not read attention's output.
+
+    Raises:
+        ValueError: attention does not write what the SAE at this site reads.
+    """
     if not site.endswith(ATTENTION_SITES):
         raise ValueError(
             f"{site!r} is no attention output: only SAEs on hook_attn_out or attn.hook_z have features that heads "
@@ -151,7 +155,7 @@ class _Mixing:
         return einsum(direction, self.output, "row width, head d_head width -> row head d_head")
 
     def check(self, x: Float[Tensor, "row width"], site: str) -> None:
-        """What was recorded must be what the model used: pattern · values (· W_O + b_O) is the activation."""
+        """Check that the recorded parts are those of the model: pattern · values (· W_O + b_O) is the activation."""
         mixed = einsum(self.pattern, self.values, "row head source, row source head d_head -> row head d_head")
         if self.output is None:
             written = rearrange(mixed, "row head d_head -> row (head d_head)")

@@ -81,7 +81,7 @@ class Edges:
 
 @dataclass(frozen=True)
 class Carried:
-    """What some target features carry, and what each sends to the activation at its place (its seed)."""
+    """The attributions of some target features, and each one's seed: what its flow sends to the activation there."""
 
     attribution: Float[Tensor, " target"]
     undivided: Float[Tensor, " target"]
@@ -90,7 +90,7 @@ class Carried:
 
 @runtime_checkable
 class Flow(Protocol):
-    """A way to attribute, between the two ends of a batch."""
+    """A way of attributing between the two ends of a batch: chord IG or plain gradients."""
 
     @property
     def ends(self) -> Ends: ...
@@ -103,7 +103,7 @@ class Flow(Protocol):
     def carried(self, site: str, change: FeatureChange) -> Carried: ...
 
     def passing(self, leaf: str, multiplier: Float[Tensor, "slot row pos width"]) -> Float[Tensor, "slot row"]:
-        """What comes from a leaf over its changed normalisation, and so from none of its nodes."""
+        """The flow that comes through a leaf's changed normalisation, and therefore from none of its nodes."""
         ...
 
 
@@ -166,7 +166,7 @@ def collect_edges(
 
 
 def _counted_from(start: int, chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same edges so many examples further on."""
+    """The same edges with every example number raised."""
     found = dict(chunk)
     for name in ("example", "target_example"):
         found[name] = chunk[name] + start
@@ -184,7 +184,7 @@ class _Wanted:
     least: float
 
     def digests(self, examples: range) -> list[str | None]:
-        """Which nodes of some pairs are wanted."""
+        """Digests of the wanted targets and sources of some pairs; None for all."""
         return [
             None if keys is None else digest_of(keys_of_examples(keys, examples))
             for keys in (self.targets, self.sources)
@@ -199,7 +199,7 @@ class _Found:
     balance: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By the names that they have in `Edges`."""
+        """The columns by their names in `Edges`."""
         found: dict[str, np.ndarray] = {}
         for names, parts in ((_EDGE, self.edges), (_BALANCE, self.balance)):
             found |= {

@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.chord.stretches import METRIC, Section, sections
+from attribution.cones.exact_engine import effects_of_patches
 from attribution.edges.edges import METRIC_KEY
 from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, silent
 from attribution.effects.patches import Patches, all_patches, feature_patches
-from attribution.methods.exact_patching import effects_of_patches
 from attribution.models.hooks import SiteFunction
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs

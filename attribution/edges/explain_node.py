@@ -92,7 +92,7 @@ def _find(situation: Situation, node: FeatureNode | ErrorNode | TokenNode) -> tu
 
 
 def _patched(situation: Situation, patch: Patches, number: int) -> Situation:
-    """The same situation with the run do(u = p_u) in place of the patch run."""
+    """The same situation, with the run do(u = p_u) as the patch run."""
     spliced, clean, chosen = situation.spliced, situation.clean, torch.tensor([number])
     rows = torch.zeros_like(chosen)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def _changes(situation: Situation, clean: Recording, end: Recording, metric: Ten
 
 
 def _residual(scores: Scores, patch: Patches) -> Tensor:
-    """What the node's own attribution and the undivided jumps leave of its exact effect."""
+    """Exact effect minus the node's own attribution and the undivided jumps."""
     assert scores.residual is not None
     if patch.kind == "token":
         return scores.residual

@@ -28,9 +28,7 @@ from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.splice.edits import KeepOnly, SiteNodes
-from attribution.splice.gate_rounding import Keep
 from attribution.splice.node_keys import NodeColumns, columns_of_keys, keys_of_examples, node_of_key
-from attribution.splice.recording import Recording
 from attribution.splice.references import PreparedReference, Reference, SiteReference
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import TOKENS, SplicedModel
@@ -133,17 +131,14 @@ class _Batch:
         for draw in range(draws):
             values = self._values(draw)
             for number, kept in enumerate(sets):
-                logits = _logits_keeping(self.run.spliced, self.batch, kept, values, self._clean)
+                logits = _logits_keeping(self.run.spliced, self.batch, kept, values)
                 found[number] += numpy_of(self._bound(logits, self.batch)) / draws
         return {"metric": found}
 
     @cached_property
-    def _clean(self) -> Recording:
-        return self.run.spliced.record(self.batch.clean_ids, self.batch.last)
-
-    @cached_property
     def _bound(self) -> OnLogits:
-        return self.run.metric.bind(self._clean.logits, self.batch)
+        clean = logits_at(self.run.spliced.model, self.batch.clean_ids, self.batch.last, {})
+        return self.run.metric.bind(at_least_float32(clean), self.batch)
 
     def _values(self, draw: int) -> Mapping[str, SiteReference]:
         """Of one draw, which is held until another is asked for."""
@@ -161,20 +156,19 @@ def logits_keeping(
     _check(kept, spliced, pairs)
     batch = pairs.batch(device=spliced.model.device)
     with torch.no_grad(), spliced.model.frozen():
-        values = reference.prepared(spliced, pairs)(batch, draw)
-        return _logits_keeping(spliced, batch, kept, values, spliced.record(batch.clean_ids, batch.last))
+        return _logits_keeping(spliced, batch, kept, reference.prepared(spliced, pairs)(batch, draw))
 
 
 def _logits_keeping(
-    spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference], clean: Recording
+    spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference]
 ) -> Float[Tensor, "row vocab"]:
-    here, rows = clean.spliced, torch.arange(len(batch.last), device=batch.last.device)
+    here = spliced.spliced_positions(batch.clean_ids, batch.last)
     columns = _columns_in(batch, kept.keys)
     functions: dict[str, SiteFunction] = {}
     for place, site in enumerate(spliced.sites, start=1):
         there = {name: column[columns["site"] == place] for name, column in columns.items()}
         edit = KeepOnly(site, _site_nodes(there, here.device), values[site].values(), kept.complement, kept.all_errors)
-        functions[site] = _keeper(spliced.saes[site], here, edit, clean.sites[site].keep(rows))
+        functions[site] = _keeper(spliced.saes[site], here, edit)
     return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.last, functions))
 
 
@@ -183,11 +177,11 @@ def _site_nodes(columns: NodeColumns, device: torch.device) -> SiteNodes:
     return SiteNodes(torch.zeros_like(row), row, pos, index)
 
 
-def _keeper(sae: SAE, here: Bool[Tensor, "row pos"], edit: KeepOnly, keep: Keep) -> SiteFunction:
+def _keeper(sae: SAE, here: Bool[Tensor, "row pos"], edit: KeepOnly) -> SiteFunction:
     kept = edit.kept(len(here), here.shape[1], sae.d_sae)
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
-        encoding = keep(sae.encode(x))
+        encoding = sae.encode(x)
         y = kept_only(sae, encoding.features, encoding.frame, x, kept, edit.reference)
         return torch.where(here[..., None], y.to(x.dtype), x)
 

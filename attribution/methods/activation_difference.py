@@ -1,9 +1,9 @@
-"""Activation difference: the baseline that looks at no gradient and runs no patch.
+"""Activation difference: a baseline without gradients and without patched runs.
 
     effect(u) = |p_u − c_u|      (errors and tokens: the L2 norm of the difference)
 
-Two forward passes. In units of the activation, without sign: it ranks, it does not estimate. A method that does
-not rank nodes better than this should not be used.
+Two forward passes. In units of the activation and without a sign: it ranks nodes and estimates nothing. A method that
+does not rank better than this baseline should not be used.
 """
 
 import torch

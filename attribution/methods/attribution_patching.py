@@ -2,8 +2,8 @@
 
     effect(u) = (p_u − c_u) · ∂m/∂u   at the clean run
 
-One clean forward, one patch forward and one backward, whatever the number of nodes. Exact where the metric is
-affine in u. In `live` mode the gradient is the bare model's; in `frozen` and `zero` mode it passes the encoders
+One clean forward, one patch forward and one backward, whatever the number of nodes. Exact if the metric is affine
+in u. In `live` mode the gradient is the bare model's; in `frozen` and `zero` mode it passes the encoders
 downstream, whose gates it takes as fixed. Source: Nanda 2023; Kramár et al. 2024, eq. 4.
 """
 

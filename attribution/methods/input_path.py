@@ -2,8 +2,8 @@
 
     entry(α) = (1−α) entry_clean + α entry_patch;     e_s(α) = (1−α) ε_s,clean + α ε_s,patch
 
-Everything else is as the model makes it, so gates open and close on the way. α = 0 is the clean run, α = 1 the patch
-run.
+Everything else follows from these as the model computes it, so gates open and close on the way. α = 0 is the clean run,
+α = 1 the patch run.
 """
 
 from dataclasses import dataclass

@@ -1,10 +1,10 @@
-"""Integrated gradients (IG), site path: all features and the error of u's site move together on a straight line.
+"""Integrated gradients (IG), site path: all features and the error of u's site move on one straight line.
 
     effect(u) = (p_u − c_u) · Σ_k w_k ∂m/∂u at site = c + α_k (p − c)
 
 Complete at each site: features and errors sum to the effect of patching the whole site, up to quadrature.
-q forwards and q backwards per site, each from that site on. IG takes derivatives only. A jump has none: across a
-gate that flips, no number of points helps. Source: Sundararajan et al. 2017; Marks et al. 2024.
+q forwards and q backwards per site, each from that site on. IG takes derivatives only, and a jump has none: where a
+gate flips, no number of points helps. Source: Sundararajan et al. 2017; Marks et al. 2024.
 """
 
 from dataclasses import asdict, replace

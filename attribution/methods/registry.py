@@ -1,4 +1,7 @@
-"""The methods by name. A new method is one file and one line here."""
+"""The registry of methods by name. To add a method: its own file, one line in `METHODS`, its name in the options.
+
+`circuits/commands/options.py` lists the names for the command line without importing torch; a test compares them.
+"""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -36,7 +39,7 @@ LOOKS_AT_CLEAN: Final = ("atp", "atp-star")
 
 
 def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | None) -> dict[str, Any]:
-    """The arguments of a method that is to be held against exact patching in `error_mode`; None leaves its default."""
+    """Arguments of a method that is compared with exact patching in `error_mode`; None keeps the method's default."""
     options: dict[str, Any] = {}
     if error_mode is not None:
         options["error_mode"] = path_mode(error_mode) if method in WALKS_ERRORS else error_mode
@@ -47,6 +50,10 @@ def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | N
 
 
 def refuse_points(method: str) -> None:
-    """A ValueError for a method without a path."""
+    """Refuse points for a method without a path.
+
+    Raises:
+        ValueError: the method integrates along no path.
+    """
     if method not in TAKES_POINTS:
         raise ValueError(f"{method} has no path; points and rule belong to {', '.join(TAKES_POINTS)}.")

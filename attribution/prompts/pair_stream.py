@@ -1,4 +1,4 @@
-"""Prompt pairs from a JSONL file, one a line, read as they are needed: a file of any length is never held whole."""
+"""Prompt pairs from a JSONL file, one pair a line, read when needed: a file of any length is never held as a whole."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ Read = TypeVar("Read")
 
 
 class SameRoles:
-    """Roles are given to all pairs or to none: otherwise positions have no common names."""
+    """Checks that all pairs have roles, or none: otherwise their positions have no common names."""
 
     def __init__(self) -> None:
         self.given: bool | None = None

@@ -1,13 +1,10 @@
-"""What the positions of prompts are called: roles where a task knows them, else distances from the end.
-
-Nodes of different prompts belong together where their positions have the same name.
-"""
+"""Names of positions, by which nodes of different prompts are matched: roles, or distances from the end."""
 
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 
 
 def position_names(pairs: PromptPairs) -> list[tuple[str, ...]]:
-    """What each position of each pair is called: its role if all pairs have roles, else its distance from the end."""
+    """The name of each position of each pair: its role if all pairs have roles, else its distance from the end."""
     roles = [pair.roles for pair in pairs if pair.roles is not None]
     if len(roles) == len(pairs):
         return roles

@@ -19,7 +19,7 @@ from attribution.models.language_model import LanguageModel
 
 @dataclass(frozen=True)
 class PromptPair:
-    """One pair, as token ids. `roles` names each position (BOS included) where a task knows its meaning."""
+    """One pair as token ids. `roles` names each position, BOS included, if a task knows its meaning."""
 
     clean_ids: tuple[int, ...]
     patch_ids: tuple[int, ...]
@@ -53,7 +53,7 @@ class PairBatch:
 
     @property
     def reached(self) -> Bool[Tensor, "row pos"]:
-        """Positions that a difference of the prompts can reach: from the first differing token on, no padding."""
+        """Positions that a difference between the prompts can reach: real ones from the first differing token on."""
         return ((self.clean_ids != self.patch_ids) & self.real).cumsum(1).bool() & self.real
 
     def rows(self, index: Int[Tensor, " chosen"]) -> "PairBatch":
@@ -88,7 +88,7 @@ class PromptPairs:
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
     def head(self, count: int | None) -> "PromptPairs":
-        """The first `count` pairs; all for None."""
+        """The first `count` pairs; all if `count` is None."""
         return self if count is None else PromptPairs(self.pairs[:count])
 
     def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
@@ -97,7 +97,11 @@ class PromptPairs:
             yield self.batch(examples, device)
 
     def cut(self, size: int) -> Iterator[range]:
-        """Numbers of consecutive pairs, at most `size` at a time."""
+        """Ranges of consecutive pairs, at most `size` in each.
+
+        Raises:
+            ValueError: `size` below 1.
+        """
         if size < 1:
             raise ValueError(f"batch_size must be at least 1; got {size}.")
         for start in range(0, len(self.pairs), size):
@@ -125,10 +129,13 @@ class PromptPairs:
         )
 
     def check_fits(self, model: LanguageModel, *, splice_bos: bool = True) -> None:
-        """Every id must be in the model's vocabulary, every prompt within its context.
+        """Check that the pairs fit a model.
 
-        Where BOS is not spliced, both prompts of a pair open with it, or neither: otherwise an SAE would be in the
-        computation of one of them only, and nothing would be patched for what it replaces.
+        If BOS is not spliced, both prompts of a pair must open with it, or neither. Otherwise an SAE would take part in
+        one of the two runs only.
+
+        Raises:
+            ValueError: an id outside the vocabulary, a prompt longer than the context, or BOS in one prompt only.
         """
         for row, pair in enumerate(self.pairs):
             if not splice_bos and (pair.clean_ids[0] == model.bos_id) != (pair.patch_ids[0] == model.bos_id):
@@ -188,7 +195,11 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
 
 
 def check_form(row: int, entry: Any) -> None:
-    """A ValueError for what is wrong with an entry whatever the model: keys and types, and lengths of ids."""
+    """Check what can be checked without a model: keys, types, and lengths of ids.
+
+    Raises:
+        ValueError: the message names the row and what is wrong with it.
+    """
     if not isinstance(entry, Mapping):
         raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
     keys = {"clean": "clean_ids", "patch": "patch_ids", "answer": "answer_id", "wrong": "wrong_id"}

@@ -4,15 +4,15 @@
 
 A gate is *at its threshold* in a recorded run where its margin |μ| <= τ and its value > τ, so that it would jump.
 
-    a recorded run                               such a gate is closed, as at μ = 0
-    a run that departs from it (patched in       a gate at its threshold in the clean run, and whose margin moves by no
-    frozen or zero mode, on a path, with only    more than τ, keeps its clean state; every other gate is open where its
-    some nodes kept)                             margin is positive
+    a recorded run in frozen or zero mode        such a gate is closed, as at μ = 0
+    a run that departs from it (patched)         a gate at its threshold in the clean run, and whose margin moves by no
+                                                 more than τ, keeps its clean state; every other gate is open where its
+                                                 margin is positive
     TopK, in both                                as many of them stay open as torch.topk chose: those of lowest index
 
-So no effect holds a jump that nothing caused, and cones, whole runs and batches of any size agree on such gates, though
-they add up in different orders. Everything else is untouched, to the last bit. Edits in `live` mode and generation have
-no recorded clean run and take the rule of recorded runs.
+So no effect contains a jump that nothing caused, and cones, whole runs and batches of any size agree on such gates,
+though they add up in different orders. Everything else is untouched, to the last bit. In `live` mode and on paths SAEs
+are read as they are: there the metric meets no gate, or every flip is accounted for.
 
 eps is that of the coarser of the SAE's and the activation's dtype, and of float32 for half precision, whose rounding is
 too coarse for a rule to undo. |x| is in the units of the encoder's input, |b_dec| included: that bounds all that is
@@ -71,6 +71,7 @@ class GatesAtThreshold:
     def keep(self, encoding: Encoding, place: Int[Tensor, " place"]) -> Encoding:
         """The encoding of patched runs at some places, one a vector, where gates that did not move keep their state."""
         assert encoding.margin is not None
+        place = place.contiguous()
         first, end = (torch.searchsorted(self.place, place, right=right) for right in (False, True))
         count = end - first
         vector = torch.repeat_interleave(torch.arange(len(place), device=place.device), count)

@@ -73,7 +73,8 @@ class _Counterfactual:
         error_mode: ErrorMode,
     ) -> Changes:
         mode: ErrorMode = "zero" if error_mode == "zero" else "live"
-        patch = spliced.record(batch.patch_ids, batch.last, mode, projected=clean.projected)
+        settle = error_mode in ("frozen", "zero")
+        patch = spliced.record(batch.patch_ids, batch.last, mode, projected=clean.projected, settle=settle)
         reached = batch.reached
         errors = {
             s: torch.where(reached[..., None], new, old)

@@ -156,6 +156,7 @@ class SplicedModel:
         errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
         projected: Bool[Tensor, "row pos"] | None = None,
         kept: Mapping[str, Keep] | None = None,
+        settle: bool | None = None,
     ) -> Recording:
         """One forward pass without interventions that records every site.
 
@@ -168,9 +169,12 @@ class SplicedModel:
             errors: every site's error, in `path` mode only.
             projected: positions at which to keep the projections on the encoders' directions, where spliced.
             kept: by site, the gates at their threshold of the run that this one departs from (`SiteRecord.keep`).
+            settle: decide gates at their threshold by the rule of `gate_rounding.py`. By default in `frozen` and `zero`
+                mode, where SAEs are part of the computation.
         """
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
+        settle = error_mode in ("frozen", "zero") if settle is None else settle
         spliced = self.spliced_positions(ids, last)
         here = None if projected is None else projected & spliced
         sites: dict[str, SiteRecord] = {}
@@ -194,6 +198,7 @@ class SplicedModel:
                     with_gradients=with_gradients,
                     projected=here,
                     keep=None if kept is None else kept[site],
+                    settle=settle,
                 )
                 return sites[site].output
 
@@ -225,6 +230,7 @@ class SplicedModel:
         with_gradients: bool = False,
         projected: Bool[Tensor, "row pos"] | None = None,
         keep: Keep | None = None,
+        settle: bool = False,
     ) -> SiteRecord:
         """Record one site: encode x, decode, and add the error.
 
@@ -232,12 +238,13 @@ class SplicedModel:
             error: used in place of x − D(f).
             projected: positions at which to keep the projections on the encoder's directions.
             keep: the gates at their threshold of the run that this one departs from.
+            settle: without `keep`: decide gates at their threshold by the rule, and record which they are.
         """
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
             encoding, at_threshold = self.saes[site].encode(x, projection_only=True), None
             if keep is not None:
                 encoding = keep(encoding)
-            else:
+            elif settle:
                 encoding, at_threshold = settled(self.saes[site], x, encoding, spliced)
             dense = encoding.features
             features = SparseFeatures.of(dense, spliced)
@@ -287,7 +294,7 @@ class SplicedModel:
         by_site: dict[str, list[Edit]] = {site: [] for site in self.sites}
         for edit in interventions:
             by_site[self._checked(edit, spliced)].append(edit)
-        frozen = self.record(ids, last) if error_mode == "frozen" else None
+        frozen = self.record(ids, last, settle=True) if error_mode == "frozen" else None
         clean = frozen
         if error_mode == "zero" and (interventions or entry is not None):
             clean = self.record(ids, last, "zero")

@@ -53,11 +53,21 @@ class Parts:
 
     @classmethod
     def of(
-        cls, sae: SAE, x: Float[Tensor, "row pos width"], spliced: Bool[Tensor, "row pos"], keep: Keep | None = None
+        cls,
+        sae: SAE,
+        x: Float[Tensor, "row pos width"],
+        spliced: Bool[Tensor, "row pos"],
+        keep: Keep | None = None,
+        *,
+        settle: bool = False,
     ) -> "Parts":
+        """The parts of x; `keep` and `settle` as in `SplicedModel.record_site`."""
         here = spliced[..., None]
         encoding = sae.encode(x)
-        encoding = settled(sae, x, encoding, spliced)[0] if keep is None else keep(encoding)
+        if keep is not None:
+            encoding = keep(encoding)
+        elif settle:
+            encoding = settled(sae, x, encoding, spliced)[0]
         features = torch.where(here, encoding.features, 0)
         reconstruction = decoded(sae, features, SparseFeatures.of(features), encoding.frame)
         error = torch.where(here, x.to(features.dtype) - reconstruction, 0)
@@ -120,7 +130,7 @@ def write(
     Raises:
         ValueError: a `KeepOnly` beside another edit of the same site.
     """
-    before = Parts.of(sae, x, spliced, keep)
+    before = Parts.of(sae, x, spliced, keep, settle=error_mode != "live")
     start = before.error
     if error_mode == "frozen":
         assert error is not None

@@ -84,9 +84,10 @@ def ablate(
         ValueError: the ablation changes nothing in any prompt; the features that are active there are listed.
             `KEEP_ONLY` may change nothing: of everything, it is the model as it is.
 
-    >>> outcome = ablate(spliced, pairs, logit_difference, Ablation.named([name], spliced, pairs))
-    >>> outcome.unit, (outcome.after - outcome.before).shape
-    ('logits', (2,))
+    Examples:
+        >>> outcome = ablate(spliced, pairs, logit_difference, Ablation.named([name], spliced, pairs))
+        >>> outcome.unit, (outcome.after - outcome.before).shape
+        ('logits', (2,))
     """
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     labels = position_names(pairs)

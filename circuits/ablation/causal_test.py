@@ -82,9 +82,10 @@ def causal_test(
     `error_mode` is by default that of the circuit's effects (`frozen` for `path`). Prompts that the circuit was not
     found on are welcome: a node stands where its position's name does.
 
-    >>> test = causal_test(spliced, pairs, logit_difference, found.circuit)
-    >>> test.relative_difference < 1e-4
-    True
+    Examples:
+        >>> test = causal_test(spliced, pairs, logit_difference, found.circuit)
+        >>> test.relative_difference < 1e-4
+        True
     """
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")

@@ -35,10 +35,11 @@ from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, s
 class Ablation:
     """What is done to which nodes: an operation, with the reference values of a patch value, in an error mode.
 
-    >>> removed = Ablation.named(["blocks.2.hook_resid_post/368@subject"], spliced, pairs)
-    >>> str(removed.names[0]), removed.operation is REMOVE
-    ('blocks.2.hook_resid_post/368@subject', True)
-    >>> kept = Ablation.named(map(str, removed.names), spliced, pairs, operation=KEEP_ONLY, error_mode="frozen")
+    Examples:
+        >>> removed = Ablation.named(["blocks.2.hook_resid_post/368@subject"], spliced, pairs)
+        >>> str(removed.names[0]), removed.operation is REMOVE
+        ('blocks.2.hook_resid_post/368@subject', True)
+        >>> kept = Ablation.named(map(str, removed.names), spliced, pairs, operation=KEEP_ONLY, error_mode="frozen")
     """
 
     names: tuple[NodeName, ...]

@@ -136,7 +136,7 @@ class _Run:
 
         def reader(site: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
-                errors[site] = Parts.of(self.spliced.saes[site], x, here).error
+                errors[site] = Parts.of(self.spliced.saes[site], x, here, settle=True).error
                 return x
 
             return function

@@ -134,7 +134,7 @@ def _checked(
 ) -> "Verdict":
     """The verdict with all details. It is saved to `file` before the details that only its page shows are measured."""
     from attribution.checking.check import check as check_effects
-    from attribution.checking.verdict_details import with_details
+    from attribution.checking.verdict_of import with_details
     from attribution.effects.measurement import within
     from attribution.prompts.metrics import METRICS
     from graphs import save_verdict

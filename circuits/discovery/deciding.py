@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from attribution.cones.forecast import Forecast, forecast
 from attribution.cones.sweep_cost import sweep_flops
-from attribution.methods.forecast import Forecast, forecast
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk

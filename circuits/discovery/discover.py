@@ -118,9 +118,10 @@ def discover(
         inputs: stored with the circuit: what it was made from.
         progress: told the share of work done.
 
-    >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
-    >>> len(found.circuit.strongest()) <= 20, found.circuit.measurement.method
-    (True, 'exact_patching')
+    Examples:
+        >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
+        >>> len(found.circuit.strongest()) <= 20, found.circuit.measurement.method
+        (True, 'exact_patching')
     """
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
@@ -179,9 +180,10 @@ def discover_each(
 ) -> Iterator[Found]:
     """A circuit of its own for every pair, one after the other; `options` as in `discover`.
 
-    >>> each = list(discover_each(spliced, pairs, logit_difference, select=Selection(nodes=5), compare=()))
-    >>> [one.circuit.measurement.examples for one in each]
-    [1, 1]
+    Examples:
+        >>> each = list(discover_each(spliced, pairs, logit_difference, select=Selection(nodes=5), compare=()))
+        >>> [one.circuit.measurement.examples for one in each]
+        [1, 1]
     """
     progress = options.pop("progress", silent)
     for number, pair in enumerate(pairs):

@@ -72,8 +72,9 @@ def export(
         ValueError: a name whose suffix asks for no format.
         LookupError: a pinned or grouped name is no node of the circuit.
 
-    >>> export(found.circuit, folder / "circuit.graphml").name
-    'circuit.graphml'
+    Examples:
+        >>> export(found.circuit, folder / "circuit.graphml").name
+        'circuit.graphml'
     """
     path = Path(path)
     chosen = _format_of(path) if format is None else format

@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from attribution.checking.causes import with_paths
 from attribution.checking.check import check
-from attribution.checking.flagged_paths import with_paths
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Progress, silent, within
 from attribution.effects.quadrature import Quadrature

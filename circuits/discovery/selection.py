@@ -21,8 +21,9 @@ class Selection:
         faithful: the fewest with at least this faithfulness on the pairs they were found on
             (`circuits/faithfulness/smallest_faithful.py`), at most `most` of them.
 
-    >>> Selection(faithful=0.9, most=200).most
-    200
+    Examples:
+        >>> Selection(faithful=0.9, most=200).most
+        200
     """
 
     nodes: int | None = None

@@ -30,9 +30,10 @@ def load_model(
     Raises:
         FileNotFoundError: a path that is no folder, or a folder without config.json.
 
-    >>> model = load_model()
-    >>> model.name, model.n_layers
-    ('embedded', 4)
+    Examples:
+        >>> model = load_model()
+        >>> model.name, model.n_layers
+        ('embedded', 4)
     """
     if name_or_folder == EMBEDDED:
         return embedded_model(device=device, dtype=dtype)
@@ -55,9 +56,10 @@ def load_saes(
         FileNotFoundError: neither an embedded set nor a folder.
         SAEFileError: a folder without SAEs, a damaged file, or two SAEs for one site.
 
-    >>> saes = load_saes("relu")
-    >>> list(saes)[0], saes["blocks.0.hook_resid_post"].d_sae
-    ('blocks.0.hook_resid_post', 766)
+    Examples:
+        >>> saes = load_saes("relu")
+        >>> list(saes)[0], saes["blocks.0.hook_resid_post"].d_sae
+        ('blocks.0.hook_resid_post', 766)
     """
     if folder_or_set in sae_sets():
         return embedded_saes(str(folder_or_set), device=device, dtype=dtype)
@@ -81,9 +83,10 @@ def splice(model: LanguageModel, saes: Mapping[str, SAE] | Iterable[SAE], *, spl
         ValueError: no SAEs, two SAEs at one site, a width that does not fit, or a site whose writes do not reach the
             logits as the gradient says.
 
-    >>> spliced = splice(model, load_saes("relu"))
-    >>> spliced.sites[-1]
-    'blocks.3.hook_resid_post'
+    Examples:
+        >>> spliced = splice(model, load_saes("relu"))
+        >>> spliced.sites[-1]
+        'blocks.3.hook_resid_post'
     """
     return SplicedModel(model, saes, splice_bos=splice_bos)
 

@@ -66,9 +66,10 @@ def faithfulness_report(
         ValueError: F is undefined on a split, a split has none of the circuit's positions, or the reference no value
             for a prompt.
 
-    >>> (own,) = faithfulness_report(spliced, {"own": pairs}, logit_difference, found.circuit)
-    >>> own.nodes <= 20, own.m_empty < own.m_full
-    (True, True)
+    Examples:
+        >>> (own,) = faithfulness_report(spliced, {"own": pairs}, logit_difference, found.circuit)
+        >>> own.nodes <= 20, own.m_empty < own.m_full
+        (True, True)
     """
     nodes = [w.node for w in circuit.nodes]
     sets = {

@@ -62,9 +62,10 @@ class Corpus:
 def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, seed: int = EMBEDDED_SEED) -> Corpus:
     """Fresh text of the embedded language.
 
-    >>> corpus = embedded_corpus(model, documents=20)
-    >>> corpus.name
-    '20 documents of the embedded language (seed 4)'
+    Examples:
+        >>> corpus = embedded_corpus(model, documents=20)
+        >>> corpus.name
+        '20 documents of the embedded language (seed 4)'
     """
     from circuits.embedded.language import documents as generate
 
@@ -77,10 +78,11 @@ def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, s
 def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONGEST_PIECE) -> Corpus:
     """A text file with one document per line, or JSONL (by its ending) with `text` in every row.
 
-    >>> (folder / "text.txt").write_text("the doctor sees the boats")
-    25
-    >>> next(corpus_from_file(folder / "text.txt", model).pieces())[0] == model.bos_id
-    True
+    Examples:
+        >>> (folder / "text.txt").write_text("the doctor sees the boats")
+        25
+        >>> next(corpus_from_file(folder / "text.txt", model).pieces())[0] == model.bos_id
+        True
     """
     path = Path(path)
     if not path.is_file():

@@ -38,9 +38,11 @@ def prompt_pairs(
             of a row, which the message names.
         FileNotFoundError: no such file.
 
-    >>> pairs = prompt_pairs([{"clean": "the doctor", "patch": "the doctors", "answer": "is", "wrong": "are"}], model)
-    >>> len(pairs), len(pairs[0].clean_ids)
-    (1, 3)
+    Examples:
+        >>> rows = [{"clean": "the doctor", "patch": "the doctors", "answer": "is", "wrong": "are"}]
+        >>> pairs = prompt_pairs(rows, model)
+        >>> len(pairs), len(pairs[0].clean_ids)
+        (1, 3)
     """
     if isinstance(source, str) and source in TASKS:
         count = DEFAULT_EXAMPLES if examples is None else examples

@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGES: Final = {
     "circuits": "What a user of jumpwire needs: `from circuits import discover`, and so on.",
-    "attribution": "The parts that `circuits` is built from, for those who build on them: `from attribution import ...`.",
+    "attribution": "The parts that `circuits` is built from: `from attribution import ...`, to build on.",
     "graphs": "Circuits, certificates and verdicts as data, their files, figures and pages: `from graphs import ...`.",
 }
 

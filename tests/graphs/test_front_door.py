@@ -1,4 +1,4 @@
-"""`import graphs` is cheap, and every name of the front door resolves, is documented and is what the type checker sees."""
+"""`import graphs` is cheap; every name of the front door resolves, is documented and is what the type checker sees."""
 
 import ast
 import inspect

@@ -33,8 +33,8 @@ def test_the_strongest_stay_and_the_rest_is_told() -> None:
     assert left_out.weight_share == pytest.approx((0.125 + 0.0625) / ALL_WEIGHT)
     assert left_out.flow_share == pytest.approx((-0.125 + 0.0625) / FLOW)
     assert left_out.sentence == (
-        "5 of 7 edges are kept, including the strongest of every node; the 2 left out carry 5.6% of Σ|weight| and -3.1% of "
-        "the flow into the metric (-0.0625 of 2.04)."
+        "5 of 7 edges are kept, including the strongest of every node; the 2 left out carry 5.6% of Σ|weight| and "
+        "-3.1% of the flow into the metric (-0.0625 of 2.04)."
     )
 
 

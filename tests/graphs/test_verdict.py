@@ -63,7 +63,8 @@ def test_the_sentence_says_how_many_are_wrong_why_and_what_was_not_checked() -> 
     assert USUAL.sentence == (
         "IG (10 points) disagrees with patching on 31 of 400 nodes checked (of 4000); "
         f"{USUAL.caused_by('jump')} of the 20 explained nodes because gates flip; "
-        f"{USUAL.count('sign_flip')} have the wrong sign; at most 4.4% of unverified nodes exceed 0.05 (95% confidence)."
+        f"{USUAL.count('sign_flip')} have the wrong sign; at most 4.4% of unverified nodes exceed 0.05 "
+        "(95% confidence)."
     )
 
 

@@ -1,4 +1,4 @@
-"""Folds what SAELens keeps beside the weights into them, so that encode and decode need nothing else.
+"""Fold what SAELens stores beside the weights into the weights, so that encode and decode need nothing else.
 
     scaling factor s       W_enc *= s;   W_dec, b_dec /= s             x was trained on as s * x
     decoder norms n        W_enc, b_enc *= n;   W_dec /= n             TopK, BatchTopK: f is in units of z * n

@@ -1,4 +1,4 @@
-"""How much each pre-activation moves the threshold of a TopK encoder along a straight line.
+"""The moving threshold of TopK: how much each pre-activation moves it along a straight line.
 
     S_m(α)   = sum of the m largest of z(α) = z_c + α (z_p − z_c)          convex and piecewise linear
     time_m(j) = share of α in [0, 1] during which j is among the m largest = ∫ ∂S_m/∂z_j dα

@@ -1,4 +1,4 @@
-"""What every SAE is here: features from an activation, and an activation from features.
+"""The base of all SAEs: features from an activation, and an activation from features.
 
     p      = (x_n - b_dec) @ W_enc        x_n: normalised activation; b_dec only where the SAE subtracts it
     v, mu  = value and margin of p        the one thing the encoder kinds differ in
@@ -48,7 +48,7 @@ class Encoding:
         return torch.where(self.margin > 0, self.value, 0)
 
     def active(self) -> tuple[Int[Tensor, " open"], Int[Tensor, " open"], Float[Tensor, " open"]]:
-        """Place in the flattened batch, index and value of the features whose gate is open, sorted by the first two."""
+        """Place in the flattened batch, index and value of the features with open gates, sorted by place and index."""
         gate, d_sae = self.value != 0 if self.margin is None else self.margin > 0, self.value.shape[-1]
         key = places_of(gate.flatten())
         place = key.div(d_sae, rounding_mode="floor")
@@ -124,7 +124,7 @@ class SAE(ABC):
 
     @final
     def project(self, normalised: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
-        """p, from an activation that is already normalised."""
+        """The projection p of an activation that is already normalised."""
         return (normalised - self.b_dec if self.apply_b_dec_to_input else normalised) @ self.W_enc
 
     def open_slope(self) -> Float[Tensor, " d_sae"]:
@@ -134,7 +134,7 @@ class SAE(ABC):
     def threshold_shares(
         self, clean: Float[Tensor, "place d_sae"], patch: Float[Tensor, "place d_sae"]
     ) -> Float[Tensor, "place d_sae"] | None:
-        """How much the gates' threshold moves with each p, averaged along a line; None where it stands still."""
+        """How much the gates' threshold moves with each p, averaged along a line; None if it does not move."""
         del clean, patch
         return None
 

@@ -1,4 +1,4 @@
-"""What can be wrong with one tensor of an SAE, as the end of a sentence; None when nothing is."""
+"""Faults of one tensor of an SAE, each as the end of a sentence; None if there is no fault."""
 
 from collections.abc import Mapping
 

@@ -1,10 +1,10 @@
-/** The state of the page and every change of it; panels, controls and canvas read it and are told to redraw. */
+/** The state of the page and all changes to it. Panels, controls and canvas read the state and redraw after a change. */
 
 import { collapse } from "./edges.js";
 import { fitted, toFragment } from "./state.js";
 
 export class App {
-  /** @param base the circuit; @param state what to start from; @param changed is called after each change */
+  /** @param base the circuit; @param state the state to start from; @param changed called after every change */
   constructor(base, state, changed) {
     this.base = base;
     this.changed = changed;
@@ -14,7 +14,7 @@ export class App {
     this.set(state, false);
   }
 
-  /** A new state; what does not fit the circuit is left out. */
+  /** Set the state; parts that do not fit the circuit are dropped. */
   set(state, tell = true) {
     const groupsBefore = JSON.stringify(this.state?.groups);
     this.state = fitted(state, this.base);
@@ -39,7 +39,7 @@ export class App {
     return toFragment(this.state);
   }
 
-  /** Number of the selected node in the view; null if none. */
+  /** Index of the selected node in the view, or null. */
   selected() {
     return this.indexOf.get(this.state.node) ?? null;
   }
@@ -48,14 +48,14 @@ export class App {
     return this.state.pins.map((name) => this.view.nodes[this.indexOf.get(name)]);
   }
 
-  /** First time: trace the node. Second time: pin it, or unpin it. */
+  /** Trace the node; if it is selected already, pin or unpin it. */
   select(index) {
     const { name } = this.view.nodes[index];
     if (this.state.node === name) this.togglePin(index);
     else this.visit(index);
   }
 
-  /** Trace the node and show its panel, selected already or not. */
+  /** Trace the node and show its panel, whether or not it is selected already. */
   visit(index) {
     this.change({ node: this.view.nodes[index].name, tab: "node" });
   }
@@ -70,7 +70,7 @@ export class App {
     this.change({ pins });
   }
 
-  /** Pinned nodes become one supernode; groups among them are taken up. Returns what is wrong with the name, if anything. */
+  /** Group the pinned nodes, and the members of pinned groups, into one supernode. Returns what is wrong with the name, or null. */
   groupPinned(name) {
     if (!name) return "Give the supernode a name.";
     const taken = this.pinned().filter((node) => node.kind !== "metric");
@@ -96,7 +96,7 @@ export class App {
     this.change({ labels: text.trim() === given ? labels : { ...labels, [keyOf(node)]: text.trim() } });
   }
 
-  /** What a node is called by people; null where nobody named it. */
+  /** The node's label, or null if it has none. */
   labelOf(node) {
     const own = this.state.labels[keyOf(node)];
     return own ?? this.base.header.labels[node.place]?.text ?? null;
@@ -107,7 +107,7 @@ export class App {
     return label ? `${node.short} ${inBrief(label)}` : node.short;
   }
 
-  /** The estimate that is held against exact effects: the chosen one, else IG, else the first; null for none. */
+  /** Key of the estimate that is compared with the effects: the chosen one, else IG, else the first; null for none. */
   against() {
     const keys = this.base.header.methods.slice(1).map((method) => method.key);
     if (this.state.against === "" || this.base.header.exact === "none") return null;
@@ -115,8 +115,8 @@ export class App {
   }
 
   /**
-   * The flag a node is ringed with: of the chosen estimate against the effect, both means over all pairs. Where there
-   * is no estimate, what the checker said of at least half of the node's pairs.
+   * The flag of a node's ring: that of the chosen estimate against the effect, both means over all pairs. In a circuit
+   * without estimates: a flag that the check gave in at least half of the node's pairs.
    */
   ringOf(node) {
     const key = this.against();
@@ -133,7 +133,7 @@ export class App {
     return Math.abs(node.effects[this.state.size] ?? 0);
   }
 
-  /** Nodes that the search and the flag let through. */
+  /** Nodes that match the search and the flag. */
   matching() {
     this.found ??= this.view.nodes.filter((node) => this.matches(node));
     return this.found;
@@ -159,11 +159,11 @@ export class App {
   filterWords() {
     const { flag, query, size } = this.state;
     const words = [flag === "any" ? "flagged" : flag.replace("_", " "), query && `matching “${query}”`].filter(Boolean);
-    return `${words.length ? `${words.join(", ")}; ` : ""}by |${this.methodName(size)} effect|`;
+    return `${words.length ? `${words.join(", ")}; ` : ""}sorted by |effect| (${this.methodName(size)})`;
   }
 }
 
-/** The first part of an automatic label, without its first words; other labels are short already. */
+/** The first part of an automatic label, without its opening words; other labels are short already. */
 const inBrief = (label) => label.split(" | ")[0].replace(/^fires on: /, "");
 
 const keyOf = (node) => node.place ?? node.name;

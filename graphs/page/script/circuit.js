@@ -1,11 +1,11 @@
-/** The circuit as the page uses it: nodes as objects, edges as columns with an index by node. */
+/** The circuit as the page uses it: nodes as objects, edges as columns that are indexed by node. */
 
 import { wireUp } from "./edges.js";
 import { labelsFrom } from "./labels.js";
 
 export const KINDS = ["feature", "error", "token", "metric"];
 
-/** Nodes, edges and bands from the unpacked data. A band is one row of the grid: tokens, each site, the metric. */
+/** Nodes, edges and bands from the unpacked data. A band is a row of the grid: the tokens, a site, or the metric. */
 export function circuitFrom({ header: packed, columns }) {
   const header = { ...packed, labels: labelsFrom(packed, columns["context token"]) };
   const nodes = Array.from(columns.kind, (_, n) => nodeFrom(n, header, columns));
@@ -71,7 +71,7 @@ function sourcesOf(leaving) {
   return source;
 }
 
-/** A step is what a target adds to the one before it, to 0 for the first of a source. */
+/** A step is the difference of a target to the one before it, or to 0 for the first edge of a source. */
 function targetsOf(step, source) {
   const target = Uint32Array.from(step);
   for (let edge = 1; edge < target.length; edge++) if (source[edge] === source[edge - 1]) target[edge] += target[edge - 1];

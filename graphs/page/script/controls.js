@@ -1,4 +1,4 @@
-/** The tool bar: what sizes and rings show, which edges are drawn, filter, search, and what can be done with the page. */
+/** The tool bar: what sizes and rings show, which edges are drawn, the filter, the search, and actions on the page. */
 
 import { el, plainNumber } from "./dom.js";
 import { FLAGS } from "./state.js";
@@ -11,7 +11,7 @@ export function buildControls(app, actions) {
   const range = weights.map((weight) => Math.max(Math.abs(weight), 1e-9));
   const parts = {
     size: select("size", "Size", methods.map(({ key, name }) => [key, name]), (size) => app.change({ size })),
-    against: select("against", "Rings", [["", "none"], ...methods.slice(1).map(({ key, name }) => [key, `${name} is wrong`])], (against) => app.change({ against })),
+    against: select("against", "Rings", [["", "none"], ...methods.slice(1).map(({ key, name }) => [key, `where ${name} is wrong`])], (against) => app.change({ against })),
     flag: select("flag", "Flag", [["", "all nodes"], ["any", "any flag"], ...FLAGS.map((flag) => [flag, flag.replace("_", " ")])], (flag) => app.change({ flag, tab: flag ? "nodes" : app.state.tab })),
     least: slider(range, (least) => app.change({ least })),
     all: checkbox("all", "all edges", (all) => app.change({ all })),
@@ -19,8 +19,8 @@ export function buildControls(app, actions) {
   };
   const buttons = [
     el("button", { type: "button", id: "save", onclick: actions.save }, "Save page"),
-    el("button", { type: "button", id: "reset", onclick: actions.reset, title: "The whole circuit (0)" }, "Fit"),
-    el("button", { type: "button", id: "help-button", onclick: actions.help, "aria-label": "Keys and signs" }, "?"),
+    el("button", { type: "button", id: "reset", onclick: actions.reset, title: "Show the whole circuit (0)" }, "Fit"),
+    el("button", { type: "button", id: "help-button", onclick: actions.help, "aria-label": "Help: keys and symbols" }, "?"),
   ];
   document.getElementById("controls").replaceChildren(...Object.values(parts).map((part) => part.element), el("div", { class: "group" }, buttons));
   return () => {
@@ -43,7 +43,7 @@ function checkbox(id, name, chosen) {
   return { element: el("label", { class: "group" }, input, ` ${name}`), set: (value) => (input.checked = value) };
 }
 
-/** |weight| from all edges to the strongest, in equal ratios. */
+/** Least |weight| of the edges drawn, from all edges to the strongest alone, in steps of equal ratio. */
 function slider([low, high], chosen) {
   const output = el("output", { for: "least" });
   const weightAt = (step) => (step === 0 ? 0 : low * (high / low) ** (step / STEPS));
@@ -52,7 +52,7 @@ function slider([low, high], chosen) {
   const set = (weight) => {
     input.value = stepAt(weight);
     output.value = plainNumber(weight, 2);
-    input.setAttribute("aria-valuetext", `edges from ${output.value} on`);
+    input.setAttribute("aria-valuetext", `edges with a weight of at least ${output.value}`);
   };
   return { element: el("label", { class: "group" }, "|w| ≥ ", input, output), set };
 }

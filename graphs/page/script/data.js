@@ -1,4 +1,4 @@
-/** The page's data: base64(gzip(header length, header, columns)), as graphs/page/columns.py packs it. */
+/** Unpack the page's data: base64(gzip(header length, header, columns)), as graphs/page/pack_columns.py packs them. */
 
 const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
 

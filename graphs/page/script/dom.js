@@ -1,8 +1,8 @@
-/** Elements from tags, attributes and children. Text becomes text nodes: data is never read as HTML. */
+/** Build elements from tags, attributes and children. Text becomes text nodes, so that data is never parsed as HTML. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** `el("p", {class: "faint"}, "text", otherElement)`; attributes that start with "on" are listeners, null is left out. */
+/** `el("p", {class: "faint"}, "text", otherElement)`; an attribute that starts with "on" is a listener, null is left out. */
 export function el(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -21,7 +21,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** A number with its sign and about three digits. */
+/** A number with its sign and about three significant digits. */
 export function signed(value, digits = 3) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);

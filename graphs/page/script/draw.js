@@ -1,11 +1,11 @@
-/** Draws the circuit on a canvas: grid, edges, nodes, names, and axes that stay in sight while the rest moves. */
+/** Draws the circuit on a canvas: grid, edges, nodes, names, and axes that stay in view while the rest moves. */
 
 import { placeNames } from "./names.js";
 
 const OPACITY = [1, 0.5, 0.13];
 const WIDTH_CLASSES = 6;
 const SELECTION = 6.5;
-/** More edges than this are drawn fainter and thinner. */
+/** With more edges than this, edges are drawn fainter and thinner. */
 const CROWD = 150;
 
 /**
@@ -29,12 +29,12 @@ export function draw(context, scene) {
   drawNames(context, scene);
 }
 
-/** Where a node is on the canvas. */
+/** The place of a node on the canvas. */
 export function onScreen({ layout, view, plot }, index) {
   return [plot.left + view.x + view.k * layout.x[index], plot.top + view.y + view.k * layout.y[index]];
 }
 
-/** The node under a point of the canvas, the nearest within reach; null if none. */
+/** The index of the nearest node within reach of a point of the canvas, or null. */
 export function nodeAt(scene, x, y) {
   const { plot } = scene;
   if (x < plot.left || x > plot.left + plot.width || y < plot.top || y > plot.top + plot.height) return null;
@@ -69,7 +69,7 @@ function drawGrid(context, { circuit, layout, view, plot, palette }) {
   }
 }
 
-/** Edges in classes of width and sign, each class one path: drawing 50,000 is then a matter of a tenth of a second. */
+/** One path for each class of width and sign, which draws 50,000 edges in a tenth of a second. */
 function drawEdges(context, scene) {
   const { circuit, palette, cone, dimmed, edges } = scene;
   const { weight } = circuit.edges;
@@ -159,7 +159,7 @@ function starPoints(x, y, r) {
   });
 }
 
-/** A line around a node, in the shape of the node where that is a wide one. */
+/** An outline around a node: wide for a supernode, else a circle. */
 function around(context, node, x, y, r, width, colour, dash) {
   if (node.kind !== "supernode") return ring(context, x, y, r, width, colour, dash);
   context.beginPath();
@@ -181,7 +181,7 @@ function line(context, width, colour, dash) {
   context.setLineDash([]);
 }
 
-/** Layers at the left, and within each layer its parts. */
+/** The layers at the left, and the parts within each layer. */
 function drawBandAxis(context, { circuit, layout, view, plot, palette }) {
   context.save();
   context.beginPath();
@@ -207,7 +207,7 @@ function drawBandAxis(context, { circuit, layout, view, plot, palette }) {
   context.restore();
 }
 
-/** The token of each position, and beneath it what stands there in the patch prompt, and the position's name. */
+/** The clean token of each position, below it the patch token if it differs, and the position's name. */
 function drawTokenAxis(context, { circuit, layout, view, plot, palette, axis }) {
   context.save();
   context.beginPath();
@@ -252,7 +252,7 @@ function turnedLabel(context, { clean_token: clean, patch_token: patch }, x, y, 
   context.restore();
 }
 
-/** A token as people can see it: spaces and line ends are drawn. */
+/** A token with visible spaces, tabs and line ends. */
 export function shown(token) {
   return token.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^ +$/, (spaces) => "␣".repeat(spaces.length)).trim();
 }
@@ -270,7 +270,7 @@ export function clipped(context, text, room) {
   return low ? `${letters.slice(0, low).join("")}…` : "";
 }
 
-/** The radius that names keep clear: of the node, and of the line around the selected one. */
+/** The radius that names keep clear: that of the node, or of the outline of the selected one. */
 function roomOf(scene, index) {
   return radiusOf(scene, index) + (index === scene.selected ? SELECTION : 0);
 }

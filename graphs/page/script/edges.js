@@ -1,6 +1,6 @@
-/** Edges by node, the cone of a node, the strongest edges, and nodes collapsed to supernodes. */
+/** Edges by node, the cone of a node, the strongest edges, and groups of nodes collapsed into supernodes. */
 
-/** Nodes and edges with, for each node, its incoming and outgoing edges, strongest first. */
+/** Nodes and edges, with an index of each node's incoming and outgoing edges, strongest first. */
 export function wireUp(nodes, edges) {
   const order = strongestFirst(edges.weight);
   return {
@@ -19,7 +19,7 @@ function strongestFirst(weight) {
   return order.toSorted((a, b) => size[b] - size[a] || a - b);
 }
 
-/** For each node the edges that have it at this end: `list[start[n]] .. list[start[n + 1] - 1]`. */
+/** The edges with node n at this end are `list[start[n]] .. list[start[n + 1] - 1]`. */
 function byNode(end, order, count) {
   const start = new Uint32Array(count + 1);
   for (const node of end) start[node + 1]++;
@@ -42,7 +42,7 @@ export function edgesAt(circuit, side, node, least) {
 }
 
 /**
- * What lies up- and downstream of some nodes along edges with |weight| >= least.
+ * Everything up- and downstream of some nodes along edges with |weight| >= least.
  * @returns {{distance: Int16Array, edges: number[]}} distance: 0 the nodes themselves, -k upstream, k downstream in
  *   steps, FAR elsewhere. edges: those of the cone, strongest first.
  */
@@ -90,8 +90,8 @@ export function strongest(circuit, count, least) {
 }
 
 /**
- * The circuit with each group's members as one node. Weights of edges that then join the same two nodes are added, and
- * so are effects; edges inside a group vanish.
+ * The circuit with the members of each group as one node. Effects of members are summed, and so are weights of edges
+ * that then join the same two nodes; edges inside a group disappear.
  * @param groups [{name, members: node numbers}], no node in two groups
  */
 export function collapse(circuit, groups) {
@@ -110,7 +110,7 @@ export function collapse(circuit, groups) {
   return { ...circuit, ...wireUp(nodes, addedUp(circuit.edges, place, nodes.length)) };
 }
 
-/** What a group has no value for: its members have. */
+/** Values that a group does not have, although its members do. */
 const NOT_MEASURED = {
   place: null,
   feature: 0,

@@ -1,4 +1,4 @@
-/** Labels with the tokens of their contexts, which are packed apart (graphs/page/label_columns.py). */
+/** Labels with the tokens of their contexts, which are packed separately (graphs/page/label_columns.py). */
 
 /** Labels by place; each context as {tokens, place, activation}. */
 export function labelsFrom(header, numbers) {

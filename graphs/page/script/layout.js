@@ -1,4 +1,4 @@
-/** Where nodes stand: a row of cells for each band, tokens lowest, and a column for each position of the text. */
+/** The places of nodes: a row of cells for each band, tokens at the bottom, and a column for each position of the text. */
 
 const WIDEST_SPACING = 24;
 const ROW_PADDING = 0.7;
@@ -10,9 +10,9 @@ const LARGEST_RADIUS = 11;
 const SMALLEST_RADIUS = 2.8;
 
 /**
- * Places for all nodes in a plot of the given size; the world is larger than the plot where nodes would touch.
- * @param sizeOf |effect| that a node is drawn by
- * @param labelWidths what each position's label would like, in pixels
+ * Places for all nodes in a plot of the given size; the layout is larger than the plot if nodes would touch otherwise.
+ * @param sizeOf the |effect| that sets a node's size
+ * @param labelWidths the width that each position's label needs, in pixels
  * @returns {{x, y, radius, columns: {left, right}[], bands: {top, bottom}[], width, height}}
  */
 export function layOut(circuit, { width, height }, sizeOf, labelWidths) {
@@ -31,14 +31,14 @@ export function layOut(circuit, { width, height }, sizeOf, labelWidths) {
   return { ...found, radius, columns, bands, width: columns.at(-1).right, height: bands[0].bottom };
 }
 
-/** Whether labels of these widths leave the nodes room to stand in few rows; if not, they are better turned. */
+/** Whether labels of these widths leave room to place the nodes in few rows; if not, labels are better turned. */
 export function labelsFit(circuit, width, labelWidths) {
   const counts = mostInColumn(cellsOf(circuit, () => 0), labelWidths.length);
   const room = (label, c) => (counts[c] ? Math.max(Math.min(label, WIDEST_LABEL), Math.min(counts[c], 9) * 20) : Math.min(label, WIDEST_EMPTY));
   return labelWidths.reduce((sum, label, c) => sum + room(label, c), 0) <= width;
 }
 
-/** Sizes are relative to the largest feature or error; tokens, whose effects are sums of everything above, may be larger. */
+/** The largest feature or error, to which sizes are relative; tokens may exceed it, since everything follows from them. */
 function largestOf(nodes, sizeOf) {
   const inner = nodes.filter((node) => node.kind !== "metric" && node.kind !== "token");
   return Math.max(...(inner.length ? inner : nodes).map(sizeOf), 1e-30);
@@ -62,7 +62,7 @@ function mostInColumn(cells, columns) {
   return most;
 }
 
-/** How many nodes may stand side by side, so that the closest two are as far apart as the plot allows. */
+/** The number of nodes side by side that keeps the closest two as far apart as the plot allows. */
 function bestGrid(cells, counts, wanted, bands, width, height) {
   let best = null;
   for (let most = 1; most <= Math.max(1, ...counts); most++) {
@@ -81,7 +81,7 @@ function bestGrid(cells, counts, wanted, bands, width, height) {
   return best;
 }
 
-/** The largest spacing at which all columns fit, found by halving; columns are no narrower than they want. */
+/** The largest spacing at which all columns fit, by bisection; no column is narrower than wanted. */
 function spacingIn(width, slots, wanted) {
   const needs = (spacing) => slots.reduce((sum, n, c) => sum + Math.max(wanted[c], n * spacing + CELL_PADDING), 0);
   if (needs(WIDEST_SPACING) <= width) return WIDEST_SPACING;

@@ -1,10 +1,10 @@
-/** The panels that list nodes: all that match, and those that are pinned or grouped. */
+/** The panels that list nodes: the matching ones, and the pinned and grouped ones. */
 
 import { el, signed } from "./dom.js";
 
 const MOST_ROWS = 120;
 
-/** Matching nodes by falling |effect|; the way through the circuit without a pointer. */
+/** Matching nodes by falling |effect|; also the way to reach a node without a pointer. */
 export function nodesPanel(app) {
   const matching = app.matching();
   const found = matching.toSorted((a, b) => Math.abs(app.sizeOf(b)) - Math.abs(app.sizeOf(a)));
@@ -12,9 +12,9 @@ export function nodesPanel(app) {
   return [
     el("h2", { tabindex: -1 }, `${found.length} of ${app.view.nodes.length} nodes`),
     el("p", { class: "faint" }, app.filterWords()),
-    found.length ? null : el("p", {}, "No node matches. Clear the search or the flag."),
+    found.length ? null : el("p", {}, "No node matches. Clear the search or the flag (Esc)."),
     el("ul", { class: "edges", id: "matches" }, found.slice(0, MOST_ROWS).map((node) => rowOf(app, node))),
-    left > 0 ? el("p", { class: "faint" }, `${left} weaker ones are not listed; search to find them.`) : null,
+    left > 0 ? el("p", { class: "faint" }, `${left} weaker nodes are not listed; search to find them.`) : null,
   ];
 }
 
@@ -41,7 +41,7 @@ export function pinnedPanel(app) {
   const groupable = pins.filter((node) => node.kind !== "metric");
   return [
     el("h2", { tabindex: -1 }, `${pins.length} pinned`),
-    pins.length ? null : el("p", {}, "Click a node twice, or press Enter twice, to pin it. Pinned nodes can be grouped to one supernode."),
+    pins.length ? null : el("p", {}, "Click a node twice, or press Enter twice, to pin it. Pinned nodes can be grouped into a supernode."),
     el("ul", { class: "plain" }, pins.map((node) => el("li", {}, el("button", { type: "button", class: "link", dir: "auto", onclick: () => app.visit(node.index) }, app.nameOf(node)), " ", el("button", { type: "button", "aria-label": `Unpin ${app.nameOf(node)}`, onclick: () => app.togglePin(node.index) }, "Unpin")))),
     groupable.length > 1 ? groupForm(app) : null,
     app.state.groups.length ? el("h3", {}, "Supernodes") : null,

@@ -1,4 +1,4 @@
-/** Starts the page: reads its data and state, builds its parts, and keeps them and the URL in step. */
+/** Starts the page: reads its data and state, builds its parts, and keeps them and the URL in sync. */
 
 import { App } from "./app.js";
 import { certificatePanel } from "./certificate_panel.js";
@@ -33,7 +33,7 @@ async function start() {
   };
   const setControls = buildControls(app, actions);
   const side = buildSide(app);
-  // In a page that was saved in some state an empty address means that state; back at the defaults, it must say so.
+  // In a page saved with a state, an empty address means that state, so that the defaults need an address of their own.
   const cleared = toFragment(fitted(saved, base)) ? `tab=${DEFAULTS.tab}` : "";
   let written = null;
 
@@ -77,7 +77,7 @@ function factsOf(app, stage) {
   return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} pairs · ${counted}`;
 }
 
-/** Tabs and the panel of the chosen one; the panel is made anew with each change. */
+/** The tabs and the panel of the chosen one; the panel is rebuilt after every change. */
 function buildSide(app) {
   const names = { certificate: "Certificate", nodes: "Nodes", node: "Node", pinned: "Pinned" };
   const tabs = Object.entries(names).map(([key, name]) =>
@@ -143,6 +143,6 @@ function shortcuts(event, app, stage, actions) {
 }
 
 start().catch((error) => {
-  document.getElementById("side").textContent = `This page cannot be shown: ${error.message}`;
+  document.getElementById("side").textContent = `This page cannot be displayed: ${error.message}`;
   throw error;
 });

@@ -7,9 +7,9 @@ const LARGE = 7;
 
 /**
  * @param wanted [{text, x, y, radius, width, important}] in order of importance; x, y is the node
- * @param obstacles [{place: [x, y], radius, kept}] nodes that names should not cover, least of all those to be kept
- * @returns those that find room, with x, y of the text's left middle; an important one is placed even where it
- *   overlaps; the others cover little more than one other node
+ * @param obstacles [{place: [x, y], radius, kept}] nodes that names should not cover, above all the kept ones
+ * @returns the names that fit, with x, y of the middle of the text's left end; important ones are placed even if they
+ *   overlap, others cover little more than one other node
  */
 export function placeNames(wanted, { left, top, width, height }, obstacles = []) {
   const found = [];
@@ -25,7 +25,7 @@ export function placeNames(wanted, { left, top, width, height }, obstacles = [])
   return found;
 }
 
-/** How many nodes a name would cover, small ones as less than one; its own and those to be kept count much. */
+/** How many nodes a name would cover: small ones count less than one, its own and the kept ones count much more. */
 function covered(place, { width, x, y }, obstacles) {
   let count = 0;
   for (const { place: [nx, ny], radius, kept } of obstacles) {

@@ -1,4 +1,4 @@
-/** Everything known of one node: label, effects by every method, verdict, inputs and outputs, contexts. */
+/** Everything known about one node: label, effects by every method, verdict, inputs and outputs, contexts. */
 
 import { el, plainNumber, signed } from "./dom.js";
 import { shown } from "./draw.js";
@@ -9,7 +9,7 @@ const ROWS = 12;
 
 export function nodePanel(app) {
   const index = app.selected();
-  if (index === null) return [el("h2", { tabindex: -1 }, "No node is selected"), el("p", {}, "Click a node, or go to one with the arrow keys and press Enter.")];
+  if (index === null) return [el("h2", { tabindex: -1 }, "No node is selected"), el("p", {}, "Click a node, or move to one with the arrow keys and press Enter.")];
   const node = app.view.nodes[index];
   return [
     el("p", { class: "mono faint" }, node.members ? `${node.members.length} nodes` : node.name),
@@ -31,16 +31,16 @@ function heading(app, node) {
 }
 
 function whereAndWhen(app, node) {
-  if (node.kind === "metric") return "What effects are measured on.";
-  if (node.members) return "A group: effects of its members and weights of edges are added up. What they do together, only a joint patch says.";
+  if (node.kind === "metric") return "The metric that effects are measured on.";
+  if (node.members) return "A group: the effects of its members and the weights of their edges are summed. Only a joint patch would show what the members do together.";
   const position = app.base.header.positions[node.position];
   const patched = position.clean_token === position.patch_token ? [] : [" → ", quoted(position.patch_token)];
   const where = ["at ", el("bdi", {}, position.label), ": ", quoted(position.clean_token), patched, " in the first pair"];
   const values = node.clean === null || node.patch === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
-  return [where, `${values} · changes in ${node.count} of ${app.base.header.measurement.examples}`];
+  return [where, `${values} · changes in ${node.count} of ${app.base.header.measurement.examples} pairs`];
 }
 
-/** A token between quotation marks; its direction stays its own. */
+/** A token in quotation marks; it keeps its own text direction. */
 const quoted = (token) => ["“", el("bdi", {}, shown(token)), "”"];
 
 function actions(app, node) {
@@ -57,7 +57,7 @@ function actions(app, node) {
 function editLabel(app, node) {
   const input = el("input", { type: "text", id: "label-input", "aria-label": `Label of ${node.short}`, maxlength: 500 });
   input.value = app.labelOf(node) ?? "";
-  const form = el("form", { class: "edit", onsubmit: (event) => (event.preventDefault(), app.relabel(node, input.value)) }, input, el("button", {}, "Keep"));
+  const form = el("form", { class: "edit", onsubmit: (event) => (event.preventDefault(), app.relabel(node, input.value)) }, input, el("button", {}, "Save label"));
   input.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     event.stopPropagation();
@@ -82,15 +82,15 @@ function effects(app, node) {
 
 function howVerified(app, node) {
   if (node.members || app.base.header.measurement.patch_value === "none") return "";
-  if (node.verified === node.count) return "Patched exactly in each of them.";
-  return node.verified ? `Patched exactly in ${node.verified}.` : "Not patched: an estimate.";
+  if (node.verified === node.count) return "Exact: patched in every pair in which it changes.";
+  return node.verified ? `Exact in ${node.verified} of these pairs, estimated in the others.` : "An estimate: the node was not patched.";
 }
 
 function verdict(app, node) {
   const flags = Object.entries(node.flags);
   if (!flags.length) return null;
   const words = flags.map(([flag, count]) => `${flag.replace("_", " ")} in ${count}`).join(", ");
-  return el("p", {}, el("span", { class: `flag ${flags[0][0]}` }, "checker"), ` ${app.base.header.measurement.flags_of ?? "Its estimate"}, pair by pair: ${words}.`);
+  return el("p", {}, el("span", { class: `flag ${flags[0][0]}` }, "check"), ` ${app.base.header.measurement.flags_of ?? "Its estimate"}, pair by pair: ${words}.`);
 }
 
 function membersOf(app, node) {
@@ -126,11 +126,11 @@ function edgeRow(app, index, edge, largest) {
 
 function findingOf(app, finding) {
   const cause = finding.cause ? `, mostly by ${finding.cause} (${signed(finding.parts[finding.cause])} of ${signed(finding.estimate - finding.exact)})` : "";
-  const words = `Pair ${finding.example + 1}: ${finding.estimate_name} says ${signed(finding.estimate)}, patching ${signed(finding.exact)}${cause}.`;
+  const words = `Pair ${finding.example + 1}: ${finding.estimate_name} says ${signed(finding.estimate)}, patching says ${signed(finding.exact)}${cause}.`;
   return el(
     "section",
     { class: "finding" },
-    el("h3", {}, el("span", { class: `flag ${finding.flag}` }, finding.flag.replace("_", " ")), " what the checker found"),
+    el("h3", {}, el("span", { class: `flag ${finding.flag}` }, finding.flag.replace("_", " ")), " found by the check"),
     el("p", {}, words),
     finding.gates.length ? el("ul", { class: "plain" }, jumpsOf(finding.gates).slice(0, 4).map(jumpOf)) : null,
     finding.trace ? [el("h3", {}, "Its own path"), pathPlot(finding.trace, finding.gates)] : null,
@@ -158,7 +158,7 @@ function evidence(app, node) {
   return el(
     "section",
     {},
-    el("h3", {}, label.contexts.length ? "Where it is most active" : "What it is"),
+    el("h3", {}, label.contexts.length ? "Where it is most active" : "Label"),
     label.frequency === null ? null : el("p", { class: "faint" }, howOften(label)),
     el("ol", { class: "contexts" }, label.contexts.map(contextOf)),
     promoted("Promotes", label.promoted),
@@ -167,8 +167,8 @@ function evidence(app, node) {
 }
 
 function howOften({ frequency, mean_activation: mean }) {
-  if (!frequency) return "Active nowhere in the text that was read.";
-  return `Active on ${plainNumber(100 * frequency, 2)}% of tokens${mean === null ? "" : `, ${plainNumber(mean)} on average there`}.`;
+  if (!frequency) return "Not active anywhere in the corpus.";
+  return `Active on ${plainNumber(100 * frequency, 2)}% of tokens${mean === null ? "" : `, with a mean activation of ${plainNumber(mean)}`}.`;
 }
 
 function contextOf({ tokens, place, activation }) {

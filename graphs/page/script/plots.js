@@ -42,8 +42,8 @@ function yTicks(plot, y, values, left, right) {
 const tick = (value) => String(Number(value.toPrecision(3))).replace("-", "−");
 
 /**
- * One mark a feature or error: exact effect to the right, estimate upwards, the diagonal is agreement. Arrow keys go from mark to
- * mark by falling error; Enter or a click chooses.
+ * One mark per feature or error: effect (x) and estimate (y); on the diagonal they agree. Arrow keys move from mark to mark
+ * by falling error; Enter or a click selects.
  */
 export function scatter(nodes, key, { name, unit, selected, choose, nameOf }) {
   const shown = nodes.filter((node) => key in node.effects && (node.kind === "feature" || node.kind === "error"));
@@ -91,7 +91,7 @@ function mark(node, key, x, y, { selected, choose, nameOf }) {
   );
 }
 
-/** One mark can be reached with Tab, the others from it with the arrow keys. */
+/** Tab reaches one mark; the arrow keys move on from it. */
 function roving(plot, marks) {
   if (!marks.length) return;
   marks[0].setAttribute("tabindex", 0);
@@ -107,7 +107,7 @@ function roving(plot, marks) {
   });
 }
 
-/** F over the number of nodes, one line and band for each split; the dot is this circuit on that split. */
+/** F over the number of nodes: a line and a band for each split, and a dot for this circuit on it. */
 export function faithfulnessPlot(curves, reports) {
   const sizes = [...curves.flatMap((curve) => curve.sizes), ...reports.map((report) => report.nodes)].filter((n) => n > 0);
   const lows = [...curves.flatMap((c) => c.low), ...reports.map((r) => r.low)].filter((v) => v !== null);
@@ -178,7 +178,7 @@ function legendOf(splits, reports) {
 
 const splitName = (split) => (split === "own" ? "its own prompts" : split.replaceAll("_", " "));
 
-/** A node's own path: the slope of the metric (what gradients see), the margins of gates that flip, and the jumps. */
+/** A node's own path: the metric, its slope (what gradients see), the margins of gates that flip, and the jumps. */
 export function pathPlot(trace, gates) {
   const x = scale(0, 1, 52, WIDTH - 12);
   const jumps = [...new Map(gates.map((gate) => [gate.alpha.toFixed(4), gate])).values()];
@@ -211,7 +211,7 @@ function pathPanel(plot, { name, lines, zero }, top, x, alpha, jumps) {
   lines.forEach((line, n) => plot.append(...pieces(line, alpha, jumps, x, y, n, zero)));
 }
 
-/** A line that is broken where the metric jumps, since it has two values there. */
+/** A line, broken where the metric jumps. */
 function pieces(line, alpha, jumps, x, y, n, whole) {
   const cuts = whole ? [] : jumps.map((gate) => gate.alpha);
   const groups = [[]];

@@ -1,6 +1,6 @@
-/** A new file that is this page with its present state in it. */
+/** Save this page, with its present state, as a new file. */
 
-/** The page's text as it was loaded, with another state: the only element whose content changes. */
+/** The page's text as it was loaded, with another state; nothing else changes. */
 export function pageWith(pristine, state) {
   const json = JSON.stringify(state).replaceAll("<", "\\u003c");
   const block = /(<script type="application\/json" id="state">)[^<]*(<\/script>)/;

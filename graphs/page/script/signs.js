@@ -1,23 +1,23 @@
-/** What the shapes, colours and rings mean, and which keys do what. */
+/** The legend and the help: what shapes, colours and rings mean, and what the keys do. */
 
 import { el, svg } from "./dom.js";
 
 const KEYS = [
-  ["Arrow keys", "go from node to node; with Shift, move the picture"],
-  ["Enter", "trace the node up- and downstream; again: pin it"],
+  ["Arrow keys", "move from node to node; with Shift, move the view"],
+  ["Enter", "trace the node up- and downstream; a second time: pin it"],
   ["/", "search by label, token or index"],
   ["p", "pin or unpin the selected node"],
-  ["g", "name a supernode of the pinned nodes"],
-  ["+  −  0", "zoom in, out, and back to the whole circuit"],
-  ["s", "save the page as it is"],
+  ["g", "group the pinned nodes into a supernode"],
+  ["+  −  0", "zoom in, zoom out, show the whole circuit"],
+  ["s", "save the page in its present state"],
   ["Esc", "clear the search, then the selection"],
 ];
 
 const FLAG_WORDS = {
   sign_flip: "sign flip: the effect is large and the estimate has the other sign",
-  missed: "missed: the effect is large, the estimate below half the threshold",
-  phantom: "phantom: the estimate is large, the effect below half the threshold",
-  wrong_size: "wrong size: one is more than twice the other",
+  missed: "missed: the effect is large, the estimate is below half the threshold",
+  phantom: "phantom: the estimate is large, the effect is below half the threshold",
+  wrong_size: "wrong size: the error is large and one of the two is more than twice the other",
 };
 
 export function legendContent() {
@@ -30,7 +30,7 @@ export function legendContent() {
   return [
     ...shapes.map(([name, shape]) => item(name, "neutral", shape)),
     item("raises the metric", "positive", svg("circle", { cx: 7, cy: 7, r: 5 })),
-    item("lowers it", "negative", svg("circle", { cx: 7, cy: 7, r: 5 })),
+    item("lowers the metric", "negative", svg("circle", { cx: 7, cy: 7, r: 5 })),
     ...Object.keys(FLAG_WORDS).map((flag) => item(flag.replace("_", " "), `ring ${flag}`, svg("circle", { cx: 7, cy: 7, r: 5 }))),
     el("span", {}, "size: |effect|"),
   ];
@@ -42,12 +42,12 @@ function item(name, style, shape) {
 
 export function helpContent(close) {
   return [
-    el("h2", { id: "help-title" }, "Keys and signs"),
+    el("h2", { id: "help-title" }, "Keys and symbols"),
     el("dl", {}, KEYS.map(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)])),
-    el("p", {}, "With a pointer: hover to name a node, click to trace it, click again to pin it, drag to move, turn the wheel to zoom."),
+    el("p", {}, "With a pointer: hover over a node to see its name, click to trace it, click again to pin it, drag to move the view, scroll to zoom."),
     el("h3", {}, "Rings"),
     el("ul", {}, Object.entries(FLAG_WORDS).map(([flag, words]) => el("li", {}, svg("svg", { class: `sign ring ${flag}`, viewBox: "0 0 14 14", "aria-hidden": "true" }, svg("circle", { cx: 7, cy: 7, r: 5 })), words))),
-    el("p", {}, "Lines are edges, as thick as |weight|, green where they raise the metric and purple where they lower it when the source takes its patch value. Without a selection the strongest are drawn; with one, those of its cone. What you choose is kept in the address and in saved pages."),
+    el("p", {}, "Lines are edges. Their width shows |weight|; they are green where the metric rises when the source takes its patch value, and purple where it falls. Without a selected node the strongest edges are drawn; with one, all edges up- and downstream of it. Your choices are kept in the address and in saved pages."),
     el("button", { type: "button", onclick: close }, "Close"),
   ];
 }

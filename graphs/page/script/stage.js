@@ -1,4 +1,4 @@
-/** The canvas: builds what is drawn from the state, and turns pointer and keys into changes of it. */
+/** The canvas: builds the scene from the state, and turns pointer and key events into changes of the state. */
 
 import { signed } from "./dom.js";
 import { draw, nodeAt, onScreen, shown } from "./draw.js";
@@ -21,7 +21,7 @@ export class Stage {
     this.listen();
   }
 
-  /** Everything anew: sizes, places, colours. */
+  /** Recompute sizes, places and colours. */
   rebuild() {
     const { width, height } = this.canvas.getBoundingClientRect();
     const ratio = window.devicePixelRatio || 1;
@@ -41,7 +41,7 @@ export class Stage {
     this.update();
   }
 
-  /** Nodes that need more height than there is are laid out in a plot larger by the same factor in both directions. */
+  /** If the nodes need more height than there is, they are laid out in a plot enlarged equally in both directions. */
   layOut(labels) {
     const sizeOf = (node) => this.app.sizeOf(node);
     const layout = layOut(this.app.view, this.plot, sizeOf, labels);
@@ -57,7 +57,7 @@ export class Stage {
     });
   }
 
-  /** What the state asks for, drawn in the next frame. */
+  /** Rebuild the scene from the state and draw it in the next frame. */
   update() {
     const { app } = this;
     if (this.laidOut.view !== app.view || this.laidOut.size !== app.state.size) {
@@ -105,7 +105,7 @@ export class Stage {
     return this.app.view.nodes.map((node) => this.app.ringOf(node));
   }
 
-  /** Nodes whose names are written, the most important first. */
+  /** Nodes whose names are shown, most important first. */
   named() {
     const { app, scene } = this;
     const important = [this.hovered, this.focused, scene.selected].filter((index) => index !== null);
@@ -127,12 +127,12 @@ export class Stage {
     return sized.slice(0, this.app.filtered() ? 2 * NAMED_IN_CONE : NAMED_AT_REST).map((node) => node.index);
   }
 
-  /** The scale at which the whole circuit is in the plot, at most 1. */
+  /** The scale at which the whole circuit fits into the plot, at most 1. */
   wholeScale() {
     return Math.min(1, this.plot.width / this.layout.width, this.plot.height / this.layout.height);
   }
 
-  /** The whole circuit, also in a window of another size, until it is moved or zoomed. */
+  /** Show the whole circuit, also after the window is resized, until it is moved or zoomed. */
   fit() {
     this.fitted = true;
     this.view = { k: this.wholeScale(), x: 0, y: 0 };
@@ -154,7 +154,7 @@ export class Stage {
     this.redraw();
   }
 
-  /** Move the view so that a node is in it. */
+  /** Move the view so that it contains a node. */
   reveal(index) {
     const [x, y] = onScreen(this.scene, index);
     const { left, top, width, height } = this.plot;
@@ -242,16 +242,16 @@ export class Stage {
     event.preventDefault();
   }
 
-  /** The focus goes to the nearest node in a direction: along the row, or to the nearest in the next filled band. */
+  /** Move the focus to the nearest node in a direction: within the row, or in the next band that has nodes. */
   move(right, up) {
     const { nodes } = this.app.view;
     const seen = nodes.filter((node) => this.scene.dimmed[node.index] < 2);
     const pool = seen.length ? seen : nodes;
-    if (!pool.length) return this.announce("The circuit has no node.");
+    if (!pool.length) return this.announce("The circuit has no nodes.");
     const now = this.focused ?? this.scene.selected;
     if (now === null) return this.focusOn(pool.reduce((a, b) => (this.app.sizeOf(b) > this.app.sizeOf(a) ? b : a)).index);
     const next = right ? this.along(pool, now, right) : this.across(pool, now, up);
-    return next === null ? this.announce("No further node in this direction.") : this.focusOn(next);
+    return next === null ? this.announce("There is no further node in this direction.") : this.focusOn(next);
   }
 
   along(pool, now, right) {
@@ -285,7 +285,7 @@ function nearest(nodes, distance) {
   return nodes.length ? nodes.reduce((a, b) => (distance(b) < distance(a) ? b : a)).index : null;
 }
 
-/** The style sheet's colours, which follow the system's choice of dark or light. */
+/** The style sheet's colours, which follow the system's dark or light mode. */
 export function paletteOf(element) {
   const style = getComputedStyle(element);
   const names = ["ink", "faint", "paper", "stripe", "line", "edge", "positive", "negative", "neutral", "accent", "sign_flip", "missed", "phantom", "wrong_size", "font", "mono"];

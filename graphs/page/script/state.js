@@ -1,4 +1,4 @@
-/** What the reader has chosen, as plain data that lives in the URL's fragment and in saved pages. */
+/** The reader's choices, as plain data that is stored in the URL's fragment and in saved pages. */
 
 export const DEFAULTS = Object.freeze({
   node: null,
@@ -30,7 +30,7 @@ export function toFragment(state) {
   return parts.toString();
 }
 
-/** The inverse, on top of `base`; what is unknown or malformed is left out. */
+/** The inverse of `toFragment`, on top of `base`; unknown or malformed parts are dropped. */
 export function fromFragment(fragment, base = DEFAULTS) {
   const parts = new URLSearchParams(fragment.replace(/^#/, ""));
   if (![...parts].length) return { ...base };
@@ -54,7 +54,7 @@ function split(text) {
   return found;
 }
 
-/** The state with only what this circuit has: names of its nodes and groups, its methods, numbers in range. */
+/** The state restricted to this circuit: names of its nodes and groups, its methods, numbers in range. */
 export function fitted(state, circuit) {
   const names = new Set(circuit.nodes.map((node) => node.name));
   const groupable = new Set(circuit.nodes.filter((node) => node.kind !== "metric").map((node) => node.name));

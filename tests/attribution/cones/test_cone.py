@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig
 
 import attribution.cones.cone_batches as cone_batches
-import attribution.methods.exact_patching as exact
+import attribution.cones.exact_engine as exact
 from attribution.cones.cone import Cone
 from attribution.cones.cone_patching import effects_in_cones
 from attribution.cones.plain_run import Disagreement, plain_run

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import attribution.methods.exact_patching as exact_module
+import attribution.cones.exact_engine as exact_module
 from attribution.effects.effects import Effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric, OnLogits, logit_difference

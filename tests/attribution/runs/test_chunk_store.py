@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from attribution.chord.chord_integrated_gradients import chord_attribution
+from attribution.cones import exact_engine as exact_module
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
-from attribution.methods import exact_patching as exact_module
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients

@@ -55,6 +55,10 @@ print(question.room.pairs("exact"), (after - before) // 1024, len(effects), firs
 """
 
 
+ROW_BYTES = 39
+"""One node of one example in `Effects`: three numbers of 8 bytes, and five of 15 in all that say which node it is."""
+
+
 def measured(pairs: int, mebibytes: int) -> tuple[int, float, int, float]:
     """Pairs in a batch, growth of the peak in MiB, nodes, and the sum of the first two pairs' effects."""
     done = subprocess.run(
@@ -77,7 +81,8 @@ def test_less_memory_lowers_the_peak_and_more_prompts_do_not_raise_it() -> None:
     assert tight[1] < 0.75 * roomy[1]
     assert tight[1] < 80
     assert many[2] == 6 * tight[2]
-    assert many[1] < tight[1] + 0.25 * roomy[1]
+    results = ROW_BYTES * (many[2] - tight[2]) / 2**20  # in MiB; held twice while the batches' rows are joined
+    assert many[1] < tight[1] + 2 * results + 0.1 * roomy[1]
     assert roomy[3] == pytest.approx(tight[3], rel=1e-3)
     assert roomy[3] == pytest.approx(many[3], rel=1e-3)
 

@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from attribution.checking import verdict_details
+from attribution.checking import verdict_of as verdict_details
 from attribution.runs import chunk_store as execution
 from attribution.runs.chunk_store import kept_in
 from circuits.commands.app import app

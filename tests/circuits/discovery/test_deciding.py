@@ -11,12 +11,13 @@ import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-import attribution.methods.forecast as forecasting
+import attribution.cones.exact_engine as exact_engine
+import attribution.cones.forecast as forecasting
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.cones.forecast import forecast
 from attribution.cones.sweep_cost import SWEEPS, sweep_flops
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
-from attribution.methods.forecast import forecast
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.models.language_model import LanguageModel
@@ -63,7 +64,7 @@ def test_a_forecast_comes_true(in_cones: bool, monkeypatch: pytest.MonkeyPatch) 
         def unknown(_model: LanguageModel) -> None:
             raise UnknownArchitecture("not to be known here")
 
-        for module in (forecasting, __import__("attribution.methods.exact_patching", fromlist=["exact_patching"])):
+        for module in (forecasting, exact_engine):
             monkeypatch.setattr(module, "plain_model", unknown)
         monkeypatch.setattr("warnings.warn", lambda *_a, **_k: None)
     predicted = forecast(spliced, pairs, logit_difference)

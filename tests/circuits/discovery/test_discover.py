@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attribution.chord import chord_integrated_gradients as chord_module
+import attribution.chord.chord_integrated_gradients as chord_module
 from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
+from attribution.chord.chord_sweep import sweep
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import kl_divergence, logit_difference
@@ -18,6 +19,7 @@ from circuits.discovery.discover import Found, discover, discover_each
 from circuits.discovery.measuring import MeasuredNodes, with_exact
 from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import rank_nodes
+from circuits.ranking.question import Question
 from graphs import ErrorNode, FeatureNode, MetricNode, TokenNode, findings
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on, tiny_model
 
@@ -131,6 +133,24 @@ def test_a_verified_estimate_screens_and_the_circuit_is_still_exact() -> None:
 def checked_run() -> Found:
     """The nodes that 30 by chord IG leave, IG checked on them, its worst errors explained."""
     return found(select=Selection(nodes=30), compare=("ig",), rank_by="chord-ig", explained=3)
+
+
+def test_a_screened_run_sweeps_chord_ig_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    swept: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        swept.append(1)
+        return sweep(*given)
+
+    monkeypatch.setattr(chord_module, "sweep", counted)
+    batches = -(-len(PAIRS) // Question(world().spliced, PAIRS, logit_difference, "frozen").room.pairs("chord-ig"))
+    alone = chord_integrated_gradients(world().spliced, PAIRS, logit_difference)
+    assert len(swept) == -(-len(PAIRS) // 4)
+    swept.clear()
+    screened = found(method="chord-ig", verify=50, select=Selection(nodes=12))
+    assert len(swept) == batches
+    assert screened.verdict is not None
+    assert np.array_equal(screened.effects.keys(), alone.keys())
 
 
 def test_where_every_node_was_patched_ig_is_checked_and_its_flags_stand_at_the_nodes() -> None:
@@ -318,7 +338,6 @@ def test_chord_ig_is_swept_once_though_the_checker_needs_its_parts(
         swept.extend(ends.rows.tolist())
         return sweep(ends, *arguments)
 
-    sweep = chord_module.sweep
     monkeypatch.setattr(chord_module, "sweep", counted)
     result = found(**options, error_mode=error_mode)
     assert len(swept) == len(PAIRS)

@@ -147,7 +147,9 @@ def test_estimates_of_a_circuit_count_wrong_signs_among_large_exact_nodes_only()
 def test_a_circuit_without_exact_effects_or_without_estimates_is_refused() -> None:
     made = circuit(4)
     guessed = replace(made, nodes=tuple(replace(w, verified=0) for w in made.nodes))
-    with pytest.raises(ValueError, match="nothing to compare estimates with. Find the circuit with the method `exact`"):
+    with pytest.raises(
+        ValueError, match=r"nothing to compare estimates with\. Find the circuit with the method `exact`"
+    ):
         circuit_estimates(guessed)
     bare = replace(made, nodes=tuple(replace(w, estimates={}) for w in made.nodes))
     with pytest.raises(ValueError, match="Find it with methods to compare"):

@@ -32,8 +32,8 @@ def test_bundled_modules_follow_those_they_import_once_each(tmp_path: Path) -> N
         ({"a": 'import { b } from "./b.js";\nconst x = 1;\n', "b": "let x = 2;\n"}, "b.js and a.js both declare x"),
         ({"a": 'const x = "</script>";\n'}, "would end its element"),
         ({"a": "/* <!-- */\n"}, "would end its element"),
-        ({"a": "export default 3;\n"}, "'export default 3;' is no import or export that can be bundled"),
-        ({"a": 'import * as b from "./b.js";\n'}, "is no import or export that can be bundled"),
+        ({"a": "export default 3;\n"}, "'export default 3;' is not an import or export that can be bundled"),
+        ({"a": 'import * as b from "./b.js";\n'}, "is not an import or export that can be bundled"),
     ],
 )
 def test_modules_that_cannot_share_one_script_are_refused(texts: dict[str, str], message: str, tmp_path: Path) -> None:

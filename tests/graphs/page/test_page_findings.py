@@ -38,7 +38,7 @@ def test_a_finding_shows_cause_jump_and_path(browser: Browser, tmp_path: Path) -
     write_page(small_circuit(), tmp_path / "page.html", title="findings", verdict=found_at_middle())
     with opened(browser, tmp_path / "page.html", NODE) as own:
         panel = own.panel()
-        assert "Pair 2: IG (10 points) says +0.500, patching −0.600, mostly by jump (+1.00 of +1.10)." in panel
+        assert "Pair 2: IG (10 points) says +0.500, patching says −0.600, mostly by jump (+1.00 of +1.10)." in panel
         assert "At α = 0.25 the metric jumps by −0.875: blocks.1.hook_resid_post/300@verb and 1 more flip" in panel
         plot = own.page.locator("#panel svg.path")
         assert plot.locator(".jump").count() == 1

@@ -1,4 +1,4 @@
-"""How long exact patching of all nodes will take, before it is done.
+"""Forecast of the time that exact patching of all nodes takes.
 
     seconds = FLOPs of all patches / rate        rate = FLOPs / seconds of a small random sample of them
 
@@ -18,10 +18,10 @@ from torch import Tensor
 from attribution.cones.cone import Cone
 from attribution.cones.cone_cost import cone_flops
 from attribution.cones.cone_patching import effects_in_cones
+from attribution.cones.exact_engine import effects_of_patches
 from attribution.cones.sweep_cost import block_flops, head_flops
 from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches, all_patches
-from attribution.methods.exact_patching import effects_of_patches
 from attribution.models.language_model import layer_of
 from attribution.models.plain_blocks import UnknownArchitecture, plain_model
 from attribution.prompts.metrics import Metric
@@ -39,7 +39,7 @@ _FLOPS_OF_A_SAMPLE = 2e10
 
 @dataclass(frozen=True)
 class Forecast:
-    """What patching every node would take. `nodes` are counted per example; `rate` is in FLOPs a second."""
+    """The predicted cost of patching every node. `nodes` are counted per example; `rate` is in FLOPs per second."""
 
     nodes: int
     flops: float

@@ -1,0 +1,123 @@
+"""The exact engine: effects of any patches, each by a patched run.
+
+A run executes only its cone (`cone.py`) if the model's blocks are known to it (`attribution/models/plain_blocks.py`).
+Otherwise it executes whole blocks from the patched one on, with the same numbers.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from attribution.cones.cone import Cone
+from attribution.cones.cone_patching import effects_in_cones
+from attribution.cones.sweep_cost import block_flops
+from attribution.effects.measurement import (
+    Scores,
+    Situation,
+    numpy_of,
+    within,
+)
+from attribution.effects.patches import Patches, all_patches
+from attribution.models.plain_blocks import UnknownArchitecture, plain_model
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.resuming import resume
+from attribution.splice.spliced_model import TOKENS, SplicedModel
+
+LONG = 1e12
+"""FLOPs from which on a chunk is kept in parts: about half a minute of a processor."""
+CHUNK = 3e11
+"""About the FLOPs of a chunk of several pairs: a few seconds of a processor."""
+_MOST_PAIRS, _ACTIVE = 16, 32
+"""Most pairs in a chunk; number of nodes at a site and position that are assumed to differ."""
+
+
+@dataclass(frozen=True)
+class ExactEngine:
+    """Measures patches: in cones if the model's blocks are known, else by runs from the patched block on."""
+
+    spliced: SplicedModel
+    metric: Metric
+    runs_at_once: int
+    bytes_at_once: int
+    only: np.ndarray | None
+
+    def score(self, situation: Situation) -> Scores:
+        patches = all_patches(situation, self.only)
+        changes, blank = situation.changes, situation.clean_metric.new_zeros(situation.clean.spliced.shape)
+        features = {s: blank.new_zeros(len(c.row)) for s, c in changes.features.items()}
+        vectors = {s: torch.zeros_like(blank) for s in (TOKENS, *changes.errors)}
+        for patch, effect in zip(patches, self._effects(situation, patches), strict=True):
+            if patch.kind == "feature":
+                features[patch.site][patch.number] = effect
+            else:
+                vectors[patch.site][patch.row, patch.pos] = effect
+        return Scores(
+            features={s: (c, features[s]) for s, c in changes.features.items()},
+            errors={s: vectors[s] for s in changes.errors},
+            tokens=None if changes.entry is None else vectors[TOKENS],
+        )
+
+    def _effects(self, situation: Situation, patches: list[Patches]) -> list[Tensor]:
+        try:
+            cone = Cone.of(self.spliced, plain_model(self.spliced.model), situation.clean, situation.error_mode)
+        except UnknownArchitecture as unknown:
+            warnings.warn(
+                f"No cones for {self.spliced.model.name} ({unknown}): every patched run executes whole blocks. The "
+                "numbers are the same; exact patching takes longer.",
+                stacklevel=2,
+            )
+            return [self._run_by_run(situation, patch) for patch in patches]
+        runs, length = sum(map(len, patches)), situation.batch.clean_ids.shape[1]
+        if _roughly(self.spliced, runs, length) < LONG:
+            return effects_in_cones(situation, cone, self.metric, patches, self.bytes_at_once)
+        return self._block_by_block(situation, cone, patches)
+
+    def _block_by_block(self, situation: Situation, cone: Cone, patches: list[Patches]) -> list[Tensor]:
+        """The same runs, block by block of entry: each block is a part of the work that is kept by itself."""
+        blank, total, done = situation.clean_metric.detach(), sum(map(len, patches)), 0
+        entered = [cone.entered_block(patch.site) for patch in patches]
+        found: dict[int, Tensor] = {}
+        for block in sorted(set(entered)):
+            own = {n: patch for n, patch in enumerate(patches) if entered[n] == block}
+            start, done = done, done + sum(map(len, own.values()))
+            told = replace(situation, progress=within(situation.progress, start / total, done / total))
+            arrays = situation.kept(f"block-{block}", partial(self._numbered, told, cone, own))
+            found |= {n: torch.from_numpy(arrays[str(n)]).to(blank) for n in own}
+        return [found[n] for n in range(len(patches))]
+
+    def _numbered(self, situation: Situation, cone: Cone, patches: dict[int, Patches]) -> dict[str, np.ndarray]:
+        effects = effects_in_cones(situation, cone, self.metric, list(patches.values()), self.bytes_at_once)
+        return {str(n): numpy_of(effect) for n, effect in zip(patches, effects, strict=True)}
+
+    def _run_by_run(self, situation: Situation, patch: Patches) -> Tensor:
+        parts = torch.arange(len(patch), device=patch.row.device).split(self.runs_at_once)
+        return torch.cat([effects_of_patches(situation, patch, chosen) for chosen in parts])
+
+
+def pairs_in_chunk(spliced: SplicedModel, pairs: PromptPairs) -> int:
+    """Pairs in a chunk, from shapes alone, so that every run cuts its pairs in the same way; a power of two."""
+    length = max(map(len, pairs))
+    of_a_pair = _roughly(spliced, _ACTIVE * length * len(spliced.sites), length)
+    return 1 << int(np.clip(CHUNK / max(1.0, of_a_pair), 1, _MOST_PAIRS)).bit_length() - 1
+
+
+def _roughly(spliced: SplicedModel, runs: int, length: int) -> float:
+    """FLOPs of patched runs, roughly: each executes half of the blocks at half of the positions."""
+    return runs * length * sum(block_flops(spliced.model)) / 4
+
+
+def effects_of_patches(
+    situation: Situation, patch: Patches, chosen: Int[Tensor, " chosen"]
+) -> Float[Tensor, " chosen"]:
+    """m(do(u = p_u)) − m(clean) of the chosen patches, each in a run of its own that executes whole blocks."""
+    row = patch.row[chosen]
+    with torch.no_grad():
+        output = patch.outputs(situation, chosen)
+        logits = resume(situation.spliced, situation.clean, row, patch.site, output, situation.error_mode)
+        return situation.metric(logits, situation.batch.rows(row)) - situation.clean_metric[row]
