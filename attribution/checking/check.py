@@ -20,11 +20,12 @@ from attribution.checking.verdict_of import verdict_of
 from attribution.checking.verification import Verified, choose, flagged_nodes
 from attribution.chord.chord_integrated_gradients import ChordAttribution, chord_attribution
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, numpy_of, prepare, silent, within
+from attribution.effects.measurement import numpy_of, prepare
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import TOKENS, SplicedModel
@@ -62,7 +63,7 @@ def check(
         top: how many of the strongest nodes to compare as a set.
         explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
             site-path IG; the other methods' errors are split without a walk).
-        room: batch sizes within the memory; by default within a share of what is free.
+        room: batch sizes progress_between the memory; by default progress_between a share of what is free.
         progress: told the share of work done.
 
     Raises:
@@ -79,7 +80,7 @@ def check(
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
     if chords is None:
-        chords = work.chords(within(progress, 0.0, 0.1))
+        chords = work.chords(progress_between(progress, 0.0, 0.1))
     else:
         work.refuse_other_chords(chords)
     chosen = choose(
@@ -92,11 +93,13 @@ def check(
         verify=verify,
         seed=seed,
         batch_size=work.room.pairs("atp"),
-        progress=within(progress, 0.1, 0.2),
+        progress=progress_between(progress, 0.1, 0.2),
     )
-    truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
+    truth = exact or work.exact(None if verify is None else chosen.keys, progress_between(progress, 0.2, 0.7))
     verified = Verified.of(estimate, truth, chosen)
-    flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
+    flagged = work.explained(
+        verified, flagged_nodes(verified, size), chords, explained, progress_between(progress, 0.7, 1.0)
+    )
     verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
     return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold)
 

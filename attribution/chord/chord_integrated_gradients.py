@@ -22,21 +22,13 @@ from torch import Tensor
 from attribution.chord.chord_sweep import Sweep, SweepPlan, sweep
 from attribution.chord.stretches import Ends
 from attribution.effects.effects import Effects, joined
-from attribution.effects.measurement import (
-    Method,
-    Progress,
-    Scores,
-    Situation,
-    measure_beside,
-    node_columns,
-    numpy_of,
-    silent,
-)
+from attribution.effects.measurement import Method, Scores, Situation, measure_beside, node_columns, numpy_of
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.effects.scoring import score_features, scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import with_prefix
+from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import NodeColumns
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.splice.recording import ErrorMode

@@ -25,11 +25,12 @@ from attribution.chord.site_secants import SiteSecants
 from attribution.chord.stretches import Ends
 from attribution.edges.edges import Carried, Edges, collect_edges
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.measurement import Situation
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.effects.scoring import feature_slopes
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import counterfactual
 from attribution.splice.recording import ErrorMode, FeatureChange
 from attribution.splice.resuming import TOKENS

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attribution.chord.stretches import METRIC, Ends, SectionRuns, Stretch, sections
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, within
+from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.effects.patches import keys_of
 from attribution.effects.quadrature import Quadrature
 from attribution.effects.scoring import dot, score_features
@@ -28,6 +28,7 @@ from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_key import digest_of, work
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.runs.progress import Progress, progress_between
 from attribution.splice.node_keys import keys_of_examples, shifted_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode, FeatureChange, number_in_group
@@ -158,7 +159,7 @@ def collect_edges(
     parts: list[dict[str, np.ndarray]] = []
     with spliced.model.frozen():
         for examples in pairs.cut(batch_size):
-            told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
+            told = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples, t=told: measured(e, t))
             parts.append(_counted_from(examples.start, chunk))
             told(1.0)

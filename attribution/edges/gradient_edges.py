@@ -17,11 +17,12 @@ from torch import Tensor
 from attribution.chord.stretches import Ends
 from attribution.edges.edges import Carried, Edges, collect_edges
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.measurement import Situation
 from attribution.effects.quadrature import Quadrature
 from attribution.effects.scoring import feature_slopes
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.gate_rounding import settled
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, FeatureChange

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from attribution import PromptPairs, Situation, SplicedModel, counterfactual, prepare
 from attribution.chord.stretches import METRIC as METRIC_END
+from attribution.cones.exact_engine import effects_of_patches
 from attribution.effects.patches import Patches
-from attribution.methods.exact_patching import effects_of_patches
 from attribution.splice.recording import ErrorMode
 from attribution.splice.resuming import TOKENS, run_between
 from benchmarks.programs.grouping import Grouping, Links, Nodes

@@ -17,13 +17,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.measurement import Situation
 from attribution.models.hooks import SiteFunction, logits_with
 from attribution.models.language_model import LanguageModel
+from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, NodeEdit, Touched
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
-from attribution.splice.writing import Parts, write
+from attribution.splice.writing import Parts, write_site
 from circuits.ablation.edits import Ablation, constant_edits
 
 ChooseToken = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
@@ -124,7 +125,7 @@ class _Run:
         own = [self.edits[n].at(start) for n in numbers]
 
         def function(x: Tensor) -> Tensor:
-            written = write(self.spliced.saes[site], x, here, own, self.error_mode, error)
+            written = write_site(self.spliced.saes[site], x, here, own, self.error_mode, error)
             for n, touched in zip(numbers, written.touched, strict=True):
                 self.touched[n].append(touched)
             return written.output

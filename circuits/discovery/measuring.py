@@ -16,8 +16,8 @@ import numpy as np
 from attribution.checking.causes import with_paths
 from attribution.checking.check import check
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent, within
 from attribution.effects.quadrature import Quadrature
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import node_keys
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, Node, Position, Verdict, findings
@@ -54,7 +54,7 @@ def measure_nodes(
     if method == "exact":
         effects = question.exact(None, progress)
         return MeasuredNodes(effects, np.ones(len(effects), bool), None)
-    estimate = question.estimate(method, within(progress, 0.0, 0.3), points, checked=verify is not None)
+    estimate = question.estimate(method, progress_between(progress, 0.0, 0.3), points, checked=verify is not None)
     if verify is None:
         return MeasuredNodes(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
@@ -64,10 +64,10 @@ def measure_nodes(
         estimate,
         patch_value=question.patch_value,
         verify=verify,
-        chords=question.chords(within(progress, 0.3, 0.37)),
+        chords=question.chords(progress_between(progress, 0.3, 0.37)),
         explained=0,
         room=question.room,
-        progress=within(progress, 0.37, 1.0),
+        progress=progress_between(progress, 0.37, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
     return with_exact(MeasuredNodes(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
@@ -130,10 +130,10 @@ def checked_estimate(
         estimate,
         patch_value=question.patch_value,
         exact=measured.effects,
-        chords=question.chords(within(progress, 0.0, 0.1)),
+        chords=question.chords(progress_between(progress, 0.0, 0.1)),
         explained=0,
         room=question.room,
-        progress=within(progress, 0.1, 1.0),
+        progress=progress_between(progress, 0.1, 1.0),
     )
 
 
