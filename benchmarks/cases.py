@@ -24,8 +24,7 @@ from attribution import (
     zero,
 )
 from attribution.models.hooks import SiteFunction, logits_with
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import task_pairs
+from circuits import load_model, load_saes, prompt_pairs, splice
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,9 @@ GPT2_SMALL = Sizes("GPT-2", 12, 768, 12, 50_257, ("hook_resid_post",), 24_576)
 
 def embedded_case() -> Case:
     """The embedded model and all its SAEs."""
-    model = embedded_model()
-    pairs = task_pairs("agreement", "train", 1, 0, model)
-    return Case("embedded model", SplicedModel(model, embedded_saes()), pairs, counterfactual)
+    model = load_model()
+    pairs = prompt_pairs("agreement", model, examples=1)
+    return Case("embedded model", splice(model, load_saes()), pairs, counterfactual)
 
 
 def random_case(sizes: Sizes) -> Case:

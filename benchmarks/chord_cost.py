@@ -16,9 +16,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attribution import Effects, SplicedModel, gauss_legendre
-from circuits import chord_integrated_gradients, input_path_integrated_gradients, logit_difference
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import task_pairs
+from circuits import (
+    chord_integrated_gradients,
+    input_path_integrated_gradients,
+    load_model,
+    load_saes,
+    logit_difference,
+    prompt_pairs,
+    splice,
+)
 
 SITE_SETS = {
     "all 12 sites": ("attn_out", "mlp_out", "resid_post"),
@@ -36,14 +42,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = embedded_model()
-    pairs = task_pairs("agreement", "train", 4, 0, model)
+    model = load_model()
+    pairs = prompt_pairs("agreement", model, examples=4)
     print(f"{arguments.points} points, {len(pairs)} pairs, one thread; median of {arguments.repeats} alternating runs")
     print(f"{'sites':20} {'IG CPU s':>9} {'chord':>7} {'ratio':>6} {'IG GFLOP':>9} {'chord':>7} {'ratio':>6}")
     ratios: list[float] = []
     for name, ends in SITE_SETS.items():
-        saes = {site: sae for site, sae in embedded_saes().items() if site.endswith(ends)}
-        spliced = SplicedModel(model, saes)
+        saes = {site: sae for site, sae in load_saes().items() if site.endswith(ends)}
+        spliced = splice(model, saes)
         works = [
             _work(m, spliced, pairs, arguments.points)
             for m in (input_path_integrated_gradients, chord_integrated_gradients)

@@ -12,10 +12,9 @@ import argparse
 import numpy as np
 import torch
 
-from attribution import SplicedModel, chord_attribution, gauss_legendre
-from circuits import logit_difference
-from circuits.embedded.load import embedded_model, embedded_saes, sae_sets
-from circuits.tasks.prompts import task_pairs
+from attribution import chord_attribution, gauss_legendre
+from circuits import load_model, load_saes, logit_difference, prompt_pairs, splice
+from circuits.embedded.load import sae_sets
 from circuits.tasks.templates import SPLITS, TASKS
 
 
@@ -26,15 +25,15 @@ def main() -> None:
     parser.add_argument("--rtol", type=float, default=1e-3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    model = embedded_model()
+    model = load_model()
     print(f"{'SAEs':9} {'split':20} " + " ".join(f"{task:>26}" for task in TASKS))
     missed: list[str] = []
     for kind in sae_sets():
-        spliced = SplicedModel(model, embedded_saes(kind))
+        spliced = splice(model, load_saes(kind))
         for split in SPLITS:
             cells: list[str] = []
             for task in TASKS:
-                pairs = task_pairs(task, split, arguments.pairs, 0, model)
+                pairs = prompt_pairs(task, model, split=split, examples=arguments.pairs)
                 found = chord_attribution(
                     spliced, pairs, logit_difference, points=gauss_legendre(8), rtol=arguments.rtol, batch_size=20
                 )

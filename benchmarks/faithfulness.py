@@ -21,20 +21,23 @@ from circuits import (
     chord_integrated_gradients,
     exact_patching,
     integrated_gradients,
+    load_model,
+    load_saes,
     logit_difference,
+    prompt_pairs,
+    rank_nodes,
+    splice,
 )
-from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
-from circuits.faithfulness.ranked_circuits import Order, random_rankings
+from circuits.faithfulness.ranked_circuits import RankingOrder, random_rankings
 from circuits.faithfulness.smallest_faithful import smallest_faithful
-from circuits.ranking.aggregate import Ranking, rank_nodes
-from circuits.tasks.prompts import task_pairs
+from circuits.ranking.aggregate import Ranking
 from circuits.tasks.templates import SPLITS
 from graphs import Faithfulness, FaithfulnessCurve
 
 TARGETS = (0.5, 0.8)
 SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-RUNS: tuple[tuple[str, Order, ErrorChoice], ...] = (
+RUNS: tuple[tuple[str, RankingOrder, ErrorChoice], ...] = (
     ("train", "absolute", "nodes"),
     ("held_out", "absolute", "nodes"),
     ("out_of_distribution", "absolute", "nodes"),
@@ -90,9 +93,9 @@ def smallest(
 
 def task_result(spliced: SplicedModel, task: str, train: int, count: int) -> dict[str, Any]:
     """Everything measured on one task, as plain data; tables are printed on the way."""
-    pairs = {split: task_pairs(task, split, count, 1, spliced.model) for split in SPLITS}
+    pairs = {split: prompt_pairs(task, spliced.model, split=split, examples=count, seed=1) for split in SPLITS}
     start = time.perf_counter()
-    found = rankings(spliced, task_pairs(task, "train", train, 0, spliced.model))
+    found = rankings(spliced, prompt_pairs(task, spliced.model, examples=train))
     ranked = time.perf_counter()
     made, least = curves(spliced, pairs, found), smallest(spliced, pairs, found)
     print_tables(task, made, least)
@@ -143,7 +146,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=60, help="pairs of each split that circuits are judged on")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     chosen = parser.parse_args()
-    spliced = SplicedModel(embedded_model(), embedded_saes())
+    spliced = splice(load_model(), load_saes())
     results = {task: task_result(spliced, task, chosen.train, chosen.pairs) for task in chosen.tasks}
     chosen.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

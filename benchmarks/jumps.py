@@ -42,10 +42,12 @@ from circuits import (
     exact_patching,
     input_path_integrated_gradients,
     integrated_gradients,
+    load_model,
+    load_saes,
     logit_difference,
+    prompt_pairs,
+    splice,
 )
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.tasks.prompts import task_pairs
 from circuits.tasks.templates import TASKS
 
 KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
@@ -117,7 +119,7 @@ def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Ef
         return found
     for width in RIVAL_WIDTHS:
         saes: dict[str, SAE] = {s: SmoothedJumpReLU.of(cast(JumpReLU, sae), width) for s, sae in spliced.saes.items()}
-        smoothed = SplicedModel(spliced.model, saes)
+        smoothed = splice(spliced.model, saes)
         arguments, walked = (smoothed, pairs, logit_difference), path_mode(mode)
         paths = {
             q: input_path_integrated_gradients(*arguments, error_mode=walked, points=midpoint(q)) for q in (10, 50)
@@ -133,14 +135,14 @@ def run(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[d
     """Every cell of the experiment."""
     rows: list[dict[str, Any]] = []
     for kind in (*KINDS, "jumprelu, 12 sites"):
-        saes = embedded_saes(kind.split(",")[0])
+        saes = load_saes(kind.split(",")[0])
         if "," not in kind:
             saes = {site: sae for site, sae in saes.items() if site.endswith("hook_resid_post")}
-        spliced = SplicedModel(model, saes)
+        spliced = splice(model, saes)
         for mode in MODES:
             for task in TASKS:
                 start = time.perf_counter()
-                pairs = task_pairs(task, "train", count, 0, model)
+                pairs = prompt_pairs(task, model, examples=count)
                 rows.append({"encoder": kind, "mode": mode, "task": task, **cell(spliced, pairs, mode)})
                 told(f"{kind}, {mode}, {task}: {time.perf_counter() - start:.0f} s")
     return rows
@@ -183,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/jumps.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = run(embedded_model(), arguments.pairs, lambda line: print(line, flush=True))
+    rows = run(load_model(), arguments.pairs, lambda line: print(line, flush=True))
     content = {"pairs": arguments.pairs, "large": LARGE, "rows": rows}
     arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(tables(rows))

@@ -28,13 +28,10 @@ from attribution import (
 )
 from attribution.edges.edges import METRIC_KEY
 from attribution.splice.node_keys import node_of_key
-from circuits import exact_patching, logit_difference
+from circuits import exact_patching, load_model, load_saes, logit_difference, prompt_pairs, rank_nodes, splice
 from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName
-from circuits.embedded.load import embedded_model, embedded_saes
-from circuits.ranking.aggregate import rank_nodes
-from circuits.ranking.membership import member_keys
-from circuits.tasks.prompts import task_pairs
+from circuits.ranking.positions import member_keys
 
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}
 
@@ -89,9 +86,9 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--nodes", type=int, default=100)
     chosen = parser.parse_args()
-    model = embedded_model()
-    spliced = SplicedModel(model, embedded_saes())
-    pairs = task_pairs(chosen.task, "train", chosen.pairs, 0, model)
+    model = load_model()
+    spliced = splice(model, load_saes())
+    pairs = prompt_pairs(chosen.task, model, examples=chosen.pairs)
     for method, found in points(spliced, pairs, chosen.nodes).items():
         values, truth = np.array(found).T
         agreement = f"Pearson {pearson(values, truth):.3f}, Spearman {spearman(values, truth):.3f}"

@@ -22,13 +22,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attribution import SplicedModel
-from circuits.embedded.load import embedded_model, embedded_saes
+from circuits import load_model, load_saes, splice
 from circuits.shift.labelled_prompts import LabelledPrompts, SubgroupAccuracy, subgroup_accuracy
 from circuits.shift.linear_probe import LinearProbe, fit_probe
 from circuits.shift.neurons import with_neurons
 from circuits.shift.probe_effects import ProbeEffect, probe_effects
 from circuits.shift.shift import Shifted, shift
-from circuits.shift.site_activations import Ablation, Feature, active_features, mean_ablation, site_activations
+from circuits.shift.site_activations import Feature, FeatureValues, active_features, mean_ablation, site_activations
 from circuits.shift.spurious_features import SpuriousFeature, firing_words, spurious_features
 from circuits.tasks.stereotypes import TopicPair, ambiguous_texts, balanced_texts, spurious_only_texts
 
@@ -64,7 +64,7 @@ class Experiment:
             (f"{name}, retrained", [self.accuracy(s.retrained, x) for s, x in both]),
         ]
 
-    def shifted(self, spliced: SplicedModel, features: Sequence[Feature] | Ablation) -> Shifted:
+    def shifted(self, spliced: SplicedModel, features: Sequence[Feature] | FeatureValues) -> Shifted:
         return shift(spliced, SITE, self.training, features, probe=self.probe)
 
     def effects(self, spliced: SplicedModel) -> tuple[ProbeEffect, ...]:
@@ -141,7 +141,7 @@ def _cell(found: Sequence[Any]) -> str:
 
 def run(told: Callable[[str], None]) -> list[dict[str, Any]]:
     """Every pair of topics."""
-    spliced = SplicedModel(embedded_model(), embedded_saes())
+    spliced = splice(load_model(), load_saes())
     content: list[dict[str, Any]] = []
     for topics in TOPIC_PAIRS:
         start = time.perf_counter()

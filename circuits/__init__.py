@@ -69,10 +69,11 @@ intervention that would change nothing is an error.
 
 **Ablate.** `ablate` carries out an `Ablation` on whole prompts: an operation on any number of nodes. `REMOVE` gives
 them their value in the patch prompt (or zero, or a mean); `KEEP_ONLY` gives that to every other node. `causal_test`
-knocks out each node of a circuit and compares the metric with what the graph predicts.
+knocks out each node of a circuit and compares the metric with what the graph predicts. `continue_prompt` generates text
+with and without an ablation, and `side_effect` measures what it does to general text.
 
-**Rank** all nodes over a dataset of any length: `rank`. **Label** features by the text they fire on: `label`, on an
-`embedded_corpus` or a `corpus_from_file`.
+**Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
+features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`.
 
 **Share.** `export` writes a circuit in any format; `write_page`, `save_circuit` and `load_circuit` are its commonest.
 
@@ -120,6 +121,8 @@ if TYPE_CHECKING:
     from circuits.ablation.ablation import ablate
     from circuits.ablation.causal_test import causal_test
     from circuits.ablation.edits import Ablation
+    from circuits.ablation.generation import continue_prompt
+    from circuits.ablation.side_effect import side_effect
     from circuits.discovery.discover import discover, discover_each
     from circuits.discovery.export import export
     from circuits.discovery.selection import Selection
@@ -127,6 +130,7 @@ if TYPE_CHECKING:
     from circuits.faithfulness.faithfulness import faithfulness_report
     from circuits.labels.corpus import corpus_from_file, embedded_corpus
     from circuits.labels.feature_labels import label
+    from circuits.ranking.aggregate import rank_nodes
     from circuits.ranking.dataset import rank
     from circuits.tasks.prompts import prompt_pairs
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
@@ -147,6 +151,7 @@ __all__ = [
     "certificate_lines",
     "check",
     "chord_integrated_gradients",
+    "continue_prompt",
     "corpus_from_file",
     "discover",
     "discover_each",
@@ -167,11 +172,13 @@ __all__ = [
     "logit_difference",
     "prompt_pairs",
     "rank",
+    "rank_nodes",
     "save_circuit",
     "scale_error",
     "scale_feature",
     "set_error",
     "set_feature",
+    "side_effect",
     "splice",
     "write_page",
 ]
@@ -201,6 +208,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ablation.ablation": ("ablate",),
     "circuits.ablation.causal_test": ("causal_test",),
     "circuits.ablation.edits": ("Ablation",),
+    "circuits.ranking.aggregate": ("rank_nodes",),
+    "circuits.ablation.side_effect": ("side_effect",),
+    "circuits.ablation.generation": ("continue_prompt",),
     "circuits.discovery.discover": ("discover", "discover_each"),
     "circuits.discovery.export": ("export",),
     "circuits.discovery.selection": ("Selection",),

@@ -31,14 +31,13 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from attribution import PromptPairs, counterfactual, direct_feature_attribution, position_names, prepare
-from attribution.prompts.prompt_pairs import pair_from
+from attribution import counterfactual, direct_feature_attribution, position_names, prepare
 from circuits import (
-    REMOVE,
     Ablation,
     ablate,
     causal_test,
     chord_integrated_gradients,
+    continue_prompt,
     discover,
     embedded_corpus,
     faithfulness_report,
@@ -47,14 +46,12 @@ from circuits import (
     load_saes,
     logit_difference,
     prompt_pairs,
+    rank_nodes,
+    side_effect,
     splice,
 )
-from circuits.ablation.generated_text import before_and_after
-from circuits.ablation.node_names import parse_nodes
-from circuits.ablation.side_effect import side_effect
 from circuits.commands.find_output import certificate_table
 from circuits.commands.labels_output import context_line
-from circuits.ranking.aggregate import rank_nodes
 from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
 from graphs import circuit_figure
 from graphs.figures.grid_layout import grid_layout
@@ -418,12 +415,10 @@ print(f"missed by most on held-out pairs: {short_site(str(test.names[worst]))}, 
 
 # %%
 reads = [f"{ATTENTION}/{index}@end" for index in (490, 372, 296)]
-names = parse_nodes(reads, spliced, position_names(pairs))
-outcome = ablate(spliced, pairs, logit_difference, Ablation(names, REMOVE))
+outcome = ablate(spliced, pairs, logit_difference, Ablation.named(reads, spliced, pairs))
 alone = sum(circuit.node(name).effect for name in reads)
 early = [circuit.name(w.node) for w in features if w.node.site == "blocks.0.hook_resid_post"]
-early_names = parse_nodes(early, spliced, position_names(pairs))
-together = ablate(spliced, pairs, logit_difference, Ablation(early_names, REMOVE))
+together = ablate(spliced, pairs, logit_difference, Ablation.named(early, spliced, pairs))
 early_alone = sum(circuit.node(name).effect for name in early)
 change = np.mean(together.after - together.before)
 print(
@@ -442,7 +437,7 @@ for shift in outcome.features[:6]:
 # removed everywhere.
 
 # %%
-ablation = Ablation(parse_nodes([f"{ATTENTION}/490", f"{ATTENTION}/372"], spliced, position_names(pairs)), REMOVE)
+ablation = Ablation.named([f"{ATTENTION}/490", f"{ATTENTION}/372"], spliced, pairs)
 prompts = (
     "the doctors that liked the cake",
     "the boats that the sailor sees",
@@ -452,9 +447,9 @@ prompts = (
 )
 for prompt in prompts:
     entry = {"clean": prompt, "patch": prompt, "answer": "are", "wrong": "is"}
-    one = PromptPairs((pair_from(0, entry, model),))
+    one = prompt_pairs([entry], model)
     situation = prepare(spliced, one.batch(), logit_difference, ablation.error_mode, counterfactual)
-    text = before_and_after(situation, position_names(one)[0], ablation, new_tokens=8)
+    text = continue_prompt(situation, position_names(one)[0], ablation, new_tokens=8)
     print(f"{prompt} …\n   as it is   {text.before}\n   removed    {text.after}")
 effect = side_effect(situation, ablation, texts["general text"])
 print(

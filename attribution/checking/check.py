@@ -58,7 +58,8 @@ def check(
         verify: how many nodes to verify exactly; None for all.
         threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
         exact: exact effects of all nodes, if they are known already.
-        chords: chord IG of these pairs in the mode of the check, with smooth and jump parts, if it is known already.
+        chords: chord IG of these pairs in the mode of the check, with smooth and jump parts (`split=True`), if it is
+            known already; otherwise it is swept here, unless no gate is met.
         seed: of the random audit.
         top: how many of the strongest nodes to compare as a set.
         explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
@@ -79,7 +80,10 @@ def check(
     work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
-    chords = chords or work.chords(progress_between(progress, 0.0, 0.1))
+    if chords is None:
+        chords = work.chords(progress_between(progress, 0.0, 0.1))
+    else:
+        work.refuse_other_chords(chords)
     chosen = choose_nodes(
         spliced,
         pairs,
@@ -130,6 +134,17 @@ class _Work:
             if not np.allclose(measured, now, rtol=1e-3, atol=1e-3 * max(np.abs(now).max(), 1e-6)):
                 raise ValueError("The estimate was measured on other prompts or another model. Measure it again.")
         return at_threshold
+
+    def refuse_other_chords(self, chords: ChordAttribution) -> None:
+        """A ValueError for chord IG in another error mode, of other pairs or sites, or without its parts."""
+        effects, mode = chords.effects, path_mode(self.mode)
+        if chords.smooth is None or self.mode == "live" or effects.error_mode != mode:
+            raise ValueError(
+                f"Chord IG must be swept in error mode {mode}, with split=True, for a check in mode {self.mode}; "
+                f"it was swept in {effects.error_mode}, {'without' if chords.smooth is None else 'with'} split."
+            )
+        if effects.sites != (TOKENS, *self.spliced.sites) or len(effects.total_effect) != len(self.pairs):
+            raise ValueError("Chord IG was swept for other sites or pairs than those that are checked.")
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
         """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""

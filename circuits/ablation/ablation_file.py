@@ -49,7 +49,7 @@ def side_effect_data(effect: SideEffect | None, source: str | None) -> dict[str,
     return None if effect is None else {"text": source, **asdict(effect)}
 
 
-def test_data(test: CausalTest) -> dict[str, Any]:
+def causal_test_data(test: CausalTest) -> dict[str, Any]:
     """Predicted and measured effect of every node, in `unit`."""
     return {
         "method": test.method,

@@ -28,7 +28,7 @@ from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.references import reference_in_record
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from attribution.splice.writing import write_site
-from circuits.ablation.node_names import Labels, NodeName, parse_nodes, site_nodes, token_places
+from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, site_nodes, token_places
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class BatchEdits:
         return nodes, len(self.tokens) + sum(t.values for t in parts)
 
 
-def edits_of(situation: Situation, labels: Labels, ablation: Ablation) -> BatchEdits:
+def edits_of(situation: Situation, labels: PositionNames, ablation: Ablation) -> BatchEdits:
     """The edits of a batch whose clean run and reference values are known."""
     spliced, operation = situation.spliced, ablation.operation
     tables = site_nodes(_acting(ablation), labels, spliced)
@@ -156,7 +156,7 @@ def kept_reference(situation: Situation, site: str) -> ReferenceValues:
     return reference_in_record(patch.sites[site], situation.spliced.saes[site]).values()
 
 
-def constant_edits(ablation: Ablation, situation: Situation, labels: Labels) -> tuple[NodeEdit | KeepOnly, ...]:
+def constant_edits(ablation: Ablation, situation: Situation, labels: PositionNames) -> tuple[NodeEdit | KeepOnly, ...]:
     """Edits for text that has no patch prompts: the same reference values at every position, 0 or the mean.
 
     0 takes the place of counterfactual values. `labels` are those of the text, `situation` is of any prompts.

@@ -17,14 +17,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attribution.effects.measurement import Situation
 from attribution.models.hooks import SiteFunction, logits_with
+from attribution.models.language_model import LanguageModel
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, NodeEdit, Touched
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 from attribution.splice.writing import Parts, write_site
+from circuits.ablation.edits import Ablation, constant_edits
 
-Choose = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
+ChooseToken = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
 """The next token of each row from its logits."""
 
 
@@ -161,7 +164,7 @@ def _checked(spliced: SplicedModel, edit: NodeEdit | KeepOnly) -> NodeEdit | Kee
     return replace(edit, site=spliced.site(edit.site))
 
 
-def _chooser(temperature: float, seed: int, device: torch.device) -> Choose:
+def _chooser(temperature: float, seed: int, device: torch.device) -> ChooseToken:
     if temperature == 0:
         return lambda logits: logits.argmax(-1)
     draw = torch.Generator(device=device).manual_seed(seed)
@@ -170,3 +173,64 @@ def _chooser(temperature: float, seed: int, device: torch.device) -> Choose:
 
 def _joined(parts: Sequence[Touched]) -> Touched:
     return Touched(torch.cat([p.nodes for p in parts]).unique(), sum(p.values for p in parts))
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """A prompt and what follows it, without and with the ablation; the closing token is left out."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+def continue_prompt(
+    situation: Situation,
+    labels: Sequence[str],
+    ablation: Ablation,
+    *,
+    new_tokens: int,
+    temperature: float = 0.0,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> GeneratedText:
+    """Continue a prompt without and with an ablation, for `new_tokens` tokens or until the closing token.
+
+    Nodes that are named without a position change at every step; the others where the prompt has their position. New
+    text has no patch prompt, so 0 takes the place of counterfactual values.
+
+    Args:
+        situation: of one pair; its clean prompt is continued.
+        labels: the names of the prompt's positions.
+        temperature: 0 takes the likeliest token; above 0, tokens are drawn with `seed`.
+
+    >>> from attribution import counterfactual, position_names, prepare
+    >>> one, ablation = pairs.head(1), Ablation.named([name], spliced, pairs)
+    >>> situation = prepare(spliced, one.batch(), logit_difference, ablation.error_mode, counterfactual)
+    >>> text = continue_prompt(situation, position_names(one)[0], ablation, new_tokens=3)
+    >>> len(text.before.split()), len(text.after.split())
+    (3, 3)
+    """
+    spliced, ids = situation.spliced, situation.batch.clean_ids
+    edits = constant_edits(ablation, situation, [labels])
+    texts: list[str] = []
+    for half, own in enumerate(((), edits)):
+        found = generate(
+            spliced,
+            ids,
+            own,
+            new_tokens=new_tokens,
+            error_mode=ablation.error_mode,
+            temperature=temperature,
+            seed=seed,
+            closing_id=spliced.model.eos_id,
+            progress=lambda share, half=half: progress((half + share) / 2),
+        )
+        texts.append(decoded_text(found.ids[0, ids.shape[1] :].tolist(), spliced.model))
+    return GeneratedText(decoded_text(ids[0].tolist(), spliced.model), *texts)
+
+
+def decoded_text(ids: Sequence[int], model: LanguageModel) -> str:
+    """Token ids as text, without the tokens that open and close it."""
+    words = [t for t in ids if t not in (model.bos_id, model.eos_id)]
+    return " ".join(map(str, words)) if model.tokenizer is None else model.tokenizer.decode(words).strip()

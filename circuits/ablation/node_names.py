@@ -12,7 +12,7 @@ from attribution.splice.edits import ERROR, EVERYWHERE, SiteNodes
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 
-Labels = Sequence[Sequence[str]]
+PositionNames = Sequence[Sequence[str]]
 """Per prompt, the name of each position."""
 
 
@@ -70,7 +70,7 @@ def parse_node(text: str, spliced: SplicedModel) -> NodeName:
     return NodeName(site, ERROR if index == "error" else int(index), position or None)
 
 
-def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: Labels) -> tuple[NodeName, ...]:
+def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: PositionNames) -> tuple[NodeName, ...]:
     """Nodes given by name, each of which must stand somewhere in the prompts."""
     known = dict.fromkeys(label for own in labels for label in own)
     names = tuple(_numbered(parse_node(text, spliced), known) for text in texts)
@@ -97,10 +97,10 @@ def _numbered(name: NodeName, known: Mapping[str, None]) -> NodeName:
 def circuit_names(circuit: CircuitGraph, spliced: SplicedModel) -> tuple[NodeName, ...]:
     """The nodes of a circuit but the metric, the strongest first; a site that is not spliced is a LookupError."""
     nodes = [weighted.node for weighted in circuit.strongest()]
-    return tuple(name_of(n, circuit.positions, spliced) for n in nodes if not isinstance(n, MetricNode))
+    return tuple(node_name_of(n, circuit.positions, spliced) for n in nodes if not isinstance(n, MetricNode))
 
 
-def name_of(
+def node_name_of(
     node: FeatureNode | ErrorNode | TokenNode, positions: Sequence[Position], spliced: SplicedModel
 ) -> NodeName:
     """The name of a graph's node: it stands wherever a position has the name of the node's."""
@@ -118,7 +118,9 @@ def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
     )
 
 
-def site_nodes(names: Sequence[NodeName | None], labels: Labels, spliced: SplicedModel) -> Mapping[str, SiteNodes]:
+def site_nodes(
+    names: Sequence[NodeName | None], labels: PositionNames, spliced: SplicedModel
+) -> Mapping[str, SiteNodes]:
     """Where features and errors stand in a batch of prompts, by site; numbers are places in `names`."""
     entries: dict[str, list[tuple[int, int, int, int]]] = {site: [] for site in spliced.sites}
     for number, name in enumerate(names):
@@ -131,7 +133,7 @@ def site_nodes(names: Sequence[NodeName | None], labels: Labels, spliced: Splice
     return {site: SiteNodes.of(own, device) for site, own in entries.items()}
 
 
-def token_places(names: Sequence[NodeName], labels: Labels) -> list[tuple[int, int, int]]:
+def token_places(names: Sequence[NodeName], labels: PositionNames) -> list[tuple[int, int, int]]:
     """(number of the node, row, position) of every token node in a batch of prompts."""
     return [
         (number, row, pos)

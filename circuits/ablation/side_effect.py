@@ -43,7 +43,24 @@ def side_effect(
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> SideEffect:
-    """Measure an ablation on documents (token ids). `situation` is of any prompts, and gives the mean values."""
+    """Measure an ablation on documents.
+
+    Args:
+        situation: of any prompts, prepared with the ablation's patch value: a mean is taken from it.
+        ablation: its nodes are changed at every position of every document.
+        documents: token ids, at least two each.
+        batch_size: documents in one forward.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: no documents, or one in which no token is predicted.
+
+    >>> from attribution import counterfactual, prepare
+    >>> situation = prepare(spliced, pairs.batch(), logit_difference, "live", counterfactual)
+    >>> texts = list(embedded_corpus(model, documents=4).pieces())
+    >>> side_effect(situation, Ablation.named([name], spliced, pairs), texts).kl < 0.5
+    True
+    """
     spliced = situation.spliced
     short = next((n for n, ids in enumerate(documents) if len(ids) < 2), None)
     if not documents or short is not None:

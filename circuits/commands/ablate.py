@@ -204,7 +204,7 @@ def _test(
     console: Console, loaded: Loaded, options: AblateOptions, found: CircuitFile, path: Path, about: dict[str, Any]
 ) -> None:
     from attribution.prompts.metrics import METRICS
-    from circuits.ablation.ablation_file import test_data, write_ablation
+    from circuits.ablation.ablation_file import causal_test_data, write_ablation
     from circuits.ablation.causal_test import causal_test
     from circuits.commands.ablate_output import print_test
 
@@ -220,7 +220,7 @@ def _test(
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
             progress=told,
         )
-    write_ablation(path, {**about, "causal_test": test_data(test)})
+    write_ablation(path, {**about, "causal_test": causal_test_data(test)})
     print_test(console, test, len(loaded.prompts), path, rows=options.rows)
 
 
@@ -238,7 +238,7 @@ def _ablate(
     from attribution.prompts.position_names import position_names
     from circuits.ablation.ablation import ablate as run_ablation
     from circuits.ablation.ablation_file import outcome_data, side_effect_data, write_ablation
-    from circuits.ablation.generated_text import before_and_after
+    from circuits.ablation.generation import continue_prompt
     from circuits.ablation.side_effect import side_effect
     from circuits.commands.ablate_inputs import general_text
     from circuits.commands.ablate_output import Report, print_ablation
@@ -256,7 +256,7 @@ def _ablate(
         if source is not None:
             effect = side_effect(situation, ablation, documents, progress=lambda share: told(0.4 + 0.4 * share))
         if options.generate:
-            texts = before_and_after(
+            texts = continue_prompt(
                 situation,
                 position_names(prompts)[0],
                 ablation,

@@ -14,7 +14,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import counterfactual
 from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
-from circuits.ablation.generated_text import GeneratedText, text_of
+from circuits.ablation.generation import GeneratedText, decoded_text
 from circuits.ablation.side_effect import SideEffect
 
 _SHOWN_NODES = 3
@@ -101,7 +101,7 @@ def _pairs(report: Report) -> Table:
     likeliest = zip(outcome.likeliest_before, outcome.likeliest_after, strict=True)
     rows = zip(report.prompts, outcome.before, outcome.after, likeliest, strict=True)
     for pair, before, after, (old, new) in rows:
-        words = text_of(pair.clean_ids, report.model)
+        words = decoded_text(pair.clean_ids, report.model)
         table.add_row(Text(words), _signed(before), _signed(after), Text(f"{old.strip()} → {new.strip()}"))
     return table
 

@@ -268,9 +268,9 @@ def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Deci
 
 
 def _print_decision(console: Console, decision: "Decision", store: "ChunkStore") -> None:
-    from circuits.discovery.deciding import STAGE
+    from circuits.discovery.deciding import DECISION_STAGE
 
-    earlier = store.tallies[STAGE].reused > 0
+    earlier = store.tallies[DECISION_STAGE].reused > 0
     note = f" (Decided when the run in {store.folder} began; --no-resume decides again.)" if earlier else ""
     console.print(decision.sentence + note, highlight=False)
 

@@ -205,10 +205,10 @@ class _Plan:
         """A function that measures some pairs within the memory; a ValueError if the longest alone does not fit."""
         from attribution.prompts.prompt_pairs import PromptPairs
         from attribution.runs.progress import silent
-        from circuits.discovery.measuring import measure
+        from circuits.discovery.measuring import measure_nodes
         from circuits.ranking.question import Question
 
         question = Question(spliced, PromptPairs((longest,)), **self.about)
         question.room.refuse_if_too_small()
         question = replace(question, memory=question.room.size)  # what is free now, before batches take their part
-        return lambda few: measure(replace(question, pairs=few), self.method, None, self.points, silent).effects
+        return lambda few: measure_nodes(replace(question, pairs=few), self.method, None, self.points, silent).effects

@@ -8,7 +8,7 @@ import numpy as np
 
 from attribution.edges.chord_edges import CHORD_FLOW
 from attribution.edges.edges import Edges
-from circuits.discovery.measuring import Measured, flags_of
+from circuits.discovery.measuring import MeasuredNodes, flags_of
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.aggregate_edges import AveragedFlow
 from graphs import CircuitGraph, Measurement, MetricNode, Node, Verdict, WeightedNode
@@ -16,7 +16,7 @@ from graphs import CircuitGraph, Measurement, MetricNode, Node, Verdict, Weighte
 
 def assemble(
     chosen: Ranking,
-    measured: Measured,
+    measured: MeasuredNodes,
     ranking: Ranking,
     *,
     edges: Edges,
@@ -51,10 +51,10 @@ def assemble(
         edges=flow.edges,
         measurement=_measurement(chosen, measured, ranking, edges, flow, checked, ranked_by, inputs),
     )
-    return in_order(circuit)
+    return sorted_by_depth(circuit)
 
 
-def in_order(circuit: CircuitGraph) -> CircuitGraph:
+def sorted_by_depth(circuit: CircuitGraph) -> CircuitGraph:
     """Nodes and edges sorted by depth and name, so that the same circuit gives the same file."""
 
     def place(node: Node) -> tuple[int, str]:
@@ -85,7 +85,7 @@ def _with_evidence(
 
 def _measurement(
     chosen: Ranking,
-    measured: Measured,
+    measured: MeasuredNodes,
     ranking: Ranking,
     edges: Edges,
     flow: AveragedFlow,

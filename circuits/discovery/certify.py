@@ -10,8 +10,8 @@ from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, progress_between, silent
-from circuits.faithfulness.curve_around import curve_around
 from circuits.faithfulness.faithfulness import faithfulness_report
+from circuits.faithfulness.faithfulness_curves import curve_around
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.question import Question
 from graphs import (
@@ -28,7 +28,7 @@ from graphs import (
 )
 from graphs.verdict import FLAGS
 
-OWN = "own"
+OWN_SPLIT = "own"
 """The name of the split that the circuit was found on."""
 
 
@@ -54,7 +54,7 @@ def certify(
         progress: told the share of work done.
     """
     missing: dict[str, str] = {}
-    every = {OWN: question.pairs, **(splits or {})}
+    every = {OWN_SPLIT: question.pairs, **(splits or {})}
     faithfulness, curves = _faithfulness(
         circuit, question, every, ranking, missing, progress_between(progress, 0.0, 0.6)
     )

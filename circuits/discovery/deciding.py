@@ -25,8 +25,8 @@ from attribution.splice.patch_values import counterfactual
 from circuits.ranking.question import Question
 from circuits.terminal.amounts import flops_in_words, time_in_words
 
-AUTO: Final = "auto"
-STAGE: Final = "decision"
+AUTO_METHOD: Final = "auto"
+DECISION_STAGE: Final = "decision"
 DEFAULT_BUDGET: Final = 300.0
 """Seconds for measuring the nodes' effects; edges and certificate come on top."""
 LEAST_VERIFIED: Final = 100
@@ -96,13 +96,13 @@ def decide(question: Question, budget: float = DEFAULT_BUDGET, verify: int | Non
         rule = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         about = {"error_mode": question.error_mode, "budget": budget, "verify": verify, "memory": question.memory}
         given = store, question.spliced, question.metric, question.patch_value
-        return work(*given, name=STAGE, rule=rule, **about).key(question.pairs, range(len(question.pairs)))
+        return work(*given, name=DECISION_STAGE, rule=rule, **about).key(question.pairs, range(len(question.pairs)))
 
     def compute(_keep: KeepPart) -> Arrays:
         text = json.dumps(asdict(_decided(question, budget, verify)))
         return {"decision": np.frombuffer(text.encode(), np.uint8)}
 
-    found = json.loads(kept_chunk(STAGE, key, compute)["decision"].tobytes())
+    found = json.loads(kept_chunk(DECISION_STAGE, key, compute)["decision"].tobytes())
     return Decision(**found | {"forecast": Forecast(**found["forecast"])})
 
 

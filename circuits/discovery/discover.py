@@ -26,19 +26,25 @@ from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
 from circuits.discovery.certify import certify
-from circuits.discovery.checked_circuit import checked_estimate, with_causes
-from circuits.discovery.deciding import AUTO, DEFAULT_BUDGET, Decision, decide
-from circuits.discovery.measuring import Measured, measure, refuse_verify, with_exact
+from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET, Decision, decide
+from circuits.discovery.measuring import (
+    MeasuredNodes,
+    checked_estimate,
+    measure_nodes,
+    refuse_verify,
+    with_causes,
+    with_exact,
+)
 from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
-from circuits.ranking.membership import member_keys
+from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, Verdict, prune
 
-COMPARED = ("atp", "ig", "chord-ig")
+COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Estimates that are shown beside the effects of a circuit's nodes."""
-CHECKED = "ig"
+CHECKED_METHOD = "ig"
 """The estimate, of those, that exact effects are held against: the one most used."""
 
 
@@ -74,7 +80,7 @@ def discover(
     select: Selection = Selection(faithful=0.85),  # noqa: B008  (a frozen value)
     rank_by: str | None = None,
     least_edge: float = 0.002,
-    compare: Sequence[str] = COMPARED,
+    compare: Sequence[str] = COMPARED_METHODS,
     explained: int = 10,
     splits: Mapping[str, PromptPairs] | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
@@ -121,14 +127,14 @@ def discover(
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
     question.room.refuse_if_too_small()
-    decision = decide(question, budget, verify) if method == AUTO else None
+    decision = decide(question, budget, verify) if method == AUTO_METHOD else None
     if decision is not None:
         method, verify = decision.method, decision.verify
     if rank_by is None:
         rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
-    measured = measure(question, method, verify, points, progress_between(progress, 0.0, 0.4))
+    measured = measure_nodes(question, method, verify, points, progress_between(progress, 0.0, 0.4))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
-    estimates = own | _estimates(question, method, (*compare, rank_by), progress_between(progress, 0.4, 0.55))
+    estimates = own | _estimates(question, measured, method, (*compare, rank_by), progress_between(progress, 0.4, 0.55))
     rankings = {name: rank_nodes(effects, pairs, spliced.model) for name, effects in estimates.items()}
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     by = rankings.get(rank_by, ranking)
@@ -137,7 +143,7 @@ def discover(
         measured = _with_exact_circuit(question, measured, chosen, progress_between(progress, 0.55, 0.6))
         ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     chosen = ranking.only({weighted.node for weighted in chosen.nodes})
-    checked = checked_estimate(question, measured, estimates.get(CHECKED), progress_between(progress, 0.6, 0.65))
+    checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), progress_between(progress, 0.6, 0.65))
     edges = _edges(question, measured.effects, chosen, progress_between(progress, 0.65, 0.75))
     whole = assemble(
         chosen,
@@ -206,9 +212,9 @@ def _refuse(
     compare: Sequence[str],
     patch_value: PatchValue,
 ) -> None:
-    for name in (*(() if method == AUTO else (method,)), *compare):
+    for name in (*(() if method == AUTO_METHOD else (method,)), *compare):
         if name not in METHODS:
-            raise ValueError(f"No method {name!r}. Methods: {AUTO}, {', '.join(METHODS)}.")
+            raise ValueError(f"No method {name!r}. Methods: {AUTO_METHOD}, {', '.join(METHODS)}.")
     if points is not None:
         refuse_points(method)
     refuse_verify(method, verify)
@@ -223,7 +229,9 @@ def _refuse(
         )
 
 
-def _with_exact_circuit(question: Question, measured: Measured, chosen: Ranking, progress: Progress) -> Measured:
+def _with_exact_circuit(
+    question: Question, measured: MeasuredNodes, chosen: Ranking, progress: Progress
+) -> MeasuredNodes:
     """The nodes of a screened circuit are all patched, in every example."""
     keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
     unknown = measured.effects.keys()[~measured.exact]
@@ -247,7 +255,9 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
     )
 
 
-def _estimates(question: Question, method: str, names: Sequence[str], progress: Progress) -> dict[str, Effects]:
+def _estimates(
+    question: Question, measured: MeasuredNodes, method: str, names: Sequence[str], progress: Progress
+) -> dict[str, Effects]:
     """Effects by other methods than `method`; those are left out that have no meaning for the question."""
     without = {method}
     if question.patch_value is not counterfactual:
@@ -257,7 +267,6 @@ def _estimates(question: Question, method: str, names: Sequence[str], progress: 
     wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
     found: dict[str, Effects] = {}
     for number, name in enumerate(wanted):
-        found[name] = question.estimate(
-            name, progress_between(progress, number / len(wanted), (number + 1) / len(wanted))
-        )
+        part = progress_between(progress, number / len(wanted), (number + 1) / len(wanted))
+        found[name] = question.estimate(name, part, checked=CHECKED_METHOD in wanted and bool(measured.exact.all()))
     return found

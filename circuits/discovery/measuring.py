@@ -13,13 +13,14 @@ from typing import Final
 
 import numpy as np
 
+from attribution.checking.causes import with_own_paths
 from attribution.checking.check import check
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature
-from attribution.runs.progress import Progress, progress_between
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import node_keys
 from circuits.ranking.question import Question
-from graphs import Node, Position, Verdict
+from graphs import CircuitGraph, Node, Position, Verdict, findings
 from graphs.circuit_findings import flagged_in
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
 
@@ -28,7 +29,7 @@ SCREENED: Final = "screened_then_patched"
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredNodes:
     """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the `estimate` of the others."""
 
     effects: Effects
@@ -46,21 +47,16 @@ class Measured:
         return f"screened by {self.verdict.estimate_name}; {self.exact.sum()} of {len(self.exact)} effects are exact"
 
 
-def measure(
+def measure_nodes(
     question: Question, method: str, verify: int | None, points: Quadrature | None, progress: Progress
-) -> Measured:
+) -> MeasuredNodes:
     """Effects by `method`; of an estimate, `verify` nodes are patched to check it."""
     if method == "exact":
         effects = question.exact(None, progress)
-        return Measured(effects, np.ones(len(effects), bool), None)
-    chords = None
-    if method == "chord-ig" and verify is not None and points is None and question.error_mode != "live":
-        chords = question.chords(progress_between(progress, 0.0, 0.3))  # the checker needs the same sweep
-        estimate = chords.effects
-    else:
-        estimate = question.estimate(method, progress_between(progress, 0.0, 0.3), points)
+        return MeasuredNodes(effects, np.ones(len(effects), bool), None)
+    estimate = question.estimate(method, progress_between(progress, 0.0, 0.3), points, checked=verify is not None)
     if verify is None:
-        return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
+        return MeasuredNodes(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
         question.spliced,
         question.pairs,
@@ -68,13 +64,13 @@ def measure(
         estimate,
         patch_value=question.patch_value,
         verify=verify,
-        chords=chords,
+        chords=question.chords(progress_between(progress, 0.3, 0.37)),
         explained=0,
         room=question.room,
-        progress=progress_between(progress, 0.3, 1.0),
+        progress=progress_between(progress, 0.37, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
-    return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
+    return with_exact(MeasuredNodes(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
 
 
 def refuse_verify(method: str, verify: int | None) -> None:
@@ -87,7 +83,7 @@ def refuse_verify(method: str, verify: int | None) -> None:
         raise ValueError(f"{method} leaves nothing to verify. Choose an estimate: auto, chord-ig, ig, atp, ...")
 
 
-def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measured:
+def with_exact(measured: MeasuredNodes, keys: np.ndarray, exact: np.ndarray) -> MeasuredNodes:
     """The exact effects of the nodes with these keys take the place of their estimates; others are left out."""
     order = np.argsort(keys)
     keys, exact = keys[order], exact[order]
@@ -103,7 +99,7 @@ def with_exact(measured: Measured, keys: np.ndarray, exact: np.ndarray) -> Measu
         residual=None,
         residual_law="none: exact effects stand beside estimates",
     )
-    return Measured(effects, measured.exact | known, verdict, measured.estimate)
+    return MeasuredNodes(effects, measured.exact | known, verdict, measured.estimate)
 
 
 def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Node, dict[str, int]]:
@@ -113,3 +109,50 @@ def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Nod
         flags = found.setdefault(node, {})
         flags[flagged.flag] = flags.get(flagged.flag, 0) + 1
     return found
+
+
+def checked_estimate(
+    question: Question, measured: MeasuredNodes, estimate: Effects | None, progress: Progress = silent
+) -> Verdict | None:
+    """The verdict on an estimate of effects that are all exact, else the screening's.
+
+    None where there is nothing to hold an estimate against, no estimate, or no size from which an effect is large:
+    half of the pairs have no effect at all.
+    """
+    if measured.verdict is not None or estimate is None or not measured.exact.all():
+        return measured.verdict
+    if not np.median(np.abs(estimate.total_effect)) > 0:
+        return None
+    return check(
+        question.spliced,
+        question.pairs,
+        question.metric,
+        estimate,
+        patch_value=question.patch_value,
+        exact=measured.effects,
+        chords=question.chords(progress_between(progress, 0.0, 0.1)),
+        explained=0,
+        room=question.room,
+        progress=progress_between(progress, 0.1, 1.0),
+    )
+
+
+def with_causes(
+    verdict: Verdict, circuit: CircuitGraph, question: Question, effects: Effects, most: int, progress: Progress
+) -> Verdict:
+    """The verdict with cause, gates and path of the circuit's nodes with the largest errors, at most so many.
+
+    A node is shown in the example in which the estimate is most wrong about it; `effects` hold all nodes.
+    """
+    worst = [own[0].verdict for own in findings(circuit, verdict).values()]
+    worst.sort(key=lambda flagged: -abs(flagged.error))
+    return with_own_paths(
+        verdict,
+        question.spliced,
+        question.pairs,
+        question.metric,
+        effects,
+        worst[:most],
+        patch_value=question.patch_value,
+        progress=progress,
+    )

@@ -21,8 +21,8 @@ from circuits.tasks.grammar import (
     draw_agreeing,
     draw_noun,
     draw_topic,
-    maybe,
     noun_phrase,
+    optional_phrase,
     place_phrase,
     prepositional_phrase,
     simple_clause,
@@ -176,12 +176,12 @@ def _reason(rng: Random, topic: Topic) -> str:
 
 def _narrative(rng: Random, topic: Topic) -> str:
     who = rng.choice(topic.names) if rng.random() < 0.5 else any_noun_phrase(rng, topic)
-    when = maybe(rng, 0.3, f"in the {rng.choice(TIMES)}")
+    when = optional_phrase(rng, 0.3, f"in the {rng.choice(TIMES)}")
     return " ".join(
         (
-            *maybe(rng, 0.2, rng.choice(OPENERS)),
+            *optional_phrase(rng, 0.2, rng.choice(OPENERS)),
             who,
-            *maybe(rng, 0.2, rng.choice(ADVERBS)),
+            *optional_phrase(rng, 0.2, rng.choice(ADVERBS)),
             rng.choice(TRANSITIVE_PAST),
             any_noun_phrase(rng, topic),
             *(when or (prepositional_phrase(rng, topic),)),

@@ -83,13 +83,13 @@ def faithfulness_report(
         pairs = splits[split]
         run = partial(metric_keeping, spliced, pairs, metric, batch_size=batch_size, progress=within)
         full, empty, kept, rest = run([EVERYTHING, NOTHING, *sets[split]], reference)
-        about = Terms(split, reference.name, errors, metric, bootstrap)
-        found.append(judged(about, Scale(full, empty), kept, rest, _size(nodes, errors)))
+        about = Conditions(split, reference.name, errors, metric, bootstrap)
+        found.append(faithfulness_of(about, Scale(full, empty), kept, rest, _size(nodes, errors)))
     return tuple(found)
 
 
 @dataclass(frozen=True)
-class Terms:
+class Conditions:
     """What a number was measured with."""
 
     split: str
@@ -99,7 +99,7 @@ class Terms:
     bootstrap: Bootstrap
 
 
-def judged(about: Terms, scale: Scale, kept: np.ndarray, rest: np.ndarray, nodes: int) -> Faithfulness:
+def faithfulness_of(about: Conditions, scale: Scale, kept: np.ndarray, rest: np.ndarray, nodes: int) -> Faithfulness:
     """A circuit of so many nodes, from the metric of each pair with the circuit kept and with the rest kept."""
     low, high = scale.ratio_interval(kept, about.bootstrap)
     rest_low, rest_high = scale.ratio_interval(rest, about.bootstrap)

@@ -19,9 +19,16 @@ from attribution.runs.progress import Progress, silent
 from attribution.splice.references import Reference, counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
-from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Terms, each_split, refuse_undefined
-from circuits.faithfulness.ranked_circuits import Order, circuit_and_rest, model_and_nothing, ordered_nodes, size_of
+from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Conditions, each_split, refuse_undefined
+from circuits.faithfulness.ranked_circuits import (
+    RankingOrder,
+    circuit_and_rest,
+    model_and_nothing,
+    ordered_nodes,
+    size_of_share,
+)
 from circuits.ranking.aggregate import Ranking
+from circuits.ranking.question import Question
 from graphs import Node, Position
 from graphs.faithfulness import MIB_SHARES, FaithfulnessCurve
 
@@ -32,7 +39,7 @@ def faithfulness_curves(
     metric: Metric,
     rankings: Mapping[str, Ranking | Sequence[Ranking]],
     *,
-    order: Order = "absolute",
+    order: RankingOrder = "absolute",
     shares: Sequence[float] = MIB_SHARES,
     reference: Reference = counterfactual,
     errors: ErrorChoice = "nodes",
@@ -60,20 +67,20 @@ def faithfulness_curves(
                 sets += _circuits(spliced, pairs, nodes, ranking.positions, shares, errors)
         values = metric_keeping(spliced, pairs, metric, sets, reference, batch_size=batch_size, progress=within)
         scale, start = Scale(values[0], values[1]), 2
-        about = Terms(split, reference.name, errors, metric, bootstrap)
+        about = Conditions(split, reference.name, errors, metric, bootstrap)
         for name, family in families.items():
             own = values[start : (start := start + 2 * len(family) * len(shares))]
             both = own.reshape(len(family), len(shares), 2, len(pairs))
-            sizes = [size_of(share, len(ordered[name][0])) for share in shares]
+            sizes = [size_of_share(share, len(ordered[name][0])) for share in shares]
             found.append(_curve(about, scale, name, order, shares, sizes, both))
     return tuple(found)
 
 
 def _curve(
-    about: Terms,
+    about: Conditions,
     scale: Scale,
     name: str,
-    order: Order,
+    order: RankingOrder,
     shares: Sequence[float],
     sizes: Sequence[int],
     values: Float[np.ndarray, "draw share both pair"],
@@ -116,5 +123,43 @@ def _circuits(
         if share == 1:
             found += model_and_nothing(errors)
         else:
-            found += circuit_and_rest(nodes[: size_of(share, len(nodes))], positions, pairs, spliced.sites, errors)
+            found += circuit_and_rest(
+                nodes[: size_of_share(share, len(nodes))], positions, pairs, spliced.sites, errors
+            )
     return found
+
+
+def curve_around(
+    size: int, ranking: Ranking, name: str, question: Question, split: str, pairs: PromptPairs, progress: Progress
+) -> FaithfulnessCurve:
+    """The curve of a ranking at sizes around that of the circuit chosen from it: `sizes_around`.
+
+    Args:
+        size: how many features and errors the circuit has.
+        ranking: what the circuit was chosen from; `name` is what the curve calls it.
+        question: the model, the metric and the reference.
+        split: the name of `pairs`.
+
+    Raises:
+        ValueError: the ranking has a single feature or error, so that its curve would be a point; F is undefined.
+    """
+    members = len(ordered_nodes(ranking))
+    if members < 2:
+        raise ValueError("The ranking has a single feature or error: it has no circuits of several sizes.")
+    (curve,) = faithfulness_curves(
+        question.spliced,
+        {split: pairs},
+        question.metric,
+        {name: ranking},
+        shares=[s / members for s in sizes_around(size, members)],
+        reference=question.reference,
+        batch_size=question.room.pairs("exact", 64),
+        progress=progress,
+    )
+    return curve
+
+
+def sizes_around(size: int, members: int) -> Sequence[int]:
+    """`size` times 1/16, 1/4, 1/2, 1, 2, 4 and 16, each from 1 to `members`, and `members` itself; rising."""
+    near = {max(1, round(size * times)) for times in (1 / 16, 1 / 4, 1 / 2, 1, 2, 4, 16)}
+    return [*sorted(n for n in near if n < members), members]

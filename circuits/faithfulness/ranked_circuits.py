@@ -17,15 +17,17 @@ import numpy as np
 from attribution.effects.metric_keeping import ALL_ERRORS, ErrorChoice, Kept
 from attribution.prompts.prompt_pairs import PromptPairs
 from circuits.ranking.aggregate import Ranking
-from circuits.ranking.membership import member_keys
+from circuits.ranking.positions import member_keys
 from graphs import ErrorNode, FeatureNode, Node, Position
 
-Order = Literal["absolute", "signed"]
+RankingOrder = Literal["absolute", "signed"]
 RANDOM: Final = "random"
 UNSIGNED: Final = ("activation_difference", RANDOM)
 
 
-def ordered_nodes(ranking: Ranking, order: Order = "absolute", errors: ErrorChoice = "nodes") -> tuple[Node, ...]:
+def ordered_nodes(
+    ranking: Ranking, order: RankingOrder = "absolute", errors: ErrorChoice = "nodes"
+) -> tuple[Node, ...]:
     """The nodes that can be in a circuit, best first: features and, where errors go by their nodes, errors."""
     if order not in ("absolute", "signed"):
         raise ValueError(f"No order {order!r}. Orders: absolute, signed.")
@@ -47,7 +49,7 @@ def random_rankings(ranking: Ranking, draws: int = 5, seed: int = 0) -> tuple[Ra
     return tuple(found)
 
 
-def size_of(share: float, nodes: int) -> int:
+def size_of_share(share: float, nodes: int) -> int:
     """How many of a ranking's nodes a share is: rounded, and at least one."""
     return max(1, round(share * nodes))
 

@@ -19,8 +19,8 @@ from attribution.runs.progress import Progress, silent
 from attribution.splice.references import Reference, counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
-from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Terms, judged
-from circuits.faithfulness.ranked_circuits import Order, circuit_and_rest, ordered_nodes
+from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Conditions, faithfulness_of
+from circuits.faithfulness.ranked_circuits import RankingOrder, circuit_and_rest, ordered_nodes
 from circuits.ranking.aggregate import Ranking
 from graphs.faithfulness import Faithfulness
 
@@ -33,7 +33,7 @@ def smallest_faithful(
     *,
     target: float = 0.8,
     split: str = "",
-    order: Order = "absolute",
+    order: RankingOrder = "absolute",
     reference: Reference = counterfactual,
     errors: ErrorChoice = "nodes",
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
@@ -66,9 +66,9 @@ def smallest_faithful(
             high = middle
         else:
             low = middle
-    about = Terms(split, reference.name, errors, metric, bootstrap)
+    about = Conditions(split, reference.name, errors, metric, bootstrap)
     kept, rest = run(sets_of(high))
-    return judged(about, scale, kept, rest, high)
+    return faithfulness_of(about, scale, kept, rest, high)
 
 
 def scanned_sizes(nodes: int) -> list[int]:

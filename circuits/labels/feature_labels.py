@@ -19,11 +19,17 @@ from typing import Any, Final
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 from circuits.labels.label_cache import LabelCache
-from circuits.labels.label_evidence import DEFAULT_OPTIONS, LabelOptions, contexts_of, promoted_and_suppressed, texts_of
+from circuits.labels.label_evidence import (
+    DEFAULT_OPTIONS,
+    LabelOptions,
+    TokenPieces,
+    contexts_of,
+    promoted_and_suppressed,
+    texts_of,
+)
 from circuits.labels.own_labels import refuse_outside
-from circuits.labels.token_pieces import TokenPieces
 from circuits.labels.top_contexts import top_contexts
-from graphs import Context, FeatureLabel, Labels
+from graphs import CircuitGraph, Context, FeatureLabel, FeatureNode, Labels
 
 MARKED_IN_TEXT: Final = 4
 PROMOTED_IN_TEXT: Final = 3
@@ -31,7 +37,7 @@ PROMOTED_IN_TEXT: Final = 3
 
 def label(
     spliced: SplicedModel,
-    features: Sequence[tuple[str, int]] | None,
+    features: CircuitGraph | Sequence[tuple[str, int]] | None,
     corpus: Corpus,
     *,
     options: LabelOptions = DEFAULT_OPTIONS,
@@ -40,19 +46,31 @@ def label(
     batch_size: int = 32,
     progress: Callable[[float], None] | None = None,
 ) -> Labels:
-    """Label some features, in the order given, or all (None).
+    """Label features by the text they are most active on.
 
     Args:
-        features: (site, index) of each.
-        mine: a person's labels by (site, index), as `own_labels` reads them; those of other features are left aside.
-        cache: a folder; what was computed there from the same model, SAE, corpus and options is read back.
+        features: a circuit (its features, the strongest first), (site, index) of each, or None for all.
+        corpus: the text to read: `embedded_corpus(model)`, or `corpus_from_file`.
+        options: how many contexts, tokens and writers each label shows.
+        mine: a person's labels by (site, index), as `own_labels` reads them. Those of other features are ignored.
+        cache: a folder of earlier labels. Labels of the same model, SAE, text and options are read from it.
+        batch_size: pieces of text in one forward.
+        progress: told the share of work done.
+
+    Returns:
+        One label for each feature, in the order given.
 
     Raises:
         LookupError: a site without an SAE.
-        ValueError: a feature that does not exist, or an empty corpus.
+        ValueError: a feature that the SAE does not have, no features, or an empty corpus.
+
     >>> labels = label(spliced, [("blocks.2.hook_resid_post", 368)], embedded_corpus(model, documents=20))
     >>> labels.of("blocks.2.hook_resid_post", 368).source
     'contexts'
+    >>> strongest = next(w.node for w in found.circuit.strongest() if w.node.kind == "feature")
+    >>> first = next(iter(label(spliced, found.circuit, embedded_corpus(model, documents=20))))
+    >>> (first.site, first.index) == (strongest.site, strongest.index)
+    True
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
@@ -96,12 +114,15 @@ def _most_common(tokens: Iterable[str]) -> str:
     return ", ".join(word for word, _ in Counter(token.strip() for token in tokens).most_common(MARKED_IN_TEXT))
 
 
-def _wanted(spliced: SplicedModel, features: Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:
+def _wanted(spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:
     if features is None:
         return [(site, index) for site in spliced.sites for index in range(spliced.saes[site].d_sae)]
+    if isinstance(features, CircuitGraph):
+        nodes = [weighted.node for weighted in features.strongest()]
+        features = [(node.site, node.index) for node in nodes if isinstance(node, FeatureNode)]
     wanted = [(spliced.site(site), index) for site, index in features]
     if not wanted:
-        raise ValueError("No features to label: give (site, index) of some, or None for all.")
+        raise ValueError("No features to label: give a circuit that has some, (site, index) of each, or None for all.")
     for site, index in wanted:
         refuse_outside(spliced, site, index, f"{site}/{index}")
     return list(dict.fromkeys(wanted))

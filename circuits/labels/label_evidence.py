@@ -2,21 +2,42 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
 
 from attribution.edges.direct_feature_attribution import ATTENTION_SITES, direct_feature_attribution
+from attribution.models.language_model import LanguageModel
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 from circuits.labels.promoted_tokens import is_added_to_stream, logit_weights
-from circuits.labels.token_pieces import TokenPieces
-from circuits.labels.top_contexts import Seen, batched, padded
+from circuits.labels.top_contexts import ActivePlaces, in_batches, padded_batch
 from graphs import Context, Writer
 
 _FEATURES_AT_ONCE: Final = 256
 
 TokenWeights = tuple[tuple[str, float], ...]
+
+
+class TokenPieces:
+    """Tokens of one model, written so that joined they are the text; pairs of tokens are remembered."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._remembered = lru_cache(maxsize=100_000)(self._piece)
+
+    def _piece(self, before: int | None, token: int) -> str:
+        """A token as it reads after another one: its space included, where it has one."""
+        tokenizer = self._model.tokenizer
+        if tokenizer is None or before is None:
+            return f" {token}" if tokenizer is None else self._model.token_text(token)
+        first, both = tokenizer.decode([before]), tokenizer.decode([before, token])
+        return both[len(first) :] if both.startswith(first) else self._model.token_text(token)
+
+    def of(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Each token of a stretch of text."""
+        return tuple(self._remembered(before, token) for before, token in zip((None, *ids), ids, strict=False))
 
 
 @dataclass(frozen=True)
@@ -55,7 +76,7 @@ class _Place:
     activation: float
 
 
-def texts_of(corpus: Corpus, seen: Mapping[str, Seen]) -> dict[int, tuple[int, ...]]:
+def texts_of(corpus: Corpus, seen: Mapping[str, ActivePlaces]) -> dict[int, tuple[int, ...]]:
     """The pieces that top contexts lie in, by number, from another reading of the corpus."""
     needed = {p for found in seen.values() for p in found.piece[found.activation > 0].unique().tolist()}
     return {number: piece for number, piece in enumerate(corpus.pieces()) if number in needed}
@@ -65,7 +86,7 @@ def contexts_of(
     spliced: SplicedModel,
     site: str,
     chosen: Sequence[int],
-    seen: Seen,
+    seen: ActivePlaces,
     texts: Mapping[int, tuple[int, ...]],
     pieces: TokenPieces,
     options: LabelOptions,
@@ -97,8 +118,8 @@ def _written(
     batch_size: int,
 ) -> Iterator[tuple[Writer, ...]]:
     """The strongest writers at each place."""
-    for rows in batched(iter(places), batch_size):
-        ids, last = padded([p.ids[: p.position + 1] for p in rows], spliced.model.device)
+    for rows in in_batches(iter(places), batch_size):
+        ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
         for row, place in enumerate(rows):
             shown = pieces.of(place.ids[: place.position + 1])
@@ -115,7 +136,7 @@ def promoted_and_suppressed(
     if not is_added_to_stream(site):
         yield from [(None, None)] * len(chosen)
         return
-    for features in batched(iter(chosen), _FEATURES_AT_ONCE):
+    for features in in_batches(iter(chosen), _FEATURES_AT_ONCE):
         weights = logit_weights(spliced.model, spliced.saes[site], site, features)
         order = weights.argsort(dim=1, descending=True, stable=True)
         for row, ranked in zip(weights, order, strict=True):

@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Seen:
+class ActivePlaces:
     """What the pass saw of some features of one site; places by falling activation, 0 where there are fewer.
 
     `piece` and `position` say where in the corpus; `key` stands for the tokens that lead there. `total` is the sum of
@@ -38,7 +38,7 @@ class Seen:
     active: Int[Tensor, " feature"]
 
     @classmethod
-    def nothing(cls, features: int, count: int) -> "Seen":
+    def nothing(cls, features: int, count: int) -> "ActivePlaces":
         place = torch.zeros(features, count, dtype=torch.int64)
         return cls(place.double(), place, place, place, place[:, 0].double(), place[:, 0])
 
@@ -52,17 +52,17 @@ def top_contexts(
     before: int,
     batch_size: int,
     progress: Callable[[float], None] | None = None,
-) -> tuple[dict[str, Seen], int]:
+) -> tuple[dict[str, ActivePlaces], int]:
     """What the corpus shows of the chosen features of each site, and the number of tokens looked at.
 
     Args:
         before: tokens before the marked one that make two places read alike.
     """
-    seen = {site: Seen.nothing(len(chosen), count) for site, chosen in features.items()}
+    seen = {site: ActivePlaces.nothing(len(chosen), count) for site, chosen in features.items()}
     tokens, first = 0, 0
     _, pieces = corpus.digest_and_count
-    for rows in batched(corpus.pieces(), batch_size):
-        ids, last = padded(rows, spliced.model.device)
+    for rows in in_batches(corpus.pieces(), batch_size):
+        ids, last = padded_batch(rows, spliced.model.device)
         spliced_here = spliced.spliced_positions(ids, last)
         batch = _Batch(spliced_here, _keys(ids, before), first)
         functions = {site: partial(_watch, spliced, site, chosen, batch, seen) for site, chosen in features.items()}
@@ -75,13 +75,15 @@ def top_contexts(
     return seen, tokens
 
 
-def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     """Consecutive items, `size` at a time."""
     while rows := list(islice(items, size)):
         yield rows
 
 
-def padded(rows: Sequence[tuple[int, ...]], device: torch.device) -> tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]:
+def padded_batch(
+    rows: Sequence[tuple[int, ...]], device: torch.device
+) -> tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]:
     """Ids padded on the right, and each row's last real position."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
@@ -96,14 +98,14 @@ class _Batch:
 
 
 def _watch(
-    spliced: SplicedModel, site: str, chosen: Sequence[int], batch: _Batch, seen: dict[str, Seen], x: Tensor
+    spliced: SplicedModel, site: str, chosen: Sequence[int], batch: _Batch, seen: dict[str, ActivePlaces], x: Tensor
 ) -> Tensor:
     features = spliced.saes[site].encode(x).features[..., list(chosen)]
     seen[site] = _with_batch(seen[site], torch.where(batch.spliced[..., None], features, 0).cpu(), batch)
     return x
 
 
-def _with_batch(seen: Seen, features: Float[Tensor, "row pos feature"], batch: _Batch) -> Seen:
+def _with_batch(seen: ActivePlaces, features: Float[Tensor, "row pos feature"], batch: _Batch) -> ActivePlaces:
     strongest, position = features.double().max(1)
     rows = torch.arange(len(features))[:, None].expand_as(position)
     key = batch.key.cpu()[rows, position]
@@ -120,7 +122,7 @@ def _with_batch(seen: Seen, features: Float[Tensor, "row pos feature"], batch: _
     order = value.argsort(dim=1, descending=True, stable=True)[:, : seen.activation.shape[1]]
     activation, piece, position, key = (column.gather(1, order) for column in (value, *columns[1:]))
     total = seen.total + features.double().sum((0, 1))
-    return Seen(activation, piece, position, key, total, seen.active + (features > 0).sum((0, 1)))
+    return ActivePlaces(activation, piece, position, key, total, seen.active + (features > 0).sum((0, 1)))
 
 
 def _is_best_of_its_key(

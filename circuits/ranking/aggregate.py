@@ -15,8 +15,8 @@ from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS
-from circuits.ranking.averages import Averages, averages, totals
-from circuits.ranking.positions import Alignment, align
+from circuits.ranking.averages import Averages, group_averages, group_sums
+from circuits.ranking.positions import Alignment, align_positions
 from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNode
 
 
@@ -42,15 +42,25 @@ class Ranking:
 
 
 def rank_nodes(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:
-    """Average effects over examples, positions aligned by name, and sort by |mean effect|.
+    """Average effects over their pairs, positions aligned by name, and sort by |mean effect|, the largest first.
 
-    `exact` marks the effects that were measured by exact patching; by default all of them if that is the method.
+    Args:
+        effects: of any method, one for each example and node.
+        pairs, model: what the effects were measured on.
+        exact: marks the effects that exact patching measured. By default all of them if that is the method, else none.
+
+    Raises:
+        ValueError: there are no effects: no node differs between the clean and the patch run.
+
+    >>> ranking = rank_nodes(exact_patching(spliced, pairs, logit_difference), pairs, model)
+    >>> abs(ranking.nodes[0].effect) >= abs(ranking.nodes[1].effect), len(ranking.top(10).nodes)
+    (True, 10)
     """
     if len(effects) == 0:
         raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
     if exact is None:
         exact = np.full(len(effects), effects.method == "exact_patching")
-    alignment = align(pairs, model)
+    alignment = align_positions(pairs, model)
     nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
     return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
 
@@ -60,9 +70,9 @@ def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[We
     keys = np.stack([effects.site, effects.kind, column, effects.index])
     nodes, group = np.unique(keys, axis=1, return_inverse=True)
     group, groups = group.reshape(-1), nodes.shape[1]
-    found = averages(group, effects.effect, groups, len(alignment.columns))
-    ends = [totals(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
-    verified = totals(group, exact, groups)
+    found = group_averages(group, effects.effect, groups, len(alignment.columns))
+    ends = [group_sums(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
+    verified = group_sums(group, exact, groups)
     named = [node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in nodes.T.tolist()]
     return [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
 

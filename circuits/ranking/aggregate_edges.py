@@ -14,13 +14,13 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS, columns_of_keys
 from circuits.ranking.aggregate import node_at
-from circuits.ranking.averages import averages, totals
-from circuits.ranking.positions import Alignment, align
+from circuits.ranking.averages import group_averages, group_sums
+from circuits.ranking.positions import Alignment, align_positions
 from graphs import Edge, MetricNode, Node
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedFlow:
     """What a node carries in a flow, and its own undivided jump: means over examples, in units of the metric."""
 
     carried: float
@@ -32,17 +32,17 @@ class AveragedFlow:
     """Edges between aligned nodes, and what the target features carry."""
 
     edges: tuple[Edge, ...]
-    carried: dict[Node, Carried]
+    carried: dict[Node, CarriedFlow]
 
 
 def average_edges(
     edges: Edges, pairs: PromptPairs, model: LanguageModel, sites: tuple[str, ...], metric: str
 ) -> AveragedFlow:
     """Average over examples, positions aligned by name. `sites` are the effects' (the tokens' first)."""
-    alignment = align(pairs, model)
+    alignment = align_positions(pairs, model)
     ends = [_aligned(keys, edges.example, alignment) for keys in (edges.source, edges.target)]
     both, group = _groups(np.concatenate(ends))
-    found = averages(group, edges.weight, both.shape[1], len(pairs))
+    found = group_averages(group, edges.weight, both.shape[1], len(pairs))
     averaged = [
         Edge(
             source=_node(column[:4], sites, metric),
@@ -57,12 +57,12 @@ def average_edges(
     return AveragedFlow(tuple(averaged), _carried(edges, alignment, sites, len(pairs)))
 
 
-def _carried(edges: Edges, alignment: Alignment, sites: tuple[str, ...], examples: int) -> dict[Node, Carried]:
+def _carried(edges: Edges, alignment: Alignment, sites: tuple[str, ...], examples: int) -> dict[Node, CarriedFlow]:
     chosen = edges.target_key != METRIC_KEY
     nodes, group = _groups(_aligned(edges.target_key[chosen], edges.target_example[chosen], alignment))
-    means = [totals(group, v[chosen], nodes.shape[1]) / examples for v in (edges.attribution, edges.undivided)]
+    means = [group_sums(group, v[chosen], nodes.shape[1]) / examples for v in (edges.attribution, edges.undivided)]
     return {
-        _node(column, sites, ""): Carried(*(float(mean[n]) for mean in means))
+        _node(column, sites, ""): CarriedFlow(*(float(mean[n]) for mean in means))
         for n, column in enumerate(nodes.T.tolist())
     }
 

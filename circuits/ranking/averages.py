@@ -26,7 +26,7 @@ class Averages:
 
 
 @dataclass(frozen=True)
-class Sums:
+class GroupSums:
     """Over the examples that have a value: their number, Σ, Σ|.|, and Σ of squares about their own mean."""
 
     count: np.ndarray
@@ -35,28 +35,27 @@ class Sums:
     square: np.ndarray
 
     @classmethod
-    def of(cls, group: np.ndarray, values: np.ndarray, groups: int) -> "Sums":
+    def of(cls, group: np.ndarray, values: np.ndarray, groups: int) -> "GroupSums":
         """Of `values[n]`, one per example and group; each of the groups has some."""
-        count, total = np.bincount(group, minlength=groups), totals(group, values, groups)
+        count, total = np.bincount(group, minlength=groups), group_sums(group, values, groups)
         own = total / count
-        return cls(
-            count, total, totals(group, np.abs(values), groups), totals(group, (values - own[group]) ** 2, groups)
-        )
+        absolute, square = (group_sums(group, v, groups) for v in (np.abs(values), (values - own[group]) ** 2))
+        return cls(count, total, absolute, square)
 
-    def at(self, places: np.ndarray, groups: int) -> "Sums":
+    def at(self, places: np.ndarray, groups: int) -> "GroupSums":
         """The same groups at other places among more; the others are empty."""
         found = {name: np.zeros(groups, values.dtype) for name, values in vars(self).items()}
         for name, values in vars(self).items():
             found[name][places] = values
-        return Sums(**found)
+        return GroupSums(**found)
 
-    def __add__(self, other: "Sums") -> "Sums":
+    def __add__(self, other: "GroupSums") -> "GroupSums":
         """Of the examples of both, group by group."""
         apart = self.total / np.maximum(self.count, 1) - other.total / np.maximum(other.count, 1)
         count = self.count + other.count
         between = apart**2 * self.count * other.count / np.maximum(count, 1)
         square = self.square + other.square + between
-        return Sums(count, self.total + other.total, self.absolute + other.absolute, square)
+        return GroupSums(count, self.total + other.total, self.absolute + other.absolute, square)
 
     def averages(self, examples: int) -> Averages:
         """Over so many examples in all."""
@@ -70,11 +69,86 @@ class Sums:
         )
 
 
-def averages(group: np.ndarray, values: np.ndarray, groups: int, examples: int) -> Averages:
+def group_averages(group: np.ndarray, values: np.ndarray, groups: int, examples: int) -> Averages:
     """Average `values[n]`, one per example and group, over the examples of each of `groups` groups."""
-    return Sums.of(group, values, groups).averages(examples)
+    return GroupSums.of(group, values, groups).averages(examples)
 
 
-def totals(group: np.ndarray, values: np.ndarray, groups: int) -> np.ndarray:
+def group_sums(group: np.ndarray, values: np.ndarray, groups: int) -> np.ndarray:
     """Σ of the values of each group."""
     return np.bincount(group, weights=values, minlength=groups)
+
+
+@dataclass(frozen=True)
+class StreamedAverages:
+    """One entry per key. `clean` and `patch` are means over the examples with the key."""
+
+    keys: np.ndarray
+    averages: Averages
+    clean: np.ndarray
+    patch: np.ndarray
+    strongest: list[tuple[tuple[int, float], ...]]
+
+
+class RunningAverages:
+    """Grows by `add`; holds one row of sums and `strongest` examples for each key it has seen."""
+
+    def __init__(self, strongest: int) -> None:
+        self.keys = np.zeros(0, np.int64)
+        self.sums = GroupSums.of(np.zeros(0, np.int64), np.zeros(0), 0)
+        self.values = np.zeros((2, 0))
+        self.examples = np.full((0, strongest), -1, np.int64)
+        self.effects = np.zeros((0, strongest))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> None:
+        """Rows of some new examples: key, example, and effect, clean and patch value; a key once an example."""
+        own, group = np.unique(keys, return_inverse=True)
+        effect, *ends = values
+        examples, effects = _strongest(group, example, effect, len(own), self.examples.shape[1])
+        everything = np.union1d(self.keys, own)
+        before, now = np.searchsorted(everything, self.keys), np.searchsorted(everything, own)
+        count = len(everything)
+        self.sums = self.sums.at(before, count) + GroupSums.of(group, effect, len(own)).at(now, count)
+        grown = np.zeros((2, count))
+        grown[:, before] += self.values
+        grown[:, now] += np.stack([group_sums(group, end, len(own)) for end in ends])
+        self.examples, self.effects = self._merged(count, before, now, examples, effects)
+        self.keys, self.values = everything, grown
+
+    def _merged(
+        self, count: int, before: np.ndarray, now: np.ndarray, examples: np.ndarray, effects: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        most = self.examples.shape[1]
+        both = np.full((count, 2 * most), -1, np.int64), np.zeros((count, 2 * most))
+        for whole, old, new in zip(both, (self.examples, self.effects), (examples, effects), strict=True):
+            whole[before, :most] = old
+            whole[now, most:] = new
+        size = np.where(both[0] >= 0, np.abs(both[1]), -1.0)
+        order = np.argsort(-size, axis=1, kind="stable")[:, :most]
+        return np.take_along_axis(both[0], order, 1), np.take_along_axis(both[1], order, 1)
+
+    def finished(self, examples: int) -> StreamedAverages:
+        """Averages over so many examples in all."""
+        clean, patch = self.values / self.sums.count
+        strongest = [
+            tuple((int(e), float(v)) for e, v in zip(own, values, strict=True) if e >= 0)
+            for own, values in zip(self.examples, self.effects, strict=True)
+        ]
+        return StreamedAverages(self.keys, self.sums.averages(examples), clean, patch, strongest)
+
+
+def _strongest(
+    group: np.ndarray, example: np.ndarray, effect: np.ndarray, groups: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each group the examples of largest |effect|, −1 where it has fewer."""
+    order = np.lexsort([example, -np.abs(effect), group])
+    start = np.searchsorted(group[order], np.arange(groups))
+    rank = np.arange(len(order)) - start[group[order]]
+    kept, rank = order[rank < most], rank[rank < most]
+    examples, effects = np.full((groups, most), -1, np.int64), np.zeros((groups, most))
+    examples[group[kept], rank] = example[kept]
+    effects[group[kept], rank] = effect[kept]
+    return examples, effects

@@ -21,8 +21,8 @@ from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.splice.node_keys import KINDS
 from circuits.ranking.aggregate import Ranking, node_at, weighted_node
+from circuits.ranking.averages import RunningAverages
 from circuits.ranking.positions import order_of_names
-from circuits.ranking.running_averages import RunningAverages
 from graphs import MetricNode, Node, Position
 from graphs.merged_positions import EVERYWHERE
 from graphs.nodes import node_name

@@ -4,7 +4,7 @@ By role where the task names one for every position; else by distance from the e
 other prompts, of whatever length, name their positions alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -13,7 +13,9 @@ import numpy as np
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
-from graphs import Position
+from attribution.splice.node_keys import KINDS, node_keys
+from attribution.splice.spliced_model import TOKENS
+from graphs import FeatureNode, MetricNode, Node, Position, TokenNode
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Alignment:
         return np.concatenate([np.array(own) for own in self.columns])[starts[example] + position]
 
 
-def align(pairs: PromptPairs, model: LanguageModel) -> Alignment:
+def align_positions(pairs: PromptPairs, model: LanguageModel) -> Alignment:
     """One column for each role or distance from the end, in the order of the text."""
     names = position_names(pairs)
     order = order_of_names(names)
@@ -56,3 +58,48 @@ def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:
     if nx.is_directed_acyclic_graph(graph):
         return list(nx.lexicographical_topological_sort(graph, key=mean.__getitem__))
     return sorted(mean, key=lambda name: (mean[name], name))
+
+
+def member_keys(
+    nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, sites: Sequence[str]
+) -> np.ndarray:
+    """Keys, as `Effects.keys` has them and sorted, of the nodes in every pair that has their position.
+
+    Args:
+        nodes: of a circuit or a ranking; the metric is passed over.
+        positions: the circuit's; nodes hold places in it.
+        pairs: any prompts whose positions have names.
+        sites: the spliced sites, in the order of the forward pass.
+
+    Raises:
+        LookupError: a node at a site that is not spliced.
+    """
+    places = {name: n for n, name in enumerate((TOKENS, *sites))}
+    at: dict[str, list[tuple[int, int, int]]] = {}
+    for node in nodes:
+        if isinstance(node, MetricNode):
+            continue
+        site = TOKENS if isinstance(node, TokenNode) else node.site
+        if site not in places:
+            raise LookupError(f"No SAE is spliced in at {site!r}. Spliced sites: {', '.join(sites)}.")
+        column = places[site], KINDS.index(node.kind), node.index if isinstance(node, FeatureNode) else -1
+        at.setdefault(positions[node.position].label, []).append(column)
+    standing = _standing(pairs)
+    parts = [_everywhere(np.array(own), *standing[label]) for label, own in at.items() if label in standing]
+    return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+
+
+def _everywhere(nodes: np.ndarray, example: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Keys of every node (site, kind, index) at every one of these places."""
+    site, kind, index = (np.repeat(column, len(example)) for column in nodes.T)
+    example, position = (np.tile(places, len(nodes)) for places in (example, position))
+    return node_keys(example, position, index, site=site, kind=kind)
+
+
+def _standing(pairs: PromptPairs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Per position name, the examples and positions that carry it."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for example, names in enumerate(position_names(pairs)):
+        for position, name in enumerate(names):
+            found.setdefault(name, []).append((example, position))
+    return {name: (np.array(places)[:, 0], np.array(places)[:, 1]) for name, places in found.items()}

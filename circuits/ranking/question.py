@@ -3,7 +3,7 @@
 Every stage of discovery answers the same question, with batches that fit the same memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +38,8 @@ class Question:
     patch_value: PatchValue = counterfactual
     memory: int | None = None
     """Bytes that batches may hold; None: a share of the free memory."""
+    _swept: list[ChordAttribution] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Chord IG with its parts, once it was swept."""
 
     @cached_property
     def room(self) -> Room:
@@ -65,21 +67,39 @@ class Question:
             progress=progress,
         )
 
-    def chords(self, progress: Progress) -> ChordAttribution:
-        """Chord IG with each node's smooth and jump parts, as the checker needs it."""
-        return chord_attribution(
-            self.spliced,
-            self.pairs,
-            self.metric,
-            error_mode=path_mode(self.error_mode),
-            split=True,
-            batch_size=self.room.pairs("chord-ig"),
-            progress=progress,
-        )
+    def estimate(
+        self, method: str, progress: Progress, points: Quadrature | None = None, *, checked: bool = False
+    ) -> Effects:
+        """Effects by a method's name in `METHODS`, in the error mode whose path ends where exact patching's does.
 
-    def estimate(self, method: str, progress: Progress, points: Quadrature | None = None) -> Effects:
-        """Effects by a method's name in `METHODS`, in the error mode whose path ends where exact patching's does."""
+        `checked` says that an estimate will be held against exact effects. The checker needs chord IG's smooth and jump
+        parts, so a sweep of chord IG measures them along, and is kept for the checker.
+        """
+        if method == "chord-ig" and points is None and (self._swept or checked):
+            chords = self.chords(progress)
+            if chords is not None:
+                return chords.effects
         options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
         options["batch_size"] = self.room.pairs(method)
         options |= options_of(method, self.error_mode, points)
         return METHODS[method](self.spliced, self.pairs, self.metric, **options)
+
+    def chords(self, progress: Progress) -> ChordAttribution | None:
+        """Chord IG with its smooth and jump parts, swept once however often it is asked for.
+
+        None where no gate is met (`live` mode) or there is no patch prompt: the checker needs no parts there.
+        """
+        if self.error_mode == "live" or self.patch_value is not counterfactual:
+            return None
+        if not self._swept:
+            swept = chord_attribution(
+                self.spliced,
+                self.pairs,
+                self.metric,
+                error_mode=path_mode(self.error_mode),
+                split=True,
+                batch_size=self.room.pairs("chord-ig"),
+                progress=progress,
+            )
+            self._swept.append(swept)
+        return self._swept[0]

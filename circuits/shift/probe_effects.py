@@ -22,8 +22,8 @@ from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import SplicedModel
 from circuits.shift.linear_probe import LinearProbe
-from circuits.shift.probed_model import probe_logit, probed
-from circuits.shift.site_activations import Feature, Prompt
+from circuits.shift.probed_model import ending_in_probe, probe_logit
+from circuits.shift.site_activations import Feature, TokenIds
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def probe_effects(
     spliced: SplicedModel,
     site: str,
     probe: LinearProbe,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[TokenIds],
     *,
     exact: int | None = 200,
     batch_size: int = 16,
@@ -59,7 +59,7 @@ def probe_effects(
     """
     if exact is not None and exact < 1:
         raise ValueError(f"exact must be at least 1, or None for all features; got {exact}.")
-    ending = probed(spliced, site, probe)
+    ending = ending_in_probe(spliced, site, probe)
     pairs = PromptPairs(tuple(PromptPair(tuple(p), tuple(p), 1, 0) for p in prompts))
     only, done = None, 0.0
     if exact is not None:
@@ -77,10 +77,10 @@ def probe_effects(
         only=only,
         progress=lambda s: progress(done + (1 - done) * s),
     )
-    return ranked(effects)
+    return ranked_effects(effects)
 
 
-def ranked(effects: Effects) -> tuple[ProbeEffect, ...]:
+def ranked_effects(effects: Effects) -> tuple[ProbeEffect, ...]:
     """Effects per text and position as effects of features, the largest first; errors and tokens are left out."""
     features, place, _ = _features(effects)
     chosen = effects.of_kind("feature")
@@ -103,6 +103,6 @@ def _features(effects: Effects) -> tuple[list[Feature], np.ndarray, np.ndarray]:
 
 def _keys_of_best(effects: Effects, count: int) -> np.ndarray:
     features, place, entries = _features(effects)
-    best = {found.feature for found in ranked(effects)[:count]}
+    best = {found.feature for found in ranked_effects(effects)[:count]}
     keep = np.array([feature in best for feature in features], dtype=bool)
     return effects.keys()[entries[keep[place]]]

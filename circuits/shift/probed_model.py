@@ -61,7 +61,7 @@ def _is_before(name: str, site: str) -> bool:
     return not name.startswith("blocks.") or layer_of(name) <= layer_of(site)
 
 
-def probed(spliced: SplicedModel, site: str, probe: LinearProbe) -> SplicedModel:
+def ending_in_probe(spliced: SplicedModel, site: str, probe: LinearProbe) -> SplicedModel:
     """The spliced model cut off at a site and ended by the probe, with the SAEs up to and at the site.
 
     Effects measured on it with `probe_logit` are changes of the probe's logit in nats.

@@ -19,7 +19,7 @@ from torch import Tensor
 from attribution.splice.spliced_model import SplicedModel
 from circuits.shift.labelled_prompts import LabelledPrompts
 from circuits.shift.linear_probe import LinearProbe, fit_probe
-from circuits.shift.site_activations import Ablation, Feature, Prompt, site_activations, zero_ablation
+from circuits.shift.site_activations import Feature, FeatureValues, TokenIds, site_activations, zero_ablation
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +35,16 @@ class Shifted:
 
     spliced: SplicedModel
     site: str
-    ablation: Ablation
+    ablation: FeatureValues
     original: LinearProbe
     shifted: LinearProbe
     retrained: LinearProbe
 
-    def activations(self, prompts: Iterable[Prompt]) -> Float[Tensor, "text width"]:
+    def activations(self, prompts: Iterable[TokenIds]) -> Float[Tensor, "text width"]:
         """What the probes read, with the features ablated."""
         return site_activations(self.spliced, tuple(prompts), self.site, self.ablation)
 
-    def predict(self, prompts: Iterable[Prompt]) -> Bool[Tensor, " text"]:
+    def predict(self, prompts: Iterable[TokenIds]) -> Bool[Tensor, " text"]:
         """The shifted probe's answers."""
         return self.shifted.predict(self.activations(prompts))
 
@@ -53,7 +53,7 @@ def shift(
     spliced: SplicedModel,
     site: str,
     training: LabelledPrompts,
-    chosen: Iterable[Feature] | Ablation,
+    chosen: Iterable[Feature] | FeatureValues,
     *,
     probe: LinearProbe | None = None,
     weight_decay: float = 0.01,

@@ -18,7 +18,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.splice.recording import Recording
 from attribution.splice.spliced_model import SplicedModel
 
-Prompt = Sequence[int]
+TokenIds = Sequence[int]
 """Token ids, BOS included."""
 
 
@@ -33,7 +33,7 @@ class Feature:
         return f"{self.site}/{self.index}"
 
 
-Ablation = Mapping[Feature, float]
+FeatureValues = Mapping[Feature, float]
 """What each ablated feature is set to."""
 
 
@@ -48,7 +48,12 @@ def token_prompts(model: LanguageModel, texts: Sequence[str]) -> tuple[tuple[int
 
 
 def site_activations(
-    spliced: SplicedModel, prompts: Sequence[Prompt], site: str, ablation: Ablation | None = None, *, rows: int = 256
+    spliced: SplicedModel,
+    prompts: Sequence[TokenIds],
+    site: str,
+    ablation: FeatureValues | None = None,
+    *,
+    rows: int = 256,
 ) -> Float[Tensor, "text width"]:
     """Activation at a site at each prompt's last position; `rows` prompts run at once."""
     site = spliced.model.resolve(site)
@@ -77,21 +82,21 @@ def _last_activation(
     return found[0]
 
 
-def runs_of(spliced: SplicedModel, prompts: Sequence[Prompt], *, rows: int = 256) -> Iterator[Recording]:
+def recordings_of(spliced: SplicedModel, prompts: Sequence[TokenIds], *, rows: int = 256) -> Iterator[Recording]:
     """Recordings of prompts, `rows` at a time, nothing ablated."""
     for ids, last in _batches(prompts, rows, spliced.model.device):
         yield spliced.record(ids, last)
 
 
 def feature_activations(
-    spliced: SplicedModel, prompts: Sequence[Prompt], features: Sequence[Feature], *, rows: int = 256
+    spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature], *, rows: int = 256
 ) -> Float[Tensor, "text feature"]:
     """Each feature's mean activation over the spliced positions of each prompt."""
     if not features:
         raise ValueError("No features given: there are no activations to read.")
     _by_site(spliced, zero_ablation(features))
     found: list[Tensor] = []
-    for run in runs_of(spliced, prompts, rows=rows):
+    for run in recordings_of(spliced, prompts, rows=rows):
         positions = run.spliced.sum(1).clamp(min=1)[:, None]
         sites = {spliced.site(f.site) for f in features}
         means = {s: run.sites[s].features.dense().sum(1) / positions for s in sites}
@@ -99,27 +104,27 @@ def feature_activations(
     return torch.cat(found)
 
 
-def active_features(spliced: SplicedModel, prompts: Sequence[Prompt]) -> tuple[Feature, ...]:
+def active_features(spliced: SplicedModel, prompts: Sequence[TokenIds]) -> tuple[Feature, ...]:
     """Every feature that fires anywhere in the prompts, in the order of the forward pass."""
     found: dict[str, set[int]] = {site: set() for site in spliced.sites}
-    for run in runs_of(spliced, prompts):
+    for run in recordings_of(spliced, prompts):
         for site, record in run.sites.items():
             found[site] |= set(record.features.index.unique().tolist())
     return tuple(Feature(site, index) for site, indices in found.items() for index in sorted(indices))
 
 
-def mean_ablation(spliced: SplicedModel, prompts: Sequence[Prompt], features: Sequence[Feature]) -> Ablation:
+def mean_ablation(spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature]) -> FeatureValues:
     """Each feature set to its mean over the spliced positions of reference prompts, every prompt alike."""
     means = feature_activations(spliced, prompts, features).mean(0)
     return dict(zip(features, means.tolist(), strict=True))
 
 
-def zero_ablation(features: Sequence[Feature]) -> Ablation:
+def zero_ablation(features: Sequence[Feature]) -> FeatureValues:
     """Each feature set to 0."""
     return dict.fromkeys(features, 0.0)
 
 
-def _by_site(spliced: SplicedModel, ablation: Ablation) -> dict[str, tuple[Int[Tensor, " feature"], Tensor]]:
+def _by_site(spliced: SplicedModel, ablation: FeatureValues) -> dict[str, tuple[Int[Tensor, " feature"], Tensor]]:
     """Indices and values by site; a site without an SAE or a feature that is not there is an error."""
     grouped: dict[str, dict[int, float]] = {}
     for feature, value in ablation.items():
@@ -155,7 +160,7 @@ def _ablater(
 
 
 def _batches(
-    prompts: Sequence[Prompt], rows: int, device: torch.device
+    prompts: Sequence[TokenIds], rows: int, device: torch.device
 ) -> Iterator[tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]]:
     """Prompts padded on the right, and each one's last position."""
     if not prompts or not all(prompts):

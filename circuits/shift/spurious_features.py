@@ -16,7 +16,7 @@ from torch import Tensor
 
 from attribution.splice.spliced_model import SplicedModel
 from circuits.shift.probe_effects import ProbeEffect
-from circuits.shift.site_activations import Feature, Prompt, feature_activations, runs_of
+from circuits.shift.site_activations import Feature, TokenIds, feature_activations, recordings_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SpuriousFeature:
 def spurious_features(
     spliced: SplicedModel,
     effects: Sequence[ProbeEffect],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[TokenIds],
     spurious: Bool[Tensor, " text"],
     *,
     among: int = 50,
@@ -69,11 +69,11 @@ def separation_of(
 
 
 def firing_words(
-    spliced: SplicedModel, prompts: Sequence[Prompt], features: Sequence[Feature], *, count: int = 3
+    spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature], *, count: int = 3
 ) -> dict[Feature, tuple[str, ...]]:
     """The words, each with the two before it, on which a feature is most active in all, summed over the prompts."""
     totals: dict[Feature, dict[tuple[int, ...], float]] = {f: {} for f in features}
-    for run in runs_of(spliced, prompts):
+    for run in recordings_of(spliced, prompts):
         for feature, total in totals.items():
             active = run.sites[spliced.site(feature.site)].features
             here = active.index == feature.index

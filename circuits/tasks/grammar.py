@@ -64,14 +64,14 @@ def draw_agreeing(rng: Random, topic: Topic) -> Lemma:
     return rng.choice(topic.verbs if rng.random() < 0.6 else GENERAL_VERBS)
 
 
-def maybe(rng: Random, probability: float, phrase: str) -> tuple[str, ...]:
+def optional_phrase(rng: Random, probability: float, phrase: str) -> tuple[str, ...]:
     """(phrase,) with that probability, else ()."""
     return (phrase,) if rng.random() < probability else ()
 
 
 def noun_phrase(rng: Random, topic: Topic, lemma: Lemma, plural: bool) -> str:
     """Determiner, at times an adjective, and the noun; three determiners in ten show the number."""
-    words = (*maybe(rng, 0.3, draw_adjective(rng, topic)), lemma[plural])
+    words = (*optional_phrase(rng, 0.3, draw_adjective(rng, topic)), lemma[plural])
     if rng.random() < 0.7:
         determiner = "the"
     else:
@@ -93,7 +93,7 @@ def after_verb(rng: Random, topic: Topic, verb: Lemma) -> str:
     """What follows an agreeing verb: a predicate for is / was, an object for has, else at times an adverb."""
     if verb[0] in ("is", "was"):
         if rng.random() < 0.75:
-            return " ".join((*maybe(rng, 0.3, rng.choice(ADVERBS)), draw_adjective(rng, topic)))
+            return " ".join((*optional_phrase(rng, 0.3, rng.choice(ADVERBS)), draw_adjective(rng, topic)))
         return place_phrase(rng, topic)
     if verb[0] == "has":
         return any_noun_phrase(rng, topic)

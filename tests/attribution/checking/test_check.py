@@ -297,3 +297,22 @@ def test_attribution_patching_star_is_compared_but_not_taken_apart() -> None:
     verdict = checked(estimate, "zero")
     assert len(verdict.flagged) > 0
     assert all(v.parts is None and v.cause is None for v in verdict.flagged)
+
+
+def test_chord_ig_that_is_known_already_gives_the_same_verdict() -> None:
+    estimate = estimate_of("ig-input", "frozen")
+    known = chord_attribution(mixed().spliced, TWO, logit_difference, split=True)
+    again, expected = checked(estimate, "frozen", chords=known), verdict_of("ig-input", "frozen")
+    assert again.sentence == expected.sentence
+    assert again.flagged == expected.flagged
+    assert (again.by_site, again.flips) == (expected.by_site, expected.flips)
+
+
+def test_chord_ig_of_another_mode_or_without_its_parts_is_refused() -> None:
+    estimate, given = estimate_of("atp", "frozen"), (mixed().spliced, TWO, logit_difference)
+    for known in (chord_attribution(*given), chord_attribution(*given, error_mode="zero", split=True)):
+        with pytest.raises(ValueError, match="Chord IG must be swept in error mode path, with split=True"):
+            checked(estimate, "frozen", chords=known)
+    other = chord_attribution(mixed().spliced, TWO.head(1), logit_difference, split=True)
+    with pytest.raises(ValueError, match="swept for other sites or pairs"):
+        checked(estimate, "frozen", chords=other)

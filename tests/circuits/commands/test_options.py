@@ -15,7 +15,7 @@ from attribution.prompts.metrics import METRICS
 from attribution.splice.recording import ErrorMode
 from circuits.commands import find, options
 from circuits.commands.app import app
-from circuits.discovery.deciding import AUTO, DEFAULT_BUDGET
+from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET
 from circuits.embedded.load import DEFAULT_SAES
 from circuits.terminal.amounts import seconds_of
 
@@ -29,7 +29,7 @@ def test_names_to_choose_are_those_of_the_registries() -> None:
     assert tuple(METRICS) == options.METRIC_NAMES
     assert tuple(RULES) == options.RULE_NAMES
     assert get_args(ErrorMode) == options.ERROR_MODES
-    assert AUTO == find.AUTO
+    assert AUTO_METHOD == find.AUTO
     assert seconds_of(find.DEFAULT_BUDGET) == DEFAULT_BUDGET
     assert f"Default: {DEFAULT_SAES}." in str(declared("find")["saes"].help)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import attribution.chord.chord_integrated_gradients as chord_module
-from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
 from attribution.chord.chord_sweep import run_sweep
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.exact_patching import exact_patching
@@ -16,10 +16,9 @@ from attribution.prompts.metrics import kl_divergence, logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import zero
 from circuits.discovery.discover import Found, discover, discover_each
-from circuits.discovery.measuring import Measured, with_exact
+from circuits.discovery.measuring import MeasuredNodes, with_exact
 from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import rank_nodes
-from circuits.ranking.question import Question
 from graphs import ErrorNode, FeatureNode, MetricNode, TokenNode, findings
 from tests.worlds.tiny_models import JUMPRELU_SITES, PAIRS, World, saes_on, tiny_model
 
@@ -133,24 +132,6 @@ def test_a_verified_estimate_screens_and_the_circuit_is_still_exact() -> None:
 def checked_run() -> Found:
     """The nodes that 30 by chord IG leave, IG checked on them, its worst errors explained."""
     return found(select=Selection(nodes=30), compare=("ig",), rank_by="chord-ig", explained=3)
-
-
-def test_a_screened_run_sweeps_chord_ig_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    swept: list[int] = []
-
-    def counted(*given: Any) -> Any:
-        swept.append(1)
-        return run_sweep(*given)
-
-    monkeypatch.setattr(chord_module, "run_sweep", counted)
-    batches = -(-len(PAIRS) // Question(world().spliced, PAIRS, logit_difference, "frozen").room.pairs("chord-ig"))
-    alone = chord_integrated_gradients(world().spliced, PAIRS, logit_difference)
-    assert len(swept) == -(-len(PAIRS) // 4)
-    swept.clear()
-    screened = found(method="chord-ig", verify=50, select=Selection(nodes=12))
-    assert len(swept) == batches
-    assert screened.verdict is not None
-    assert np.array_equal(screened.effects.keys(), alone.keys())
 
 
 def test_where_every_node_was_patched_ig_is_checked_and_its_flags_stand_at_the_nodes() -> None:
@@ -292,7 +273,7 @@ def test_a_flat_metric_without_a_patch_prompt_has_no_edges() -> None:
 
 def test_exact_effects_take_the_place_of_estimates_and_of_nothing_else() -> None:
     estimate = whole().effects
-    start = Measured(replace(estimate, effect=np.zeros(len(estimate))), np.zeros(len(estimate), bool), None)
+    start = MeasuredNodes(replace(estimate, effect=np.zeros(len(estimate))), np.zeros(len(estimate), bool), None)
     keys = estimate.keys()[::3]
     shuffled = np.random.default_rng(0).permutation(len(keys))
     after = with_exact(start, np.append(keys[shuffled], 7), np.append(estimate.effect[::3][shuffled], 99.0))
@@ -316,3 +297,37 @@ def test_nodes_of_which_none_leads_to_the_metric_are_shown_as_they_were_chosen()
     assert [w.node for w in one.circuit.strongest()] == [ErrorNode("blocks.0.hook_mlp_out", 3)]
     assert one.circuit.edges == ()
     assert one.circuit.measurement.pruned == 0
+
+
+@pytest.mark.parametrize("error_mode", ["frozen", "zero"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "chord-ig", "verify": 5},
+        {"method": "ig", "verify": 5, "compare": ("chord-ig",)},
+        {"method": "exact", "compare": ("ig", "chord-ig")},
+        {"method": "exact", "compare": ("ig",)},
+    ],
+    ids=["screened", "screened by IG", "exact", "exact, IG alone"],
+)
+def test_chord_ig_is_swept_once_though_the_checker_needs_its_parts(
+    options: dict[str, Any], error_mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[int] = []
+
+    def counted(ends: Any, *arguments: Any) -> Any:
+        swept.extend(ends.rows.tolist())
+        return run_sweep(ends, *arguments)
+
+    monkeypatch.setattr(chord_module, "run_sweep", counted)
+    result = found(**options, error_mode=error_mode)
+    assert len(swept) == len(PAIRS)
+    assert (result.verdict or result.checked) is not None
+
+
+@pytest.mark.parametrize("error_mode", ["path", "zero"])
+def test_the_parts_of_chord_ig_are_swept_along_without_a_change_of_its_effects(error_mode: Any) -> None:
+    given = world().spliced, PAIRS, logit_difference
+    alone, along = (chord_attribution(*given, error_mode=error_mode, split=split).effects for split in (False, True))
+    assert np.array_equal(alone.keys(), along.keys())
+    assert np.array_equal(alone.effect, along.effect)

@@ -16,7 +16,7 @@ from attribution.splice.references import counterfactual, zero
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
-from circuits.faithfulness.ranked_circuits import Order, ordered_nodes, random_rankings
+from circuits.faithfulness.ranked_circuits import RankingOrder, ordered_nodes, random_rankings
 from circuits.faithfulness.smallest_faithful import scanned_sizes, smallest_faithful
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from graphs import ErrorNode, FeatureNode, TokenNode
@@ -69,7 +69,7 @@ def test_the_report_is_the_ratio_of_means_over_pairs() -> None:
 
 
 @pytest.mark.parametrize("order", ["absolute", "signed"])
-def test_the_whole_model_has_faithfulness_1_and_completeness_0_exactly(order: Order) -> None:
+def test_the_whole_model_has_faithfulness_1_and_completeness_0_exactly(order: RankingOrder) -> None:
     curves = faithfulness_curves(
         world().spliced, SPLITS, logit_difference, {"exact": ranking()}, order=order, shares=SHARES, bootstrap=QUICK
     )

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from circuits.ranking.averages import Averages, averages
-from circuits.ranking.running_averages import RunningAverages
+from circuits.ranking.averages import Averages, RunningAverages, group_averages
 
 EXAMPLES = 40
 
@@ -23,7 +22,7 @@ def test_missing_examples_count_as_0(at_once: int) -> None:
     table = draw.normal(size=(5, EXAMPLES)) * (draw.random((5, EXAMPLES)) < 0.6)
     group, example = np.nonzero(table)
     values = table[group, example]
-    for found in (averages(group, values, 5, EXAMPLES), grown(group, example, values, at_once)):
+    for found in (group_averages(group, values, 5, EXAMPLES), grown(group, example, values, at_once)):
         assert found.standard_error is not None
         np.testing.assert_allclose(found.mean, table.mean(1), rtol=1e-13)
         np.testing.assert_allclose(found.mean_absolute, np.abs(table).mean(1), rtol=1e-13)

@@ -15,8 +15,8 @@ from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.splice.patch_values import zero
 from circuits.shift.linear_probe import LinearProbe
 from circuits.shift.neurons import with_neurons
-from circuits.shift.probe_effects import probe_effects, ranked
-from circuits.shift.probed_model import probe_logit, probed, upstream_sites
+from circuits.shift.probe_effects import probe_effects, ranked_effects
+from circuits.shift.probed_model import ending_in_probe, probe_logit, upstream_sites
 from circuits.shift.site_activations import (
     Feature,
     active_features,
@@ -75,7 +75,7 @@ def pairs() -> PromptPairs:
 
 @pytest.mark.parametrize("site", [SPLICED, UNSPLICED])
 def test_effects_on_a_probe_equal_forwards_by_hand(world: World, site: str) -> None:
-    effects = exact_patching(probed(world.spliced, site, probe()), pairs(), probe_logit, patch_value=zero)
+    effects = exact_patching(ending_in_probe(world.spliced, site, probe()), pairs(), probe_logit, patch_value=zero)
     features = np.nonzero(effects.of_kind("feature"))[0]
     assert len(features) > 50
     for n in features[:: len(features) // 10]:
@@ -89,7 +89,7 @@ def test_effects_on_a_probe_equal_forwards_by_hand(world: World, site: str) -> N
 
 def test_a_probe_inside_a_block_has_the_same_effects(llama_world: World) -> None:
     with pytest.warns(UserWarning, match="cannot be run from a layer"):
-        ending = probed(llama_world.spliced, INSIDE, probe())
+        ending = ending_in_probe(llama_world.spliced, INSIDE, probe())
     effects = exact_patching(ending, pairs(), probe_logit, patch_value=zero)
     n = int(np.argmax(np.abs(effects.effect) * effects.of_kind("feature")))
     prompt, feature = PROMPTS[effects.example[n]], Feature(effects.sites[effects.site[n]], int(effects.index[n]))
@@ -99,7 +99,7 @@ def test_a_probe_inside_a_block_has_the_same_effects(llama_world: World) -> None
 
 
 def test_attribution_patching_at_the_probes_own_site_is_exact(llama_world: World) -> None:
-    ending = probed(llama_world.spliced, SPLICED, probe())
+    ending = ending_in_probe(llama_world.spliced, SPLICED, probe())
     exact = exact_patching(ending, pairs(), probe_logit, patch_value=zero)
     estimate = attribution_patching(ending, pairs(), probe_logit, patch_value=zero)
     here = exact.at(SPLICED)
@@ -111,18 +111,20 @@ def test_only_sites_before_the_probe_are_upstream(llama_world: World) -> None:
     assert upstream_sites(llama_world.spliced, SPLICED) == tuple(JUMPRELU_SITES)[:3]
     assert upstream_sites(llama_world.spliced, UNSPLICED) == llama_world.spliced.sites
     with pytest.raises(ValueError, match="No SAE is spliced in at or before"):
-        probed(llama_world.spliced, "blocks.0.hook_resid_pre", probe())
+        ending_in_probe(llama_world.spliced, "blocks.0.hook_resid_pre", probe())
     with pytest.raises(LookupError, match="has no site"):
-        probed(llama_world.spliced, "blocks.7.hook_resid_post", probe())
+        ending_in_probe(llama_world.spliced, "blocks.7.hook_resid_post", probe())
 
 
 def test_effects_of_features_are_centred_sizes_summed_over_positions(llama_world: World) -> None:
-    effects = exact_patching(probed(llama_world.spliced, SPLICED, probe()), pairs(), probe_logit, patch_value=zero)
+    effects = exact_patching(
+        ending_in_probe(llama_world.spliced, SPLICED, probe()), pairs(), probe_logit, patch_value=zero
+    )
     plain: dict[Feature, list[float]] = {}
     for n in np.nonzero(effects.of_kind("feature"))[0]:
         feature = Feature(effects.sites[effects.site[n]], int(effects.index[n]))
         plain.setdefault(feature, [0.0] * len(PROMPTS))[effects.example[n]] += effects.effect[n]
-    found = ranked(effects)
+    found = ranked_effects(effects)
     assert {f.feature for f in found} == set(plain)
     for f in found:
         mean = sum(plain[f.feature]) / len(PROMPTS)
@@ -231,7 +233,7 @@ def test_an_ablation_that_cannot_be_is_an_error(llama_world: World) -> None:
 def test_effects_hold_nothing_but_the_probe(llama_world: World) -> None:
     """The metric's clean value is the probe's logit."""
     effects: Effects = exact_patching(
-        probed(llama_world.spliced, UNSPLICED, probe()), pairs(), probe_logit, patch_value=zero
+        ending_in_probe(llama_world.spliced, UNSPLICED, probe()), pairs(), probe_logit, patch_value=zero
     )
     expected = probe().logit(site_activations(llama_world.spliced, PROMPTS, UNSPLICED))
     np.testing.assert_allclose(effects.clean_metric, expected.numpy())

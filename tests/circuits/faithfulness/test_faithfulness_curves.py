@@ -2,7 +2,7 @@
 
 import pytest
 
-from circuits.faithfulness.curve_around import sizes_around
+from circuits.faithfulness.faithfulness_curves import sizes_around
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
 from attribution.splice.node_keys import NodeOfExample, node_of_key
-from circuits.ranking.membership import member_keys
+from circuits.ranking.positions import member_keys
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 
 SITES = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post")
