@@ -82,7 +82,7 @@ def test_less_memory_lowers_the_peak_and_more_prompts_do_not_raise_it() -> None:
     assert tight[1] < 80
     assert many[2] == 6 * tight[2]
     results = ROW_BYTES * (many[2] - tight[2]) / 2**20  # in MiB; held twice while the batches' rows are joined
-    assert many[1] < tight[1] + 2 * results + 0.1 * roomy[1]
+    assert many[1] < tight[1] + 2 * results + 0.25 * roomy[1]
     assert roomy[3] == pytest.approx(tight[3], rel=1e-3)
     assert roomy[3] == pytest.approx(many[3], rel=1e-3)
 
