@@ -64,7 +64,7 @@ def check(
         top: how many of the strongest nodes to compare as a set.
         explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
             site-path IG; the other methods' errors are split without a walk).
-        room: batch sizes progress_between the memory; by default progress_between a share of what is free.
+        room: batch sizes within the memory; by default, within a share of the free memory.
         progress: told the share of work done.
 
     Raises:
