@@ -52,12 +52,12 @@ def measure_setting(question: Question, kind: Kind, mode: ErrorMode) -> dict[str
                 end: {method: auroc(truth(end), values) for method, values in by_method.items()}
                 for end in question.truths
             },
-            "chord against either end": worst_misses(question, truth("either end"), by_method),
+            "chord against either end": first_misses(question, truth("either end"), by_method),
         }
     return found
 
 
-def worst_misses(
+def first_misses(
     question: Question, truth: Mapping[Any, bool], by_method: Mapping[str, Mapping[Any, float]]
 ) -> list[str]:
     """The first candidates on whose truth chord IG at most points and the program disagree, in words."""

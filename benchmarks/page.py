@@ -107,18 +107,18 @@ def one_run(browser: Browser, path: Path) -> dict[str, float]:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.add_init_script(WATCH)
     page.goto(path.as_uri())
-    drawn = seconds_until_settled(page, "drawnAt")
+    drawn = number_when_set(page, "drawnAt")
     paint: Any = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     found = {"first paint ms": float(paint), "drawn ms": drawn}
     points: list[list[float]] = page.evaluate(OVER_NODES, 5)
     assert len(points) == 5, "no nodes under the pointer: nothing was drawn"
-    traces = [seconds_of(page, lambda x=x, y=y: page.mouse.click(x, y)) for x, y in points]
+    traces = [milliseconds_of(page, lambda x=x, y=y: page.mouse.click(x, y)) for x, y in points]
     found["trace ms"] = statistics.median(traces)
     page.mouse.move(3, 3)
     page.keyboard.press("Escape")
-    found["flag ms"] = seconds_of(page, lambda: page.evaluate(CHOOSE, ["flag", "any", "change"]))
+    found["flag ms"] = milliseconds_of(page, lambda: page.evaluate(CHOOSE, ["flag", "any", "change"]))
     page.evaluate(CHOOSE, ["flag", "", "change"])
-    found["search ms"] = seconds_of(page, lambda: page.evaluate(CHOOSE, ["search", "haling", "input"]))
+    found["search ms"] = milliseconds_of(page, lambda: page.evaluate(CHOOSE, ["search", "haling", "input"]))
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
     found["heap MB"] = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
@@ -126,14 +126,14 @@ def one_run(browser: Browser, path: Path) -> dict[str, float]:
     return found
 
 
-def seconds_of(page: Page, act: Callable[[], object]) -> float:
+def milliseconds_of(page: Page, act: Callable[[], object]) -> float:
     """Milliseconds from the event that an action makes until its frame is done."""
     page.evaluate("window.took = undefined")
     act()
-    return seconds_until_settled(page, "took")
+    return number_when_set(page, "took")
 
 
-def seconds_until_settled(page: Page, name: str) -> float:
+def number_when_set(page: Page, name: str) -> float:
     """The number that the page sets when it is done, asked for until it is there."""
     for _ in range(400):
         value = page.evaluate(f"window.{name} ?? null")
