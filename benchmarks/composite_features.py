@@ -30,7 +30,7 @@ _SAID, _ATOM, _ANSWER, _ONE = slice(0, 2), slice(2, 4), 4, 5
 _WIDTH: Final = 6
 
 
-def model() -> LanguageModel:
+def atoms_model() -> LanguageModel:
     """Tokens BOS, "both" and "only b"; block 0 writes the atoms, block 1 whether both are there."""
     zero = torch.zeros(_WIDTH, _WIDTH, dtype=torch.float64)
     blocks = {f"blocks.{n}.{part}": zero for n in (0, 1) for part in ("query", "key", "value", "out")}
@@ -54,7 +54,7 @@ def model() -> LanguageModel:
     return LanguageModel(built, Vocabulary())
 
 
-def spliced(basis: tuple[str, ...]) -> SplicedModel:
+def spliced_atoms(basis: tuple[str, ...]) -> SplicedModel:
     """The model with an SAE of the atoms, atomic or composite, and one that reads whether both are there."""
     e_a, e_b, answer = torch.eye(_WIDTH, dtype=torch.float64)[[2, 3, _ANSWER]]
     both = _sae([answer], [answer], [0.5])
@@ -62,7 +62,7 @@ def spliced(basis: tuple[str, ...]) -> SplicedModel:
         atoms = _sae([e_a, e_b], [e_a, e_b], [0.5, 0.5])
     else:
         atoms = _sae([(e_a + e_b) / 2, e_a - e_b, e_b - e_a], [e_a + e_b, e_a, e_b], [0.75, 0.5, 0.5])
-    return SplicedModel(model(), {ATOMS_SITE: atoms, BOTH_SITE: both}, dtype=torch.float64)
+    return SplicedModel(atoms_model(), {ATOMS_SITE: atoms, BOTH_SITE: both}, dtype=torch.float64)
 
 
 def _sae(reads: list[Tensor], writes: list[Tensor], threshold: list[float]) -> JumpReLU:
@@ -76,7 +76,7 @@ def _sae(reads: list[Tensor], writes: list[Tensor], threshold: list[float]) -> J
     )
 
 
-def pairs(question: str) -> PromptPairs:
+def question_pairs(question: str) -> PromptPairs:
     """The one pair, asked about x_a, x_b or both; the foil is BOS, whose logit is 0."""
     answer = 3 + QUESTIONS.index(question)
     return PromptPairs((PromptPair((BOS, _BOTH), (BOS, _ONLY_B), answer, BOS),))
@@ -92,9 +92,9 @@ def composite_report() -> list[dict[str, Any]]:
     """Exact effects, estimates and the checker's flags for both bases and all questions, with gates downstream."""
     rows: list[dict[str, Any]] = []
     for basis, name in ((ATOMIC, "atomic"), (COMPOSITE, "composite")):
-        world = spliced(basis)
+        world = spliced_atoms(basis)
         for question in QUESTIONS:
-            arguments = (world, pairs(question), logit_difference)
+            arguments = (world, question_pairs(question), logit_difference)
             exact, atp = (m(*arguments, error_mode="frozen") for m in (exact_patching, attribution_patching))
             verdict = check(*arguments, atp, exact=exact, threshold=0.01, explained=0)
             rows.append(

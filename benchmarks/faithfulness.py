@@ -48,7 +48,7 @@ RUNS: tuple[tuple[str, RankingOrder, ErrorChoice], ...] = (
 """Split, order and choice of errors of the curves."""
 
 
-def rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Ranking]:
+def method_rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Ranking]:
     """Every method's ranking of all nodes."""
     arguments = (spliced, train, logit_difference)
     effects = {
@@ -62,7 +62,7 @@ def rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Ranking]:
     return {name: rank_nodes(found, train, spliced.model) for name, found in effects.items()}
 
 
-def curves(
+def curves_of_runs(
     spliced: SplicedModel, pairs: Mapping[str, PromptPairs], found: Mapping[str, Ranking]
 ) -> list[FaithfulnessCurve]:
     """The curves of `RUNS`, random circuits included."""
@@ -75,7 +75,7 @@ def curves(
     return made
 
 
-def smallest(
+def smallest_circuits(
     spliced: SplicedModel, pairs: Mapping[str, PromptPairs], found: Mapping[str, Ranking]
 ) -> dict[str, dict[str, Faithfulness | None]]:
     """By ranking, the smallest circuit for each target and split."""
@@ -95,9 +95,9 @@ def task_result(spliced: SplicedModel, task: str, train: int, count: int) -> dic
     """Everything measured on one task, as plain data; tables are printed on the way."""
     pairs = {split: prompt_pairs(task, spliced.model, split=split, examples=count, seed=1) for split in SPLITS}
     start = time.perf_counter()
-    found = rankings(spliced, prompt_pairs(task, spliced.model, examples=train))
+    found = method_rankings(spliced, prompt_pairs(task, spliced.model, examples=train))
     ranked = time.perf_counter()
-    made, least = curves(spliced, pairs, found), smallest(spliced, pairs, found)
+    made, least = curves_of_runs(spliced, pairs, found), smallest_circuits(spliced, pairs, found)
     print_tables(task, made, least)
     seconds = {"rankings": ranked - start, "faithfulness": time.perf_counter() - ranked}
     print(f"\n{task}: {seconds['rankings']:.0f} s for the rankings, {seconds['faithfulness']:.0f} s for the rest")

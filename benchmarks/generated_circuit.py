@@ -33,7 +33,7 @@ _ENDS: Final = ("", "a", "der", "en", "ing", "le", "on", "s", "th", "ton")
 _WORDS: Final = tuple(stem + end for stem in _STEMS for end in _ENDS)
 
 
-def generated(nodes: int, edges: int, *, parts: int = 3, seed: int = 0) -> tuple[CircuitGraph, Labels]:
+def generated_circuit(nodes: int, edges: int, *, parts: int = 3, seed: int = 0) -> tuple[CircuitGraph, Labels]:
     """A circuit with exactly so many nodes and edges, and labels of all its features."""
     random = np.random.default_rng(seed)
     sites = tuple(f"blocks.{layer}.hook_{part}" for layer in range(LAYERS) for part in PARTS[-parts:])

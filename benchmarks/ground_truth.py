@@ -35,7 +35,7 @@ def question_about(name: str, count: int) -> Question:
     return Question(compiled, contrasts(compiled, count))
 
 
-def cell(question: Question, kind: Kind, mode: ErrorMode) -> dict[str, Any]:
+def measure_setting(question: Question, kind: Kind, mode: ErrorMode) -> dict[str, Any]:
     """All methods on one program, encoder kind and error mode. In `live` mode no edge ends in a feature."""
     measured = Measured(question, kind, mode)
     scores: dict[str, tuple[Callable[[str], Mapping[Any, bool]], Mapping[str, Mapping[Any, float]]]] = {
@@ -52,12 +52,14 @@ def cell(question: Question, kind: Kind, mode: ErrorMode) -> dict[str, Any]:
                 end: {method: auroc(truth(end), values) for method, values in by_method.items()}
                 for end in question.truths
             },
-            "chord against either end": misses(question, truth("either end"), by_method),
+            "chord against either end": first_misses(question, truth("either end"), by_method),
         }
     return found
 
 
-def misses(question: Question, truth: Mapping[Any, bool], by_method: Mapping[str, Mapping[Any, float]]) -> list[str]:
+def first_misses(
+    question: Question, truth: Mapping[Any, bool], by_method: Mapping[str, Mapping[Any, float]]
+) -> list[str]:
     """The first candidates on whose truth chord IG at most points and the program disagree, in words."""
     name = next(method for method in reversed(list(by_method)) if method.startswith("chord"))
     found: list[str] = []
@@ -71,7 +73,7 @@ def misses(question: Question, truth: Mapping[Any, bool], by_method: Mapping[str
     return [f"{len(found)} of {len(truth)}", *found[:5]]
 
 
-def table(rows: list[dict[str, Any]], what: str, end: str) -> str:
+def markdown_table(rows: list[dict[str, Any]], what: str, end: str) -> str:
     """AUROC by program and setting, as Markdown."""
     rows = [row for row in rows if what in row]
     methods = list(rows[0][what]["auroc"][end]) if rows else []
@@ -112,12 +114,12 @@ def main() -> None:
         question = question_about(name, arguments.pairs)
         for kind, mode in SETTINGS:
             start = time.perf_counter()
-            rows.append({"program": name, "encoder": kind.kind, "mode": mode, **cell(question, kind, mode)})
+            rows.append({"program": name, "encoder": kind.kind, "mode": mode, **measure_setting(question, kind, mode)})
             print(f"{name}, {kind.kind}, {mode}: {time.perf_counter() - start:.0f} s", flush=True)
             arguments.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for what in ("node", "edge"):
         for end in ("clean end", "either end"):
-            print(table(rows, what, end))
+            print(markdown_table(rows, what, end))
     print(composite_table(content["composite"]))
 
 

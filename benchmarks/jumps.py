@@ -79,7 +79,7 @@ def against_exact(estimate: Effects, exact: Effects, *, signed: bool = True) -> 
     }
 
 
-def cell(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode) -> dict[str, Any]:
+def measure_setting(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode) -> dict[str, Any]:
     """All methods on one task, encoder kind and error mode."""
     arguments, walked = (spliced, pairs, logit_difference), path_mode(mode)
     exact = exact_patching(*arguments, error_mode=mode)
@@ -131,7 +131,7 @@ def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Ef
     return found
 
 
-def run(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[dict[str, Any]]:
+def measure_all_settings(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[dict[str, Any]]:
     """Every cell of the experiment."""
     rows: list[dict[str, Any]] = []
     for kind in (*KINDS, "jumprelu, 12 sites"):
@@ -143,12 +143,12 @@ def run(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[d
             for task in TASKS:
                 start = time.perf_counter()
                 pairs = prompt_pairs(task, model, examples=count)
-                rows.append({"encoder": kind, "mode": mode, "task": task, **cell(spliced, pairs, mode)})
+                rows.append({"encoder": kind, "mode": mode, "task": task, **measure_setting(spliced, pairs, mode)})
                 told(f"{kind}, {mode}, {task}: {time.perf_counter() - start:.0f} s")
     return rows
 
 
-def tables(rows: list[dict[str, Any]]) -> str:
+def markdown_tables(rows: list[dict[str, Any]]) -> str:
     """Two Markdown tables: completeness, and agreement with exact patching; medians over the four tasks."""
     methods = ("activation difference", "AtP", "AtP*", "IG", "input-path IG", "chord IG")
     points = [*(f"IG {q}" for q in IG_POINTS), *(f"chord IG {q}" for q in CHORD_POINTS)]
@@ -185,10 +185,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/jumps.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = run(load_model(), arguments.pairs, lambda line: print(line, flush=True))
+    rows = measure_all_settings(load_model(), arguments.pairs, lambda line: print(line, flush=True))
     content = {"pairs": arguments.pairs, "large": LARGE, "rows": rows}
     arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(tables(rows))
+    print(markdown_tables(rows))
 
 
 if __name__ == "__main__":

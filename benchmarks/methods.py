@@ -29,7 +29,7 @@ from attribution.splice.recording import ErrorMode
 from benchmarks.bare_passes import atp_over_bare_passes
 from benchmarks.cases import GPT2_SMALL, NEOX, Case, embedded_case, random_case
 from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine, matmul_rate
-from benchmarks.plain_hooks import PlainHooks, evenly, neighbours
+from benchmarks.plain_hooks import PlainHooks, evenly_spaced, neighbours
 from circuits import (
     attribution_patching,
     chord_integrated_gradients,
@@ -130,7 +130,7 @@ def plain_rows(case: Case, effects: Effects, sample: int) -> Iterator[Row]:
     """Plain hooks on a sample of the nodes of live exact patching, scaled up; refused where effects differ."""
     plain = PlainHooks(case)
     with torch.no_grad():
-        chosen = evenly(len(effects), sample)
+        chosen = evenly_spaced(len(effects), sample)
         writes = [plain.write(effects, n) for n in chosen]
         plain.one(writes[0])
         found, cost = cost_of(lambda: [plain.one(write) for write in writes], device=case.device)

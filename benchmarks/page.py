@@ -20,7 +20,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.generated_circuit import generated
+from benchmarks.generated_circuit import generated_circuit
 from circuits import write_page
 
 CASES = {"2,000 nodes, 50,000 edges": (2_000, 50_000), "200 nodes, 2,000 edges": (200, 2_000)}
@@ -71,19 +71,21 @@ def main() -> None:
         raise SystemExit(f"No browser: none of {', '.join(CHROMIUM)} is on PATH.")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        results = {name: measured(browser, Path(folder) / "page.html", *size, repeats) for name, size in CASES.items()}
+        results = {
+            name: measure_page(browser, Path(folder) / "page.html", *size, repeats) for name, size in CASES.items()
+        }
         version = browser.version
         browser.close()
     load = os.getloadavg()[0]
     print(f"Chromium {version}, no GPU, medians of {repeats}; load average {load:.1f} on {os.cpu_count()} cores")
-    missed = [miss for name, values in results.items() for miss in table(name, values)]
+    missed = [miss for name, values in results.items() for miss in case_table(name, values)]
     content = {"chromium": version, "repeats": repeats, "load": round(load, 1), "cases": results, "missed": missed}
     Path(__file__).with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if missed:
         raise SystemExit("Missed: " + "; ".join(missed))
 
 
-def table(case: str, values: dict[str, float]) -> list[str]:
+def case_table(case: str, values: dict[str, float]) -> list[str]:
     """Print one case beside its targets; returns the targets that were missed."""
     print(f"\n{case}\n  {'':16} {'median':>9} {'target':>9}")
     for name, value in values.items():
@@ -92,9 +94,9 @@ def table(case: str, values: dict[str, float]) -> list[str]:
     return [f"{case}: {n} {values[n]:.1f}, target {t}" for n, t in TARGETS[case].items() if not values[n] < t]
 
 
-def measured(browser: Browser, path: Path, nodes: int, edges: int, repeats: int) -> dict[str, float]:
+def measure_page(browser: Browser, path: Path, nodes: int, edges: int, repeats: int) -> dict[str, float]:
     """Medians for one circuit; each repeat opens the page anew."""
-    circuit, labels = generated(nodes, edges)
+    circuit, labels = generated_circuit(nodes, edges)
     write_page(circuit, path, title=f"Generated: {nodes} nodes, {edges} edges", labels=labels)
     runs = [one_run(browser, path) for _ in range(repeats + 1)][1:]  # the first run warms the browser up
     return {"file kB": path.stat().st_size / 1000} | {n: statistics.median(run[n] for run in runs) for n in runs[0]}
@@ -105,18 +107,18 @@ def one_run(browser: Browser, path: Path) -> dict[str, float]:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.add_init_script(WATCH)
     page.goto(path.as_uri())
-    drawn = settled(page, "drawnAt")
+    drawn = number_when_set(page, "drawnAt")
     paint: Any = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     found = {"first paint ms": float(paint), "drawn ms": drawn}
     points: list[list[float]] = page.evaluate(OVER_NODES, 5)
     assert len(points) == 5, "no nodes under the pointer: nothing was drawn"
-    traces = [timed(page, lambda x=x, y=y: page.mouse.click(x, y)) for x, y in points]
+    traces = [milliseconds_of(page, lambda x=x, y=y: page.mouse.click(x, y)) for x, y in points]
     found["trace ms"] = statistics.median(traces)
     page.mouse.move(3, 3)
     page.keyboard.press("Escape")
-    found["flag ms"] = timed(page, lambda: page.evaluate(CHOOSE, ["flag", "any", "change"]))
+    found["flag ms"] = milliseconds_of(page, lambda: page.evaluate(CHOOSE, ["flag", "any", "change"]))
     page.evaluate(CHOOSE, ["flag", "", "change"])
-    found["search ms"] = timed(page, lambda: page.evaluate(CHOOSE, ["search", "haling", "input"]))
+    found["search ms"] = milliseconds_of(page, lambda: page.evaluate(CHOOSE, ["search", "haling", "input"]))
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
     found["heap MB"] = session.send("Runtime.getHeapUsage")["usedSize"] / 1e6
@@ -124,14 +126,14 @@ def one_run(browser: Browser, path: Path) -> dict[str, float]:
     return found
 
 
-def timed(page: Page, act: Callable[[], object]) -> float:
+def milliseconds_of(page: Page, act: Callable[[], object]) -> float:
     """Milliseconds from the event that an action makes until its frame is done."""
     page.evaluate("window.took = undefined")
     act()
-    return settled(page, "took")
+    return number_when_set(page, "took")
 
 
-def settled(page: Page, name: str) -> float:
+def number_when_set(page: Page, name: str) -> float:
     """The number that the page sets when it is done, asked for until it is there."""
     for _ in range(400):
         value = page.evaluate(f"window.{name} ?? null")

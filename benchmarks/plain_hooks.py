@@ -129,7 +129,7 @@ class PlainHooks:
         return (logits[:, pair.answer_id] - logits[:, pair.foil_id]).tolist()
 
 
-def evenly(count: int, wanted: int) -> list[int]:
+def evenly_spaced(count: int, wanted: int) -> list[int]:
     """Places spread over `count` of them."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int)).tolist()
 
@@ -138,7 +138,7 @@ def neighbours(effects: Effects, size: int, batches: int) -> list[list[int]]:
     """Batches of at most `size` nodes that lie at one site of one prompt, spread over all nodes."""
     place = effects.example.astype(np.int64) * len(effects.sites) + effects.site
     found: list[list[int]] = []
-    for start in evenly(len(effects), batches):
+    for start in evenly_spaced(len(effects), batches):
         group = np.flatnonzero(place == place[start])
         first = int(min(start, max(group[0], group[-1] + 1 - size)))
         found.append(list(range(first, int(min(first + size, group[-1] + 1)))))

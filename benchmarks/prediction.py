@@ -36,7 +36,7 @@ from circuits.ranking.positions import member_keys
 METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}
 
 
-def predicted(edges: Edges, nodes: Effects) -> dict[int, float]:
+def predicted_changes(edges: Edges, nodes: Effects) -> dict[int, float]:
     """The change of each target feature that its edges predict, by key."""
     change = dict(zip(nodes.keys().tolist(), (nodes.patch - nodes.clean).tolist(), strict=True))
     carried = dict(zip(edges.target_key.tolist(), edges.attribution.tolist(), strict=True))
@@ -46,7 +46,9 @@ def predicted(edges: Edges, nodes: Effects) -> dict[int, float]:
     return {key: sums[key] * change[key] / carried[key] for key in sums if key in change and carried[key] != 0}
 
 
-def measured(spliced: SplicedModel, pair: PromptPairs, edges: Edges, sites: tuple[str, ...]) -> dict[int, float]:
+def measured_changes(
+    spliced: SplicedModel, pair: PromptPairs, edges: Edges, sites: tuple[str, ...]
+) -> dict[int, float]:
     """The change of each target feature when the sources of its edges are patched together, by key."""
     labels = position_names(pair)[0]
 
@@ -62,7 +64,9 @@ def measured(spliced: SplicedModel, pair: PromptPairs, edges: Edges, sites: tupl
     return found
 
 
-def points(spliced: SplicedModel, pairs: PromptPairs, count: int) -> dict[str, list[tuple[float, float]]]:
+def predictions_and_truths(
+    spliced: SplicedModel, pairs: PromptPairs, count: int
+) -> dict[str, list[tuple[float, float]]]:
     """Predicted and measured change of every target of every pair, by method."""
     effects = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
     ranking = rank_nodes(effects, pairs, spliced.model).top(count)
@@ -72,9 +76,9 @@ def points(spliced: SplicedModel, pairs: PromptPairs, count: int) -> dict[str, l
         keys = member_keys([w.node for w in ranking.nodes], ranking.positions, pair, spliced.sites)
         nodes = own.subset(np.isin(own.keys(), keys))
         edges = {name: made(spliced, pair, logit_difference, nodes, sources=nodes) for name, made in METHODS.items()}
-        truth = measured(spliced, pair, edges["chord edges"], own.sites)
+        truth = measured_changes(spliced, pair, edges["chord edges"], own.sites)
         for name, of_method in edges.items():
-            values = predicted(of_method, nodes)
+            values = predicted_changes(of_method, nodes)
             found[name] += [(values.get(key, 0.0), change) for key, change in truth.items()]
     return found
 
@@ -89,7 +93,7 @@ def main() -> None:
     model = load_model()
     spliced = splice(model, load_saes())
     pairs = prompt_pairs(chosen.task, model, examples=chosen.pairs)
-    for method, found in points(spliced, pairs, chosen.nodes).items():
+    for method, found in predictions_and_truths(spliced, pairs, chosen.nodes).items():
         values, truth = np.array(found).T
         agreement = f"Pearson {pearson(values, truth):.3f}, Spearman {spearman(values, truth):.3f}"
         print(f"{method}: {len(values)} targets in {chosen.pairs} pairs, {agreement}")

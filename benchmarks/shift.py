@@ -84,7 +84,7 @@ class Experiment:
         return [e.feature for e in probe_effects(self.spliced, SITE, probe, prompts, exact=count)]
 
 
-def rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]:
+def table_rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]:
     """Every row of the table, and the features that SHIFT ablates."""
     spliced, neurons = experiment.spliced, with_neurons(experiment.spliced)
     effects = experiment.effects(spliced)
@@ -119,7 +119,7 @@ def _largest(effects: Sequence[ProbeEffect], count: int) -> list[Feature]:
     return [e.feature for e in effects[:count]]
 
 
-def markdown(topics: TopicPair, table: Sequence[Row], listed: Sequence[dict[str, Any]]) -> str:
+def markdown_table(topics: TopicPair, table: Sequence[Row], listed: Sequence[dict[str, Any]]) -> str:
     """The table of one pair of topics and the strongest features; several draws show their mean and range."""
     text = f"\n{topics[0]} or {topics[1]}: {len(listed)} features ablated\n\n"
     text += "| | intended | spurious | worst subgroup |\n| --- | --- | --- | --- |\n"
@@ -139,14 +139,14 @@ def _cell(found: Sequence[Any]) -> str:
     return f"{sum(values) / len(values):.1%} ({min(values):.1%} to {max(values):.1%})"
 
 
-def run(told: Callable[[str], None]) -> list[dict[str, Any]]:
+def run_experiments(told: Callable[[str], None]) -> list[dict[str, Any]]:
     """Every pair of topics."""
     spliced = splice(load_model(), load_saes())
     content: list[dict[str, Any]] = []
     for topics in TOPIC_PAIRS:
         start = time.perf_counter()
-        table, listed = rows(Experiment(spliced, topics))
-        told(markdown(topics, table, listed))
+        table, listed = table_rows(Experiment(spliced, topics))
+        told(markdown_table(topics, table, listed))
         told(f"{time.perf_counter() - start:.0f} s")
         accuracies = {name: [asdict(a) for a in found] for name, found in table}
         content.append({"topics": topics, "accuracies": accuracies, "features": listed})
@@ -163,7 +163,7 @@ def main() -> None:
         "site": SITE,
         "training_texts": TRAINING,
         "evaluation_texts": EVALUATION,
-        "pairs": run(lambda line: print(line, flush=True)),
+        "pairs": run_experiments(lambda line: print(line, flush=True)),
     }
     arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

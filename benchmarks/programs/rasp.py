@@ -204,7 +204,9 @@ def variables(output: Variable) -> tuple[Variable, ...]:
     return tuple(found)
 
 
-def run(output: Variable, tokens: Sequence[Value], do: Mapping[Place, Value] | None = None) -> dict[Place, Value]:
+def run_program(
+    output: Variable, tokens: Sequence[Value], do: Mapping[Place, Value] | None = None
+) -> dict[Place, Value]:
     """Every variable's value at every position; `do` sets some, and what reads them follows."""
     values: dict[Place, Value] = {}
     for variable in variables(output):
@@ -219,7 +221,7 @@ def run(output: Variable, tokens: Sequence[Value], do: Mapping[Place, Value] | N
     return values
 
 
-def same(first: Value, second: Value) -> bool:
+def same_value(first: Value, second: Value) -> bool:
     """Equality, up to rounding of fractions; True is not 1 and False is not 0."""
     if isinstance(first, float) and isinstance(second, float):
         return abs(first - second) < 1e-9

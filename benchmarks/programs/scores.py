@@ -33,7 +33,7 @@ from benchmarks.programs.exact_saes import splice_exactly
 from benchmarks.programs.exact_variables import ExactVariables
 from benchmarks.programs.grouping import Grouping, Links, Nodes
 from benchmarks.programs.rasp import Place
-from benchmarks.programs.truth import Contrast, Truth, prompt_pairs, truth_of
+from benchmarks.programs.truth import Contrast, Truth, contrast_pairs, truth_of
 from circuits import (
     attribution_patching,
     chord_integrated_gradients,
@@ -69,7 +69,7 @@ class Question:
     @property
     def pairs(self) -> PromptPairs:
         """The pairs as token ids."""
-        return prompt_pairs(self.compiled, self.contrasts)
+        return contrast_pairs(self.compiled, self.contrasts)
 
     def exchanged(self) -> "Question":
         """The same pairs with clean and patch exchanged."""

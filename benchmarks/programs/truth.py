@@ -22,7 +22,7 @@ import numpy as np
 
 from attribution import PromptPair, PromptPairs
 from benchmarks.programs.compiled_model import BOS, Compiled
-from benchmarks.programs.rasp import Mixture, Place, Source, Value, Variable, run, same, variables
+from benchmarks.programs.rasp import Mixture, Place, Source, Value, Variable, run_program, same_value, variables
 
 METRIC = Place("metric", -1)
 
@@ -58,12 +58,12 @@ def truth_of(compiled: Compiled, pair: Contrast) -> Truth:
     """The truth of one pair."""
     output, length = compiled.program.output, len(pair.clean)
     answer = Place(output.name, length - 1)
-    clean, patch = run(output, pair.clean), run(output, pair.patch)
+    clean, patch = run_program(output, pair.clean), run_program(output, pair.patch)
     by_name = {v.name: v for v in variables(output)}
-    changed = [place for place in clean if not same(clean[place], patch[place])]
+    changed = [place for place in clean if not same_value(clean[place], patch[place])]
 
     def matters(place: Place, value: Value) -> bool:
-        return not same(run(output, pair.clean, {place: value})[answer], clean[answer])
+        return not same_value(run_program(output, pair.clean, {place: value})[answer], clean[answer])
 
     def seen(source: Place, target: Place) -> Value:
         def read(variable: Variable, position: int) -> Value:
@@ -74,7 +74,7 @@ def truth_of(compiled: Compiled, pair: Contrast) -> Truth:
 
     def carries(source: Place, target: Place) -> bool:
         value = seen(source, target)
-        return not same(value, clean[target]) and matters(target, value)
+        return not same_value(value, clean[target]) and matters(target, value)
 
     layers = {name: 0 if isinstance(v, Source) else written_by(compiled, name) for name, v in by_name.items()}
     edges = {
@@ -117,12 +117,12 @@ def contrasts(compiled: Compiled, count: int, seed: int = 0, attempts: int = 100
     raise ValueError(f"{program.name}: {len(found)} pairs found in {attempts} attempts; {count} were asked for.")
 
 
-def prompt_pairs(compiled: Compiled, pairs: Sequence[Contrast]) -> PromptPairs:
+def contrast_pairs(compiled: Compiled, pairs: Sequence[Contrast]) -> PromptPairs:
     """The pairs as token ids. The answer of a number's program is its one output, the foil BOS, whose logit is 0."""
     output, last = compiled.program.output, compiled.program.length - 1
     made: list[PromptPair] = []
     for pair in pairs:
-        answers = [run(output, tokens)[Place(output.name, last)] for tokens in (pair.clean, pair.patch)]
+        answers = [run_program(output, tokens)[Place(output.name, last)] for tokens in (pair.clean, pair.patch)]
         foil = BOS if output.numerical else compiled.output_id(answers[1])
         made.append(
             PromptPair(compiled.ids(pair.clean), compiled.ids(pair.patch), compiled.output_id(answers[0]), foil)
@@ -139,8 +139,8 @@ def _fits(compiled: Compiled, pair: Contrast) -> bool:
     differ = [c != p for c, p in zip(pair.clean, pair.patch, strict=True)]
     if not differ[0] or sum(differ) < 2 or not program.takes(pair.clean, pair.patch):
         return False
-    ends = [run(program.output, tokens) for tokens in (pair.clean, pair.patch)]
+    ends = [run_program(program.output, tokens) for tokens in (pair.clean, pair.patch)]
     if any(isinstance(value, Mixture) for end in ends for value in end.values()):
         return False
     first, second = (end[Place(program.output.name, program.length - 1)] for end in ends)
-    return first is not None and second is not None and not same(first, second)
+    return first is not None and second is not None and not same_value(first, second)

@@ -1,9 +1,9 @@
 """Causal ablation and steering: change nodes in a forward pass, and see what else changes.
 
-    effect = m(with the nodes changed) − m(as it was), per pair, in the metric's units
+    effect = m(with the nodes changed) − m(without), per pair, in units of the metric
 
-Reported beside it: the likeliest next tokens, and the features downstream that the encoders then read, both before and
-after. All of it in one forward over the prompts, after a clean one (two in frozen mode), in batches.
+Also reported, before and after: the likeliest next tokens, and the features that the encoders read. Costs one forward
+over the prompts beside the clean one (two in frozen mode), in batches.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from circuits.ablation.node_names import NodeName
 
 @dataclass(frozen=True)
 class TokenChange:
-    """A next token and its probability before and after, a mean over prompts."""
+    """A next token and its probability before and after, each a mean over prompts."""
 
     token_id: int
     text: str
@@ -42,13 +42,16 @@ class Outcome:
     """What an ablation did to prompts.
 
     Attributes:
-        metric, unit, before, after: the metric per pair. `before` is in the same error mode, without the ablation.
-        likeliest_before, likeliest_after: each prompt's likeliest next token, as text.
-        tokens: the likeliest next tokens before and after, probabilities as means over prompts.
-        features: the features whose encoders read most differently, as they arrive at their sites.
-        idle: nodes that the ablation leaves at their clean values in every prompt: inactive, absent, or of a kind
-            that the operation cannot act on.
-        values_changed: features and errors that it gives other than their clean values, at all prompts and positions.
+        ablation: what was done to which nodes.
+        metric, unit: the name of the metric, and its unit.
+        before, after: the metric of each pair without and with the ablation, both in the ablation's error mode.
+        likeliest_before, likeliest_after: the likeliest next token of each prompt, as text.
+        tokens: the likeliest next tokens before and after; probabilities are means over prompts.
+        features: the features whose activations change most, as their encoders read what arrives at their sites.
+        idle: nodes that keep their clean values in every prompt: they are inactive or absent there, or of a kind that
+            the operation cannot act on.
+        values_changed: how many features and errors the ablation moves off their clean values, over all prompts and
+            positions.
     """
 
     ablation: Ablation
@@ -75,15 +78,21 @@ def ablate(
     shifts: int = 10,
     progress: Progress = silent,
 ) -> Outcome:
-    """Run an ablation on the clean prompts of pairs.
+    """Run an ablation on the clean prompts of `pairs`.
 
     Args:
-        top: likeliest tokens reported, before and after.
-        shifts: features downstream reported.
+        spliced: the model with its SAEs.
+        pairs: the clean prompts are run; patch prompts serve the patch value.
+        metric: what `before` and `after` are.
+        ablation: an operation on nodes; `Ablation.named` makes one from names.
+        batch_size: prompts in one forward.
+        top: how many of the likeliest tokens to report, before and after.
+        shifts: how many features to report.
+        progress: told the share of work done.
 
     Raises:
-        ValueError: the ablation changes nothing in any prompt; the features that are active there are listed.
-            `KEEP_ONLY` may change nothing: of everything, it is the model as it is.
+        ValueError: the ablation changes nothing in any prompt; the message lists the features that are active there.
+            `KEEP_ONLY` may change nothing, for example when it keeps everything.
 
     Examples:
         >>> outcome = ablate(spliced, pairs, logit_difference, Ablation.named([name], spliced, pairs))
@@ -127,7 +136,7 @@ def ablate(
 
 @dataclass(frozen=True)
 class _Part:
-    """One batch: the metric and next-token probabilities before and after, and what the edits touched."""
+    """One batch: the metric and next-token probabilities before and after, and what the edits changed."""
 
     before: np.ndarray
     after: np.ndarray
@@ -165,7 +174,7 @@ def _top_tokens(spliced: SplicedModel, before: Tensor, after: Tensor, top: int) 
 
 
 def _nothing(spliced: SplicedModel, pairs: PromptPairs, ablation: Ablation) -> str:
-    """Why nothing changed, and what is there instead: the strongest features at the first node's site."""
+    """The message that nothing changed, with the strongest active features at the first node's site."""
     name = ablation.names[0]
     more = "" if len(ablation.names) == 1 else f" and {len(ablation.names) - 1} more"
     start = (

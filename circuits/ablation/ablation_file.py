@@ -1,4 +1,4 @@
-"""ablation.json: what an ablation or a causal test found, as plain data."""
+"""ablation.json and causal_test.json: what an ablation or a causal test found, as plain data."""
 
 import json
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ SCHEMA_VERSION: Final = 1
 
 
 def write_ablation(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file; it takes the place of an earlier one when it is complete."""
+    """Write the file. An earlier one is replaced when the new one is complete."""
     whole = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **content}
     with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
-    """`features`: mean activations where they differ, `shift` the mean change over all prompts."""
+    """`features` holds mean activations over the prompts in which they differ; `shift` is the mean over all prompts."""
     ablation = outcome.ablation
     return {
         "operation": ablation.operation.label,
@@ -45,12 +45,12 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
 
 
 def side_effect_data(effect: SideEffect | None, source: str | None) -> dict[str, Any] | None:
-    """None where it was not measured; numbers in nats per token."""
+    """The side effect, in nats per token; None if it was not measured. `source` names the text."""
     return None if effect is None else {"text": source, **asdict(effect)}
 
 
 def causal_test_data(test: CausalTest) -> dict[str, Any]:
-    """Predicted and measured effect of every node, in `unit`."""
+    """The predicted and the measured effect of every node, in `unit`."""
     return {
         "method": test.method,
         "error_mode": test.error_mode,

@@ -1,9 +1,9 @@
-"""The causal test of a circuit: knock out each of its nodes, and compare with what the graph says.
+"""The causal test of a circuit: knock out each of its nodes, and compare with the effects in the graph.
 
     measured(u) = mean over pairs of  m(u at its patch value, in a whole forward of its own) − m(clean)
 
-These runs go through the whole model with edits in place (`attribution/splice/edits.py`) and share nothing with exact
-patching but what the patch values are. On a circuit of exact effects, on its own pairs, both agree up to rounding.
+These runs go through the whole model with edits in place (`attribution/splice/edits.py`). They share nothing with exact
+patching but the patch values. For a circuit of exact effects, on its own pairs, the two agree up to rounding.
 """
 
 from collections.abc import Sequence
@@ -29,14 +29,17 @@ from graphs import CircuitGraph
 
 @dataclass(frozen=True)
 class CausalTest:
-    """What each node does when it is knocked out, beside what the graph says it does.
+    """The measured effect of knocking out each node, beside the effect that the graph predicts.
 
     Attributes:
-        predicted: the nodes' effects in the graph, in its unit. measured: mean over pairs, in `unit`; positive: the
-            metric rises when the node takes its patch value.
-        per_pair: [node, pair]; 0 where a pair does not have the node.
+        names: of the nodes, the strongest first.
+        predicted: the nodes' effects in the graph, in units of the metric.
+        measured: means over pairs, in `unit`; positive: the metric rises when the node takes its patch value.
+        per_pair: [node, pair]; 0 if a pair does not have the node.
         total_effect: m(everything at its patch value) − m(clean), mean over pairs.
-        pearson, spearman: None where undefined.
+        error_mode: of the knock-outs.
+        method: that measured the graph's effects.
+        pearson, spearman: between `predicted` and `measured`; None if undefined.
     """
 
     names: tuple[NodeName, ...]
@@ -58,12 +61,12 @@ class CausalTest:
 
     @property
     def largest_difference(self) -> float:
-        """max |predicted − measured| over nodes, in `unit`."""
+        """The maximum of |predicted − measured| over nodes, in `unit`."""
         return float(np.abs(self.predicted - self.measured).max())
 
     @property
     def relative_difference(self) -> float | None:
-        """The largest difference as a share of |total effect|; None where that is 0."""
+        """The largest difference as a share of |total effect|; None if the total effect is 0."""
         return self.largest_difference / abs(self.total_effect) if self.total_effect else None
 
 
@@ -78,10 +81,20 @@ def causal_test(
     runs_at_once: int = 64,
     progress: Progress = silent,
 ) -> CausalTest:
-    """Knock out every node of a circuit by itself: one row of a forward per node and pair that has it.
+    """Knock out every node of a circuit by itself: one row of a forward for each node and pair.
 
-    `error_mode` is by default that of the circuit's effects (`frozen` for `path`). Prompts that the circuit was not
-    found on are welcome: a node stands where its position's name does.
+    Args:
+        spliced, pairs, metric: the model, the prompts and the metric. The prompts may be others than those of the
+            circuit: a node is where its position's name is.
+        circuit: a circuit whose effects are in units of the metric.
+        error_mode: by default that of the circuit's effects (`frozen` for `path`).
+        patch_value: what a node is knocked out to.
+        runs_at_once: rows in one forward.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: the circuit has no nodes, or its numbers are not in units of the metric.
+        LookupError: a node at a site without an SAE.
 
     Examples:
         >>> test = causal_test(spliced, pairs, logit_difference, found.circuit)
@@ -134,7 +147,7 @@ def _mode(circuit: CircuitGraph) -> ErrorMode:
 def _knocked_out(
     situation: Situation, names: Sequence[NodeName], labels: Sequence[str], error_mode: ErrorMode
 ) -> np.ndarray:
-    """Per node, the metric's change in a run in which that node alone is at its patch value; row n is node n's."""
+    """For each node, the change of the metric in a run in which only that node is at its patch value."""
     spliced, batch, changes = situation.spliced, situation.batch, situation.changes
     rows = batch.rows(torch.zeros(len(names), dtype=torch.long, device=batch.last.device))
     entries: dict[str, list[tuple[int, int, int, int]]] = {}

@@ -1,7 +1,7 @@
-"""From named nodes and an operation to the edits of one batch of prompts.
+"""Ablation: an operation on named nodes, and the edits it makes in a batch of prompts.
 
-remove, keep only    to the reference value that a patch value gives: the patch prompt's, 0, or a mean
-tokens               act in the embedding: `remove` with the patch prompt's value only
+remove, keep only    set nodes to the reference value that a patch value gives: the patch prompt's, 0, or a mean
+tokens               are replaced in the embedding; they can only be removed, to the patch prompt's token
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, s
 
 @dataclass(frozen=True)
 class Ablation:
-    """What is done to which nodes: an operation, with the reference values of a patch value, in an error mode.
+    """An operation on nodes, with the reference values of a patch value, in an error mode.
 
     Examples:
         >>> removed = Ablation.named(["blocks.2.hook_resid_post/368@subject"], spliced, pairs)
@@ -74,13 +74,13 @@ class Ablation:
         return cls(nodes, operation, patch_value, error_mode)
 
     def acts_on(self, name: NodeName) -> bool:
-        """False for tokens that cannot be replaced, for errors where there are none or a number cannot be put in."""
+        """False for tokens that the operation cannot replace and for errors that it cannot set."""
         if name.is_token:
             return self.operation is REMOVE and self.patch_value is counterfactual
         return not name.is_error or (self.operation.for_errors and self.error_mode != "zero")
 
     def refuse_idle(self) -> None:
-        """A ValueError for a node that this operation cannot act on."""
+        """A ValueError for a node that the operation cannot act on."""
         for name in self.names:
             if not self.acts_on(name) and self.operation is not KEEP_ONLY:
                 why = (
@@ -93,9 +93,12 @@ class Ablation:
 
 @dataclass(frozen=True)
 class BatchEdits:
-    """The edits of one batch; `entry` is the residual stream into block 0 where tokens are replaced.
+    """The edits of one batch.
 
-    `tokens` are the numbers of the token nodes that differ.
+    Attributes:
+        edits: by site.
+        entry: the residual stream into block 0 with tokens replaced; None if none are.
+        tokens: the numbers of the token nodes that differ.
     """
 
     edits: tuple[NodeEdit | KeepOnly, ...]
@@ -103,9 +106,9 @@ class BatchEdits:
     tokens: Int[Tensor, " node"]
 
     def touched(self, situation: Situation) -> tuple[Int[Tensor, " node"], int]:
-        """Numbers of the nodes that the edits give other than their clean values, and how many values that are.
+        """The numbers of the nodes that the edits move off their clean values, and how many values that is.
 
-        Where there are none, the run with these edits is the clean run.
+        If there are none, the run with these edits equals the clean run.
         """
         parts = [_touched(situation, edit) for edit in self.edits]
         nodes = torch.cat([self.tokens, *(t.nodes for t in parts)]).unique()
@@ -113,7 +116,7 @@ class BatchEdits:
 
 
 def edits_of(situation: Situation, labels: PositionNames, ablation: Ablation) -> BatchEdits:
-    """The edits of a batch whose clean run and reference values are known."""
+    """The edits that an ablation makes in a batch."""
     spliced, operation = situation.spliced, ablation.operation
     tables = site_nodes(_acting(ablation), labels, spliced)
     reference = kept_reference if operation is KEEP_ONLY else reference_of
@@ -135,13 +138,13 @@ def edits_of(situation: Situation, labels: PositionNames, ablation: Ablation) ->
 
 
 def _touched(situation: Situation, edit: NodeEdit | KeepOnly) -> Touched:
-    """What the edit by itself changes in the clean run."""
+    """What one edit alone changes in the clean run."""
     clean, sae = situation.clean.sites[edit.site], situation.spliced.saes[edit.site]
     return write_site(sae, clean.arrival, situation.clean.spliced, [edit], situation.error_mode, clean.error).touched[0]
 
 
 def reference_of(situation: Situation, site: str) -> ReferenceValues:
-    """Reference values of every feature and error of a site: the clean ones, but where the patch value differs."""
+    """Reference values of a site's features and errors: the clean value, except where the patch value differs."""
     change = situation.changes.features[site]
     features = situation.clean.sites[site].features.dense()
     features[change.row, change.pos, change.index] = change.new
@@ -149,7 +152,7 @@ def reference_of(situation: Situation, site: str) -> ReferenceValues:
 
 
 def kept_reference(situation: Situation, site: str) -> ReferenceValues:
-    """As `reference_of`; values of the patch run keep that run's own frame, as m(C) has them."""
+    """As `reference_of`, but values of the patch run keep that run's normalisation, as in m(C)."""
     patch = situation.changes.patch
     if patch is None or patch.sites[site].error is None:
         return reference_of(situation, site)
@@ -157,9 +160,13 @@ def kept_reference(situation: Situation, site: str) -> ReferenceValues:
 
 
 def constant_edits(ablation: Ablation, situation: Situation, labels: PositionNames) -> tuple[NodeEdit | KeepOnly, ...]:
-    """Edits for text that has no patch prompts: the same reference values at every position, 0 or the mean.
+    """The edits for text without patch prompts: the same reference value, 0 or the mean, at every position.
 
-    0 takes the place of counterfactual values. `labels` are those of the text, `situation` is of any prompts.
+    0 takes the place of counterfactual values.
+
+    Args:
+        situation: of any prompts; gives the means.
+        labels: the names of the text's positions.
     """
     spliced = situation.spliced
     tables = site_nodes(_acting(ablation), labels, spliced)
@@ -178,5 +185,5 @@ def _constant_reference(situation: Situation, site: str, patch_value: PatchValue
 
 
 def _acting(ablation: Ablation) -> Sequence[NodeName | None]:
-    """Names in their places; None for those that the operation cannot act on."""
+    """The names, with None in place of those that the operation cannot act on."""
     return [name if ablation.acts_on(name) else None for name in ablation.names]

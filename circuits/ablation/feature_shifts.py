@@ -1,9 +1,9 @@
-"""Which features read differently after an ablation, averaged over prompts by the names of positions.
+"""Which features change after an ablation, averaged over prompts by the names of positions.
 
     shift(feature) = Σ over prompts of (E(x) after − E(x) before) / number of prompts
 
-E(x) is what arrives at the feature's own site, before anything is changed there: a node that is itself set is counted
-only for what reaches it.
+E(x) encodes what arrives at the feature's site, before the ablation changes anything there. So a node that is set
+itself counts only with the change that reaches it.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,10 @@ from attribution.splice.spliced_model import SplicedRun
 
 @dataclass(frozen=True)
 class FeatureShift:
-    """One feature at one position: mean activations before and after where they differ, and in how many prompts."""
+    """One feature at one position. `before` and `after` are means over the `prompts` prompts in which they differ.
+
+    `shift` is the mean change over all prompts.
+    """
 
     site: str
     index: int
@@ -34,7 +37,7 @@ class FeatureShift:
 
 @dataclass
 class FeatureShifts:
-    """Sums over prompts on their way to the largest shifts."""
+    """Collects the changes of all prompts, batch by batch."""
 
     sites: tuple[str, ...]
     prompts: int = 0
@@ -42,7 +45,7 @@ class FeatureShifts:
     columns: list[np.ndarray] = field(default_factory=list)
 
     def add(self, clean: Recording, run: SplicedRun, labels: Sequence[Sequence[str]]) -> None:
-        """One batch: its clean run, its run with edits, and the names of its rows' positions."""
+        """Add a batch: its clean run, its run with edits, and the names of its positions, row by row."""
         self.prompts += len(labels)
         width = max(map(len, labels))
         place = np.array([[self._place(own[p]) if p < len(own) else -1 for p in range(width)] for own in labels])

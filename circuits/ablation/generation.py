@@ -2,10 +2,10 @@
 
     step n: ids after those already seen  ->  logits of the next token  ->  the token
 
-With the KV cache each step runs the latest position only, and the edits act there: on every position by its turn
-where they act everywhere, else at their absolute positions. What a step wrote at earlier positions is in its keys and
-values, so the logits are those of one whole run with the same edits over the same tokens. Frozen errors are those of
-a run without edits on the same tokens, which goes along with a cache of its own.
+With the KV cache, a step runs the latest position only, and the edits act there if they act everywhere or name that
+position. What earlier steps wrote is in the cached keys and values, so the logits equal those of a whole run with the
+same edits on the same tokens. Frozen errors are those of a run without edits on the same tokens; it has a cache of its
+own.
 """
 
 import warnings
@@ -33,9 +33,12 @@ ChooseToken = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
 
 @dataclass(frozen=True)
 class Generated:
-    """Prompts with the tokens that follow, and the logits [row, step, vocab] that each one was chosen from.
+    """Prompts with the generated tokens.
 
-    A row that met the closing token goes on with it. `touched` belongs to the edits, in their order, over all steps.
+    Attributes:
+        ids: prompts and generated tokens. A row that has closed repeats the closing token.
+        logits: [row, step, vocab]: what each token was chosen from.
+        touched: what each edit changed, over all steps, in the order of the edits.
     """
 
     ids: Int[Tensor, "row pos"]
@@ -60,10 +63,12 @@ def generate(
 
     Args:
         ids: prompts without padding.
-        edits: see `edits.py`; where they name positions, these are absolute.
-        new_tokens: tokens to generate; fewer where every row meets `closing_id`.
-        temperature: 0 takes the likeliest token; above it, tokens are drawn with `seed`.
-        use_cache: a model that does not keep a cache is run whole at every step, with the same result and a warning.
+        edits: as in `attribution/splice/edits.py`; positions that they name are absolute.
+        new_tokens: how many tokens to generate; fewer if every row reaches `closing_id`.
+        temperature: 0 takes the likeliest token; above 0, tokens are drawn with `seed`.
+        closing_id: the token that ends a row; None for none.
+        use_cache: run only new positions at each step. A model without a cache is run whole, with the same result, and
+            a warning is given.
     """
     _check(spliced, ids, new_tokens, error_mode, temperature)
     if use_cache and not spliced.model.keeps_cache:
@@ -93,7 +98,7 @@ def generate(
 
 @dataclass
 class _Run:
-    """Goes through a text step by step, and remembers what the edits touched."""
+    """Runs a text step by step, and records what the edits change."""
 
     spliced: SplicedModel
     edits: Sequence[NodeEdit | KeepOnly]
@@ -110,7 +115,7 @@ class _Run:
 
     @torch.no_grad()
     def step(self, ids: Int[Tensor, "row pos"]) -> Float[Tensor, "row vocab"]:
-        """Logits after the last token; with a cache only the positions not seen before are run."""
+        """Logits after the last token. With a cache, only positions that no earlier step has run are run."""
         start = self.seen if self.use_cache else 0
         last = torch.full_like(ids[:, 0], ids.shape[1] - 1)
         here = self.spliced.spliced_positions(ids, last)[:, start:]
@@ -177,7 +182,7 @@ def _joined(parts: Sequence[Touched]) -> Touched:
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """A prompt and what follows it, without and with the ablation; the closing token is left out."""
+    """A prompt and its continuation without and with the ablation, without the closing token."""
 
     prompt: str
     before: str
@@ -231,6 +236,6 @@ def continue_prompt(
 
 
 def decoded_text(ids: Sequence[int], model: LanguageModel) -> str:
-    """Token ids as text, without the tokens that open and close it."""
+    """Token ids as text, without BOS and EOS."""
     words = [t for t in ids if t not in (model.bos_id, model.eos_id)]
     return " ".join(map(str, words)) if model.tokenizer is None else model.tokenizer.decode(words).strip()

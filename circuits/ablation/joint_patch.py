@@ -1,9 +1,9 @@
-"""What a set of nodes does together: all of them at their patch values at once, everything else computing freely.
+"""The joint effect of a set of nodes: all take their patch values at once, and everything else computes freely.
 
     effect = m(do(u = p_u for all u in the set)) − m(clean)
 
-The same for a feature downstream in place of the metric: what its encoder reads then, minus what it reads on the clean
-run. Effects of single nodes do not add up to it where nodes lie on each other's paths or act together.
+A feature downstream can take the place of the metric: its effect is the change of its activation. Effects of single
+nodes do not add up to the joint effect if nodes are on each other's paths or interact.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ from circuits.ablation.node_names import NodeName
 
 @dataclass(frozen=True)
 class JointPatch:
-    """The metric per pair, clean and with the set patched; and the target feature's activation, where one is given.
+    """The metric of each pair without and with the set patched, and the target feature's activation if one is given.
 
-    `target_before`, `target_after`: 0 in pairs that do not have the target's position.
+    `target_before` and `target_after` are 0 in pairs that do not have the target's position.
     """
 
     before: np.ndarray
@@ -63,9 +63,17 @@ def joint_patch(
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> JointPatch:
-    """Patch a set of nodes (`name_of`, `circuit_names` or `parse_nodes` make names) in one forward per batch.
+    """Patch a set of nodes in one forward per batch.
 
-    A set that changes nothing gives effect 0: unlike an ablation, it may be a part of a sum.
+    A set that changes nothing has effect 0. That is no error, unlike for an ablation.
+
+    Args:
+        names: of the nodes: `circuit_names`, `parse_nodes` or `node_name_of` make them.
+        target: a feature at one position, whose activation is measured too.
+        spliced, pairs, metric, error_mode, patch_value, batch_size, progress: as in `exact_patching`.
+
+    Raises:
+        ValueError: a target that is no feature at one position, or is one of the patched nodes.
     """
     if target is not None and (target.is_token or target.is_error or target.position is None or target in names):
         raise ValueError(f"The target {target} must be a feature at one position, and not one of the patched nodes.")

@@ -1,7 +1,7 @@
 """Nodes by name: `blocks.3.hook_mlp_out/117@verb`, `blocks.3.hook_mlp_out/error@3`, `token@subject`.
 
-What follows `@` is the name of a position or its number from 0; without it the node is meant at every position.
-The nodes of a circuit file have the same names.
+After `@` comes the name of a position, or its number, counted from 0. Without `@` the name means the node at every
+position. Nodes in a circuit file have the same names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from attribution.splice.spliced_model import TOKENS, SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 
 PositionNames = Sequence[Sequence[str]]
-"""Per prompt, the name of each position."""
+"""The name of each position of each prompt."""
 
 
 @dataclass(frozen=True)
 class NodeName:
-    """A node by site, index (`ERROR` for errors and tokens) and position: its name, its number, or None for all."""
+    """A node by site, index (`ERROR` for errors and tokens) and position (a name, a number, or None for all)."""
 
     site: str
     index: int
@@ -37,7 +37,7 @@ class NodeName:
         return replace(self, position=None)
 
     def columns(self, labels: Sequence[str]) -> tuple[int, ...]:
-        """The positions of one prompt that the node stands at; `EVERYWHERE` for all of them."""
+        """The positions of the node in a prompt with these names; `EVERYWHERE` stands for all."""
         if self.position is None:
             return (EVERYWHERE,)
         if isinstance(self.position, int):
@@ -50,7 +50,7 @@ class NodeName:
 
 
 def parse_node(text: str, spliced: SplicedModel) -> NodeName:
-    """The node of a name; site and index are checked."""
+    """The node with this name. Its site and index are checked; a name that is wrong is a ValueError or LookupError."""
     name, _, position = text.partition("@")
     if text.endswith("@"):
         raise ValueError(f"{text!r}: a position's name or number must follow the @.")
@@ -71,7 +71,7 @@ def parse_node(text: str, spliced: SplicedModel) -> NodeName:
 
 
 def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: PositionNames) -> tuple[NodeName, ...]:
-    """Nodes given by name, each of which must stand somewhere in the prompts."""
+    """The nodes with these names. Each must occur in one of the prompts, whose position names are `labels`."""
     known = dict.fromkeys(label for own in labels for label in own)
     names = tuple(_numbered(parse_node(text, spliced), known) for text in texts)
     twice = sorted({str(name) for name in names if names.count(name) > 1})
@@ -87,7 +87,7 @@ def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: PositionNam
 
 
 def _numbered(name: NodeName, known: Mapping[str, None]) -> NodeName:
-    """A position that is no name of one but a number is that number."""
+    """If the position is a number, and no prompt has it as a name, the node with that number as position."""
     position = name.position
     if isinstance(position, str) and position not in known and position.isdecimal():
         return replace(name, position=int(position))
@@ -95,7 +95,7 @@ def _numbered(name: NodeName, known: Mapping[str, None]) -> NodeName:
 
 
 def circuit_names(circuit: CircuitGraph, spliced: SplicedModel) -> tuple[NodeName, ...]:
-    """The nodes of a circuit but the metric, the strongest first; a site that is not spliced is a LookupError."""
+    """The names of a circuit's nodes, the strongest first. A site without an SAE is a LookupError."""
     nodes = [weighted.node for weighted in circuit.strongest()]
     return tuple(node_name_of(n, circuit.positions, spliced) for n in nodes if not isinstance(n, MetricNode))
 
@@ -103,7 +103,7 @@ def circuit_names(circuit: CircuitGraph, spliced: SplicedModel) -> tuple[NodeNam
 def node_name_of(
     node: FeatureNode | ErrorNode | TokenNode, positions: Sequence[Position], spliced: SplicedModel
 ) -> NodeName:
-    """The name of a graph's node: it stands wherever a position has the name of the node's."""
+    """The name of a node of a graph, with its position by name: prompts that the graph is not of may have it too."""
     label = positions[node.position].label
     if isinstance(node, TokenNode):
         return NodeName(TOKENS, ERROR, label)
@@ -111,7 +111,7 @@ def node_name_of(
 
 
 def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
-    """Names for the positions of any text: the token where it occurs once, else its number."""
+    """Names for the positions of any text: the token itself if it occurs once, else its number."""
     texts = [model.token_text(token).strip() for token in ids]
     return tuple(
         text if text and not text.isdecimal() and texts.count(text) == 1 else str(n) for n, text in enumerate(texts)
@@ -121,7 +121,7 @@ def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
 def site_nodes(
     names: Sequence[NodeName | None], labels: PositionNames, spliced: SplicedModel
 ) -> Mapping[str, SiteNodes]:
-    """Where features and errors stand in a batch of prompts, by site; numbers are places in `names`."""
+    """The places of features and errors in a batch of prompts, by site. A node's number is its index in `names`."""
     entries: dict[str, list[tuple[int, int, int, int]]] = {site: [] for site in spliced.sites}
     for number, name in enumerate(names):
         if name is None or name.is_token:

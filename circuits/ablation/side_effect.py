@@ -1,10 +1,10 @@
-"""What an ablation does to text that has nothing to do with the task: the side effect.
+"""The side effect of an ablation: what it does to text that has nothing to do with the task.
 
     CE    mean of −log p(next token) over the text, before and after, in nats per token
     KL    mean of KL(before ‖ after) over the same positions, in nats per token
 
-The nodes are changed at every position of the text, since positions of a task have no meaning there; tokens are left
-as they are. Counterfactual values do not exist there: 0 takes their place. `before` is in the same error mode.
+The nodes are changed at every position of the text, where the positions of a task have no meaning. Tokens stay as they
+are. Text has no patch prompt, so 0 takes the place of counterfactual values. Both runs have the ablation's error mode.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,9 +22,10 @@ from circuits.ablation.edits import Ablation, constant_edits
 
 @dataclass(frozen=True)
 class SideEffect:
-    """Cross-entropies and KL in nats per token, over `tokens` predicted tokens of `documents` documents.
+    """Cross-entropies and KL, in nats per token, over `tokens` predicted tokens of `documents` documents.
 
-    `values_changed` counts features and errors changed directly; 0 says that the nodes are never active there.
+    `values_changed` counts the features and errors that the ablation changed itself. 0: its nodes are never active
+    there.
     """
 
     cross_entropy_before: float
@@ -84,7 +85,7 @@ def side_effect(
 
 
 def documents_of(text: str, spliced: SplicedModel) -> list[list[int]]:
-    """One document for each line that is not empty, cut to the model's context."""
+    """Token ids of each line that is not empty, cut to the model's context."""
     context = spliced.model.n_context
     return [spliced.model.token_ids(line)[:context] for line in text.splitlines() if line.strip()]
 

@@ -1,4 +1,4 @@
-"""A circuit graph from chosen nodes and their flow: nodes, edges, and what the numbers mean."""
+"""Assemble a circuit graph from the chosen nodes and their flow: nodes, edges, and what the numbers mean."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,13 +29,13 @@ def assemble(
     """The chosen nodes, the metric and the edges among them; nothing is pruned.
 
     Args:
-        chosen: the nodes of the circuit, out of the `ranking` of all nodes.
-        measured: the effects that both come from.
+        chosen: the nodes of the circuit, out of `ranking`, which has all nodes.
+        measured: the effects that both were made from.
         edges, flow: edges among the nodes, per example and averaged.
         estimates: rankings by other methods, by name.
-        checked: a verdict on an estimate; how often it flags a node is shown at the node.
+        checked: a verdict on an estimate; each node shows how often it is flagged.
         ranked_by: the method whose ranking the nodes were chosen from.
-        inputs: stored with the circuit: what it was made from.
+        inputs: what the circuit was made from; stored in it.
     """
     others = {name: {w.node: w.effect for w in by.nodes} for name, by in estimates.items()}
     flags = flags_of(checked, chosen.positions)
@@ -55,7 +55,7 @@ def assemble(
 
 
 def sorted_by_depth(circuit: CircuitGraph) -> CircuitGraph:
-    """Nodes and edges sorted by depth and name, so that the same circuit gives the same file."""
+    """The circuit with nodes and edges sorted by depth and name, so that equal circuits give equal files."""
 
     def place(node: Node) -> tuple[int, str]:
         return circuit.depth(node), circuit.name(node)

@@ -1,6 +1,6 @@
-"""The certificate of a circuit: what was verified, what runs through errors, how good the SAEs are, is it faithful.
+"""The certificate of a circuit: what was verified, what SAE errors carry, how good SAEs and faithfulness are.
 
-Faithfulness is that of the whole circuit: everything outside takes its value in the patch prompt, errors are nodes
+Faithfulness is that of the whole circuit: everything outside takes its value in the patch prompt, and errors are nodes
 like any other (`circuits/faithfulness/faithfulness.py`).
 """
 
@@ -46,11 +46,11 @@ def certify(
 
     Args:
         circuit: nodes and edges.
-        question: what the circuit is an answer to.
-        verdict: of the checker, where nodes were screened by an estimate.
-        ranking: what the circuit was chosen from; faithfulness over size is that of its first nodes.
-        splits: pairs on which faithfulness is measured beside the circuit's own.
-        texts: token ids of general texts by name, on which the SAEs are measured beside the task.
+        question: the question that the circuit answers.
+        verdict: of the checker, if nodes were screened by an estimate.
+        ranking: what the circuit was chosen from. Faithfulness by size is that of its first nodes.
+        splits: further pairs on which faithfulness is measured.
+        texts: token ids of general texts by name; the SAEs are measured on them and on the task.
         progress: told the share of work done.
     """
     missing: dict[str, str] = {}
@@ -84,7 +84,7 @@ def _faithfulness(
     missing: dict[str, str],
     progress: Progress,
 ) -> tuple[tuple[Faithfulness, ...], tuple[FaithfulnessCurve, ...]]:
-    """One entry for each split on which faithfulness is defined, and its curve; reasons go to `missing`."""
+    """Faithfulness and its curve on each split where they are defined; `missing` takes the reasons for the others."""
     found: list[Faithfulness] = []
     curves: list[FaithfulnessCurve] = []
     by = circuit.measurement.ranked_by or circuit.measurement.method

@@ -1,11 +1,11 @@
-"""Exact or screened: what `auto` does, decided before anything is measured.
+"""Exact or screened: `auto` decides before anything is measured.
 
-    exact patching of every node                   where its forecast fits the time budget
-    chord IG (IG without a patch prompt) of all,   else; as many nodes are verified as fit in what the screening leaves
-    exact patching of some
+    exact patching of every node                    if its forecast fits the time budget
+    chord IG (IG without a patch prompt) of all,    otherwise; as many nodes are patched to verify it as fit in the time
+    exact patching of some                          that the screening leaves
 
-The forecast depends on the machine and on how busy it is. What was decided is part of the run, with the options that do
-the same again on any machine.
+The forecast depends on the machine and its load. The run records the decision, with the options that repeat it on any
+machine.
 """
 
 import hashlib
@@ -28,14 +28,22 @@ from circuits.terminal.amounts import flops_in_words, time_in_words
 AUTO_METHOD: Final = "auto"
 DECISION_STAGE: Final = "decision"
 DEFAULT_BUDGET: Final = 300.0
-"""Seconds for measuring the nodes' effects; edges and certificate come on top."""
+"""Seconds for the nodes' effects; edges and certificate take further time."""
 LEAST_VERIFIED: Final = 100
 _POINTS: Final = {"chord-ig": 10, "ig": 5}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is done, and why. `verify` is None for exact; `screening_seconds` are those of the estimate, 0 for exact."""
+    """What `auto` decided, and why.
+
+    Attributes:
+        method, error_mode: of the effects.
+        verify: how many nodes are patched to verify an estimate; None for exact patching.
+        budget: seconds allowed.
+        forecast: what patching every node would cost.
+        screening_seconds: the expected time of the estimate; 0 for exact patching.
+    """
 
     method: str
     verify: int | None
@@ -46,14 +54,14 @@ class Decision:
 
     @property
     def options(self) -> str:
-        """Options of `find` that do the same, whatever the machine."""
+        """The options of `find` that repeat the decision on any machine."""
         if self.verify is None:
             return "--method exact"
         return f"--method {self.method} --error {self.error_mode} --verify {self.verify}"
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """The decision in a sentence, with its reason."""
         f = self.forecast
         cost = f"{f.nodes:,} nodes. Patching each is {flops_in_words(f.flops)}, about {time_in_words(f.seconds)} here: "
         budget = f"the budget of {time_in_words(self.budget)}"
@@ -84,9 +92,9 @@ class Decision:
 
 
 def decide(question: Question, budget: float = DEFAULT_BUDGET, verify: int | None = None) -> Decision:
-    """Exact where it fits `budget` seconds; else screened, with `verify` nodes patched or as many as time allows.
+    """Exact if it fits `budget` seconds; else screened, with `verify` nodes patched, or as many as time allows.
 
-    Where chunks are kept, a decision stands: a run that goes on must not patch other nodes than it began with.
+    If chunks are kept, so is the decision: a run that resumes must patch the nodes that it began with.
     """
     if not budget > 0:
         raise ValueError(f"A budget is a positive number of seconds; got {budget}.")

@@ -1,10 +1,4 @@
-"""Find a circuit: prompt pairs -> effects of nodes -> nodes and edges -> circuit graph with its certificate.
-
-model, saes = ...
-spliced = SplicedModel(model, saes)
-found = discover(spliced, prompt_pairs("agreement", "train", 8, 0, model), logit_difference)
-found.circuit.strongest(10)
-"""
+"""Find a circuit: prompt pairs -> effects of nodes -> nodes and edges -> circuit graph with its certificate."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,18 +37,23 @@ from circuits.ranking.question import Question
 from graphs import CircuitGraph, Verdict, prune
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
-"""Estimates that are shown beside the effects of a circuit's nodes."""
+"""Methods whose estimates are shown beside the effects of a circuit's nodes."""
 CHECKED_METHOD = "ig"
-"""The estimate, of those, that exact effects are held against: the one most used."""
+"""The method that is checked against exact effects: of those above, the one in widest use."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """Effects per example, verdicts, all nodes by mean effect, and the circuit.
+    """A circuit, and what it rests on.
 
-    `verdict` judges the effects themselves: None unless they were screened. `checked` judges an estimate against exact
-    effects and says why it is wrong about nodes of the circuit: of the screening, or where every node was patched of
-    IG; None where no estimate was checked. `decision` is that of `auto`.
+    Attributes:
+        effects: one for each example and node.
+        verdict: on the effects, if they were screened by an estimate; else None.
+        ranking: all nodes by |mean effect|.
+        circuit: with its certificate.
+        checked: the verdict on an estimate against exact effects, with the causes of its errors about nodes of the
+            circuit. The estimate is that of the screening; IG if every node was patched. None if none was checked.
+        decision: what `auto` decided; None for other methods.
     """
 
     effects: Effects
@@ -91,32 +90,35 @@ def discover(
 
     Args:
         spliced: the model with its SAEs.
-        pairs: prompt pairs; everything is averaged over them, positions aligned by role.
-        metric: what effects are measured on.
-        method: a name of `METHODS`, or `auto`: exact patching where its forecast fits the budget, else an estimate that
-            is verified (`deciding.py`). What was decided depends on the machine; it is in `Found.decision`.
-        budget: seconds, with `auto`, for the nodes' effects; edges and certificate come on top.
-        verify: how many nodes (counted per example) of an estimate are patched to verify it as the checker does. By
-            default none; with `auto` as many as time allows.
-        memory: bytes that the batches of every stage may hold beside the weights; by default half of what is free. One
-            pair that does not fit is an error before anything is measured.
-        error_mode: what effects are measured in; `live` by default, `path` for `ig-input` and `chord-ig`. Edges end in
-            features, so they meet gates: they are measured in `path` mode (`zero` where this is `zero`).
-        patch_value: what nodes are set to. Edges are chord flow towards a patch prompt, else plain gradients.
-        points: points of the path, for the methods that integrate.
-        select: which nodes the circuit keeps before pruning: by default the fewest that are faithful.
-        rank_by: the method whose ranking `select` chooses from. By default `method` itself; for a faithful circuit
-            towards a patch prompt chord IG, whose rankings need fewer nodes than those of exact effects
-            (`benchmarks/faithfulness.py`): a single node is patched in the intact model, where nodes that back each
+        pairs: prompt pairs. Effects and edges are averaged over them, with positions aligned by role.
+        metric: what effects are changes of; their unit is the metric's.
+        method: a name of `METHODS`, or `auto`: exact patching if its forecast fits the budget, else an estimate that is
+            verified (`deciding.py`). The decision depends on the machine and is in `Found.decision`.
+        budget: seconds that `auto` may spend on the nodes' effects. Edges and certificate take further time.
+        verify: how many nodes of an estimate (counted per example) are patched to check it. By default none; with
+            `auto` as many as time allows.
+        memory: bytes that batches may hold beside the weights, at every stage; by default half of the free memory.
+        error_mode: of the effects: `live` by default, `path` for `ig-input` and `chord-ig`. Edges end in features, so
+            they meet gates; they are measured in `path` mode (in `zero` mode if this is `zero`).
+        patch_value: what nodes are set to. With a patch prompt, edges are chord flow, else plain gradients.
+        points: the points of the path, for methods that integrate.
+        select: which nodes the circuit has before pruning. By default the fewest that are faithful.
+        rank_by: the method whose ranking `select` chooses from. By default `method`; for a faithful circuit with a
+            patch prompt it is chord IG, whose rankings need fewer nodes than those of exact effects
+            (`benchmarks/faithfulness.py`). Exact patching changes one node of the intact model, so nodes that back each
             other up look weak.
-        least_edge: edges below this share of |mean total effect| are not kept, but for the strongest at each node.
-        compare: estimates by name, measured for the circuit's nodes too. If IG is among them and every node was
-            patched, IG is checked.
-        explained: of how many of the circuit's flagged nodes the cause and the own path are shown.
-        splits: other pairs by the name of their split: faithfulness is measured there as well.
-        texts: general texts (token ids) by name, on which the SAEs are judged.
-        inputs: stored with the circuit: what it was made from.
+        least_edge: edges below this share of |mean total effect| are pruned, except the strongest of each node.
+        compare: methods whose estimates are measured too, for the circuit's nodes. If IG is among them and every node
+            was patched, IG is checked.
+        explained: for how many of the circuit's flagged nodes the cause and the own path are shown.
+        splits: other pairs by the name of their split; faithfulness is measured on them too.
+        texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
+        inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
+
+    Raises:
+        ValueError: unknown methods; options that exclude each other; a pair that does not fit into memory; no node
+            that differs between the prompts. All but the last before anything is measured.
 
     Examples:
         >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
@@ -192,7 +194,7 @@ def discover_each(
 
 
 def patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
-    """The mode of exact patching beside a method in `error_mode`."""
+    """The error mode of the exact patching that a method in `error_mode` is compared with."""
     if error_mode is None:
         return "frozen" if method in WALKS_ERRORS else "live"
     if error_mode == "path" and method in WALKS_ERRORS:
@@ -221,7 +223,7 @@ def _refuse(
     if least_edge < 0:
         raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
     if explained < 0:
-        raise ValueError(f"Nodes are explained in a number of 0 or more; got {explained}.")
+        raise ValueError(f"The number of explained nodes must be 0 or more; got {explained}.")
     if patch_value is not counterfactual and metric.flat_at_clean:
         raise ValueError(
             f"The gradient of {metric.name} is zero at the clean run, so there would be no edges without a "
@@ -232,7 +234,7 @@ def _refuse(
 def _with_exact_circuit(
     question: Question, measured: MeasuredNodes, chosen: Ranking, progress: Progress
 ) -> MeasuredNodes:
-    """The nodes of a screened circuit are all patched, in every example."""
+    """Patch all nodes of a screened circuit, in every example."""
     keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
     unknown = measured.effects.keys()[~measured.exact]
     wanted = unknown[np.isin(unknown, keys)]
@@ -258,7 +260,7 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
 def _estimates(
     question: Question, measured: MeasuredNodes, method: str, names: Sequence[str], progress: Progress
 ) -> dict[str, Effects]:
-    """Effects by other methods than `method`; those are left out that have no meaning for the question."""
+    """Effects by the methods named, without `method` and without those that have no meaning for the question."""
     without = {method}
     if question.patch_value is not counterfactual:
         without |= {"ig-input", "chord-ig"}

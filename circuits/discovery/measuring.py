@@ -1,10 +1,12 @@
-"""Effects of all nodes: exact, estimated, or screened by an estimate and verified. `deciding.py` chooses.
+"""Effects of all nodes (exact, estimated or screened; `deciding.py` chooses), and verdicts on estimates.
 
     exact       exact patching of every node
-    screened    an estimate of every node (chord IG; site-path IG where there is no patch prompt), exact patching of the
-                strongest, of those whose gates are at risk and of a random audit (`attribution/checking/check.py`)
+    screened    an estimate of every node (chord IG; site-path IG without a patch prompt), and exact patching of the
+                strongest nodes, of those whose gates are at risk and of a random audit
+                (`attribution/checking/check.py`)
 
-A node that was patched has its exact effect; the others keep their estimate, which the verdict judges.
+A node that was patched has its exact effect. The others keep their estimate, which the verdict judges. If every node
+was patched, a verdict on another estimate costs no further patching.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ SCREENED: Final = "screened_then_patched"
 
 @dataclass(frozen=True)
 class MeasuredNodes:
-    """Effects of nodes; `exact` marks those that were patched, and `verdict` judges the `estimate` of the others."""
+    """Effects of nodes. `exact` marks those that were patched; `verdict` judges the `estimate` of the others."""
 
     effects: Effects
     exact: np.ndarray
@@ -50,7 +52,7 @@ class MeasuredNodes:
 def measure_nodes(
     question: Question, method: str, verify: int | None, points: Quadrature | None, progress: Progress
 ) -> MeasuredNodes:
-    """Effects by `method`; of an estimate, `verify` nodes are patched to check it."""
+    """Effects of all nodes by `method`. To check an estimate, `verify` nodes are patched; None checks nothing."""
     if method == "exact":
         effects = question.exact(None, progress)
         return MeasuredNodes(effects, np.ones(len(effects), bool), None)
@@ -74,7 +76,7 @@ def measure_nodes(
 
 
 def refuse_verify(method: str, verify: int | None) -> None:
-    """A ValueError for a number of nodes that cannot be verified."""
+    """A ValueError if `verify` nodes cannot be patched to check this method."""
     if verify is None:
         return
     if verify < 1:
@@ -84,7 +86,7 @@ def refuse_verify(method: str, verify: int | None) -> None:
 
 
 def with_exact(measured: MeasuredNodes, keys: np.ndarray, exact: np.ndarray) -> MeasuredNodes:
-    """The exact effects of the nodes with these keys take the place of their estimates; others are left out."""
+    """Replace the estimates of the nodes with these keys by their exact effects; keys of other nodes are ignored."""
     order = np.argsort(keys)
     keys, exact = keys[order], exact[order]
     own = measured.effects.keys()
@@ -114,10 +116,10 @@ def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Nod
 def checked_estimate(
     question: Question, measured: MeasuredNodes, estimate: Effects | None, progress: Progress = silent
 ) -> Verdict | None:
-    """The verdict on an estimate of effects that are all exact, else the screening's.
+    """The verdict on `estimate` if all effects are exact, else the verdict of the screening.
 
-    None where there is nothing to hold an estimate against, no estimate, or no size from which an effect is large:
-    half of the pairs have no effect at all.
+    None if there are no exact effects to compare with, if there is no estimate, and if half of the pairs have no effect
+    at all, so that no effect counts as large.
     """
     if measured.verdict is not None or estimate is None or not measured.exact.all():
         return measured.verdict
@@ -140,9 +142,9 @@ def checked_estimate(
 def with_causes(
     verdict: Verdict, circuit: CircuitGraph, question: Question, effects: Effects, most: int, progress: Progress
 ) -> Verdict:
-    """The verdict with cause, gates and path of the circuit's nodes with the largest errors, at most so many.
+    """The verdict with cause, gates and own path of the `most` nodes of the circuit with the largest errors.
 
-    A node is shown in the example in which the estimate is most wrong about it; `effects` hold all nodes.
+    A node is explained in the example in which the estimate is most wrong about it. `effects` are those of all nodes.
     """
     worst = [own[0].verdict for own in findings(circuit, verdict).values()]
     worst.sort(key=lambda flagged: -abs(flagged.error))

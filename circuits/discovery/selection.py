@@ -1,4 +1,4 @@
-"""Which nodes of a ranking make a circuit: a number, a threshold, a share of the total, or enough to be faithful."""
+"""Which nodes of a ranking make a circuit: a number, those above a threshold, a share, or enough to be faithful."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,17 @@ from graphs import TokenNode
 
 @dataclass(frozen=True)
 class Selection:
-    """Exactly one of four rules.
+    """Which nodes a circuit has, by exactly one of four rules.
 
     Attributes:
-        nodes: the strongest so many.
+        nodes: this many of the strongest.
         threshold: those with |mean effect| >= threshold, in units of the metric.
-        share: the fewest that carry at least this share of Σ |mean effect| over all nodes.
-        faithful: the fewest with at least this faithfulness on the pairs they were found on
-            (`circuits/faithfulness/smallest_faithful.py`), at most `most` of them.
+        share: the fewest with at least this share of Σ |mean effect| over all nodes.
+        faithful: the fewest with at least this faithfulness on the pairs that they were found on
+            (`circuits/faithfulness/smallest_faithful.py`), and at most `most`.
+
+    Raises:
+        ValueError: no rule or several, or a value that makes no sense.
 
     Examples:
         >>> Selection(faithful=0.9, most=200).most
@@ -45,7 +48,7 @@ class Selection:
             raise ValueError(f"The faithfulness aimed at must be positive and at most 1; got {self.faithful}.")
 
     def of(self, ranking: Ranking, question: Question) -> Ranking:
-        """The chosen nodes. A threshold that none reaches is an error."""
+        """The chosen nodes of a ranking. A threshold that no node reaches is a ValueError."""
         if self.faithful is not None:
             return self._faithful(ranking, self.faithful, question)
         sizes = np.abs([weighted.effect for weighted in ranking.nodes])
@@ -63,7 +66,7 @@ class Selection:
         return ranking.top(self.nodes)
 
     def _faithful(self, ranking: Ranking, target: float, question: Question) -> Ranking:
-        """The first so many features and errors, with the tokens that rank among them; `most` where none is enough."""
+        """The first features and errors that are faithful, and the tokens that rank among them; `most` if none are."""
         given = question.spliced, question.pairs, question.metric, ranking
         size = question.room.pairs("exact", 64)
         found = smallest_faithful(*given, target=target, reference=question.reference, batch_size=size)

@@ -1,9 +1,9 @@
-"""Ratio of means over pairs, with a percentile bootstrap interval.
+"""A ratio of means over pairs, with a percentile bootstrap interval.
 
     F = (mean part − mean empty) / (mean full − mean empty)
 
-Pairs are drawn with replacement, the three values of a pair together; the interval is from the (1 − confidence)/2 to
-the (1 + confidence)/2 quantile of F over the resamples. Source: Efron & Tibshirani 1993, chapter 13.
+Pairs are drawn with replacement; the three values of a pair stay together. The interval runs from the (1 −
+confidence)/2 to the (1 + confidence)/2 quantile of F over the resamples. Source: Efron & Tibshirani 1993, chapter 13.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from jaxtyping import Float
 from graphs.faithfulness import Bound
 
 TOLERANCE = 1e-5
-"""m(M) and m(∅) are taken as equal where they differ by less than this share of the larger one."""
+"""m(M) and m(∅) count as equal if they differ by less than this share of the larger one."""
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made. The same seed draws the same pairs for every circuit, so differences are paired."""
+    """How intervals are computed. A seed draws the same pairs for every circuit, so that differences are paired."""
 
     resamples: int = 1000
     confidence: float = 0.95
@@ -32,12 +32,12 @@ class Bootstrap:
             raise ValueError(f"confidence must lie between 0 and 1; got {self.confidence}.")
 
     def weights(self, count: int, stream: int = 0) -> Float[np.ndarray, "resample pair"]:
-        """How often each of `count` entries is drawn, as shares; another `stream` draws independently."""
+        """How often each of `count` entries is drawn, as a share of all draws; another `stream` draws independently."""
         draw = np.random.default_rng([self.seed, stream])
         return draw.multinomial(count, np.full(count, 1 / count), self.resamples) / count
 
     def interval(self, values: Float[np.ndarray, " resample"]) -> tuple[Bound, Bound]:
-        """Percentiles of a statistic over the resamples; (None, None) where a resample leaves it undefined."""
+        """Percentiles of a statistic over the resamples; (None, None) if it is undefined in one of them."""
         if np.isnan(values).any():
             return None, None
         tail = (1 - self.confidence) / 2
@@ -52,10 +52,10 @@ def is_undefined(full: float, empty: float) -> bool:
 
 @dataclass(frozen=True)
 class Scale:
-    """m(M) and m(∅) of every pair of a split: what 1 and 0 mean there.
+    """m(M) and m(∅) of every pair of a split, where F is 1 and 0.
 
     Raises:
-        ValueError: their means agree, so that no ratio is defined.
+        ValueError: their means agree, so that F is undefined.
     """
 
     full: Float[np.ndarray, " pair"]
@@ -72,11 +72,11 @@ class Scale:
             )
 
     def ratio(self, part: Float[np.ndarray, "*draw pair"]) -> float:
-        """F of the metric of a circuit, averaged over draws if there are several."""
+        """F of a circuit from its metric in every pair, averaged over draws if there are several."""
         return float((part.mean() - self.empty.mean()) / (self.full.mean() - self.empty.mean()))
 
     def ratio_interval(self, part: Float[np.ndarray, "*draw pair"], bootstrap: Bootstrap) -> tuple[Bound, Bound]:
-        """The interval of `ratio`; several draws are resampled too, independently of the pairs."""
+        """The interval of `ratio`. Draws, if there are several, are resampled too, independently of the pairs."""
         if len(self.full) == 1:
             return None, None
         weights = bootstrap.weights(len(self.full))

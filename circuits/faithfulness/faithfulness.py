@@ -2,17 +2,17 @@
 
     F(C) = (m(C) − m(∅)) / (m(M) − m(∅))        completeness = F(M∖C)
 
-m(C) is the metric of clean prompts with every feature and error outside C at its reference value (`metric_keeping`).
-m(M) is always the bare model's and m(∅) has everything at its reference, errors
-too, so F is on one scale whatever is done with errors:
+m(C) is the metric of the clean prompts with every feature and error outside C at its reference value
+(`metric_keeping`). m(M) is always that of the bare model, and m(∅) has everything at its reference, errors too. So F
+has one scale whichever way errors are treated:
 
-    nodes     an error is kept iff it is in C
-    kept      every error is kept as computed in this run
-    removed   every error is at its reference value, also those in C
+    nodes     an error is kept if and only if it is in C
+    kept      every error stays as this run computes it
+    removed   every error takes its reference value, also those in C
 
-Means over pairs are taken first, then the ratio. F may lie outside [0, 1] and is never clipped. Prompts of another
-split may have positions the circuit does not know by name: everything there is outside. Source: Wang et al. 2023; Marks
-et al. 2024.
+The ratio is that of the means over pairs. F may lie outside [0, 1]; it is never clipped. A prompt of another split may
+have positions whose names the circuit does not have: every node there is outside C. Source: Wang et al. 2023; Marks et
+al. 2024.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,18 +53,18 @@ def faithfulness_report(
 
     Args:
         spliced: the model with its SAEs.
-        splits: pairs by the name of their split; clean prompts are run, patch prompts serve the reference.
-        metric: what m is.
-        circuit: a circuit graph, or all nodes of a ranking.
-        reference: the value of everything outside.
-        errors: `nodes`, `kept` or `removed`, see the top of this file.
-        bootstrap: how intervals are made.
+        splits: pairs by the name of their split. Clean prompts are run; the reference may use the patch prompts.
+        metric: m.
+        circuit: a circuit graph, or a ranking of which all nodes count.
+        reference: the value of everything outside the circuit.
+        errors: `nodes`, `kept` or `removed`, as the top of this file explains.
+        bootstrap: how the intervals are computed.
         batch_size: pairs in one forward.
         progress: told the share of work done.
 
     Raises:
-        ValueError: F is undefined on a split, a split has none of the circuit's positions, or the reference no value
-            for a prompt.
+        ValueError: F is undefined on a split, no prompt of a split has a position of the circuit, or the reference has
+            no value for a prompt.
 
     Examples:
         >>> (own,) = faithfulness_report(spliced, {"own": pairs}, logit_difference, found.circuit)
@@ -90,7 +90,7 @@ def faithfulness_report(
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a number was measured with."""
+    """The conditions under which F was measured."""
 
     split: str
     reference: str
@@ -100,7 +100,10 @@ class Conditions:
 
 
 def faithfulness_of(about: Conditions, scale: Scale, kept: np.ndarray, rest: np.ndarray, nodes: int) -> Faithfulness:
-    """A circuit of so many nodes, from the metric of each pair with the circuit kept and with the rest kept."""
+    """F and completeness of a circuit of `nodes` nodes.
+
+    `kept` and `rest` are the metric of each pair with only the circuit kept, and with only the rest kept.
+    """
     low, high = scale.ratio_interval(kept, about.bootstrap)
     rest_low, rest_high = scale.ratio_interval(rest, about.bootstrap)
     return Faithfulness(
@@ -127,25 +130,25 @@ def faithfulness_of(about: Conditions, scale: Scale, kept: np.ndarray, rest: np.
 
 
 def _size(nodes: Sequence[Node], errors: ErrorChoice) -> int:
-    """How many nodes of a circuit are members: tokens never, errors where they go by their nodes."""
+    """How many of the nodes count: features, and errors if they are kept by node; tokens never."""
     kinds = (FeatureNode, ErrorNode) if errors == "nodes" else (FeatureNode,)
     return sum(isinstance(node, kinds) for node in nodes)
 
 
 def _refuse_strange_positions(split: str, nodes: Sequence[Node], positions: Sequence[Position], kept: Kept) -> None:
-    """Where no node of a circuit stands anywhere, the prompts most likely name their positions in another way."""
+    """A ValueError if no prompt has any of the circuit's nodes: their positions are probably named in another way."""
     if nodes and not len(kept.keys):
         labels = ", ".join(repr(p.label) for p in positions)
         raise ValueError(
             f"No prompt of split {split!r} has a position of the circuit ({labels}), so none of its nodes is there. "
-            "Give prompts whose roles name their positions as those of the circuit."
+            "Give prompts whose roles have the names of the circuit's positions."
         )
 
 
 def refuse_undefined(
     spliced: SplicedModel, splits: Mapping[str, PromptPairs], metric: Metric, reference: Reference, batch_size: int
 ) -> None:
-    """A ValueError, before long work, where a split has no scale or no reference value for a prompt."""
+    """A ValueError, before any long work, if F is undefined on a split or the reference has no value for a prompt."""
     for split, pairs in splits.items():
         ends = metric_keeping(spliced, pairs, metric, [EVERYTHING, NOTHING], reference, batch_size=batch_size)
         try:
@@ -155,7 +158,7 @@ def refuse_undefined(
 
 
 def each_split(splits: Mapping[str, PromptPairs], progress: Progress) -> Iterator[tuple[str, Progress]]:
-    """Each split with the progress of its part of the work."""
+    """The name of each split, with the progress of its part of the work."""
     if not splits:
         raise ValueError("No splits: give pairs by the name of their split.")
     whole, done = sum(map(len, splits.values())), 0

@@ -1,9 +1,9 @@
-"""Faithfulness over the size of a ranking's circuits: MIB's curves, from which CPR and CMD follow.
+"""Faithfulness of a ranking's circuits by their size: MIB's curves, from which CPR and CMD follow.
 
-    F(k) = F of the first nodes of the ranking, the share k of its features and errors        k in MIB's shares
+    F(k) = F of the first nodes of the ranking; k: their share of its features and errors        k in MIB's shares
 
-CPR is the area under F, CMD that under |1 − F| (`graphs/faithfulness.py`); MIB ranks by signed score for CPR and
-by absolute score for CMD (`ranked_circuits.py`). Two forwards for each size, split and ranking. Source: MIB,
+CPR is the area under F, and CMD the area under |1 − F| (`graphs/faithfulness.py`). MIB ranks by signed score for CPR
+and by absolute score for CMD (`ranked_circuits.py`). Costs two forwards for each size, split and ranking. Source: MIB,
 Mueller et al. 2025.
 """
 
@@ -49,10 +49,16 @@ def faithfulness_curves(
 ) -> tuple[FaithfulnessCurve, ...]:
     """F and completeness of the first nodes of each ranking, by their share of its features and errors.
 
-    Arguments as in `faithfulness_report`. Several rankings under one name are averaged, such as `random_rankings`.
-    `order` is `absolute` for CMD and `signed` for CPR as MIB ranks (`ranked_circuits.py`). Share 1 is M
-    itself: also what the ranking does not list, such as features that are active in no training prompt. With errors
-    `kept` or `removed`, errors are no members: sizes count features.
+    Args:
+        spliced, splits, metric, reference, errors, bootstrap, batch_size, progress: as in `faithfulness_report`. If
+            errors are `kept` or `removed`, sizes count features only.
+        rankings: by name. Several rankings under one name, such as `random_rankings`, are averaged.
+        order: `absolute` for CMD, `signed` for CPR, as MIB ranks.
+        shares: k. Share 1 is the whole model, including nodes that the ranking does not list, such as features that
+            are active in no training prompt.
+
+    Raises:
+        ValueError: no rankings; and as in `faithfulness_report`.
     """
     families = {name: [r] if isinstance(r, Ranking) else list(r) for name, r in rankings.items()}
     if not families or not all(families.values()):
@@ -117,7 +123,7 @@ def _circuits(
     shares: Sequence[float],
     errors: ErrorChoice,
 ) -> list[Kept]:
-    """C and M∖C at each share, one after the other."""
+    """C and M∖C at each share, in turn."""
     found: list[Kept] = []
     for share in shares:
         if share == 1:

@@ -1,11 +1,11 @@
-"""The circuits of a ranking: its first nodes, by |effect| or by signed score, and random ones of the same sizes.
+"""The circuits of a ranking: its first nodes, by |effect| or by signed score, and random circuits of the same sizes.
 
-    absolute   by falling |effect|            (MIB ranks so for CMD)
-    signed     by falling score −effect       (MIB ranks so for CPR)
+    absolute   by falling |effect|            (MIB's order for CMD)
+    signed     by falling score −effect       (MIB's order for CPR)
 
-An effect is positive where the metric rises when the node takes its patch value. A node that the task needs therefore
-has a negative effect, and MIB's signed score, large for nodes that help, is −effect. `activation_difference` and random
-rankings have no sign: both orders are theirs as given. Tokens are inputs, no part of any circuit here.
+An effect is positive if the metric rises when the node takes its patch value. A node that the task needs therefore has
+a negative effect, and MIB's signed score, which is large for nodes that help, is −effect. `activation_difference` and
+random rankings have no sign; both orders leave them as they are. Tokens are inputs and belong to no circuit here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ UNSIGNED: Final = ("activation_difference", RANDOM)
 def ordered_nodes(
     ranking: Ranking, order: RankingOrder = "absolute", errors: ErrorChoice = "nodes"
 ) -> tuple[Node, ...]:
-    """The nodes that can be in a circuit, best first: features and, where errors go by their nodes, errors."""
+    """The nodes that a circuit may consist of, best first: features, and errors if they are kept by node."""
     if order not in ("absolute", "signed"):
         raise ValueError(f"No order {order!r}. Orders: absolute, signed.")
     kinds = (FeatureNode, ErrorNode) if errors == "nodes" else (FeatureNode,)
@@ -41,7 +41,7 @@ def ordered_nodes(
 
 
 def random_rankings(ranking: Ranking, draws: int = 5, seed: int = 0) -> tuple[Ranking, ...]:
-    """The same nodes in random orders: circuits of equal size that no method chose."""
+    """The same nodes in random order, `draws` times: circuits of equal size that no method chose."""
     found: list[Ranking] = []
     for draw in np.random.default_rng(seed).spawn(draws):
         order = draw.permutation(len(ranking.nodes))
@@ -50,14 +50,14 @@ def random_rankings(ranking: Ranking, draws: int = 5, seed: int = 0) -> tuple[Ra
 
 
 def size_of_share(share: float, nodes: int) -> int:
-    """How many of a ranking's nodes a share is: rounded, and at least one."""
+    """The number of nodes that a share of a ranking is: rounded, and at least 1."""
     return max(1, round(share * nodes))
 
 
 def circuit_and_rest(
     nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, sites: Sequence[str], errors: ErrorChoice
 ) -> tuple[Kept, Kept]:
-    """C and M∖C in given prompts."""
+    """C and M∖C in these prompts."""
     if errors not in ALL_ERRORS:
         raise ValueError(f"No choice of errors {errors!r}. Choices: {', '.join(ALL_ERRORS)}.")
     keys, all_errors = member_keys(nodes, positions, pairs, sites), ALL_ERRORS[errors]
@@ -65,6 +65,6 @@ def circuit_and_rest(
 
 
 def model_and_nothing(errors: ErrorChoice) -> tuple[Kept, Kept]:
-    """What share 1 stands for: M and M∖M, with errors as chosen."""
+    """M and M∖M, which share 1 stands for, with errors as chosen."""
     none, all_errors = np.zeros(0, np.int64), ALL_ERRORS[errors]
     return Kept(none, complement=True, all_errors=all_errors), Kept(none, all_errors=all_errors)

@@ -2,8 +2,8 @@
 
     smallest n with F(first n nodes) >= target
 
-Sizes are scanned, two for each doubling; then the search halves between the first scanned size that reaches the target
-and the one before it. F need not grow with n, so a smaller circuit between two scanned sizes can be passed over.
+Sizes are scanned, two for each doubling. A bisection follows between the first scanned size that reaches the target and
+the size before it. F need not grow with n, so the search can miss a smaller circuit between two scanned sizes.
 """
 
 import math
@@ -40,10 +40,15 @@ def smallest_faithful(
     batch_size: int = 64,
     progress: Progress = silent,
 ) -> Faithfulness | None:
-    """The smallest number of a ranking's first nodes with F >= target that this search finds; None where none is.
+    """The smallest circuit of a ranking's first nodes with F >= target that the search finds; None if it finds none.
 
-    Guaranteed: the size found reaches the target, one node fewer does not, and no smaller size that was scanned does.
-    Arguments as in `faithfulness_curves`, with the pairs of one split; `split` is its name.
+    The size found reaches the target, one node fewer does not, and neither does any smaller size that was scanned.
+
+    Args:
+        pairs, split: the prompt pairs of one split, and its name.
+        target: the F to reach.
+        spliced, metric, ranking, order, reference, errors, bootstrap, batch_size, progress: as in
+            `faithfulness_curves`.
     """
     nodes = ordered_nodes(ranking, order, errors)
 

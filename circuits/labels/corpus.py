@@ -1,7 +1,7 @@
-"""Text to read features on: documents, cut into pieces that the model can hold, as token ids.
+"""Text to read features on: documents as token ids, cut into pieces that fit the model.
 
-The generated text of the embedded language, a text file with one document per line, or JSONL rows with `text`. Read
-again from the start by every pass, so that memory does not grow with the corpus.
+A corpus is generated text of the embedded language, a text file with one document a line, or JSONL rows with `text`.
+Every pass reads it again from the start, so memory does not grow with the corpus.
 """
 
 import hashlib
@@ -15,14 +15,20 @@ from typing import Final
 from attribution.models.language_model import LanguageModel
 
 EMBEDDED_SEED: Final = 4
-"""Seed of documents that neither the model nor the SAEs were trained or judged on."""
+"""Seed of documents on which neither the model nor the SAEs were trained or evaluated."""
 EMBEDDED_DOCUMENTS: Final = 1000
 LONGEST_PIECE: Final = 128
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents for one model. `read` starts again at each call; `name` is what people call the text."""
+    """Documents for one model.
+
+    Attributes:
+        name: of the text, for people.
+        read: gives the documents from the start, at every call.
+        longest: tokens in a piece at most, BOS included.
+    """
 
     name: str
     read: Callable[[], Iterator[str]]
@@ -40,7 +46,7 @@ class Corpus:
         return self.longest if context is None else min(self.longest, context)
 
     def pieces(self) -> Iterator[tuple[int, ...]]:
-        """Token ids of every piece, opened by BOS where the model has one; documents without tokens are left out."""
+        """Token ids of every piece, each with BOS first if the model has one. Documents without tokens are skipped."""
         opening = (self.model.bos_id,) if self.model.bos_id is not None else ()
         for document in self.read():
             ids = self.model.token_ids(document)[len(opening) :]
@@ -50,7 +56,7 @@ class Corpus:
 
     @cached_property
     def digest_and_count(self) -> tuple[str, int]:
-        """sha256 over the ids of every piece (so over text and tokenizer both), and how many pieces there are."""
+        """sha256 over the ids of all pieces, so over both text and tokenizer, and the number of pieces."""
         sha, count = hashlib.sha256(), 0
         for count, piece in enumerate(self.pieces(), start=1):  # noqa: B007
             sha.update(json.dumps(piece).encode())
@@ -76,7 +82,11 @@ def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, s
 
 
 def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONGEST_PIECE) -> Corpus:
-    """A text file with one document per line, or JSONL (by its ending) with `text` in every row.
+    """A text file with one document a line, or a .jsonl file with `text` in every row.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: when it is read: not UTF-8, or a row without text; the message names the row.
 
     Examples:
         >>> (folder / "text.txt").write_text("the doctor sees the boats")

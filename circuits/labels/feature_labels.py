@@ -1,13 +1,13 @@
-"""Labels of features: top activating contexts over a corpus, promoted and suppressed tokens, how often active.
+"""Labels of features: their top contexts in a corpus, the tokens they promote and suppress, how often they are active.
 
     automatic text   fires on: <marked tokens of the top contexts, most frequent first, at most 4>
-                     | written from: <tokens of the source with the largest positive part in each of these contexts,
-                       likewise> (by head <h>, where it is the same one in all), for attention outputs
-                     | promotes: <top 3 tokens of the decoder direction, where it is added to the residual stream>
+                     | written from: <the source tokens with the largest positive part in each of these contexts,
+                       likewise> (by head <h>, if it is the same in all), for attention outputs
+                     | promotes: <the top 3 tokens of the decoder direction, if it is added to the residual stream>
 
-One streaming pass over the corpus for all sites (`top_contexts.py`), one head evaluation per feature
-(`promoted_tokens.py`); for attention outputs also which heads and sources wrote the feature there (DFA). A label that
-a person gave wins over the automatic text; the evidence stays.
+Costs one streaming pass over the corpus for all sites (`top_contexts.py`) and one evaluation of the unembedding per
+feature (`promoted_tokens.py`). For attention outputs, direct feature attribution gives the heads and source tokens that
+wrote the feature. A label that a person gave replaces the automatic text; the evidence stays.
 """
 
 from collections import Counter
@@ -95,7 +95,7 @@ def label(
 
 
 def automatic_text(contexts: Sequence[Context], promoted: Sequence[tuple[str, float]] | None) -> str:
-    """The rule at the top of this file; a feature without contexts says that it never fires."""
+    """The automatic text by the rule at the top of this file. Without contexts it says that the feature never fires."""
     if not contexts:
         parts = ["never fires on this corpus"]
     else:
@@ -131,7 +131,7 @@ def _wanted(spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, 
 def _keys(
     spliced: SplicedModel, wanted: Sequence[tuple[str, int]], corpus: Corpus, options: LabelOptions
 ) -> dict[str, dict[str, Any]]:
-    """Of each site all that its automatic labels depend on, its chosen features included."""
+    """For each site, everything that its automatic labels depend on, the chosen features included."""
     hashes = spliced.hashes()
     shared = {"model": hashes["model"], "corpus": corpus.digest_and_count[0], "splice_bos": spliced.splice_bos}
     return {
@@ -158,7 +158,7 @@ def _computed(
     batch_size: int,
     progress: Callable[[float], None] | None,
 ) -> Iterator[tuple[str, Labels]]:
-    """Automatic labels, site by site; nothing is read where no site is missing."""
+    """Automatic labels of the given features, site by site. Without features the corpus is not read."""
     if not features:
         return
     seen, tokens = top_contexts(

@@ -1,4 +1,4 @@
-"""Automatic labels kept on disk, one file for each site, named by a hash of all that they depend on."""
+"""Automatic labels on disk: one file for each site, named by a hash of everything that the labels depend on."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, load_labels, save_labels
 
 _VERSION: Final = 1
-"""Raised when labels are made differently from the same inputs."""
+"""Raise this when the same inputs give other labels."""
 
 
 @dataclass(frozen=True)
 class LabelCache:
-    """Files in `folder`; None: nothing is kept."""
+    """Files in `folder`. None: nothing is kept."""
 
     folder: Path | None
 
     def read(self, key: Mapping[str, Any]) -> Labels | None:
-        """The labels made with exactly this key; a damaged file is left aside with a warning."""
+        """The labels that were made with this very key, or None. A damaged file is ignored with a warning."""
         if self.folder is None or not (path := self._path(self.folder, key)).is_file():
             return None
         try:
@@ -37,7 +37,7 @@ class LabelCache:
         return labels
 
     def write(self, key: Mapping[str, Any], labels: Labels) -> None:
-        """Keep the labels made with this key."""
+        """Keep the labels that were made with this key."""
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a label rests on: contexts with the marked token and its writers, and the tokens a feature promotes."""
+"""The evidence of a label: contexts with the marked token and what wrote it, and the tokens that a feature promotes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ TokenWeights = tuple[tuple[str, float], ...]
 
 
 class TokenPieces:
-    """Tokens of one model, written so that joined they are the text; pairs of tokens are remembered."""
+    """Writes tokens as they read in running text: joined, they are the text. Pairs of tokens are cached."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
         self._remembered = lru_cache(maxsize=100_000)(self._piece)
 
     def _piece(self, before: int | None, token: int) -> str:
-        """A token as it reads after another one: its space included, where it has one."""
+        """A token as it reads after another one, with its leading space if it has one."""
         tokenizer = self._model.tokenizer
         if tokenizer is None or before is None:
             return f" {token}" if tokenizer is None else self._model.token_text(token)
@@ -36,7 +36,7 @@ class TokenPieces:
         return both[len(first) :] if both.startswith(first) else self._model.token_text(token)
 
     def of(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """Each token of a stretch of text."""
+        """Each token of a piece of text."""
         return tuple(self._remembered(before, token) for before, token in zip((None, *ids), ids, strict=False))
 
 
@@ -46,7 +46,8 @@ class LabelOptions:
 
     Attributes:
         contexts: distinct top contexts.
-        before, after: tokens shown on either side of the marked one; `before` also says when two contexts are alike.
+        before, after: tokens shown before and after the marked one. Contexts with the same `before` tokens count as
+            one.
         tokens: promoted and suppressed tokens.
         writers: strongest (head, source) pairs in each context, for attention outputs.
     """
@@ -68,7 +69,7 @@ DEFAULT_OPTIONS: Final = LabelOptions()
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a feature (the `number`-th of the chosen ones) is active: a piece of the corpus and a position in it."""
+    """A place where a feature (the chosen one with this number) is active: a position in a piece of the corpus."""
 
     number: int
     ids: tuple[int, ...]
@@ -77,7 +78,7 @@ class _Place:
 
 
 def texts_of(corpus: Corpus, seen: Mapping[str, ActivePlaces]) -> dict[int, tuple[int, ...]]:
-    """The pieces that top contexts lie in, by number, from another reading of the corpus."""
+    """The pieces that contain top contexts, by number; the corpus is read once more."""
     needed = {p for found in seen.values() for p in found.piece[found.activation > 0].unique().tolist()}
     return {number: piece for number, piece in enumerate(corpus.pieces()) if number in needed}
 
@@ -92,7 +93,7 @@ def contexts_of(
     options: LabelOptions,
     batch_size: int,
 ) -> list[tuple[Context, ...]]:
-    """The top contexts of each chosen feature of a site, with their writers where attention writes there."""
+    """The top contexts of each chosen feature of a site; for attention outputs with what wrote the feature there."""
     places = [
         _Place(n, texts[int(seen.piece[n, k])], int(seen.position[n, k]), float(seen.activation[n, k]))
         for n, k in torch.nonzero(seen.activation > 0).tolist()
@@ -117,7 +118,7 @@ def _written(
     count: int,
     batch_size: int,
 ) -> Iterator[tuple[Writer, ...]]:
-    """The strongest writers at each place."""
+    """The heads and source tokens that wrote most at each place."""
     for rows in in_batches(iter(places), batch_size):
         ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
@@ -132,7 +133,7 @@ def _written(
 def promoted_and_suppressed(
     spliced: SplicedModel, site: str, chosen: Sequence[int], count: int
 ) -> Iterator[tuple[TokenWeights | None, TokenWeights | None]]:
-    """The most promoted and the most suppressed tokens of each feature; None where none is promoted directly."""
+    """The most promoted and the most suppressed tokens of each feature; None at a site that promotes none directly."""
     if not is_added_to_stream(site):
         yield from [(None, None)] * len(chosen)
         return

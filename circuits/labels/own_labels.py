@@ -1,4 +1,4 @@
-"""Labels that a person gave, from JSON or JSONL; they win over automatic ones.
+"""Labels that a person gave, from JSON or JSONL. They replace automatic ones.
 
 JSONL, or a JSON list      rows {"site": "blocks.2.hook_resid_post", "index": 117, "label": "plural subject"}
 JSON object                {"blocks.2.hook_resid_post/117": "plural subject", ...}
@@ -13,10 +13,11 @@ from attribution.splice.spliced_model import SplicedModel
 
 
 def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int], str]:
-    """Labels by canonical site and index; errors name the row.
+    """Labels by canonical site and index. Errors name the row.
 
     Raises:
-        ValueError: a malformed row, a feature labelled twice, or one that the SAE does not have.
+        FileNotFoundError: no such file.
+        ValueError: a malformed row, a feature that is labelled twice, or one that the SAE does not have.
         LookupError: a site without an SAE.
     """
     path = Path(path)
@@ -36,14 +37,14 @@ def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int],
 
 
 def refuse_outside(spliced: SplicedModel, site: str, index: int, where: str) -> None:
-    """A ValueError for a feature that the SAE at a spliced site does not have."""
+    """A ValueError for a feature that the SAE at this site does not have. `where` opens the message."""
     d_sae = spliced.saes[site].d_sae
     if not 0 <= index < d_sae:
         raise ValueError(f"{where}: {site!r} has no feature {index}; its SAE has features 0 to {d_sae - 1}.")
 
 
 def feature_place(name: str) -> tuple[str, int]:
-    """Site and index of a feature's name, `blocks.2.hook_resid_post/117`; what follows an @ is left out."""
+    """Site and index of a feature's name, as in `blocks.2.hook_resid_post/117`. A position after @ is ignored."""
     site, slash, index = name.partition("@")[0].rpartition("/")
     if not slash or not site or not (index.isascii() and index.isdigit()):
         raise ValueError(f"{name!r} names no feature; expected site/index, as in blocks.2.hook_resid_post/117.")

@@ -1,13 +1,13 @@
-"""Which tokens a feature's decoder direction promotes and suppresses when it is read out directly.
+"""The tokens that a feature's decoder direction promotes and suppresses when it is unembedded directly.
 
     weight_v(f) = w_v − mean over the vocabulary of w,      w = unembed(norm(d)) − unembed(norm(0))
     d = W_dec[f]          at the residual stream, attn_out and mlp_out
     d = W_dec[f] W_O      at hook_z, the heads flattened
 
-The final norm's scale is positive and common to all tokens, so w has the ranking of the direction through the norm's
-weight and the unembedding. Linearised: at a real residual stream x the direction also changes that scale, which adds
-a multiple of x's own logits; what later layers make of the direction is left out. One head evaluation for each feature.
-Source: nostalgebraist 2020 (logit lens).
+The scale of the final norm is positive and common to all tokens, so w ranks tokens as the direction does through the
+norm's weight and the unembedding. This is linearised: at a real residual stream x the direction also changes the scale,
+which adds a multiple of x's own logits. What later layers make of the direction is left out. One evaluation of the
+unembedding per feature. Source: nostalgebraist 2020 (logit lens).
 """
 
 import re
@@ -24,15 +24,15 @@ _ADDED: Final = re.compile(r"blocks\.\d+\.(hook_(resid_pre|resid_mid|resid_post|
 
 
 def is_added_to_stream(site: str) -> bool:
-    """True where a feature's direction ends up in the residual stream, as it is or through W_O."""
+    """True if features at this site are added to the residual stream, directly or through W_O."""
     return _ADDED.fullmatch(site) is not None
 
 
 def logit_weights(model: LanguageModel, sae: SAE, site: str, features: Sequence[int]) -> Float[Tensor, "feature vocab"]:
-    """Logits that each feature's direction alone gives (at root mean square 1), relative to their mean over tokens.
+    """The logits of each feature's direction alone, at root mean square 1, minus their mean over tokens.
 
     Raises:
-        ValueError: a site whose features are not added to the residual stream.
+        ValueError: features at this site are not added to the residual stream.
     """
     if not is_added_to_stream(site):
         raise ValueError(f"Features at {site!r} are not added to the residual stream: they promote no token directly.")

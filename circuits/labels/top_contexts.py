@@ -1,8 +1,9 @@
 """One streaming pass over a corpus: where each feature is most active, how often, and how strongly.
 
-Batches of pieces run through the bare model; at every site the SAE encodes what arrives, and of each feature only its
-best `count` places are kept. Memory does not grow with the corpus. At most one place per piece (its strongest, the
-first of equals), and of places that read alike (the same tokens up to the marked one) only the strongest.
+Batches of pieces run through the bare model. At every site the SAE encodes what arrives, and the best `count` places of
+each feature are kept, so memory does not grow with the corpus. A piece gives at most one place, the strongest (the
+first, if several are equal). Of places that read alike, with the same tokens up to the marked one, only the strongest
+is kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +25,14 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ActivePlaces:
-    """What the pass saw of some features of one site; places by falling activation, 0 where there are fewer.
+    """The most active places of some features of one site, by falling activation; 0 fills up where there are fewer.
 
-    `piece` and `position` say where in the corpus; `key` stands for the tokens that lead there. `total` is the sum of
-    activations, `active` how often the feature was active among the spliced tokens.
+    Attributes:
+        activation: at the place.
+        piece, position: where the place is in the corpus.
+        key: a hash of the tokens that lead to the place.
+        total: the sum of the feature's activations over all spliced tokens.
+        active: how many spliced tokens the feature is active on.
     """
 
     activation: Float[Tensor, "feature place"]
@@ -53,10 +58,12 @@ def top_contexts(
     batch_size: int,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[dict[str, ActivePlaces], int]:
-    """What the corpus shows of the chosen features of each site, and the number of tokens looked at.
+    """The most active places of the chosen features of each site, and the number of tokens read.
 
     Args:
-        before: tokens before the marked one that make two places read alike.
+        features: indices by site.
+        count: places kept for each feature.
+        before: two places read alike if they share the token and the `before` tokens that lead to it.
     """
     seen = {site: ActivePlaces.nothing(len(chosen), count) for site, chosen in features.items()}
     tokens, first = 0, 0
@@ -76,7 +83,7 @@ def top_contexts(
 
 
 def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Consecutive items, `size` at a time."""
+    """Lists of `size` consecutive items."""
     while rows := list(islice(items, size)):
         yield rows
 
@@ -84,7 +91,7 @@ def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 def padded_batch(
     rows: Sequence[tuple[int, ...]], device: torch.device
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]:
-    """Ids padded on the right, and each row's last real position."""
+    """Ids padded on the right, and the last real position of each row."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
     return ids, torch.tensor([len(row) - 1 for row in rows], device=device)
@@ -128,7 +135,7 @@ def _with_batch(seen: ActivePlaces, features: Float[Tensor, "row pos feature"], 
 def _is_best_of_its_key(
     value: Float[Tensor, "feature place"], key: Int[Tensor, "feature place"]
 ) -> Bool[Tensor, "feature place"]:
-    """True for the strongest of equal keys, the first of equally strong ones."""
+    """True for the strongest place of each key; for the first, if several are equally strong."""
     by_value = value.argsort(dim=1, descending=True, stable=True)
     ranked = key.gather(1, by_value)
     order = by_value.gather(1, ranked.argsort(dim=1, stable=True))
@@ -139,7 +146,7 @@ def _is_best_of_its_key(
 
 
 def _keys(ids: Int[Tensor, "row pos"], before: int) -> Int[Tensor, "row pos"]:
-    """A 64-bit hash of each token with the `before` tokens that lead to it (fewer at the start)."""
+    """A 64-bit hash of each token and the `before` tokens that lead to it (fewer at the start of a piece)."""
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (before + 1,), generator=generator).to(ids.device) * 2 + 1
     width, key = ids.shape[1], torch.zeros_like(ids)

@@ -1,9 +1,9 @@
-"""From nodes of examples to those of all examples together, strongest first.
+"""Rank nodes by their mean effect over the examples.
 
     effect(node) = Σ over examples of the node's effect / number of examples
 
-A node has effect 0 in an example in which its clean and patch value agree, or that does not have its position; so
-mean effects add up as the effects of the examples do.
+A node has effect 0 in an example in which its clean and its patch value agree, and in one that lacks its position. So
+mean effects add up as the effects of single examples do.
 """
 
 from collections.abc import Container, Sequence
@@ -22,9 +22,9 @@ from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNo
 
 @dataclass(frozen=True)
 class Ranking:
-    """Every node of one measurement, averaged over its examples, the largest |effect| first.
+    """All nodes of one measurement, averaged over its examples, the largest |effect| first.
 
-    A node's position is a place in `positions`, as in a `CircuitGraph`.
+    A node's position is an index into `positions`, as in a `CircuitGraph`.
     """
 
     method: str
@@ -33,11 +33,11 @@ class Ranking:
     nodes: tuple[WeightedNode, ...]
 
     def top(self, count: int) -> "Ranking":
-        """Its first nodes."""
+        """The ranking of its first `count` nodes."""
         return replace(self, nodes=self.nodes[:count])
 
     def only(self, nodes: Container[Node]) -> "Ranking":
-        """Some of its nodes, in its order."""
+        """The ranking of the given nodes, in the same order."""
         return replace(self, nodes=tuple(w for w in self.nodes if w.node in nodes))
 
 
@@ -80,7 +80,7 @@ def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[We
 def weighted_node(
     node: Node, n: int, found: Averages, ends: Sequence[np.ndarray] | None, verified: int
 ) -> WeightedNode:
-    """A node whose averages are the n-th; `ends` are mean clean and patch values, which a token has none of."""
+    """The node with the n-th averages. `ends` are the mean clean and patch values; a token has neither."""
     clean, patch = (None, None) if ends is None or isinstance(node, TokenNode) else (float(end[n]) for end in ends)
     return WeightedNode(
         node=node,
@@ -95,7 +95,7 @@ def weighted_node(
 
 
 def node_at(site: str, kind: str, position: int, index: int) -> Node:
-    """A node of a graph from its columns."""
+    """The node of a graph with these columns; `index` is used for features only."""
     if kind == "token":
         return TokenNode(position)
     return ErrorNode(site, position) if kind == "error" else FeatureNode(site, position, index)

@@ -1,8 +1,8 @@
-"""From edges of examples to those of all examples together, and what every target carries.
+"""Average edges over the examples, and what each target node carries.
 
     weight(edge) = Σ over examples of the edge's weight / number of examples
 
-An example that lacks the edge counts as 0, so that mean edges into a node add up as those of the examples do.
+An example that lacks the edge counts as 0, so that the mean edges into a node add up as those of single examples do.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from graphs import Edge, MetricNode, Node
 
 @dataclass(frozen=True)
 class CarriedFlow:
-    """What a node carries in a flow, and its own undivided jump: means over examples, in units of the metric."""
+    """What a node carries in the flow, and its undivided jump: means over examples, in units of the metric."""
 
     carried: float
     undivided: float
@@ -29,7 +29,7 @@ class CarriedFlow:
 
 @dataclass(frozen=True)
 class AveragedFlow:
-    """Edges between aligned nodes, and what the target features carry."""
+    """Edges between nodes of aligned positions, and what the target features carry."""
 
     edges: tuple[Edge, ...]
     carried: dict[Node, CarriedFlow]
@@ -38,7 +38,7 @@ class AveragedFlow:
 def average_edges(
     edges: Edges, pairs: PromptPairs, model: LanguageModel, sites: tuple[str, ...], metric: str
 ) -> AveragedFlow:
-    """Average over examples, positions aligned by name. `sites` are the effects' (the tokens' first)."""
+    """Average over examples, with positions aligned by name. `sites` are those of the effects, the tokens first."""
     alignment = align_positions(pairs, model)
     ends = [_aligned(keys, edges.example, alignment) for keys in (edges.source, edges.target)]
     both, group = _groups(np.concatenate(ends))
@@ -68,13 +68,13 @@ def _carried(edges: Edges, alignment: Alignment, sites: tuple[str, ...], example
 
 
 def _groups(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different columns, and which of them each column is."""
+    """The distinct columns, and for each column which of them it is."""
     different, group = np.unique(columns, axis=1, return_inverse=True)
     return different, group.reshape(-1)
 
 
 def _aligned(keys: np.ndarray, example: np.ndarray, alignment: Alignment) -> np.ndarray:
-    """Site, kind, aligned position and index of each key; −1 four times for the metric."""
+    """Site, kind, aligned position and index of each key; all four are −1 for the metric."""
     of_metric = keys == METRIC_KEY
     columns = columns_of_keys(np.where(of_metric, 0, keys))
     position = alignment.columns_of(example, np.where(of_metric, 0, columns["position"]))

@@ -1,9 +1,10 @@
-"""Signed mean, mean of absolute values and standard error over examples, of values that not every example has.
+"""Signed mean, mean of absolute values and standard error over examples, where some examples have no value.
 
-    mean = Σ over the examples that have it / N        N: all examples; one without a value counts as 0
+    mean = Σ over the examples with a value / N        N: the number of all examples
     standard error = sqrt((Σ (value − mean)² + (N − count) · mean²) / (N − 1) / N)
 
-So means add up as the values of the examples do. The sums are kept so that they can grow by more examples.
+An example without a value counts as 0, so that means add up as the values of single examples do. A group is a node or
+an edge. `GroupSums` holds sums to which further examples can be added; `RunningAverages` adds them batch by batch.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Averages:
-    """One entry per group. `standard_error` is that of `mean`, None with one example; `count` are the examples."""
+    """One entry for each group. `standard_error` is that of `mean`, and None for a single example.
+
+    `count` is the number of examples that have a value.
+    """
 
     mean: np.ndarray
     mean_absolute: np.ndarray
@@ -27,7 +31,7 @@ class Averages:
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Over the examples that have a value: their number, Σ, Σ|.|, and Σ of squares about their own mean."""
+    """Over the examples with a value: their number, Σ value, Σ |value|, and Σ (value − mean of these examples)²."""
 
     count: np.ndarray
     total: np.ndarray
@@ -36,21 +40,24 @@ class GroupSums:
 
     @classmethod
     def of(cls, group: np.ndarray, values: np.ndarray, groups: int) -> "GroupSums":
-        """Of `values[n]`, one per example and group; each of the groups has some."""
+        """The sums of `values`, one for each example and group; `group[n]` is the group of `values[n]`.
+
+        Every group must have a value.
+        """
         count, total = np.bincount(group, minlength=groups), group_sums(group, values, groups)
         own = total / count
         absolute, square = (group_sums(group, v, groups) for v in (np.abs(values), (values - own[group]) ** 2))
         return cls(count, total, absolute, square)
 
     def at(self, places: np.ndarray, groups: int) -> "GroupSums":
-        """The same groups at other places among more; the others are empty."""
+        """The same groups at other places among `groups` groups; the remaining groups are empty."""
         found = {name: np.zeros(groups, values.dtype) for name, values in vars(self).items()}
         for name, values in vars(self).items():
             found[name][places] = values
         return GroupSums(**found)
 
     def __add__(self, other: "GroupSums") -> "GroupSums":
-        """Of the examples of both, group by group."""
+        """The sums over the examples of both, group by group."""
         apart = self.total / np.maximum(self.count, 1) - other.total / np.maximum(other.count, 1)
         count = self.count + other.count
         between = apart**2 * self.count * other.count / np.maximum(count, 1)
@@ -58,7 +65,7 @@ class GroupSums:
         return GroupSums(count, self.total + other.total, self.absolute + other.absolute, square)
 
     def averages(self, examples: int) -> Averages:
-        """Over so many examples in all."""
+        """The averages over `examples` examples in all."""
         mean, own = self.total / examples, self.total / self.count
         square = self.square + self.count * (own - mean) ** 2 + (examples - self.count) * mean**2
         return Averages(
@@ -70,18 +77,21 @@ class GroupSums:
 
 
 def group_averages(group: np.ndarray, values: np.ndarray, groups: int, examples: int) -> Averages:
-    """Average `values[n]`, one per example and group, over the examples of each of `groups` groups."""
+    """Average `values` over `examples` examples, in each of `groups` groups; `group[n]` is the group of `values[n]`."""
     return GroupSums.of(group, values, groups).averages(examples)
 
 
 def group_sums(group: np.ndarray, values: np.ndarray, groups: int) -> np.ndarray:
-    """Σ of the values of each group."""
+    """The sum of `values` in each group."""
     return np.bincount(group, weights=values, minlength=groups)
 
 
 @dataclass(frozen=True)
 class StreamedAverages:
-    """One entry per key. `clean` and `patch` are means over the examples with the key."""
+    """One entry for each key. `clean` and `patch` are means over the examples that have the key.
+
+    `strongest` lists (example, effect), the largest |effect| first.
+    """
 
     keys: np.ndarray
     averages: Averages
@@ -91,7 +101,7 @@ class StreamedAverages:
 
 
 class RunningAverages:
-    """Grows by `add`; holds one row of sums and `strongest` examples for each key it has seen."""
+    """Averages to which `add` adds examples. Holds sums and the `strongest` examples of each key seen so far."""
 
     def __init__(self, strongest: int) -> None:
         self.keys = np.zeros(0, np.int64)
@@ -104,7 +114,12 @@ class RunningAverages:
         return len(self.keys)
 
     def add(self, keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> None:
-        """Rows of some new examples: key, example, and effect, clean and patch value; a key once an example."""
+        """Add rows of new examples. A key occurs at most once in an example.
+
+        Args:
+            keys, example: of each row.
+            values: the effect, the clean and the patch value of each row, [3, row].
+        """
         own, group = np.unique(keys, return_inverse=True)
         effect, *ends = values
         examples, effects = _strongest(group, example, effect, len(own), self.examples.shape[1])
@@ -131,7 +146,7 @@ class RunningAverages:
         return np.take_along_axis(both[0], order, 1), np.take_along_axis(both[1], order, 1)
 
     def finished(self, examples: int) -> StreamedAverages:
-        """Averages over so many examples in all."""
+        """The averages over `examples` examples in all."""
         clean, patch = self.values / self.sums.count
         strongest = [
             tuple((int(e), float(v)) for e, v in zip(own, values, strict=True) if e >= 0)
@@ -143,7 +158,7 @@ class RunningAverages:
 def _strongest(
     group: np.ndarray, example: np.ndarray, effect: np.ndarray, groups: int, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of each group the examples of largest |effect|, −1 where it has fewer."""
+    """The examples with the largest |effect| of each group, [group, most]; −1 where a group has fewer."""
     order = np.lexsort([example, -np.abs(effect), group])
     start = np.searchsorted(group[order], np.arange(groups))
     rank = np.arange(len(order)) - start[group[order]]

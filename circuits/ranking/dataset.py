@@ -1,10 +1,10 @@
-"""Effects over a dataset of any length: pairs stream through, each node keeps its averages and its strongest examples.
+"""Rank nodes over a dataset of any length: pairs are measured as they stream in, and each node keeps its averages.
 
-    mean = Σ effect / N        mean |.| = Σ |effect| / N        N: all examples (`averages.py`)
+    mean = Σ effect / N        mean |.| = Σ |effect| / N        N: the number of all examples (`averages.py`)
 
-A node counts as 0 where it does not change. Opposite signs cancel in the mean, not in the mean of absolute values.
-Memory is that of one batch and of the distinct nodes, whatever the number of prompts. Equal to `rank` of all pairs at
-once.
+A node that does not change in an example has effect 0 there. Opposite signs cancel in the mean, but not in the mean of
+absolute values. Memory holds one batch and the distinct nodes, however many prompts there are. The result equals that
+of `rank_nodes` on all pairs at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,10 +35,13 @@ _INDEX, _NAME, _SITE = 1 << 24, 1 << 20, 1 << 12
 
 @dataclass(frozen=True)
 class DatasetRanking:
-    """All nodes of a dataset by falling |mean effect|, and for each the examples in which it does most.
+    """All nodes of a dataset by falling |mean effect|, each with the examples in which its effect is largest.
 
-    `strongest[n]` are examples (numbered in the order of the stream) and effects of `ranking.nodes[n]`. `total_effect`
-    is a mean; `settings` are the method's; `positions_mean` says what the names of positions are.
+    Attributes:
+        strongest: for `ranking.nodes[n]` the (example, effect) pairs; examples are numbered in the order of the stream.
+        total_effect: the mean over examples, in `unit`.
+        settings: those of the method.
+        positions_mean: what the names of positions stand for, in words.
     """
 
     ranking: Ranking
@@ -54,7 +57,7 @@ class DatasetRanking:
     positions_mean: str
 
     def name(self, node: Node) -> str:
-        """As circuits name their nodes: `blocks.3.hook_mlp_out/117@verb`."""
+        """The node's name as in a circuit: `blocks.3.hook_mlp_out/117@verb`."""
         assert not isinstance(node, MetricNode)
         return node_name(node, self.ranking.positions[node.position].label)
 
@@ -69,17 +72,19 @@ def rank(
     strongest: int = 5,
     done: Callable[[int], None] = lambda _: None,
 ) -> DatasetRanking:
-    """Measure pairs as they come and average every node over all of them.
+    """Measure pairs as they are read, and average every node over all of them.
 
     Args:
-        pairs: read `at_once` at a time and never held all together.
-        measure: effects of a few pairs by any method, such as `lambda few: exact_patching(spliced, few, metric)`.
-        together: positions are not told apart: a node's effect in an example is its sum over positions.
-        strongest: how many examples to remember of each node.
-        done: told the number of pairs measured.
+        pairs: an iterable of any length; `at_once` pairs are read at a time.
+        model: gives the text of tokens.
+        measure: gives the effects of a few pairs by any method, as `lambda few: exact_patching(spliced, few, metric)`.
+        at_once: pairs measured together.
+        together: add up positions: a node's effect in an example is then its sum over positions.
+        strongest: how many examples to remember for each node.
+        done: called with the number of pairs measured so far.
 
     Raises:
-        ValueError: no pairs; roles of some pairs only; or a batch that differs from the first in what was measured.
+        ValueError: no pairs; pairs with roles beside pairs without; a batch that was measured otherwise than the first.
     >>> ranked = rank(pairs, model, lambda few: attribution_patching(spliced, few, logit_difference))
     >>> ranked.examples, ranked.unit, abs(ranked.ranking.nodes[0].effect) >= abs(ranked.ranking.nodes[1].effect)
     (2, 'logits', True)
@@ -100,7 +105,7 @@ def _cut(pairs: Iterable[PromptPair], size: int) -> Iterator[PromptPairs]:
 
 
 class _Stream:
-    """What is known of the pairs that have passed."""
+    """What is kept of the pairs that were measured so far."""
 
     def __init__(self, together: bool, strongest: int) -> None:
         self.together = together
@@ -114,7 +119,7 @@ class _Stream:
         self.templates: dict[tuple[str, ...], None] = {}
 
     def add(self, effects: Effects, pairs: PromptPairs) -> None:
-        """One batch more."""
+        """Add one batch."""
         self._refuse_other(effects)
         columns = self._columns(pairs)
         position = np.array([columns[e][p] for e, p in zip(effects.example, effects.position, strict=True)], np.int64)
@@ -136,7 +141,7 @@ class _Stream:
                 raise ValueError(f"A batch has {name} {now!r} where the first had {before!r}: they cannot be averaged.")
 
     def _columns(self, pairs: PromptPairs) -> list[list[int]]:
-        """The number of each position's name, for each pair; new names get the next numbers."""
+        """For each pair the number of each position's name; a new name gets the next number."""
         for row, pair in enumerate(pairs, start=self.examples):
             self.roles.check(row, pair.roles)
         found = []
@@ -151,7 +156,7 @@ class _Stream:
         return found
 
     def ranking(self, model: LanguageModel) -> DatasetRanking:
-        """Everything averaged."""
+        """The ranking of everything added so far."""
         if self.first is None:
             raise ValueError("No prompt pairs: there is nothing to measure.")
         if len(self.averages) == 0:
@@ -178,7 +183,7 @@ class _Stream:
 
 
 def _summed(keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of the same node and example added up: its positions are one."""
+    """Add up rows of the same node and example, which differ in position only."""
     both, group = np.unique(np.stack([keys, example]), axis=1, return_inverse=True)
     sums = np.stack([np.bincount(group.reshape(-1), weights=column, minlength=both.shape[1]) for column in values])
     return both[0], both[1], sums

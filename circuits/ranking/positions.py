@@ -1,7 +1,8 @@
-"""Align positions of different prompts, so that effects can be averaged over examples.
+"""Positions of different prompts, by name: which of them belong together, and where a circuit's nodes are in a prompt.
 
-By role where the task names one for every position; else by distance from the end, where the metric is read: so that
-other prompts, of whatever length, name their positions alike.
+A position's name is its role where the task gives roles. Otherwise it is the distance from the end of the prompt, where
+the metric is read; so prompts of any length share names. A node of a circuit is in every prompt that has a position of
+that name, and in no other prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,19 +21,19 @@ from graphs import FeatureNode, MetricNode, Node, Position, TokenNode
 
 @dataclass(frozen=True)
 class Alignment:
-    """`columns[example][position]` is a place in `positions`."""
+    """`columns[example][position]` is the index in `positions` of that position's name."""
 
     positions: tuple[Position, ...]
     columns: tuple[tuple[int, ...], ...]
 
     def columns_of(self, example: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """The place in `positions` of each position of an example."""
+        """The index in `positions` of each given position of an example."""
         starts = np.concatenate([[0], np.cumsum([len(own) for own in self.columns])[:-1]])
         return np.concatenate([np.array(own) for own in self.columns])[starts[example] + position]
 
 
 def align_positions(pairs: PromptPairs, model: LanguageModel) -> Alignment:
-    """One column for each role or distance from the end, in the order of the text."""
+    """One column for each name of a position, in the order of the text."""
     names = position_names(pairs)
     order = order_of_names(names)
     place = {name: column for column, name in enumerate(order)}
@@ -47,7 +48,7 @@ def align_positions(pairs: PromptPairs, model: LanguageModel) -> Alignment:
 
 
 def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:
-    """All names in an order that agrees with every prompt, where there is one; else by mean distance from the end."""
+    """All names in an order that agrees with every prompt; if there is none, by mean distance from the end."""
     distances: dict[str, list[int]] = {}
     graph: nx.DiGraph[str] = nx.DiGraph()
     for own in names:
@@ -63,12 +64,12 @@ def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:
 def member_keys(
     nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, sites: Sequence[str]
 ) -> np.ndarray:
-    """Keys, as `Effects.keys` has them and sorted, of the nodes in every pair that has their position.
+    """The keys (as in `Effects.keys`, sorted) of a circuit's nodes in every pair that has their positions.
 
     Args:
-        nodes: of a circuit or a ranking; the metric is passed over.
-        positions: the circuit's; nodes hold places in it.
-        pairs: any prompts whose positions have names.
+        nodes: of a circuit or a ranking; the metric is ignored.
+        positions: of the circuit; the nodes' positions are indices into it.
+        pairs: any prompts.
         sites: the spliced sites, in the order of the forward pass.
 
     Raises:
@@ -90,14 +91,14 @@ def member_keys(
 
 
 def _everywhere(nodes: np.ndarray, example: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Keys of every node (site, kind, index) at every one of these places."""
+    """The keys of every node (site, kind, index) at each of these examples and positions."""
     site, kind, index = (np.repeat(column, len(example)) for column in nodes.T)
     example, position = (np.tile(places, len(nodes)) for places in (example, position))
     return node_keys(example, position, index, site=site, kind=kind)
 
 
 def _standing(pairs: PromptPairs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Per position name, the examples and positions that carry it."""
+    """For each name of a position, the examples and positions that have it."""
     found: dict[str, list[tuple[int, int]]] = {}
     for example, names in enumerate(position_names(pairs)):
         for position, name in enumerate(names):

@@ -37,9 +37,9 @@ class Question:
     error_mode: ErrorMode
     patch_value: PatchValue = counterfactual
     memory: int | None = None
-    """Bytes that batches may hold; None: a share of the free memory."""
+    """Bytes that batches may hold. None: a share of the free memory."""
     _swept: list[ChordAttribution] = field(default_factory=list, init=False, repr=False, compare=False)
-    """Chord IG with its parts, once it was swept."""
+    """Holds chord IG with its parts after the first sweep."""
 
     @cached_property
     def room(self) -> Room:
@@ -72,8 +72,8 @@ class Question:
     ) -> Effects:
         """Effects by a method's name in `METHODS`, in the error mode whose path ends where exact patching's does.
 
-        `checked` says that an estimate will be held against exact effects. The checker needs chord IG's smooth and jump
-        parts, so a sweep of chord IG measures them along, and is kept for the checker.
+        Set `checked` if an estimate will be compared with exact effects. The checker needs chord IG's smooth and jump
+        parts; a sweep of chord IG then measures them too and is kept for the checker.
         """
         if method == "chord-ig" and points is None and (self._swept or checked):
             chords = self.chords(progress)
@@ -85,9 +85,10 @@ class Question:
         return METHODS[method](self.spliced, self.pairs, self.metric, **options)
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
-        """Chord IG with its smooth and jump parts, swept once however often it is asked for.
+        """Chord IG with its smooth and jump parts. The first call sweeps, later ones return the same result.
 
-        None where no gate is met (`live` mode) or there is no patch prompt: the checker needs no parts there.
+        None in `live` mode, where the metric meets no gate, and without a patch prompt: the checker needs no parts
+        then.
         """
         if self.error_mode == "live" or self.patch_value is not counterfactual:
             return None

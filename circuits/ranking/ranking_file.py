@@ -1,18 +1,18 @@
-"""A dataset's ranking as a Parquet file, for pandas, polars, duckdb; and back without loss.
+"""Write the ranking of a dataset as a Parquet file (for pandas, polars, duckdb), and read it back without loss.
 
     node                 string   the node's name: blocks.3.hook_mlp_out/117@verb
     kind                 string   feature, error or token
     site                 string   of features and errors
-    position             string   the name of its position
+    position             string   the name of the node's position
     index                int64    of features
     effect, mean_absolute, standard_error
                          double   over all examples, in the unit of the measurement
-    clean, patch         double   means where the node changes; feature: activation; error: L2 norm
-    count, verified      int64    examples in which it changes, and in which it was patched
-    examples, example_effects     lists: where the node does most, the strongest first; examples count from 0
+    clean, patch         double   means over the examples in which the node changes; feature: activation; error: L2 norm
+    count, verified      int64    how many examples change the node, and in how many of them it was patched exactly
+    examples, example_effects     lists: the examples with the largest |effect|, strongest first; counted from 0
 
-The schema's metadata holds under `jumpwire`, as JSON, what the numbers are: method, metric, unit, sign, error mode,
-patch value, settings, number of examples, mean total effect, sites, positions and what their names mean.
+The metadata of the schema describes the numbers under the key `jumpwire`, as JSON: method, metric, unit, sign, error
+mode, patch value, settings, number of examples, mean total effect, sites, positions and what their names mean.
 """
 
 import json
@@ -34,7 +34,7 @@ _COUNTS: Final = ("count", "verified")
 
 
 def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, Any] | None = None) -> None:
-    """Write a ranking; `chunks` says in plain data what was kept on the way and what was reused."""
+    """Write a ranking. `chunks` records, as plain data, which chunks were kept and which were reused."""
     ranking = found.ranking
     about = {
         "schema_version": SCHEMA_VERSION,
@@ -50,7 +50,7 @@ def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, 
 
 
 def read_ranking(path: str | Path) -> DatasetRanking:
-    """Read what `write_ranking` wrote."""
+    """Read a file of `write_ranking`; any other file is a ValueError."""
     table = pq.read_table(path)
     metadata = (table.schema.metadata or {}).get(b"jumpwire")
     about = {} if metadata is None else json.loads(metadata)

@@ -1,1 +1,4 @@
-"""SHIFT: remove the features through which a probe reads a spurious label."""
+"""SHIFT: find the features through which a probe reads a spurious label, and remove them.
+
+For other rooms: `shift`, `probe_effects`, `spurious_features`, `LabelledPrompts`, `fit_probe`.
+"""

@@ -1,4 +1,4 @@
-"""Prompts with a wanted and a spurious label, and how well predictions do in each of their four subgroups.
+"""Prompts with an intended and a spurious label, and the accuracy of predictions in their four subgroups.
 
 subgroup (i, s)     the prompts with intended label i and spurious label s
 worst subgroup      the smallest of the four accuracies on the intended label
@@ -36,12 +36,12 @@ class LabelledPrompts:
     def of_texts(
         cls, model: LanguageModel, texts: Sequence[str], intended: Sequence[bool], spurious: Sequence[bool]
     ) -> "LabelledPrompts":
-        """Texts as the model's token ids; a word its tokenizer does not know is an error."""
+        """Texts as the model's token ids. A word that its tokenizer does not know is a ValueError."""
         return cls(token_prompts(model, texts), torch.tensor(list(intended)), torch.tensor(list(spurious)))
 
     @classmethod
     def of(cls, model: LanguageModel, texts: Sequence[LabelledText]) -> "LabelledPrompts":
-        """Texts of the embedded language; one of neither class gets intended label False, for nobody to read."""
+        """Texts of the embedded language. A text of neither class has the intended label False, which nothing reads."""
         intended, spurious = [bool(t.intended) for t in texts], [t.spurious for t in texts]
         return cls.of_texts(model, [t.text for t in texts], intended, spurious)
 
@@ -51,7 +51,7 @@ class LabelledPrompts:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and the 95% percentile interval of its bootstrap over texts."""
+    """A number and its 95% percentile interval, by a bootstrap over texts."""
 
     value: float
     low: float
@@ -63,8 +63,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class SubgroupAccuracy:
-    """Shares of right predictions: of the intended label, of the spurious one, and of the intended in its worst
-    subgroup. `subgroups` are in the order of `SUBGROUPS`."""
+    """Shares of right predictions.
+
+    Attributes:
+        intended, spurious: of each label, over all texts.
+        worst: of the intended label, in the subgroup where it is lowest.
+        subgroups: of the intended label, in the order of `SUBGROUPS`.
+    """
 
     intended: Interval
     spurious: Interval
@@ -75,7 +80,7 @@ class SubgroupAccuracy:
 def subgroup_accuracy(
     predicted: Bool[Tensor, " text"], labelled: LabelledPrompts, *, resamples: int = 1000, seed: int = 0
 ) -> SubgroupAccuracy:
-    """Accuracies with intervals; the bootstrap resamples texts within each subgroup. An empty subgroup is an error."""
+    """Accuracies with intervals. The bootstrap resamples texts within each subgroup; an empty one is a ValueError."""
     if len(predicted) != len(labelled):
         raise ValueError(f"{len(predicted)} predictions for {len(labelled)} texts.")
     chosen = [(labelled.intended == i) & (labelled.spurious == s) for i, s in SUBGROUPS]
@@ -91,7 +96,7 @@ def subgroup_accuracy(
     agrees = torch.tensor([1.0 if i == s else -1.0 for i, s in SUBGROUPS], dtype=torch.float64)
 
     def spurious(accuracy: Float[Tensor, "*draw subgroup"]) -> Float[Tensor, "*draw"]:
-        """Where the labels agree, right on one is right on the other; where they differ, wrong."""
+        """A prediction that is right on one label is right on the other if they agree, and wrong if they differ."""
         return (torch.where(agrees > 0, accuracy, 1 - accuracy) * shares).sum(-1)
 
     return SubgroupAccuracy(

@@ -1,10 +1,11 @@
-"""Linear probes: a label read from an activation by logistic regression.
+"""Linear probes: logistic regression of a label on an activation.
 
     minimise over w, b:   mean log(1 + exp(−± (w · z + b))) + weight_decay / 2 · |w|²      z = (x − mean) / spread
     logit(x) = (w / spread) · x + b − (w / spread) · mean
 
-The objective is strictly convex, so the probe is a function of its data: full-batch L-BFGS in float64 from zero, no
-seed. Inputs are standardised for the fit (weight decay treats every direction alike) and folded back afterwards.
+The objective is strictly convex, so the data determine the probe: full-batch L-BFGS in float64 from zero, without a
+seed. Inputs are standardised for the fit, so that weight decay treats every direction alike, and folded back
+afterwards.
 """
 
 from dataclasses import dataclass
@@ -14,29 +15,34 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 GRADIENT_AT_OPTIMUM = 1e-6
-"""The largest entry of the gradient at which a fit counts as finished."""
+"""A fit is finished when no entry of the gradient is larger."""
 
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """logit = weight · x + bias; positive: the probe says class 1 (True)."""
+    """logit = weight · x + bias; if it is positive, the probe says class 1 (True)."""
 
     weight: Float[Tensor, " width"]
     bias: Float[Tensor, ""]
 
     def logit(self, x: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch"]:
-        """In nats: log odds of class 1."""
+        """The log odds of class 1, in nats."""
         return x.to(self.weight.dtype) @ self.weight + self.bias
 
     def predict(self, x: Float[Tensor, "*batch width"]) -> Bool[Tensor, "*batch"]:
-        """True where class 1 is the more likely one."""
+        """True where class 1 is more likely."""
         return self.logit(x) > 0
 
 
 def fit_probe(
     x: Float[Tensor, "text width"], labels: Bool[Tensor, " text"], *, weight_decay: float = 0.01
 ) -> LinearProbe:
-    """The probe that separates the labels best. One class only, or a weight decay of 0, is an error."""
+    """The probe at the optimum of the objective above.
+
+    Raises:
+        ValueError: labels of one class only, a weight decay that is not positive, activations that are not finite, or
+            a fit that does not reach its optimum.
+    """
     if len(x) != len(labels):
         raise ValueError(f"{len(x)} activations but {len(labels)} labels: give one label for each.")
     if not weight_decay > 0:

@@ -1,8 +1,8 @@
-"""The dimensions of activations as if they were features: the baseline that SAE features have to beat.
+"""The dimensions of an activation as features: a baseline that SAE features have to beat.
 
     f = x,   D(f) = f      error 0
 
-Ablating "feature" i sets dimension i of the activation to 0. Everything that works on features works on them.
+Ablating "feature" i sets dimension i of the activation to 0. Everything that works on features works on neurons.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class Neurons(SAE):
 
 
 def with_neurons(spliced: SplicedModel, sites: Iterable[str] | None = None) -> SplicedModel:
-    """The same model with neurons in place of SAE features, at the same sites unless others are given."""
+    """The same model with neurons in place of SAE features, at the same sites or at the given ones."""
     chosen = spliced.sites if sites is None else tuple(spliced.site(site) for site in sites)
     saes: dict[str, SAE] = {}
     for site in chosen:

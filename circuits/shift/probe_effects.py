@@ -1,12 +1,12 @@
-"""What each feature does to a probe: how much its ablation changes the probe's logit from text to text.
+"""The effect of each feature on a probe: how much ablating it changes the probe's logit, differently from text to text.
 
     e_t(u)     = Σ over positions of  logit(do(f_u at that position = 0)) − logit      on text t
     effect(u)  = mean over t of |e_t(u) − ē(u)|
 
-A part of e that is the same in every text is a shift of the bias, which separates no two texts and which SHIFT takes
-out again; it does not count. All features are screened by attribution patching (first order, one backward), the best
-of them patched exactly, one run each. Needs no labels. Source: Marks et al. 2024 (effects on a classifier, zero
-ablation); exact effects and centring are ours.
+The part of e that is the same in every text shifts the bias. It separates no two texts, and SHIFT removes it; so it
+does not count. All features are screened by attribution patching (first order, one backward), and the best are patched
+exactly, one run each. No labels are needed. Source: Marks et al. 2024 (effects on a classifier, zero ablation); exact
+effects and centring are ours.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,7 @@ from circuits.shift.site_activations import Feature, TokenIds
 
 @dataclass(frozen=True)
 class ProbeEffect:
-    """A feature's effect on a probe, in nats per text, and its mean ē with its sign (positive: ablating it speaks for
-    class 1)."""
+    """A feature's effect on a probe and its signed mean ē, in nats per text; ē > 0: ablating it favours class 1."""
 
     feature: Feature
     effect: float
@@ -46,14 +45,14 @@ def probe_effects(
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> tuple[ProbeEffect, ...]:
-    """Features at and upstream of the probe's site, the largest effect first.
+    """Features at the probe's site and upstream of it, the largest effect first.
 
     Args:
         spliced: the model with its SAEs.
         site: what the probe reads, at each prompt's last position.
         probe: the probe.
         prompts: token ids; no labels are used.
-        exact: how many features, the best by attribution patching, are patched exactly and returned. None: all.
+        exact: how many features, the best by attribution patching, are patched exactly and returned; None for all.
         batch_size: prompts per batch.
         progress: told the share of work done.
     """
@@ -81,7 +80,7 @@ def probe_effects(
 
 
 def ranked_effects(effects: Effects) -> tuple[ProbeEffect, ...]:
-    """Effects per text and position as effects of features, the largest first; errors and tokens are left out."""
+    """The effects of features, from those of single texts and positions, the largest first; no errors, no tokens."""
     features, place, _ = _features(effects)
     chosen = effects.of_kind("feature")
     texts = len(effects.clean_metric)
@@ -94,7 +93,7 @@ def ranked_effects(effects: Effects) -> tuple[ProbeEffect, ...]:
 
 
 def _features(effects: Effects) -> tuple[list[Feature], np.ndarray, np.ndarray]:
-    """The features of the entries, each one once; which of them each entry of a feature is; and those entries."""
+    """The distinct features, the number of the feature of each feature's entry, and the numbers of these entries."""
     (entries,) = np.nonzero(effects.of_kind("feature"))
     columns = np.stack([effects.site[entries].astype(np.int64), effects.index[entries].astype(np.int64)])
     unique, place = np.unique(columns, axis=1, return_inverse=True)

@@ -2,9 +2,9 @@
 
     logits(ids) = probe(x_site)      one number a position, read where the probe's site is
 
-All that measures effects on a model's logits (exact patching, AtP, IG, every error mode) so measures them on a
-probe, with nothing of it written twice. Metrics read the last position, and so does the probe. Where the site
-is the residual stream, runs start inside the model as usual, and end at the probe.
+Every method that measures effects on a model's logits (exact patching, AtP, IG, in every error mode) can then measure
+them on a probe. Metrics read the last position, and so does the probe. At a residual-stream site runs start inside the
+model as usual, and end at the probe.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ probe_logit: Final = Metric("probe_logit", "nats", of=lambda logits, _batch: log
 
 
 class _Probed(nn.Module):
-    """What LanguageModel asks of a model: the blocks up to the probe's site, and the probe as the unembedding."""
+    """The module that `LanguageModel` wraps: the blocks up to the probe's site, with the probe as unembedding."""
 
     def __init__(self, model: LanguageModel, site: str, probe: LinearProbe) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class _Probed(nn.Module):
 
 
 def _is_before(name: str, site: str) -> bool:
-    """False for hooks in blocks above the site's."""
+    """False for hooks in blocks after the site's."""
     return not name.startswith("blocks.") or layer_of(name) <= layer_of(site)
 
 
 def ending_in_probe(spliced: SplicedModel, site: str, probe: LinearProbe) -> SplicedModel:
-    """The spliced model cut off at a site and ended by the probe, with the SAEs up to and at the site.
+    """The spliced model up to a site, where the probe ends it, with the SAEs before and at the site.
 
     Effects measured on it with `probe_logit` are changes of the probe's logit in nats.
     """
@@ -78,7 +78,7 @@ def ending_in_probe(spliced: SplicedModel, site: str, probe: LinearProbe) -> Spl
 
 
 def upstream_sites(spliced: SplicedModel, site: str) -> tuple[str, ...]:
-    """The spliced sites that the forward pass reaches before a site, and the site itself where it is spliced."""
+    """The spliced sites that the forward pass reaches before a site, and the site itself if it is spliced."""
     model, asked = spliced.model, spliced.model.resolve(site)
     layer_of(asked)
     sites = tuple(dict.fromkeys((*spliced.sites, asked)))

@@ -1,13 +1,13 @@
-"""SHIFT: take the features through which a probe reads a spurious label out of the forward pass.
+"""SHIFT: remove the features through which a probe reads a spurious label from the forward pass.
 
-    1  a probe of a site is trained where the intended and the spurious label coincide
-    2  features at and before the site are ranked by their effect on the probe's logit      probe_effects.py
-    3  some are chosen, by hand from their words or by a rule                                spurious_features.py
-    4  the chosen ones are ablated everywhere, errors live, and the probe reads what is left
+    1  a probe of a site is trained on texts in which the intended and the spurious label coincide
+    2  features before and at the site are ranked by their effect on the probe's logit       probe_effects.py
+    3  some are chosen, by hand from the words they fire on, or by a rule                    spurious_features.py
+    4  these are ablated everywhere, with live errors, and the probe reads what is left
 
-Ablating what differs between the classes also moves the logit of every text alike. So the bias is moved back: the mean
-logit over the training texts stays what it was. No label is needed for that. `retrained` is trained anew on the
-training texts with the features ablated. Source: Marks et al. 2024, section 4; moving the bias is ours.
+Ablating what differs between the classes also moves the logit of all texts alike. So the bias is moved back, to keep
+the mean logit over the training texts; this needs no label. `retrained` is trained again on the training texts with the
+features ablated. Source: Marks et al. 2024, section 4; moving the bias is ours.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,12 +24,12 @@ from circuits.shift.site_activations import Feature, FeatureValues, TokenIds, si
 
 @dataclass(frozen=True, eq=False)
 class Shifted:
-    """A probe with features ablated under it.
+    """A probe that reads activations with some features ablated.
 
     Attributes:
         spliced, site, ablation: what the probes read: the site's activation with these features set to these values.
         original: the probe as it was trained, on activations without ablation.
-        shifted: the same weights, its bias moved so that its mean training logit is as before.
+        shifted: the original with its bias moved, so that its mean logit over the training texts is as before.
         retrained: trained on the ablated activations of the same texts.
     """
 
@@ -58,15 +58,18 @@ def shift(
     probe: LinearProbe | None = None,
     weight_decay: float = 0.01,
 ) -> Shifted:
-    """Ablate the chosen features under a probe of the intended label.
+    """Ablate the chosen features in what a probe of the intended label reads.
 
     Args:
         spliced: the model with its SAEs.
         site: what the probe reads, at each text's last position.
-        training: the texts the probe is trained on; only their intended labels are used.
-        chosen: features to set to 0, or features with the values they are set to.
-        probe: the original probe; trained here where none is given.
-        weight_decay: of every probe trained here.
+        training: the texts that the probe is trained on; only their intended labels are used.
+        chosen: features that are set to 0, or features with the values that they are set to.
+        probe: the original probe; by default it is trained here.
+        weight_decay: of every probe that is trained here.
+
+    Raises:
+        ValueError: no features are chosen.
     """
     ablation = chosen if isinstance(chosen, Mapping) else zero_ablation(tuple(chosen))
     if not ablation:

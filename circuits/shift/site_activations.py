@@ -1,9 +1,10 @@
-"""Activations of texts at a site, with some features ablated everywhere upstream of it.
+"""Activations of texts at a site, with some features ablated everywhere upstream.
 
     at every spliced site s, every spliced position:   y_s = x_s + D_s(f' ) − D_s(f)     f' = f with the ablated set
 
-Live errors: what an SAE leaves out stays in, so with nothing ablated the activations are the bare model's to the last
-bit. Ablated features are set to 0, or to their mean over reference texts. Read at the last position of each text.
+Errors are live: what an SAE leaves out stays, so that without ablation the activations are bit-identical to the bare
+model's. Ablated features are set to 0, or to their mean over reference texts. Activations are read at the last position
+of each text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,11 +35,11 @@ class Feature:
 
 
 FeatureValues = Mapping[Feature, float]
-"""What each ablated feature is set to."""
+"""The value that each ablated feature is set to."""
 
 
 def token_prompts(model: LanguageModel, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Token ids of texts, BOS first where the model has one; a word the tokenizer does not know is an error."""
+    """Token ids of texts, with BOS first if the model has one. An unknown word is a ValueError."""
     prompts = tuple(tuple(model.token_ids(text)) for text in texts)
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     for text, prompt in zip(texts, prompts, strict=True):
@@ -55,7 +56,7 @@ def site_activations(
     *,
     rows: int = 256,
 ) -> Float[Tensor, "text width"]:
-    """Activation at a site at each prompt's last position; `rows` prompts run at once."""
+    """The activation at a site at each prompt's last position, with features ablated. `rows` prompts run at once."""
     site = spliced.model.resolve(site)
     by_site = _by_site(spliced, ablation or {})
     found: list[Tensor] = []
@@ -71,7 +72,7 @@ def site_activations(
 def _last_activation(
     model: LanguageModel, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"], site: str
 ) -> Float[Tensor, "row width"]:
-    """What passes a site last, after functions already in place there."""
+    """The activation that leaves a site, after the functions that are already in place there."""
     found: list[Tensor] = []
 
     def read(x: Tensor) -> Tensor:
@@ -83,7 +84,7 @@ def _last_activation(
 
 
 def recordings_of(spliced: SplicedModel, prompts: Sequence[TokenIds], *, rows: int = 256) -> Iterator[Recording]:
-    """Recordings of prompts, `rows` at a time, nothing ablated."""
+    """Recordings of prompts without ablation, `rows` at a time."""
     for ids, last in _batches(prompts, rows, spliced.model.device):
         yield spliced.record(ids, last)
 
@@ -105,7 +106,7 @@ def feature_activations(
 
 
 def active_features(spliced: SplicedModel, prompts: Sequence[TokenIds]) -> tuple[Feature, ...]:
-    """Every feature that fires anywhere in the prompts, in the order of the forward pass."""
+    """Every feature that is active anywhere in the prompts, in the order of the forward pass."""
     found: dict[str, set[int]] = {site: set() for site in spliced.sites}
     for run in recordings_of(spliced, prompts):
         for site, record in run.sites.items():
@@ -114,7 +115,7 @@ def active_features(spliced: SplicedModel, prompts: Sequence[TokenIds]) -> tuple
 
 
 def mean_ablation(spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature]) -> FeatureValues:
-    """Each feature set to its mean over the spliced positions of reference prompts, every prompt alike."""
+    """Each feature set to its mean over reference prompts, of its mean over their spliced positions."""
     means = feature_activations(spliced, prompts, features).mean(0)
     return dict(zip(features, means.tolist(), strict=True))
 
@@ -125,7 +126,7 @@ def zero_ablation(features: Sequence[Feature]) -> FeatureValues:
 
 
 def _by_site(spliced: SplicedModel, ablation: FeatureValues) -> dict[str, tuple[Int[Tensor, " feature"], Tensor]]:
-    """Indices and values by site; a site without an SAE or a feature that is not there is an error."""
+    """Indices and values by site. A site without an SAE, or a feature that it does not have, is an error."""
     grouped: dict[str, dict[int, float]] = {}
     for feature, value in ablation.items():
         site = spliced.site(feature.site)
@@ -162,7 +163,7 @@ def _ablater(
 def _batches(
     prompts: Sequence[TokenIds], rows: int, device: torch.device
 ) -> Iterator[tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]]:
-    """Prompts padded on the right, and each one's last position."""
+    """Prompts padded on the right, and the last position of each."""
     if not prompts or not all(prompts):
         raise ValueError("No prompts, or an empty one: there is no last position to read an activation at.")
     for start in range(0, len(prompts), rows):

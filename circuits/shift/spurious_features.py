@@ -1,10 +1,10 @@
-"""Which features carry a spurious label: a rule, and the words to choose by hand.
+"""Which features carry a spurious label: by a rule, or by hand from the words they fire on.
 
     separation(u) = 2 · AUROC − 1      of u's mean activation over a text's positions, between the spurious labels
 
-1: the feature is always more active in texts with the spurious label, −1: always less, 0: it does not tell. The rule
-takes the features with the largest effects on the probe and keeps those that separate. Its data: texts labelled for the
-spurious attribute alone. It never sees the intended label, nor texts in which the two labels differ.
+1: the feature is always more active in texts with the spurious label; −1: always less; 0: it tells nothing. The rule
+takes the features with the largest effects on the probe and keeps those that separate. It uses texts that are labelled
+for the spurious attribute alone; it never sees the intended label, or texts in which the two labels differ.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,11 @@ def spurious_features(
     among: int = 50,
     separation: float = 0.5,
 ) -> tuple[SpuriousFeature, ...]:
-    """Of the `among` largest effects, those with |separation| of at least the given one. None found is an error."""
+    """Of the `among` features with the largest effects, those with |separation| >= `separation`.
+
+    Raises:
+        ValueError: texts of one spurious label only, no effects, or no feature that separates so well.
+    """
     if len(prompts) != len(spurious):
         raise ValueError(f"{len(prompts)} texts but {len(spurious)} spurious labels: give one label for each.")
     if spurious.all() or not spurious.any():
@@ -71,7 +75,7 @@ def separation_of(
 def firing_words(
     spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature], *, count: int = 3
 ) -> dict[Feature, tuple[str, ...]]:
-    """The words, each with the two before it, on which a feature is most active in all, summed over the prompts."""
+    """The words, each with the two words before it, on which a feature is most active, summed over all prompts."""
     totals: dict[Feature, dict[tuple[int, ...], float]] = {f: {} for f in features}
     for run in recordings_of(spliced, prompts):
         for feature, total in totals.items():

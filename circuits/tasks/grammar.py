@@ -65,12 +65,12 @@ def draw_agreeing(rng: Random, topic: Topic) -> Lemma:
 
 
 def optional_phrase(rng: Random, probability: float, phrase: str) -> tuple[str, ...]:
-    """(phrase,) with that probability, else ()."""
+    """(phrase,) with this probability, else ()."""
     return (phrase,) if rng.random() < probability else ()
 
 
 def noun_phrase(rng: Random, topic: Topic, lemma: Lemma, plural: bool) -> str:
-    """Determiner, at times an adjective, and the noun; three determiners in ten show the number."""
+    """A determiner, sometimes an adjective, and the noun. Three determiners in ten show the number."""
     words = (*optional_phrase(rng, 0.3, draw_adjective(rng, topic)), lemma[plural])
     if rng.random() < 0.7:
         determiner = "the"
@@ -85,12 +85,12 @@ def any_noun_phrase(rng: Random, topic: Topic) -> str:
 
 
 def place_phrase(rng: Random, topic: Topic) -> str:
-    """Where: a place of the topic."""
+    """A place of the topic, with its preposition."""
     return f"{rng.choice(('in', 'at'))} the {rng.choice(topic.places)}"
 
 
 def after_verb(rng: Random, topic: Topic, verb: Lemma) -> str:
-    """What follows an agreeing verb: a predicate for is / was, an object for has, else at times an adverb."""
+    """What follows a verb: a predicate for is / was, an object for has, else an adverb, a place or nothing."""
     if verb[0] in ("is", "was"):
         if rng.random() < 0.75:
             return " ".join((*optional_phrase(rng, 0.3, rng.choice(ADVERBS)), draw_adjective(rng, topic)))

@@ -11,7 +11,7 @@ from circuits.tasks.templates import SPLITS, TASKS, text_pairs
 
 DEFAULT_EXAMPLES: Final = 8
 END: Final = "end"
-"""The role of the last position in every template: what stands there differs, but the answer is read there."""
+"""The role of the last position in every template, where the answer is read, whatever word is there."""
 
 
 def prompt_pairs(

@@ -1,14 +1,14 @@
-"""Texts with a wanted and a spurious label: what a text is about, and whether its person is a woman.
+"""Texts with an intended and a spurious label: what a text is about, and whether its person is a woman.
 
     "the nurse , mary , liked the empty bed because"        intended: hospital, not city        spurious: a woman
 
-The topic speaks from the profession and from the thing; the name decides the gender, as in the pronoun task, whatever
-the profession's stereotype. The model, about to write "she", "he" or a clause on the topic, has both labels in its
-residual stream at the last word.
+The profession and the thing show the topic. The name decides the gender, as in the pronoun task, whatever the
+stereotype of the profession. At the last word the model is about to write "she", "he" or a clause on the topic, so its
+residual stream holds both labels.
 
-    ambiguous       the labels coincide: every text of class 1 is about a woman, every other about a man
+    ambiguous       the labels coincide: every text of class 1 is about a woman, every other text about a man
     balanced        all four subgroups, equally often
-    spurious only   other topics: labelled for the spurious attribute and nothing else
+    spurious only   about other topics, labelled for the spurious attribute alone
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ DEFAULT_TOPICS: TopicPair = ("city", "hospital")
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text, its intended label (None where it is of neither class) and its spurious label (True: a woman)."""
+    """A text, its intended label (None if it is of neither class) and its spurious label (True: a woman)."""
 
     text: str
     intended: bool | None
@@ -45,7 +45,7 @@ def balanced_texts(count: int, seed: int, topics: TopicPair = DEFAULT_TOPICS) ->
 
 
 def spurious_only_texts(count: int, seed: int, topics: TopicPair = DEFAULT_TOPICS) -> tuple[LabelledText, ...]:
-    """`count` distinct texts about every topic but these two, men and women equally often."""
+    """`count` distinct texts about any topic but these two, with men and women equally often."""
     return _draw("spurious only", count, seed, topics, [(None, False), (None, True)])
 
 

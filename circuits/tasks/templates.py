@@ -1,9 +1,9 @@
-"""text_pairs: the one way to the task pairs, by task and split.
+"""Text pairs of a task and split.
 
-train               templates and words as in the training text of the embedded model
-held_out            some of these templates, with key words that the training text has in the others only;
-                    closing: with nestings of marks that never occurred in training
-out_of_distribution structures that never occurred in training, with training words
+train               templates and words of the embedded model's training text
+held_out            some of these templates, with key words that the training text has in other templates only;
+                    closing: with nestings of marks that never occur in training
+out_of_distribution structures that never occur in training, with training words
 """
 
 from random import Random
@@ -24,7 +24,7 @@ SPLITS = ("train", "held_out", "out_of_distribution")
 
 
 def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, ...]:
-    """`count` distinct pairs, the same for the same seed; the first one has the task's primary template."""
+    """`count` distinct pairs, the same for the same seed. The first has the task's primary template."""
     if task not in TASKS:
         raise ValueError(f"No task {task!r}. Tasks: {', '.join(TASKS)}")
     if split not in SPLITS:

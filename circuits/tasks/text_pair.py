@@ -1,4 +1,4 @@
-"""TextPair: a clean text and its minimal counterfactual, word by word."""
+"""A clean text and its minimal counterfactual, word by word, and how a template makes them."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 class TextPair:
     """Two texts of the same length, the next word that is right for each, and what each position is for.
 
-    clean, patch: words joined by single spaces, without a beginning-of-sequence token.
-    answer, wrong: the next word that is right after `clean`, and the one that is right after `patch`.
-    roles: one name per word, unique within the pair; a role means the same in all templates of a task.
-    template: the name of the template that made the pair.
+    Attributes:
+        clean, patch: words joined by single spaces, without BOS.
+        answer, wrong: the next word that is right after `clean`, and the one that is right after `patch`.
+        roles: one name for each word, unique within the pair. A role means the same in all templates of a task.
+        template: the name of the template that made the pair.
     """
 
     clean: str
@@ -35,8 +36,8 @@ def make_pair(
 ) -> TextPair:
     """Fill a template twice: with `words`, and with `words` overridden by `changed`.
 
-    A template is a string of slots: `<role>` is filled with words[role] (several words become role_1, role_2,
-    ...; an empty filling disappears), `word=role` is a literal word with its role, and `word` a literal
+    A template is a string of slots. `<role>` is filled with `words[role]`; several words get the roles role_1, role_2
+    and so on, and an empty filling disappears. `word=role` is a literal word with its role. `word` is a literal word
     that is its own role.
     """
     clean, roles = _fill(template, words)

@@ -13,7 +13,7 @@ from benchmarks.programs.compiled_model import Compiled, load_compiled
 from benchmarks.programs.exact_saes import splice_exactly
 from benchmarks.programs.folder import FOLDER
 from benchmarks.programs.library import PROGRAMS
-from benchmarks.programs.rasp import Mixture, Place, Value, run
+from benchmarks.programs.rasp import Mixture, Place, Value, run_program
 
 NEEDS_TRACR = pytest.mark.skipif(
     importlib.util.find_spec("tracr") is None, reason="tracr is not installed: pip install 'jumpwire[tracr]'"
@@ -51,7 +51,7 @@ def test_outputs_are_what_the_program_says(compiled: Compiled) -> None:
     output, last = compiled.program.output, compiled.program.length - 1
     for ids, found in zip(compiled.prompts.tolist(), last_outputs(compiled).tolist(), strict=True):
         tokens = [compiled.program.alphabet[i - 1] for i in ids[1:]]
-        answer = run(output, tokens)[Place(output.name, last)]
+        answer = run_program(output, tokens)[Place(output.name, last)]
         assert found == pytest.approx(as_the_program_says(compiled, answer), abs=1e-3), tokens
 
 
@@ -59,7 +59,7 @@ def test_outputs_are_what_the_program_says(compiled: Compiled) -> None:
 def test_the_residual_basis_is_an_exact_sae(compiled: Compiled, kind: type[ReLU] | type[JumpReLU]) -> None:
     spliced = splice_exactly(compiled, kind)
     answers = [
-        run(compiled.program.output, [compiled.program.alphabet[i - 1] for i in ids])
+        run_program(compiled.program.output, [compiled.program.alphabet[i - 1] for i in ids])
         for ids in compiled.prompts[:, 1:].tolist()
     ]
     whole = [not any(isinstance(value, Mixture) for value in values.values()) for values in answers]

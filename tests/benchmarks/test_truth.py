@@ -4,7 +4,18 @@ import pytest
 
 from benchmarks.programs.compiled_model import load_compiled
 from benchmarks.programs.library import PROGRAMS
-from benchmarks.programs.rasp import INDICES, TOKENS, Average, Map, Mixture, Place, Value, run, same, variables
+from benchmarks.programs.rasp import (
+    INDICES,
+    TOKENS,
+    Average,
+    Map,
+    Mixture,
+    Place,
+    Value,
+    run_program,
+    same_value,
+    variables,
+)
 from benchmarks.programs.truth import METRIC, Contrast, contrasts, truth_of
 
 BY_HAND: dict[str, tuple[tuple[Value, ...], tuple[Value, ...], Value, Value, str]] = {
@@ -84,8 +95,8 @@ def test_nodes_are_true_as_worked_out_by_hand(name: str) -> None:
     clean, patch, answer, other, true = BY_HAND[name]
     output = PROGRAMS[name].output
     last = Place(output.name, len(clean) - 1)
-    assert same(run(output, clean)[last], answer)
-    assert same(run(output, patch)[last], other)
+    assert same_value(run_program(output, clean)[last], answer)
+    assert same_value(run_program(output, patch)[last], other)
     truth = truth_of(load_compiled(name), Contrast(clean, patch))
     assert {place for place, matters in truth.nodes.items() if matters} == places(true)
     assert not all(truth.nodes.values())
@@ -118,8 +129,8 @@ def test_pairs_have_two_answers_and_no_mixtures(name: str) -> None:
     pairs = contrasts(compiled, 4)
     assert len(set(pairs)) == 4
     for pair in pairs:
-        ends = [run(output, tokens) for tokens in (pair.clean, pair.patch)]
-        assert not same(*(end[Place(output.name, last)] for end in ends))
+        ends = [run_program(output, tokens) for tokens in (pair.clean, pair.patch)]
+        assert not same_value(*(end[Place(output.name, last)] for end in ends))
         assert not any(isinstance(value, Mixture) for end in ends for value in end.values())
         assert pair.clean[0] != pair.patch[0]
 
@@ -132,7 +143,7 @@ def test_more_pairs_than_are_found_is_an_error() -> None:
 def test_a_variable_that_reads_a_mixture_is_an_error() -> None:
     mixed = Average("all", keys=TOKENS, queries=TOKENS, predicate=lambda _k, _q: True, values=INDICES)
     with pytest.raises(ValueError, match="A mixture of values is read"):
-        run(Map("next", f=lambda i: i + 1, of=mixed), ["a", "b"])
+        run_program(Map("next", f=lambda i: i + 1, of=mixed), ["a", "b"])
 
 
 def test_two_variables_of_one_name_are_an_error() -> None:

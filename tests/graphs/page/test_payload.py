@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.generated_circuit import generated
+from benchmarks.generated_circuit import generated_circuit
 from graphs.page.circuit_columns import KINDS
 from graphs.page.payload import payload
 from tests.graphs.page.page_circuits import EFFECTS, MIDDLE, MLP, NOUN, labels_saying, small_circuit
@@ -55,7 +55,7 @@ def test_labels_of_the_circuits_features_are_in_the_payload_with_the_marked_toke
 
 
 def test_many_features_show_less_of_each() -> None:
-    circuit, labels = generated(800, 900)
+    circuit, labels = generated_circuit(800, 900)
     header, columns = payload(circuit, title="t", labels=labels)
     contexts = [context for label in header["labels"].values() for context in label["contexts"]]
     assert len(header["labels"]) == len(labels)
