@@ -75,7 +75,7 @@ def test_impossible_audits_are_errors() -> None:
         with pytest.raises(ValueError, match=f"An audit of {audited} of {population} nodes cannot find {found}"):
             most_large(population, audited, found)
     for confidence in (0.0, 1.0, 1.5):
-        with pytest.raises(ValueError, match="confidence lies between 0 and 1"):
+        with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
             most_large(10, 5, 1, confidence)
 
 

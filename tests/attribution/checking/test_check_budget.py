@@ -158,7 +158,7 @@ def test_effects_in_other_units_are_refused() -> None:
 
 @pytest.mark.parametrize("budget", [0, -3])
 def test_a_budget_of_no_node_is_refused(budget: int) -> None:
-    refused(f"At least 1 node is verified; got {budget}", estimate_of("frozen"), verify=budget)
+    refused(f"At least 1 node must be verified; got {budget}", estimate_of("frozen"), verify=budget)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan")])
@@ -202,7 +202,7 @@ def test_exact_effects_that_lack_nodes_are_refused() -> None:
 def test_pairs_without_any_effect_need_a_threshold() -> None:
     same = PromptPairs((PromptPair((BOS, 5, 9), (BOS, 5, 9), 4, 7),))
     nothing = attribution_patching(mixed().spliced, same, logit_difference)
-    refused("Half of the pairs have no effect at all: give a threshold", nothing, same, threshold=None)
+    refused(r"The median \|total effect\| is 0, so there is no default threshold", nothing, same, threshold=None)
 
 
 def test_an_estimate_of_other_prompts_is_refused() -> None:
