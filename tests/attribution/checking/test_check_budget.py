@@ -143,7 +143,7 @@ def test_effects_that_are_exact_already_are_refused() -> None:
 def test_estimates_of_something_else_are_refused() -> None:
     estimate = estimate_of("frozen")
     sites = ("hook_embed", "blocks.1.hook_mlp_out")
-    refused(r"of other sites: blocks\.1\.hook_mlp_out\.", replace(estimate, sites=sites))
+    refused(r"of other sites than the SAEs': blocks\.1\.hook_mlp_out\.", replace(estimate, sites=sites))
     refused("The estimate is of 2 pairs; 3 were given", estimate, PAIRS)
     refused(
         "of logit_difference with patch value counterfactual; given were log_prob", estimate, metric=log_probability
