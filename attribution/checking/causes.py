@@ -17,9 +17,9 @@ import numpy as np
 
 from attribution.checking.own_path import GateFlip, OwnPath, own_paths, path_values
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent, within
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import KINDS
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode
@@ -104,7 +104,7 @@ def with_own_paths(
             patch_value=patch_value,
             rtol=_TOLERANCE,
             resolution=_TOLERANCE,
-            progress=within(progress, 0.0, 0.5),
+            progress=progress_between(progress, 0.0, 0.5),
         )
     told: dict[int, NodeVerdict] = {}
     traces: list[PathTrace] = []

@@ -21,11 +21,12 @@ from attribution.checking.verification import VerifiedNodes, choose_nodes, flagg
 from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, numpy_of, prepare, silent, within
+from attribution.effects.measurement import numpy_of, prepare
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import TOKENS, SplicedModel
@@ -82,7 +83,7 @@ def check(
     work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
-    chords = chords or work.chords(within(progress, 0.0, 0.1))
+    chords = chords or work.chords(progress_between(progress, 0.0, 0.1))
     chosen = choose_nodes(
         spliced,
         pairs,
@@ -93,11 +94,13 @@ def check(
         verify=verify,
         seed=seed,
         batch_size=work.room.pairs("atp"),
-        progress=within(progress, 0.1, 0.2),
+        progress=progress_between(progress, 0.1, 0.2),
     )
-    truth = exact or work.exact(None if verify is None else chosen.keys, within(progress, 0.2, 0.7))
+    truth = exact or work.exact(None if verify is None else chosen.keys, progress_between(progress, 0.2, 0.7))
     verified = VerifiedNodes.of(estimate, truth, chosen)
-    flagged = work.explained(verified, flagged_nodes(verified, size), chords, explained, within(progress, 0.7, 1.0))
+    flagged = work.explained(
+        verified, flagged_nodes(verified, size), chords, explained, progress_between(progress, 0.7, 1.0)
+    )
     verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
     return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold)
 

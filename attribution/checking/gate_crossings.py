@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attribution.effects.measurement import Progress, silent
 from attribution.methods.input_path import InputPath
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 from graphs import JumpLedger

@@ -17,13 +17,14 @@ import numpy as np
 
 from attribution.checking.own_path_walk import GateFlip, OwnPath, PathJump, PathValues, Walk
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, prepare, silent
+from attribution.effects.measurement import prepare
 from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
+from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import node_keys, node_of_key, shifted_keys
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode

@@ -17,11 +17,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attribution.effects.measurement import Progress, silent
 from attribution.models.hooks import SiteFunction, logits_with
 from attribution.runs.chunk_file import with_prefix
 from attribution.runs.chunk_key import key_of, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.runs.progress import Progress, silent
 from attribution.splice.spliced_model import SplicedModel
 from graphs import SAEQuality, SiteQuality
 

@@ -14,12 +14,12 @@ from attribution.checking.verification import ChosenNodes, VerifiedNodes
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
 from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent, within
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
@@ -159,7 +159,7 @@ def with_details(
     if patch_value is counterfactual:
         curves = _residual_curves(spliced, pairs.head(examples), metric, mode)
     progress(0.6)
-    chosen, paths = verdict.flagged[:traced], within(progress, 0.6, 1.0)
+    chosen, paths = verdict.flagged[:traced], progress_between(progress, 0.6, 1.0)
     given = spliced, pairs, metric, estimate, chosen
     traces = with_own_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
     return replace(verdict, residuals=curves, traces=traces)  # `check` decided which causes are stated

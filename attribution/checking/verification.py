@@ -12,13 +12,14 @@ import numpy as np
 
 from attribution.checking.gates_at_risk import gate_risks
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, numpy_of, prepare, silent
+from attribution.effects.measurement import numpy_of, prepare
 from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import shifted_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode

@@ -25,20 +25,12 @@ from attribution.chord.chord_result import ChordAttribution, ChordPart, assemble
 from attribution.chord.chord_sweep import Sweep, SweepPlan, run_sweep
 from attribution.chord.stretches import Ends
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import (
-    Method,
-    Progress,
-    Scores,
-    Situation,
-    measure_beside,
-    node_columns,
-    numpy_of,
-    silent,
-)
+from attribution.effects.measurement import Method, Scores, Situation, measure_beside, node_columns, numpy_of
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.effects.scoring import score_features, scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import TOKENS, SplicedModel

@@ -16,16 +16,12 @@ from torch import Tensor
 from attribution.cones.cone import Cone
 from attribution.cones.cone_patching import effects_in_cones
 from attribution.cones.sweep_cost import block_flops
-from attribution.effects.measurement import (
-    Scores,
-    Situation,
-    numpy_of,
-    within,
-)
+from attribution.effects.measurement import Scores, Situation, numpy_of
 from attribution.effects.patches import Patches, all_patches
 from attribution.models.plain_blocks import UnknownArchitecture, plain_model
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import progress_between
 from attribution.splice.resuming import resume
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 
@@ -91,7 +87,7 @@ class ExactEngine:
         for block in sorted(set(entered)):
             own = {n: patch for n, patch in enumerate(patches) if entered[n] == block}
             start, done = done, done + sum(map(len, own.values()))
-            told = replace(situation, progress=within(situation.progress, start / total, done / total))
+            told = replace(situation, progress=progress_between(situation.progress, start / total, done / total))
             arrays = situation.kept(f"block-{block}", partial(self._numbered, told, cone, own))
             found |= {n: torch.from_numpy(arrays[str(n)]).to(blank) for n in own}
         return [found[n] for n in range(len(patches))]

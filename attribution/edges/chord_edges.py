@@ -27,11 +27,12 @@ from attribution.edges.collect_edges import collect_edges
 from attribution.edges.edges import Edges
 from attribution.edges.flow_edges import CarriedFlow
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.measurement import Situation
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.effects.scoring import feature_slopes
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import counterfactual
 from attribution.splice.recording import ErrorMode, FeatureChange
 from attribution.splice.resuming import TOKENS

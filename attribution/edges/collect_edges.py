@@ -9,11 +9,12 @@ import numpy as np
 from attribution.edges.edges import METRIC_KEY, Edges
 from attribution.edges.flow_edges import BALANCE_COLUMNS, EDGE_COLUMNS, Flow, FlowEdges, FoundEdges, WantedEdges
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, Situation, prepare, within
+from attribution.effects.measurement import Situation, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_key import work
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.runs.progress import Progress, progress_between
 from attribution.splice.node_keys import shifted_keys
 from attribution.splice.patch_values import PatchValue
 from attribution.splice.recording import ErrorMode
@@ -77,7 +78,7 @@ def collect_edges(
     parts: list[dict[str, np.ndarray]] = []
     with spliced.model.frozen():
         for examples in pairs.cut(batch_size):
-            told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
+            told = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples, t=told: measured(e, t))
             parts.append(_with_shifted_examples(examples.start, chunk))
             told(1.0)

@@ -18,11 +18,12 @@ from torch import Tensor
 from attribution.chord.stretches import METRIC, Section, sections
 from attribution.cones.exact_engine import effects_of_patches
 from attribution.edges.edges import METRIC_KEY
-from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, silent
+from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.effects.patches import Patches, all_patches, feature_patches
 from attribution.models.hooks import SiteFunction
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import node_of_key
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, FeatureChange

@@ -20,11 +20,12 @@ from torch import Tensor
 
 from attribution.chord.stretches import METRIC, Ends, SectionRuns, Stretch, sections
 from attribution.edges.edges import METRIC_KEY
-from attribution.effects.measurement import Progress, Situation, numpy_of
+from attribution.effects.measurement import Situation, numpy_of
 from attribution.effects.patches import keys_of
 from attribution.effects.quadrature import Quadrature
 from attribution.effects.scoring import dot, score_features
 from attribution.runs.chunk_key import digest_of
+from attribution.runs.progress import Progress
 from attribution.splice.node_keys import keys_of_examples
 from attribution.splice.recording import FeatureChange, number_in_group
 from attribution.splice.resuming import TOKENS

@@ -17,22 +17,11 @@ from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_file import BESIDE, NODES, Arrays, batches_beside, with_moved_examples, with_prefix
 from attribution.runs.chunk_key import Work, work
 from attribution.runs.chunk_store import ChunkStore, KeepPart, computed, current_store
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import KINDS, NodeColumns
 from attribution.splice.patch_values import Changes, PatchValue
 from attribution.splice.recording import FeatureChange, Recording
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
-
-Progress = Callable[[float], None]
-"""Is told the share of the work that is done, from 0 to 1."""
-
-
-def silent(_share: float) -> None:
-    """Report nothing."""
-
-
-def within(progress: Progress, start: float, end: float) -> Progress:
-    """What a part of the work is given, from `start` to `end` of the whole."""
-    return lambda share: progress(start + (end - start) * share)
 
 
 @dataclass(frozen=True)
@@ -201,7 +190,7 @@ class _Run:
         work = None if store is None else self._work(store)
         size = self.batch_size if store is None else self.method.pairs_in_chunk
         for examples in pairs.cut(size):
-            told = within(progress, examples.start / len(pairs), examples.stop / len(pairs))
+            told = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
             if store is None or work is None:
                 found = self._chunk(pairs, examples, told)
             else:
@@ -231,7 +220,9 @@ class _Run:
         collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
         for start in range(examples.start, examples.stop, self.batch_size):
             batch = pairs.batch(range(start, min(start + self.batch_size, examples.stop)), self.spliced.model.device)
-            told = within(progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last))))
+            told = progress_between(
+                progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last)))
+            )
             with_gradients = self.method.with_gradients
             given = self.spliced, batch, self.metric, self.error_mode, self.patch_value
             situation = prepare(

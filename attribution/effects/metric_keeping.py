@@ -21,12 +21,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attribution.dictionaries import SAE
-from attribution.effects.measurement import Progress, numpy_of, silent
+from attribution.effects.measurement import numpy_of
 from attribution.models.hooks import SiteFunction, logits_at
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, SiteNodes
 from attribution.splice.node_keys import NodeColumns, columns_of_keys, keys_of_examples, node_of_key
 from attribution.splice.references import PreparedReference, Reference, SiteReference

@@ -9,9 +9,10 @@ nowhere. A method that does not rank better than this baseline should not be use
 import torch
 
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Method, Progress, Scores, Situation, measure, silent
+from attribution.effects.measurement import Method, Scores, Situation, measure
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 

@@ -10,10 +10,11 @@ downstream, whose gates it takes as fixed. Source: Nanda 2023; Kramár et al. 20
 import torch
 
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import SOURCES, Method, Progress, Scores, Situation, measure, silent
+from attribution.effects.measurement import SOURCES, Method, Scores, Situation, measure
 from attribution.effects.scoring import scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.effects.effects import SIGN, Effects
-from attribution.effects.measurement import SOURCES, Method, Progress, Scores, Situation, measure, silent
+from attribution.effects.measurement import SOURCES, Method, Scores, Situation, measure
 from attribution.effects.scoring import scores_from_gradients
 from attribution.methods.grad_drop import CleanGraph
 from attribution.methods.query_key_fix import (
@@ -39,6 +39,7 @@ from attribution.methods.query_key_fix import (
 from attribution.models.language_model import layer_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import FeatureChange, number_in_group
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel

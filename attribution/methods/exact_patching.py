@@ -11,16 +11,11 @@ import numpy as np
 
 from attribution.cones.exact_engine import ExactEngine, pairs_in_chunk
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import (
-    SOURCES,
-    Method,
-    Progress,
-    measure,
-    silent,
-)
+from attribution.effects.measurement import SOURCES, Method, measure
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import BYTES_AT_ONCE
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 

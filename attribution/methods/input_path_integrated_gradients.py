@@ -18,12 +18,13 @@ from torch import Tensor
 
 from attribution.dictionaries import Frame
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import SOURCES, Method, Progress, Scores, Situation, measure, silent
+from attribution.effects.measurement import SOURCES, Method, Scores, Situation, measure
 from attribution.effects.quadrature import Quadrature, midpoint
 from attribution.effects.scoring import dot, score_features, token_scores
 from attribution.methods.input_path import InputPath
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_without_patch_prompt
 from attribution.splice.recording import FeatureChange, Recording, SparseFeatures
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel

@@ -15,11 +15,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Method, Progress, Scores, Situation, measure, silent
+from attribution.effects.measurement import Method, Scores, Situation, measure
 from attribution.effects.quadrature import Quadrature, midpoint
 from attribution.effects.scoring import scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import resume
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel

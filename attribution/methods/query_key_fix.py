@@ -99,7 +99,7 @@ def check_added(run: Recording, seen: Mapping[str, Tensor], site: str) -> None:
     expected = sum((_after_splice(run, seen, name) for name in names), start)
     if (seen[post] - expected).abs().max() > 10 * relative_tolerance(expected.dtype) * expected.abs().max():
         raise ValueError(
-            f"Layer {layer} does not add {site!r} to the residual stream unchanged, so the QK fix cannot follow a "
+            f"Layer {layer} does not add {site!r} to the stream unchanged, so the QK fix cannot follow a "
             "write there. Use qk_fix=False, or the method atp."
         )
 

@@ -29,7 +29,7 @@ from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
 from attribution.splice.resuming import TOKENS, at_least_float32, can_resume, with_error
-from attribution.splice.writing import Edit, decoded, write
+from attribution.splice.writing import Edit, decoded, write_site
 
 __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
@@ -309,7 +309,7 @@ class SplicedModel:
             keep = None if clean is None else clean.sites[site].keep(rows)
 
             def function(x: Tensor) -> Tensor:
-                written = write(self.saes[site], x, spliced, by_site[site], error_mode, error, keep)
+                written = write_site(self.saes[site], x, spliced, by_site[site], error_mode, error, keep)
                 encoded[site], features[site] = map(SparseFeatures.of, (written.encoded, written.features))
                 errors[site], touched[site] = written.error, written.touched
                 return written.output

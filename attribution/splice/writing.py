@@ -113,7 +113,7 @@ class Written:
     touched: tuple[Touched, ...]
 
 
-def write(
+def write_site(
     sae: SAE,
     x: Float[Tensor, "row pos width"],
     spliced: Bool[Tensor, "row pos"],

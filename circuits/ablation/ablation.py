@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, silent
+from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KEEP_ONLY
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import SplicedModel, SplicedRun

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from attribution.checking.agreement import pearson, spearman
-from attribution.effects.measurement import Progress, Situation, numpy_of, prepare, silent
+from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import REMOVE, NodeEdit, SiteNodes
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import at_least_float32

@@ -27,7 +27,7 @@ from attribution.splice.edits import (
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.references import reference_in_record
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
-from attribution.splice.writing import write
+from attribution.splice.writing import write_site
 from circuits.ablation.node_names import Labels, NodeName, parse_nodes, site_nodes, token_places
 
 
@@ -137,7 +137,7 @@ def edits_of(situation: Situation, labels: Labels, ablation: Ablation) -> BatchE
 def _touched(situation: Situation, edit: NodeEdit | KeepOnly) -> Touched:
     """What the edit by itself changes in the clean run."""
     clean, sae = situation.clean.sites[edit.site], situation.spliced.saes[edit.site]
-    return write(sae, clean.arrival, situation.clean.spliced, [edit], situation.error_mode, clean.error).touched[0]
+    return write_site(sae, clean.arrival, situation.clean.spliced, [edit], situation.error_mode, clean.error).touched[0]
 
 
 def reference_of(situation: Situation, site: str) -> ReferenceValues:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.measurement import Situation
 from attribution.models.language_model import LanguageModel
+from attribution.runs.progress import Progress, silent
 from circuits.ablation.edits import Ablation, constant_edits
 from circuits.ablation.generation import generate
 

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.effects.measurement import Progress, silent
 from attribution.models.hooks import SiteFunction, logits_with
+from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, NodeEdit, Touched
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
-from attribution.splice.writing import Parts, write
+from attribution.splice.writing import Parts, write_site
 
 Choose = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
 """The next token of each row from its logits."""
@@ -122,7 +122,7 @@ class _Run:
         own = [self.edits[n].at(start) for n in numbers]
 
         def function(x: Tensor) -> Tensor:
-            written = write(self.spliced.saes[site], x, here, own, self.error_mode, error)
+            written = write_site(self.spliced.saes[site], x, here, own, self.error_mode, error)
             for n, touched in zip(numbers, written.touched, strict=True):
                 self.touched[n].append(touched)
             return written.output

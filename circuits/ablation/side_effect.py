@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.effects.measurement import Progress, Situation, silent
+from attribution.effects.measurement import Situation
+from attribution.runs.progress import Progress, silent
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.edits import Ablation, constant_edits
 

@@ -135,13 +135,13 @@ def _checked(
     """The verdict with all details. It is saved to `file` before the details that only its page shows are measured."""
     from attribution.checking.check import check as check_effects
     from attribution.checking.verdict_of import with_details
-    from attribution.effects.measurement import within
     from attribution.prompts.metrics import METRICS
+    from attribution.runs.progress import progress_between
     from graphs import save_verdict
 
     patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
     given = loaded.spliced, loaded.prompts, METRICS[plan.metric]
-    estimate, exact = plan.effects(loaded, earlier, patch, within(told, 0.0, 0.1))
+    estimate, exact = plan.effects(loaded, earlier, patch, progress_between(told, 0.0, 0.1))
     told(0.1)
     verdict = check_effects(
         *given,
@@ -152,10 +152,10 @@ def _checked(
         exact=exact,
         seed=options.audit_seed,
         explained=options.explained,
-        progress=within(told, 0.1, 0.8),
+        progress=progress_between(told, 0.1, 0.8),
     )
     save_verdict(verdict, file)
-    return with_details(verdict, *given, estimate, patch_value=patch, progress=within(told, 0.8, 1.0))
+    return with_details(verdict, *given, estimate, patch_value=patch, progress=progress_between(told, 0.8, 1.0))
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         inputs = replace(inputs, examples=DEFAULT_EXAMPLES)
     seconds: dict[str, float] = {}
     with console.status("loading"), _timed(seconds, "import"):
-        from attribution.effects.measurement import within
+        from attribution.runs.progress import progress_between
         from circuits.commands.find_output import print_found
         from circuits.commands.run_files import RunFolder, write_run
 
@@ -195,7 +195,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             _print_decision(console, decision, store)
         label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
         told = stack.enter_context(progress_bar(console, label, store))
-        runs = _runs(inputs, options, loaded, plan, within(told, 0.0, 0.9))
+        runs = _runs(inputs, options, loaded, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
                 found = next(runs)
@@ -203,7 +203,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
             with _timed(seconds, "label"):
-                labels = _labels(inputs, options, loaded, found, target, within(told, 0.9, 1.0))
+                labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
             about = {"title": title, "arguments": arguments, "hashes": hashes}
             about |= {"chunks": chunks_report(store), "decision": decision}
             write_run(own, found, labels=labels, seconds=seconds, **about)

@@ -203,8 +203,8 @@ class _Plan:
 
     def on(self, spliced: "SplicedModel", longest: "PromptPair") -> "Callable[[PromptPairs], Effects]":
         """A function that measures some pairs within the memory; a ValueError if the longest alone does not fit."""
-        from attribution.effects.measurement import silent
         from attribution.prompts.prompt_pairs import PromptPairs
+        from attribution.runs.progress import silent
         from circuits.discovery.measuring import measure
         from circuits.ranking.question import Question
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
-from attribution.effects.measurement import Progress, silent, within
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, progress_between, silent
 from circuits.faithfulness.curve_around import curve_around
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.ranking.aggregate import Ranking
@@ -55,7 +55,9 @@ def certify(
     """
     missing: dict[str, str] = {}
     every = {OWN: question.pairs, **(splits or {})}
-    faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, within(progress, 0.0, 0.6))
+    faithfulness, curves = _faithfulness(
+        circuit, question, every, ranking, missing, progress_between(progress, 0.0, 0.6)
+    )
     if not splits:
         missing["other prompts"] = "no held-out pairs were given"
     if not texts:
@@ -66,7 +68,7 @@ def certify(
         error_share=_error_share(circuit),
         flow_shown=_flow_shown(circuit),
         screening=None if verdict is None else _screening(verdict),
-        quality=_quality(question, texts or {}, within(progress, 0.6, 1.0)),
+        quality=_quality(question, texts or {}, progress_between(progress, 0.6, 1.0)),
         faithfulness=faithfulness,
         curves=curves,
         missing=missing,
@@ -87,7 +89,7 @@ def _faithfulness(
     curves: list[FaithfulnessCurve] = []
     by = circuit.measurement.ranked_by or circuit.measurement.method
     for number, (name, pairs) in enumerate(splits.items()):
-        part = within(progress, number / len(splits), (number + 1) / len(splits))
+        part = progress_between(progress, number / len(splits), (number + 1) / len(splits))
         what = f"faithfulness, {name}"
         try:
             found += faithfulness_report(
@@ -97,11 +99,13 @@ def _faithfulness(
                 circuit,
                 reference=question.reference,
                 batch_size=question.room.pairs("exact", 64),
-                progress=within(part, 0.0, 0.2),
+                progress=progress_between(part, 0.0, 0.2),
             )
             if ranking is not None:
                 what = f"faithfulness over size, {name}"
-                curves.append(curve_around(found[-1].nodes, ranking, by, question, name, pairs, within(part, 0.2, 1.0)))
+                curves.append(
+                    curve_around(found[-1].nodes, ranking, by, question, name, pairs, progress_between(part, 0.2, 1.0))
+                )
         except ValueError as error:
             missing[what] = str(error)
     return tuple(found), tuple(curves)
@@ -153,7 +157,7 @@ def _quality(
     prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
     answers = [answer for pair in question.pairs for answer in (pair.answer_id, pair.foil_id)]
     count, spliced = 1 + len(texts), question.spliced
-    told = [within(progress, n / count, (n + 1) / count) for n in range(count)]
+    told = [progress_between(progress, n / count, (n + 1) / count) for n in range(count)]
 
     def measured(number: int, ids: Sequence[Sequence[int]], name: str, last: Sequence[int] | None = None) -> SAEQuality:
         size = question.room.texts(spliced, max(map(len, ids)))

@@ -9,7 +9,7 @@ import numpy as np
 from attribution.checking.causes import with_own_paths
 from attribution.checking.check import check
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent
+from attribution.runs.progress import Progress, silent
 from circuits.discovery.measuring import Measured
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, Verdict, findings

@@ -16,11 +16,11 @@ from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent, within
 from attribution.effects.quadrature import Quadrature
 from attribution.methods.registry import METHODS, WALKS_ERRORS, refuse_points
 from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
@@ -126,19 +126,19 @@ def discover(
         method, verify = decision.method, decision.verify
     if rank_by is None:
         rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
-    measured = measure(question, method, verify, points, within(progress, 0.0, 0.4))
+    measured = measure(question, method, verify, points, progress_between(progress, 0.0, 0.4))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
-    estimates = own | _estimates(question, method, (*compare, rank_by), within(progress, 0.4, 0.55))
+    estimates = own | _estimates(question, method, (*compare, rank_by), progress_between(progress, 0.4, 0.55))
     rankings = {name: rank_nodes(effects, pairs, spliced.model) for name, effects in estimates.items()}
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     by = rankings.get(rank_by, ranking)
     chosen = select.of(by, question)
     if measured.verdict is not None:
-        measured = _with_exact_circuit(question, measured, chosen, within(progress, 0.55, 0.6))
+        measured = _with_exact_circuit(question, measured, chosen, progress_between(progress, 0.55, 0.6))
         ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
     chosen = ranking.only({weighted.node for weighted in chosen.nodes})
-    checked = checked_estimate(question, measured, estimates.get(CHECKED), within(progress, 0.6, 0.65))
-    edges = _edges(question, measured.effects, chosen, within(progress, 0.65, 0.75))
+    checked = checked_estimate(question, measured, estimates.get(CHECKED), progress_between(progress, 0.6, 0.65))
+    edges = _edges(question, measured.effects, chosen, progress_between(progress, 0.65, 0.75))
     whole = assemble(
         chosen,
         measured,
@@ -155,7 +155,7 @@ def discover(
         circuit = whole  # few nodes, none of which leads to the metric directly: shown as they were chosen
     if checked is not None:
         given = circuit, question, measured.effects, explained
-        checked = with_causes(checked, *given, within(progress, 0.75, 0.8))
+        checked = with_causes(checked, *given, progress_between(progress, 0.75, 0.8))
     certificate = certify(
         circuit,
         question,
@@ -163,7 +163,7 @@ def discover(
         ranking=by,
         splits=splits,
         texts=texts,
-        progress=within(progress, 0.8, 1.0),
+        progress=progress_between(progress, 0.8, 1.0),
     )
     circuit = replace(circuit, certificate=certificate)
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
@@ -181,7 +181,7 @@ def discover_each(
     """
     progress = options.pop("progress", silent)
     for number, pair in enumerate(pairs):
-        part = within(progress, number / len(pairs), (number + 1) / len(pairs))
+        part = progress_between(progress, number / len(pairs), (number + 1) / len(pairs))
         yield discover(spliced, PromptPairs((pair,)), metric, progress=part, **options)
 
 
@@ -257,5 +257,7 @@ def _estimates(question: Question, method: str, names: Sequence[str], progress: 
     wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
     found: dict[str, Effects] = {}
     for number, name in enumerate(wanted):
-        found[name] = question.estimate(name, within(progress, number / len(wanted), (number + 1) / len(wanted)))
+        found[name] = question.estimate(
+            name, progress_between(progress, number / len(wanted), (number + 1) / len(wanted))
+        )
     return found

@@ -15,8 +15,8 @@ import numpy as np
 
 from attribution.checking.check import check
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, within
 from attribution.effects.quadrature import Quadrature
+from attribution.runs.progress import Progress, progress_between
 from attribution.splice.node_keys import node_keys
 from circuits.ranking.question import Question
 from graphs import Node, Position, Verdict
@@ -55,10 +55,10 @@ def measure(
         return Measured(effects, np.ones(len(effects), bool), None)
     chords = None
     if method == "chord-ig" and verify is not None and points is None and question.error_mode != "live":
-        chords = question.chords(within(progress, 0.0, 0.3))  # the checker needs the same sweep
+        chords = question.chords(progress_between(progress, 0.0, 0.3))  # the checker needs the same sweep
         estimate = chords.effects
     else:
-        estimate = question.estimate(method, within(progress, 0.0, 0.3), points)
+        estimate = question.estimate(method, progress_between(progress, 0.0, 0.3), points)
     if verify is None:
         return Measured(estimate, np.zeros(len(estimate), bool), None, estimate)
     verdict = check(
@@ -71,7 +71,7 @@ def measure(
         chords=chords,
         explained=0,
         room=question.room,
-        progress=within(progress, 0.3, 1.0),
+        progress=progress_between(progress, 0.3, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
     return with_exact(Measured(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)

@@ -6,8 +6,8 @@ sizes: the circuit's times 1/16, 1/4, 1/2, 1, 2, 4, 16, and all
 from collections.abc import Sequence
 from typing import Final
 
-from attribution.effects.measurement import Progress
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress
 from circuits.faithfulness.faithfulness_curves import faithfulness_curves
 from circuits.faithfulness.ranked_circuits import ordered_nodes
 from circuits.ranking.aggregate import Ranking

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from attribution.effects.measurement import Progress, silent
 from attribution.effects.metric_keeping import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.references import Reference, counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.faithfulness.bootstrap import Bootstrap, Scale

@@ -12,13 +12,13 @@ import numpy as np
 from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress
 from attribution.effects.quadrature import Quadrature
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.registry import METHODS, options_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
+from attribution.runs.progress import Progress
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.prompt_references import Mean
 from attribution.splice.recording import ErrorMode, path_mode

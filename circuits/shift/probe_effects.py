@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from attribution.effects.effects import Effects
-from attribution.effects.measurement import Progress, silent
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import SplicedModel
 from circuits.shift.linear_probe import LinearProbe

@@ -417,7 +417,7 @@ def test_attention_that_is_no_softmax_of_its_logits_cannot_be_opened() -> None:
 
 def test_a_layer_that_scales_what_it_adds_cannot_be_followed() -> None:
     world = world_on(AttentionModel(2, added=0.5), "blocks.0.hook_attn_out")
-    with pytest.raises(ValueError, match=r"Layer 0 does not add 'blocks.0.hook_attn_out' to the residual stream unchanged"):
+    with pytest.raises(ValueError, match=r"Layer 0 does not add 'blocks.0.hook_attn_out' to the stream unchanged"):
         attribution_patching_star(world.spliced, PAIRS, logit_difference)
 
 
