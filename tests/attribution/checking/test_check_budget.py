@@ -1,4 +1,4 @@
-"""What the checker verifies for a budget, how it rounds off what it did not, and what it refuses."""
+"""What the checker verifies for a budget, how it bounds what it did not verify, and what it refuses."""
 
 from dataclasses import replace
 from functools import cache
@@ -86,7 +86,7 @@ def test_a_budget_is_spent_on_the_strongest_those_at_risk_and_an_audit(mode: Err
 
 
 def test_those_at_risk_have_the_largest_risks_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Risks planted on weak nodes choose exactly them; a node with no risk is left to the audit."""
+    """Risks that are planted on weak nodes select exactly these; a node without risk is left to the audit."""
     estimate = estimate_of("frozen")
     weakest = estimate.keys()[np.argsort(np.abs(estimate.effect), kind="stable")[:6]].tolist()
     planted = {key: 1.0 + n for n, key in enumerate(weakest)}
