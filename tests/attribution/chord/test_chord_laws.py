@@ -89,7 +89,7 @@ def test_without_a_cap_nothing_is_left_undivided(seed: int, sites: Mapping[str, 
 @LAW
 @given(seed=SEEDS, site=st.sampled_from(PLAIN_SITES), kind=st.sampled_from(KINDS))
 def test_with_one_gated_site_smooth_sources_and_the_ledger_add_up(seed: int, site: str, kind: type[SAE]) -> None:
-    """The smooth sweep leaves out exactly what the ledger of the only site lists: flow through gates, undivided jumps."""
+    """The smooth sweep leaves out exactly what the only site's ledger lists: flow through gates, undivided jumps."""
     found = chord(random_world(seed, {site: kind}))
     assert found.smooth is not None
     assert found.jump is not None
