@@ -18,7 +18,16 @@ def agreement(
     top: int,
     jump_share: float | None,
 ) -> Agreement:
-    """See `Agreement`; the arrays hold one entry per verified node."""
+    """Agreement over the nodes of one scope; the arrays hold one entry per verified node.
+
+    Args:
+        scope: name of the scope: `all`, a site, or an encoder kind.
+        estimate, exact: effects in units of the metric.
+        flagged: number of flagged nodes among them.
+        threshold: |effect| from which on an effect is large.
+        top: number of strongest nodes that are compared as a set.
+        jump_share: share of jumps in the attributions of chord IG, or None.
+    """
     count = len(exact)
     top = min(top, count)
     large = np.abs(exact) >= threshold
@@ -50,7 +59,7 @@ def agreements(
     threshold: float,
     top: int,
 ) -> tuple[Agreement, ...]:
-    """One agreement per scope; a scope is a mask over the verified nodes. Scopes without nodes are left out."""
+    """One agreement per scope, which is a mask over the verified nodes; scopes without nodes are left out."""
     return tuple(
         agreement(
             scope,
@@ -67,12 +76,12 @@ def agreements(
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Spearman's rank correlation; None where undefined."""
+    """Spearman's rank correlation; None where `pearson` of the ranks is undefined."""
     return pearson(*(pd.Series(v).rank().to_numpy() for v in (a, b)))
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float | None:
-    """Pearson's correlation; None where undefined (fewer than 2 values, or one side constant)."""
+    """Pearson's correlation; None where it is undefined (fewer than 2 values, or one side constant)."""
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])

@@ -15,11 +15,15 @@ import numpy as np
 
 
 def most_large(population: int, audited: int, found: int, confidence: float = 0.95) -> int:
-    """The limit on the number of large nodes in the whole population, those found included."""
+    """Upper limit on the number of large nodes in the whole population, including those found.
+
+    Raises:
+        ValueError: the numbers contradict each other, or the confidence does not lie between 0 and 1.
+    """
     if not 0 <= found <= audited <= population:
         raise ValueError(f"An audit of {audited} of {population} nodes cannot find {found}.")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence lies between 0 and 1; got {confidence}.")
+        raise ValueError(f"The confidence must lie between 0 and 1; got {confidence}.")
     low, high = found, population - (audited - found)
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,8 +1,8 @@
 """Causes: why an estimate is wrong at a node. Its error is split into parts that add up.
 
-    AtP − exact         = curvature (AtP − S_u)  + jump (S_u − exact)
-    site-path IG − exact = interaction (IG − S_u) + jump (S_u − exact)
-    input-path IG − exact = jump (IG − chord IG)  + interaction (chord IG − exact)
+    AtP − exact           = curvature (AtP − S_u)   + jump (S_u − exact)
+    site-path IG − exact  = interaction (IG − S_u)  + jump (S_u − exact)
+    input-path IG − exact = jump (IG − chord IG)    + interaction (chord IG − exact)
     chord IG − exact      = interaction
 
 S_u is the integral of the derivative along u's own path without the jumps (`own_path.py`). Interaction arises because
@@ -30,18 +30,21 @@ from graphs.verdict import Cause
 
 OWN_PATH_METHODS = ("attribution_patching", "integrated_gradients")
 _MOST_GATES = 12
+_GATES_SHOWN = 3
+_TOLERANCE = 1e-3
+"""For a path's parts as a share of the exact effect, and for α between two jumps: what a picture can show."""
 
 
 def parts_of_error(
     method: str, estimate: float, exact: float, path: OwnPath | None, chord: float | None
 ) -> Mapping[Cause, float] | None:
-    """The parts of one node's error; None for methods without such a split.
+    """The parts of one node's error, in units of the metric; None for methods without such a split.
 
     Args:
-        method: name of the method in the effects.
+        method: name of the method, as in `Effects.method`.
         estimate, exact: the node's two effects.
-        path: its own path; None where no gate is met.
-        chord: its chord IG attribution; None where no gate is met.
+        path: the node's own path; None in `live` mode.
+        chord: the node's chord IG attribution; None in `live` mode.
     """
     if method in OWN_PATH_METHODS:
         first: Cause = "curvature" if method == "attribution_patching" else "interaction"
@@ -56,7 +59,7 @@ def parts_of_error(
 
 
 def crossed_gates(path: OwnPath) -> tuple[CrossedGate, ...]:
-    """The gates that flip on a node's path, those at its largest jumps first, at most 12."""
+    """The gates that flip on a node's path, at most 12, in order of decreasing |jump|."""
     jumps = sorted(path.jumps, key=lambda jump: -abs(jump.size))
     gates = [
         CrossedGate(flip.site, flip.position, flip.index, flip.opened, jump.alpha, jump.size)
@@ -64,11 +67,6 @@ def crossed_gates(path: OwnPath) -> tuple[CrossedGate, ...]:
         for flip in jump.flips
     ]
     return tuple(gates[:_MOST_GATES])
-
-
-_GATES_SHOWN = 3
-_TOLERANCE = 1e-3
-"""Of a path's parts, as a share of the exact effect, and of α between two jumps: what a picture can show."""
 
 
 def with_own_paths(
@@ -82,13 +80,13 @@ def with_own_paths(
     patch_value: PatchValue = counterfactual,
     progress: Progress = silent,
 ) -> Verdict:
-    """The verdict with gates, causes and traces of the chosen ones of its flagged nodes.
+    """The verdict with gates, causes and traces of some of its flagged nodes.
 
     Args:
-        verdict: what `check` gave for these pairs.
-        estimate: effects that hold the chosen nodes, such as the estimate that was checked.
-        chosen: of `verdict.flagged`. A node whose gates are known already is not walked again. One that has, by
-            rounding, the same value in both runs of its pair alone has no path and gets no trace.
+        verdict: the verdict of `check` on these pairs.
+        estimate: effects that include the chosen nodes, such as the estimate that was checked.
+        chosen: some of `verdict.flagged`. A node whose gates are known is not walked again. A node has no path, and
+            gets no trace, if in a batch of its pair alone rounding makes its two values equal.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
     entries = {id(flagged): _effect_of_node(estimate, flagged) for flagged in chosen}
@@ -120,7 +118,7 @@ def with_own_paths(
 
 
 def _effect_of_node(estimate: Effects, flagged: NodeVerdict) -> Effects:
-    """The one entry of the effects that is this node in this example."""
+    """The entry of the effects for a flagged node, as effects of length 1."""
     node = flagged.node
     here = (estimate.example == flagged.example) & (estimate.position == node.position)
     here &= estimate.kind == KINDS.index(node.kind)

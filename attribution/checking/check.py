@@ -1,12 +1,12 @@
-"""The checker: an estimate of effects against exact patching, node by node.
+"""The checker: an estimate of effects is compared with exact patching, node by node.
 
     error(u) = estimate(u) − exact(u)
 
-Exact effects of all nodes, or of some: the strongest by |estimate|, those at risk of flipping a gate downstream
-(`gates_at_risk.py`) and a random audit of the rest (`audit.py`). Costs one run per verified node, one sweep of
-chord IG, and the own paths of the flagged nodes that are explained. In `live` mode effects meet no gate, in `frozen`
-and `zero` mode they do; the verdict names its mode. A path method in `path` mode is compared with exact patching in
-`frozen` mode. Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
+All nodes are verified, or some (`verification.py`): the strongest by |estimate|, those at risk of flipping a gate
+downstream (`gates_at_risk.py`) and a random audit of the rest (`audit.py`). The cost is one run per verified node, one
+sweep of chord IG, and the own paths of the flagged nodes that are explained. In `live` mode effects meet no gate, in
+`frozen` and `zero` mode they do; the verdict names its mode. A path method in `path` mode is compared with exact
+patching in `frozen` mode. Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
 """
 
 from dataclasses import dataclass, replace
@@ -55,20 +55,22 @@ def check(
     Args:
         spliced, pairs, metric, patch_value: what the estimate was measured on.
         estimate: effects by any method but exact patching.
-        verify: how many nodes to verify exactly; None for all.
-        threshold: an effect is large from here on, in units of the metric. Default: 1% of the median |total effect|.
+        verify: number of nodes to verify exactly; None for all.
+        threshold: |effect| from which on an effect is large, in units of the metric. Default: 1% of the median |total
+            effect|.
         exact: exact effects of all nodes, if they are known already.
         chords: chord IG of these pairs in the mode of the check, with smooth and jump parts (`split=True`), if it is
-            known already; otherwise it is swept here, unless no gate is met.
-        seed: of the random audit.
-        top: how many of the strongest nodes to compare as a set.
-        explained: how many flagged nodes, largest errors first, to walk along their own paths for the cause (AtP and
-            site-path IG; the other methods' errors are split without a walk).
-        room: batch sizes within the memory; by default, within a share of the free memory.
-        progress: told the share of work done.
+            known already; otherwise it is swept here, unless effects meet no gate.
+        seed: seed of the random audit.
+        top: number of strongest nodes that are compared as a set.
+        explained: number of flagged nodes, those with the largest errors, that are walked along their own paths for the
+            cause. Only AtP and site-path IG need it; the errors of other methods are split without a walk.
+        room: batch sizes that fit the memory; by default a share of what is free.
+        progress: is called with the share of the work that is done.
 
     Raises:
-        ValueError: the estimate is not of these pairs and sites, or is exact itself; verify or threshold <= 0.
+        ValueError: the estimate is of other pairs, sites or metric, is exact itself, or is not in units of the metric;
+            `exact` does not belong to it; verify or threshold is not positive.
     """
     _refuse(spliced, pairs, metric, estimate, patch_value, verify, threshold)
     mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
@@ -76,7 +78,9 @@ def check(
         _refuse_truth(estimate, exact, mode)
     size = threshold if threshold is not None else 0.01 * float(np.median(np.abs(estimate.total_effect)))
     if not size > 0:
-        raise ValueError("Half of the pairs have no effect at all: give a threshold, in units of the metric.")
+        raise ValueError(
+            "The median |total effect| is 0, so there is no default threshold: give one, in units of the metric."
+        )
     work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
     work.room.refuse_if_too_small()
     at_threshold = work.refuse_other_prompts(estimate)
@@ -107,7 +111,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Work:
-    """What the checker measures beside the estimate."""
+    """The measurements of the checker beside the estimate."""
 
     spliced: SplicedModel
     pairs: PromptPairs
@@ -147,7 +151,7 @@ class _Work:
             raise ValueError("Chord IG was swept for other sites or pairs than those that are checked.")
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
-        """Chord IG with smooth and jump parts; None where no gate is met, or there is no patch prompt."""
+        """Chord IG with smooth and jump parts; None in `live` mode, or without a patch prompt."""
         if self.mode == "live" or self.patch_value is not counterfactual:
             return None
         return chord_attribution(
@@ -161,6 +165,7 @@ class _Work:
         )
 
     def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
+        """Exact effects of the nodes with the keys `only`; None for all."""
         return exact_patching(
             self.spliced,
             self.pairs,
@@ -182,7 +187,7 @@ class _Work:
         most: int,
         progress: Progress,
     ) -> dict[int, NodeVerdict]:
-        """The flagged nodes, by their number among the verified, with parts of the error and gates where known."""
+        """The flagged nodes, by their number among the verified, with parts of the error and gates if known."""
         method = verified.estimate.method
         keys = verified.estimate.keys()
         strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
@@ -229,7 +234,7 @@ def _refuse(
     if estimate.method == "exact_patching":
         raise ValueError("These effects are exact already. Check an estimate: AtP, IG, chord IG, ...")
     if estimate.sites != (TOKENS, *spliced.sites):
-        raise ValueError(f"The estimate is of other sites: {', '.join(estimate.sites[1:])}.")
+        raise ValueError(f"The estimate is of other sites than the SAEs': {', '.join(estimate.sites[1:])}.")
     if len(estimate.total_effect) != len(pairs):
         raise ValueError(f"The estimate is of {len(estimate.total_effect)} pairs; {len(pairs)} were given.")
     if (estimate.metric, estimate.patch_value) != (metric.name, patch_value.name):
@@ -240,7 +245,7 @@ def _refuse(
     if estimate.unit != estimate.metric_unit:
         raise ValueError(f"{estimate.method} is in {estimate.unit}, not in units of the metric: nothing to compare.")
     if verify is not None and verify < 1:
-        raise ValueError(f"At least 1 node is verified; got {verify}.")
+        raise ValueError(f"At least 1 node must be verified; got {verify}.")
     refuse_threshold(threshold)
 
 
@@ -268,4 +273,6 @@ def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
     changed = ~(estimate.of_kind("feature") & (estimate.clean == estimate.patch))
     lacking = int((~np.isin(estimate.keys()[changed], exact.keys())).sum())
     if lacking > 0.01 * changed.sum():
-        raise ValueError(f"The exact effects lack {lacking} nodes of the estimate: give those of all nodes, or none.")
+        raise ValueError(
+            f"The exact effects lack {lacking} nodes of the estimate: give the effects of all nodes, or none."
+        )

@@ -1,9 +1,9 @@
-"""Where on the real path the gates of a ledger flip.
+"""Crossings: where on the input path the gates of a ledger flip.
 
-    α with μ_d(α) = 0 on the input path (`input_path.py`), by bisection
+    α with μ_d(α) = 0 on the input path (`input_path.py`), found by bisection
 
-A gate that differs between the two runs crosses an odd number of times; crossings closer together than 1/16 of the
-path may hide each other in pairs. Where another gate's jump carries μ_d over 0 without touching it, α is the jump's.
+A gate that differs between the two runs crosses its threshold an odd number of times. Two crossings closer together
+than 1/16 of the path may be missed. If the jump of another gate carries μ_d past 0, α is the place of that jump.
 """
 
 from dataclasses import replace
@@ -33,19 +33,22 @@ def with_crossings(
     runs_at_once: int = 64,
     progress: Progress = silent,
 ) -> JumpLedger:
-    """The ledger with the α of every gate's crossings, increasing, each to 4e-6 of the path.
+    """The ledger with the α of every gate's crossings in increasing order, each to 4e-6 of the path.
 
     Args:
-        spliced, pairs: what the ledger was made from.
-        ledger: as chord IG gave it, or its `strongest` entries; one forward per crossing and bisection.
-        error_mode: `path` or `zero`, that of the ledger.
+        spliced, pairs: the model and the pairs that the ledger belongs to.
+        ledger: the ledger of chord IG, or its `strongest` entries. Costs one forward per crossing and bisection.
+        error_mode: `path` or `zero`, the mode of the ledger.
         runs_at_once: runs in one forward.
-        progress: told the share of work done.
+        progress: is called with the share of the work that is done.
+
+    Raises:
+        ValueError: another error mode, or a ledger of other sites than the SAEs'.
     """
     if error_mode not in ("path", "zero"):
-        raise ValueError(f"Gates are crossed in error mode path or zero; got {error_mode!r}.")
+        raise ValueError(f"Crossings are measured in error mode path or zero; got {error_mode!r}.")
     if ledger.sites != spliced.sites:
-        raise ValueError(f"The ledger is of other sites: {', '.join(ledger.sites)}.")
+        raise ValueError(f"The ledger is of other sites than the SAEs': {', '.join(ledger.sites)}.")
     found: list[tuple[float, ...]] = [()] * len(ledger)
     with spliced.model.frozen():
         for example in np.unique(ledger.example).tolist():
@@ -90,7 +93,7 @@ class _Gates:
         return [tuple(sorted(alpha[gate == number].tolist())) for number in every.tolist()]
 
     def _open_on(self, grid: Float[Tensor, " point"]) -> Bool[Tensor, "point gate"]:
-        """All gates at each α; one run an α serves them all."""
+        """Which gates are open at each α; one run per α serves all gates."""
         every = torch.arange(len(self.site))
         parts = [
             self._margins(every.repeat(len(a)), torch.arange(len(a)).repeat_interleave(len(every)), a)

@@ -1,11 +1,11 @@
-"""Which nodes may flip a gate downstream that matters: where gradients may be blind, seen without patching.
+"""Nodes at risk: those that may flip a gate downstream that matters, where gradients may be blind. No patching.
 
     risk(u) = Σ over gates d with |predicted Δμ_d(u)| > |μ_d| of |jump_d · ∂m/∂f_d|
     predicted Δμ_d(u) = ∂μ_d/∂u · (p_u − c_u)         first order, at the clean run, through all paths
     jump_d = the value of f_d at its threshold
 
-One backward per gate looked at. Gates are looked at in the order of |jump_d · ∂m/∂f_d| / |μ_d|: those that matter most
-and are nearest to their thresholds. In units of the metric. Source: METHODS of this project.
+In units of the metric. One backward per gate. Gates are taken in the order of |jump_d · ∂m/∂f_d| / |μ_d|, so that those
+come first which matter most and are nearest to their thresholds. Source: METHODS of this project.
 """
 
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from attribution.splice.spliced_model import TOKENS
 
 
 def gate_risks(situation: Situation, patches: list[Patches], gates: int) -> list[Float[Tensor, " patch"]]:
-    """risk(u) of every patch, from the `gates` most dangerous gates of each row.
+    """risk(u) of every patch, from the first `gates` gates of each row.
 
-    `situation` must be prepared with gradients, in a mode where gates are met (`frozen` or `zero`).
+    `situation` must be prepared with gradients, in `frozen` or `zero` mode.
     """
     found = _dangerous_gates(situation, gates)
     record = situation.clean.sites
@@ -49,9 +49,9 @@ def gate_risks(situation: Situation, patches: list[Patches], gates: int) -> list
 
 @dataclass(frozen=True)
 class _Gates:
-    """Gates by row, most dangerous first: place of the site, position, feature, |jump · ∂m/∂f|.
+    """Gates by row, the most dangerous first: number of the site, position, feature, and weight |jump · ∂m/∂f|.
 
-    `least` is how far the margin must move at the least: the tolerance of a gate at its threshold, else 0.
+    `least` is the least movement of the margin that counts: the tolerance of a gate at its threshold, otherwise 0.
     """
 
     site: Int[Tensor, "row gate"]
@@ -101,7 +101,7 @@ def _dangerous_gates(situation: Situation, count: int) -> _Gates:
 def _weight_and_margin(
     sae: SAE, record: SiteRecord, gradient: Float[Tensor, "row pos width"]
 ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos d_sae"] | None]:
-    """|value at the threshold · ∂m/∂f|, and the margin; None where the encoder has no gates."""
+    """|value at the threshold · ∂m/∂f|, and the margin, which is None if the encoder has no gates."""
     normalised, _ = normalise(record.arrival.to(sae.W_enc.dtype), sae.normalisation)
     projection = sae.project(normalised)
     value, margin = sae.value_and_margin(projection)
@@ -116,7 +116,7 @@ def _weight_and_margin(
 
 
 def _margins(situation: Situation, gates: _Gates, number: int) -> Float[Tensor, " row"]:
-    """The margin of each row's gate of that number, with its graph."""
+    """The margin of gate `number` of each row, with its graph."""
     result = situation.clean.logits.new_zeros(len(gates.site))
     for place in gates.site[:, number].unique().tolist():
         site = situation.spliced.sites[place]

@@ -1,4 +1,4 @@
-"""How many gates stand at their threshold in the clean runs of prompts, which `gate_rounding.py` decides by rule."""
+"""The number of gates at their threshold in clean runs, whose states a rule decides (`gate_rounding.py`)."""
 
 import torch
 
@@ -10,7 +10,10 @@ from attribution.splice.spliced_model import SplicedModel
 def gates_at_threshold(
     spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, *, batch_size: int = 16
 ) -> int:
-    """Over all pairs, sites and spliced positions; 0 in `live` mode, which meets no gate. One forward a batch."""
+    """The number of gates at their threshold over all pairs, sites and spliced positions.
+
+    0 in `live` mode, in which effects meet no gate. One forward per batch.
+    """
     if error_mode == "live":
         return 0
     mode: ErrorMode = "zero" if error_mode == "zero" else "frozen"

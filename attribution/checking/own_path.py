@@ -1,12 +1,12 @@
-"""A node's own path: how the exact effect of patching one node comes about.
+"""A node's own path: the exact effect of patching one node, split into smooth parts and jumps.
 
-    f_u(α) = c_u + α (p_u − c_u), everything else as the model makes it
+    f_u(α) = c_u + α (p_u − c_u), everything downstream as the model computes it
     exact(u) = Σ over smooth pieces ∫ (dm/dα) dα + Σ over flips [m(α+) − m(α−)]
 
-Between two flips of downstream gates the metric is smooth in α: its part is integrated by Gauss-Legendre. A flip is
-closed in by bisection: its jump is the difference of its two sides less the slope there. Intervals are halved until
-both ends have the same open gates and the integral equals the difference: a gate that flips and flips back is found
-where a point of an integral sees it. What the parts leave of exact(u) is the residual. Source: METHODS of this project.
+Between two flips of downstream gates the metric is smooth in α, and its change is integrated by Gauss-Legendre. A flip
+is located by bisection; its jump is the change over the last interval minus slope · width. Intervals are halved until
+both ends have the same open gates and the integral equals the difference, so a gate that flips and flips back is found
+if a point of an integral lies in between. The residual is exact(u) minus all parts. Source: METHODS of this project.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,22 +49,24 @@ def own_paths(
     resolution: float = 1e-4,
     progress: Progress = silent,
 ) -> dict[int, OwnPath]:
-    """The own path of each of some nodes, by key. Where chunks are kept, each is a batch, and a site's nodes its parts.
+    """The own paths of some nodes, by key.
+
+    Where chunks are kept (`attribution/runs`), each batch is a chunk, and the nodes of one site and kind are its parts.
 
     Args:
         spliced, pairs, metric, patch_value, batch_size, progress: as in `attribution_patching`.
-        nodes: the nodes wanted, as a subset of any method's effects over the same pairs and sites.
-        error_mode: `frozen`, `zero`, or `live` (where no gate is met: nothing jumps).
+        nodes: the nodes, as a subset of any method's effects over the same pairs and sites.
+        error_mode: `frozen`, `zero`, or `live`, in which no gate is met and nothing jumps.
         runs_at_once: patched runs in one forward.
+        rtol: largest difference between a smooth piece's integral and its change, as a share of exact(u).
         resolution: flips closer together than this on the path count as one jump.
-        rtol: the most that a smooth piece's integral may miss its difference by, as a share of exact(u).
     """
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
     found: dict[int, OwnPath] = {}
 
     def walked(examples: range, keep: KeepPart) -> Arrays:
-        """With examples counted from the first of these, in the whole and in every part."""
+        """The paths of one batch; keys count examples from its first, in the chunk and in its parts."""
         batch, paths = pairs.batch(examples, spliced.model.device), list[OwnPath]()
         situation = prepare(spliced, batch, metric, error_mode, patch_value)
         for number, patch in enumerate(all_patches(situation, wanted)):
@@ -109,7 +111,18 @@ def path_values(
     patch_value: PatchValue = counterfactual,
     points: int = 65,
 ) -> PathValues:
-    """One node's path for looking at: `node` is a subset of effects with one entry, `gates` whose margins to show."""
+    """Metric, slope and margins at equidistant points of one node's own path.
+
+    Args:
+        spliced, pairs, metric, error_mode, patch_value: as in `own_paths`.
+        node: effects with one entry, the node.
+        gates: the gates whose margins are wanted.
+        points: number of points, both ends included.
+
+    Raises:
+        ValueError: `node` has not exactly one entry.
+        LookupError: the node has the same value in both prompts.
+    """
     if len(node) != 1:
         raise ValueError(f"One node has one path; got {len(node)} nodes.")
     one = PromptPairs((pairs[int(node.example[0])],))
@@ -123,7 +136,10 @@ def path_values(
 
 
 def arrays_of_paths(paths: Sequence[OwnPath], sites: Sequence[str]) -> dict[str, np.ndarray]:
-    """`jump.path` and `flip.jump` are the numbers of the path and the jump that a row belongs to."""
+    """Paths as plain arrays, one row per path, jump or flip.
+
+    `jump.path` and `flip.jump` are the numbers of the path and of the jump that a row belongs to.
+    """
     jumps = [(number, jump) for number, path in enumerate(paths) for jump in path.jumps]
     flips = [(number, flip) for number, (_, jump) in enumerate(jumps) for flip in jump.flips]
     return {

@@ -1,6 +1,6 @@
-"""The walk along nodes' own paths: intervals of α halved until every flip is closed in and every piece is smooth.
+"""The walk along nodes' own paths: intervals of α are halved until every flip is located and every piece is smooth.
 
-See `own_path.py` for what is computed. Intervals of all nodes of one site and kind are evaluated together; the open
+`own_path.py` says what is computed. Intervals of all nodes of one site and kind are evaluated together. Sets of open
 gates downstream are compared by a hash.
 """
 
@@ -23,7 +23,7 @@ _RULE = gauss_legendre(3)
 
 @dataclass(frozen=True)
 class GateFlip:
-    """One gate that flips as α grows."""
+    """A gate that flips as α grows; `opened` tells whether it opens or closes."""
 
     site: str
     position: int
@@ -59,7 +59,7 @@ class OwnPath:
 
     @property
     def residual(self) -> float:
-        """What the two parts leave unexplained."""
+        """exact − smooth − jump."""
         return self.exact - self.smooth - self.jump
 
 
@@ -75,7 +75,7 @@ class PathValues:
 
 @dataclass(frozen=True)
 class _Intervals:
-    """Intervals of α on the paths of nodes, with metric and signature of open gates at both ends."""
+    """Intervals of α on the paths of nodes, with the metric and the hash of the open gates at both ends."""
 
     node: Int[Tensor, " interval"]
     left: Float[Tensor, " interval"]
@@ -137,7 +137,7 @@ class Walk:
             yield OwnPath(int(keys[node]), float(exact[node]), float(smooth[node]), tuple(found.get(node, ())))
 
     def trace(self, gates: tuple[GateFlip, ...], points: int) -> "PathValues":
-        """Metric, slope and margins of gates at equidistant α on the path of the only patch."""
+        """Metric, slope and margins of gates at equidistant α on the path of the group's only patch."""
         alpha = torch.linspace(0, 1, points, dtype=torch.float64)
         node = torch.zeros(points, dtype=torch.int64)
         margins: list[dict[GateFlip, Tensor]] = []
@@ -223,7 +223,7 @@ class Walk:
         return situation.metric(logits, situation.batch.rows(row))
 
     def _integral(self, pieces: _Intervals) -> Float[Tensor, " piece"]:
-        """∫ dm/dα over each piece, gates as they stand there."""
+        """∫ (dm/dα) dα over each piece, jumps of gates left out."""
         total = torch.zeros(len(pieces), dtype=torch.float64)
         width = pieces.right - pieces.left
         for point, weight in zip(_RULE.points, _RULE.weights, strict=True):
@@ -231,7 +231,7 @@ class Walk:
         return total
 
     def _slopes(self, node: Tensor, alpha: Tensor) -> Float[Tensor, " run"]:
-        """dm/dα at points of the paths, gates as they stand there."""
+        """dm/dα at points of the paths, for the open gates there."""
         nothing = torch.zeros(0, dtype=torch.float64)
         return torch.cat([nothing, *(self._slope(node[chosen], alpha[chosen]) for chosen in self._chunks(len(node)))])
 

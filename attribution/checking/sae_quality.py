@@ -1,10 +1,10 @@
-"""How good the spliced SAEs are on some text, each alone and all at once.
+"""The quality of the spliced SAEs on some text, each alone and all at once.
 
     CE recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        L0 = active features a token
     KL(model ‖ spliced) and CE increase in nats a token                 FVU = Σ|x − x̂|² / Σ|x − mean x|²
 
-Spliced: the site writes its reconstruction; zero: the site (or all of them) writes 0, at spliced positions. One
-bare forward, and two for each SAE and for all together. Source: METHODS of this project, section 7.
+Spliced: a site writes its reconstruction. Zero: it writes 0. Both at spliced positions only. One bare forward, two for
+each SAE, and two for all together. Source: METHODS of this project, section 7.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,21 +38,21 @@ def sae_quality(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> SAEQuality:
-    """The quality of the SAEs on prompts. Where chunks are kept, each is a batch.
+    """The quality of the SAEs on prompts. Where chunks are kept (`attribution/runs`), each batch is a chunk.
 
     Args:
         spliced: the model with its SAEs.
         prompts: token ids of each text. Every next token is predicted, unless `last_only` is given.
-        text: what the prompts are, in words.
-        last_only: one token for each prompt: only this one is predicted, after the prompt's end.
+        text: description of the prompts.
+        last_only: one token for each prompt; only this token is predicted, after the prompt's end.
         batch_size: prompts in one forward.
-        progress: told the share of work done.
+        progress: is called with the share of the work that is done.
 
     Raises:
         ValueError: no prompts, or none with a token to predict.
     """
     if not prompts or (last_only is None and max(map(len, prompts)) < 2):
-        raise ValueError("The quality of SAEs is measured on texts: give some of at least two tokens each.")
+        raise ValueError("There is no token to predict: give texts of at least two tokens each.")
     sums = {sites: _Sums() for sites in (*((site,) for site in spliced.sites), spliced.sites)}
     with spliced.model.frozen(), torch.no_grad():
         for start in range(0, len(prompts), batch_size):
@@ -109,11 +109,11 @@ class _Sums:
     total: Tensor = field(default_factory=lambda: torch.zeros(()))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every sum by its name."""
+        """The sums by name."""
         return {f.name: np.asarray(getattr(self, f.name)) for f in fields(self)}
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The sums of one batch more."""
+        """Add the sums of another batch."""
         for name, values in arrays.items():
             more = torch.from_numpy(values) if name == "total" else values.item()
             setattr(self, name, getattr(self, name) + more)
@@ -177,7 +177,7 @@ class _Batch:
         nothing: Float[Tensor, "scored vocab"],
         found: _Sums,
     ) -> None:
-        """Cross-entropies and KL in float64, of some scored tokens at a time."""
+        """Add cross-entropies and KL divergences, in float64, a few scored tokens at a time."""
         following = self.following[self.scored][:, None]
         found.tokens += len(following)
         for part in torch.arange(len(following), device=following.device).split(_SCORED_AT_ONCE):
@@ -214,7 +214,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What arrived at a site, its features and its reconstruction."""
+    """The activation that arrived at a site, its features and its reconstruction."""
 
     arrival: Float[Tensor, "row pos width"]
     features: Float[Tensor, "row pos d_sae"]

@@ -1,4 +1,7 @@
-"""From verified and flagged nodes to a Verdict: agreement by site and encoder, the bound, residual curves, traces."""
+"""The verdict on an estimate, from its verified and flagged nodes.
+
+Agreement over all nodes, by site and by encoder kind; the bound on missed nodes; on request residual curves and traces.
+"""
 
 from dataclasses import replace
 
@@ -25,6 +28,9 @@ from graphs.verdict import CHOSEN_BY
 from graphs.words.method_names import method_name
 
 CONFIDENCE = 0.95
+"""Of the bound on missed nodes."""
+_RESIDUAL_POINTS = (3, 5, 10, 20, 50)
+"""Numbers of quadrature points of the residual curves."""
 
 
 def verdict_of(
@@ -40,7 +46,7 @@ def verdict_of(
     seed: int,
     top: int,
 ) -> Verdict:
-    """The verdict on an estimate, from its verified and flagged nodes; see `Verdict` for what is in it."""
+    """The verdict on an estimate; `flagged` are by their number among the verified, `chords` is chord IG."""
     part, exact = verified.estimate, verified.exact
     is_flagged = np.isin(np.arange(len(part)), list(flagged))
     encoders = {site: sae.kind for site, sae in spliced.saes.items()}
@@ -85,7 +91,7 @@ def verdict_of(
 
 
 def _jump_shares(chords: ChordAttribution | None, encoders: dict[str, str]) -> dict[str, float | None]:
-    """Σ|jump| / (Σ|jump| + Σ|smooth|) of chord IG over all nodes, over those of a site, of an encoder kind."""
+    """Σ|jump| / (Σ|jump| + Σ|smooth|) of chord IG, over all nodes, by site and by encoder kind."""
     if chords is None or chords.smooth is None or chords.jump is None:
         return {}
     sites = chords.effects.sites
@@ -110,7 +116,7 @@ def _missed_bound(verified: VerifiedNodes, chosen: ChosenNodes, threshold: float
 
 
 def _token_texts(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...], ...]:
-    """What stands at each position of each example; clean → patch where the prompts differ."""
+    """The text of every token of every example; `clean → patch` where the prompts differ."""
     text = spliced.model.token_text
     return tuple(
         tuple(
@@ -127,9 +133,6 @@ def _estimate_name(estimate: Effects) -> str:
     return name if points is None else f"{name} ({points} points)"
 
 
-_POINTS = (3, 5, 10, 20, 50)
-
-
 def with_details(
     verdict: Verdict,
     spliced: SplicedModel,
@@ -142,12 +145,14 @@ def with_details(
     traced: int = 3,
     progress: Progress = silent,
 ) -> Verdict:
-    """The verdict with residual curves of IG and chord IG (input path) and traces of the worst nodes.
+    """The verdict with residual curves of input-path IG and chord IG, and with traces of the worst nodes.
 
     Args:
-        verdict: what `check` gave for these pairs and this estimate.
-        examples: how many pairs the residual curves rest on.
-        traced: how many flagged nodes, largest errors first, are walked along their own paths.
+        spliced, pairs, metric, estimate, patch_value: as they were given to `check`.
+        verdict: the verdict of `check` on them.
+        examples: number of pairs for the residual curves.
+        traced: number of flagged nodes, those with the largest errors, that are walked along their own paths.
+        progress: is called with the share of the work that is done.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
     curves: tuple[ResidualCurve, ...] = ()
@@ -157,7 +162,7 @@ def with_details(
     chosen, paths = verdict.flagged[:traced], progress_between(progress, 0.6, 1.0)
     given = spliced, pairs, metric, estimate, chosen
     traces = with_own_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
-    return replace(verdict, residuals=curves, traces=traces)  # whose cause is told was decided by `check`
+    return replace(verdict, residuals=curves, traces=traces)  # `check` decided which causes are stated
 
 
 def _residual_curves(
@@ -166,12 +171,12 @@ def _residual_curves(
     found: list[ResidualCurve] = []
     for name, method in (("IG", input_path_integrated_gradients), ("chord IG", chord_integrated_gradients)):
         shares: list[np.ndarray] = []
-        for count in _POINTS:
+        for count in _RESIDUAL_POINTS:
             effects = method(spliced, pairs, metric, error_mode=path_mode(mode), points=gauss_legendre(count))
             assert effects.residual is not None
             total = np.abs(effects.total_effect)
             shares.append(np.abs(effects.residual[total > 0]) / total[total > 0])
         if len(shares[0]):
             medians, largest = tuple(float(np.median(s)) for s in shares), tuple(float(s.max()) for s in shares)
-            found.append(ResidualCurve(name, _POINTS, medians, largest))
+            found.append(ResidualCurve(name, _RESIDUAL_POINTS, medians, largest))
     return tuple(found)

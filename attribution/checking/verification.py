@@ -1,7 +1,7 @@
-"""Which nodes an estimate is verified at, and what their verification says.
+"""Which nodes of an estimate are verified, and their exact effects.
 
-All nodes, or of a given number: the strongest by |estimate|, those whose gates downstream are at risk, and a random
-audit of the rest. A node whose clean and patch value are equal needs no run: its exact effect is 0.
+Either all nodes, or a given number: the strongest by |estimate|, those that put a gate downstream at risk, and a random
+audit of the rest. A node whose clean and patch value are equal needs no run, because its exact effect is 0.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ _GATES_LOOKED_AT = 64
 
 @dataclass(frozen=True)
 class ChosenNodes:
-    """Keys of nodes to verify and, for each, its reason as a place in `CHOSEN_BY`.
+    """The nodes to verify: their keys and, for each, its reason as an index into `CHOSEN_BY`.
 
-    `population` is the number of nodes the audit was drawn from; 0 where all nodes are verified.
+    `population` is the number of nodes that the audit was drawn from; 0 if all nodes are verified.
     """
 
     keys: np.ndarray
@@ -56,10 +56,10 @@ def choose_nodes(
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> ChosenNodes:
-    """Half of the number goes to the strongest, a quarter to those at risk, the rest to the audit.
+    """Choose `verify` nodes, or all if it is None: half the strongest, a quarter at risk, and the rest by the audit.
 
-    Where no gate is met, or fewer nodes are at risk, the audit takes what is left. Nodes whose two values are equal
-    have exact effect 0 and cost nothing.
+    The audit also takes the places that are left if fewer nodes are at risk; in `live` mode none is. Nodes whose two
+    values are equal are chosen beside these, because they cost nothing.
     """
     unchanged = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
     keys = estimate.keys()
@@ -119,7 +119,7 @@ def _risks(
 
 @dataclass(frozen=True)
 class VerifiedNodes:
-    """The verified part of an estimate, the exact effect of each node, and why it was chosen."""
+    """The verified part of an estimate, the exact effect of each node, and the reason for which it was chosen."""
 
     estimate: Effects
     exact: np.ndarray
@@ -139,7 +139,7 @@ class VerifiedNodes:
         return cls(part, exact, np.array([reason_of[key] for key in keys], dtype=np.int8))
 
     def node(self, number: int) -> FeatureNode | ErrorNode | TokenNode:
-        """The node of one entry."""
+        """The node at one index of the arrays."""
         e = self.estimate
         site, position, index = e.sites[e.site[number]], int(e.position[number]), int(e.index[number])
         if e.kind[number] == 2:
@@ -148,7 +148,7 @@ class VerifiedNodes:
 
 
 def flagged_nodes(verified: VerifiedNodes, threshold: float) -> dict[int, NodeVerdict]:
-    """The flagged ones, by their number among the verified."""
+    """The verdicts on the flagged nodes, by their number among the verified."""
     found: dict[int, NodeVerdict] = {}
     for n, (estimate, exact) in enumerate(zip(verified.estimate.effect.tolist(), verified.exact.tolist(), strict=True)):
         flag = flag_of(estimate, exact, threshold)

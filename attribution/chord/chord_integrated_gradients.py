@@ -1,15 +1,18 @@
-"""Chord IG: integrated gradients that see jumps.
+"""Chord IG: integrated gradients that account for the jumps of gates.
 
-    every stretch of network between two spliced sites runs on its own straight line,
-    every gate that flips is credited with its actual change (`secant_gates.py`), and
-    effect(u) = M(u) · (p_u − c_u),   M(u) = the multipliers of the sweep (`chord_sweep.py`)
+    effect(u) = M(u) · (p_u − c_u)           M(u): multiplier of u, from a sweep that starts at the metric
+
+    between spliced sites    M(leaf) = Σ_k w_k J(α_k)ᵀ M(target) along the straight line from the clean to the patch
+                             input of each stretch of network (`stretches.py`)
+    through an encoder       M(f) times the secants of value and gate, which credit a gate that flips with its actual
+                             change (`secant_gates.py`)
 
     Σ tokens + Σ errors + Σ undivided jumps = m(patch) − m(clean)
 
-up to the quadrature error of smooth stretches, whatever the gates do; the same holds for every cut of the network. q
-points cost q forwards and q backwards for all nodes of all sites, batched. A joint attribution shares out the total
-effect; what patching one node alone does, only `exact_patching.py` says. Source: METHODS of this project;
-multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
+The sum is exact up to the quadrature error of smooth stretches, whatever the gates do, and it holds for every cut of
+the network. q points cost q forwards and q backwards for all nodes of all sites, batched. A joint attribution divides
+the total effect among the nodes; it does not say what patching one node alone does (see `exact_patching.py`).
+Source: METHODS of this project; multipliers after DeepLIFT [Shrikumar 2017], paths after IG [Sundararajan 2017].
 """
 
 from dataclasses import asdict, replace
@@ -80,20 +83,21 @@ def chord_attribution(
         spliced: the model with its SAEs, at any sites.
         pairs: prompt pairs; attributions are per pair, in units of the metric, positive where the metric rises.
         metric: what effects are measured on.
-        error_mode: `path` (errors are sources), `zero` (there are none) or `live` (no gate is met).
-        patch_value: counterfactual only: a path needs a patch run to end at.
-        points: the rule of every stretch.
-        rtol: if given, rows of a stretch take a rule of twice the points (and again, up to 80 points) until the
-            residuals of all stretches together are at most rtol · |total effect|.
-        slope_cap: the steepest secant of a flipped gate, in slopes of an open gate, at least 1; math.inf for none.
-        split: also sweep with flipped gates' flow left out, for each node's smooth and jump part (one more
-            backward per point).
+        error_mode: `path` (errors are sources), `zero` (there are no errors) or `live` (runs pass no encoder).
+        patch_value: counterfactual only, because the path ends at a patch run.
+        points: the quadrature rule of every stretch.
+        rtol: if given, the points of a stretch are doubled, up to 80, until the residuals of all stretches together
+            are at most rtol · |total effect|.
+        slope_cap: the steepest secant of a flipped gate, in units of an open gate's slope; at least 1, math.inf for
+            no cap.
+        split: sweep a second time without the flow through flipped gates, which splits each node's attribution into
+            a smooth and a jump part. Costs one more backward per point.
         batch_size: pairs per batch; a batch runs all points at once.
-        progress: told the share of work done.
+        progress: is called with the share of the work that is done.
 
     Raises:
-        ValueError: another patch value, rtol <= 0 or slope_cap < 1; a position that is spliced in one of the two
-            prompts only (one opens with a BOS that is not spliced).
+        ValueError: another patch value, rtol <= 0 or slope_cap < 1, or a position that is spliced in only one of the
+            two prompts (one opens with a BOS that is not spliced).
     """
     refuse_without_patch_prompt("Chord IG", patch_value)
     plan = SweepPlan(points, rtol, slope_cap, split)
@@ -126,13 +130,13 @@ def chord_attribution(
 
 
 def score_chords(situation: Situation, plan: SweepPlan) -> tuple[ChordPart, Scores]:
-    """Sweep one batch between its clean run and its patch run (`situation.changes.patch`)."""
+    """Scores of one batch from the sweep between its clean run and its patch run (`situation.changes.patch`)."""
     swept = run_sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
     return _scored(situation, plan, swept)
 
 
 def chord_ends(situation: Situation) -> Ends:
-    """The clean and the patch run of a situation that has one."""
+    """The clean run and the patch run as the ends of a sweep; the situation must have a patch run."""
     clean, changes, batch = situation.clean, situation.changes, situation.batch
     assert changes.patch is not None
     return Ends(

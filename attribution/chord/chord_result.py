@@ -23,14 +23,15 @@ class ChordAttribution:
     """Chord IG of all nodes, with the evidence of how far it can be trusted.
 
     Attributes:
-        effects: attribution of every node; its residual is that of the whole: total effect minus all sources.
-        smooth: for each node of `effects`, the part that passes no flipped gate; the rest, effect − smooth, is the
-            jump part. None unless asked for.
+        effects: attribution of every node. Their residual is total effect − Σ sources − Σ undivided jumps.
+        smooth: for each node of `effects`, the part that passes through no flipped gate; the rest, effect − smooth, is
+            its jump part. None unless `split` was given.
         ledger: every gate that differs between the two runs.
-        stretches: names of the stretches by what they end at: a site, or `metric`.
-        stretch_residual, stretch_points: per example and stretch: residual in units of the metric, points used.
-        gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|: how much cancels there;
-            infinite if something flows and the total effect is 0.
+        stretches: the stretches, each named by what it ends at: a site, or `metric`.
+        stretch_residual, stretch_points: per example and stretch, the residual in units of the metric and the number
+            of points.
+        gross_flow: per example and site, Σ |attribution| of its nodes / |total effect|. Far above 1 where large
+            attributions cancel; infinite if the total effect is 0 and some attribution is not.
         rtol: the requested tolerance; None if there was none.
         converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
     """
@@ -47,7 +48,7 @@ class ChordAttribution:
 
     @property
     def jump(self) -> np.ndarray | None:
-        """Each node's part that passes flipped gates; None unless asked for."""
+        """For each node of `effects`, the part that passes through flipped gates; None unless `split` was given."""
         return None if self.smooth is None else self.effects.effect - self.smooth
 
 
@@ -62,7 +63,7 @@ class ChordPart:
     points: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """As plain arrays, from which `of` makes it again."""
+        """The part as plain arrays; `of` is the inverse."""
         smooth = joined(self.smooth) if self.smooth else {}
         return {
             "stretches": np.array(self.stretches, dtype=np.str_),
@@ -74,7 +75,7 @@ class ChordPart:
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray]) -> "ChordPart":
-        """The part that these arrays were made of."""
+        """The inverse of `arrays`."""
         smooth = with_prefix(_SMOOTH, arrays)
         return cls(
             stretches=tuple(map(str, arrays["stretches"])),

@@ -4,9 +4,9 @@
     M(p)    = the secants' pull-back of M(f)    M(x_s) = W_enc M(p), the seed of the stretch before s
     attribution(node) = M(node) · (patch value − clean value)
 
-In `live` mode the splice is transparent: M(x_s) = M(y_s), and no gate is met. Where a site's SAE normalises its input,
-y = scale · r + mean + ε: the change of scale and mean flows past the site's nodes, shared out by means of both runs.
-What the quadrature of x -> (normalised x, scale, mean) leaves counts to the residual of the stretch that ends there.
+In `live` mode the splice is transparent: M(x_s) = M(y_s), and no encoder is passed. If a site's SAE normalises its
+input, y = scale · r + mean + ε; the change of scale and mean flows past the site's nodes (`site_secants.py`). The
+quadrature error of x -> (normalised x, scale, mean) is added to the residual of the stretch that ends at the site.
 """
 
 import math
@@ -54,7 +54,7 @@ class SiteFlow:
 class Sweep:
     """All multipliers, and the residual and number of points of every stretch (targets in `stretches`).
 
-    Sweep 0 is the attribution; sweep 1, where asked for, leaves out what flows through flipped gates.
+    Sweep 0 is the attribution. Sweep 1, if requested, leaves out the flow through flipped gates.
     """
 
     tokens: Float[Tensor, "sweep row pos d_model"] | None
@@ -90,7 +90,7 @@ class SweepPlan:
         return {**self.points.settings(), **tolerance, "slope_cap": self.slope_cap}
 
     def rules(self) -> tuple[Quadrature, ...]:
-        """The rule of every stretch, and finer ones where a tolerance asks for them."""
+        """The quadrature rule of every stretch, followed by finer ones if there is a tolerance."""
         rules = [self.points]
         while self.rtol is not None and 2 * len(rules[-1].points) <= MOST_POINTS:
             rules.append(rules[-1].doubled())
@@ -98,13 +98,13 @@ class SweepPlan:
 
 
 def run_sweep(ends: Ends, error_mode: ErrorMode, plan: SweepPlan, progress: Callable[[float], None]) -> Sweep:
-    """Sweep from the metric to the tokens, or to a site below which nothing changes.
+    """Carry multipliers from the metric back to the tokens, or to a site before which nothing changes.
 
     Args:
         ends: the two runs.
-        error_mode: `live` passes sites by identity; any other mode through their encoders.
+        error_mode: in `live` mode sites pass multipliers on unchanged, in any other mode through their encoders.
         plan: points, tolerance, slope cap, and where to stop.
-        progress: told the share of work done.
+        progress: is called with the share of the work that is done.
     """
     rules = plan.rules()
     through_gates = torch.tensor([True, False] if plan.split else [True], device=ends.total.device)
@@ -156,7 +156,7 @@ def _through_site(
     slope_cap: float,
     through_gates: Bool[Tensor, " sweep"],
 ) -> tuple[SiteFlow, Float[Tensor, "sweep row pos width"], Float[Tensor, " row"]]:
-    """The site's flow, the multiplier of what arrives there, and what the normalisation's own quadrature loses."""
+    """The site's flow, the multiplier of what arrives there, and the quadrature error of its normalisation."""
     lost = torch.zeros_like(ends.total, dtype=torch.float64)
     if error_mode == "live":
         return SiteFlow(multiplier, None), multiplier, lost

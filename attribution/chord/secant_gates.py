@@ -5,9 +5,8 @@
     Δf = a Δp + b Δμ + undivided        undivided: what the cap leaves of v̄ Δg
 
 Where Δp = 0 and no gate flips, the derivative takes the place of Δv / Δp, so that inputs whose changes cancel are each
-credited.
-μ moves with p, and for TopK also with a threshold that all features move: Δμ_d = Δp_d − Σ_j share_j Δp_j. Exact.
-Slopes are never negative. Source: METHODS of this project (chord IG); the secant of a nonlinearity as its
+credited. μ moves with p, and for TopK also with a threshold that all features move: Δμ_d = Δp_d − Σ_j share_j Δp_j,
+exactly. Slopes are never negative. Source: METHODS of this project (chord IG); the secant of a nonlinearity as its
 multiplier is DeepLIFT's rescale rule [Shrikumar 2017].
 """
 
@@ -24,8 +23,8 @@ from attribution.dictionaries import SAE
 class SecantGates:
     """The secants of one site at some places; a place is a (row, position) of the batch.
 
-    `opened` is +1 where a gate opened, −1 where it closed, 0 where it stayed. `jump` is v̄ Δg; `undivided` the part
-    of it beyond the cap. `threshold_shares` say how a moving threshold follows p; None where it stands still.
+    `opened` is +1 where a gate opened, −1 where it closed, and 0 elsewhere. `jump` is v̄ Δg, and `undivided` its part
+    beyond the slope cap. `threshold_shares` say how a moving threshold follows p; None if thresholds are fixed.
     """
 
     value_slope: Float[Tensor, "place d_sae"]
@@ -38,7 +37,7 @@ class SecantGates:
     def pull_back(
         self, multiplier: Float[Tensor, "*sweep place d_sae"], through_gates: Bool[Tensor, "*sweep 1 1"]
     ) -> Float[Tensor, "*sweep place d_sae"]:
-        """From multipliers of features to multipliers of p; sweeps with `through_gates` False leave Δg out."""
+        """Multipliers of p from multipliers of features; sweeps whose `through_gates` is False leave Δg out."""
         of_margin = multiplier * self.gate_slope * through_gates
         total = multiplier * self.value_slope + of_margin
         if self.threshold_shares is None:
@@ -54,9 +53,9 @@ def secant_gates(
     patch_features: Float[Tensor, "place d_sae"],
     slope_cap: float,
 ) -> SecantGates:
-    """Secants between two projections p (see `SAE.project`), and the features that the two runs had.
+    """Secants between the projections p (see `SAE.project`) and the features of two runs.
 
-    The features say which gates were open: a margin within rounding of 0 may not.
+    The features decide which gates were open, because a margin within rounding of 0 cannot.
     """
     (value_c, margin_c), (value_p, margin_p) = sae.value_and_margin(clean), sae.value_and_margin(patch)
     moved = patch - clean

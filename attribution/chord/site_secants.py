@@ -3,8 +3,9 @@
     y = scale · r + mean + ε,   r = W_dec f + b_dec,   p = encoder's projection of the normalised x
     M(f) = scale̅ · W_dec M(y);  M(p) by the secants (`secant_gates.py`);  M(x) = ∂x_n/∂x ᵀ W_enc M(p)
 
-Without normalisation scale = 1 and x_n = x. With it, the change of scale and mean flows past the site's nodes, shared
-out by means of both runs (bars), and ∂/∂x is averaged over the straight line from x_c to x_p.
+Without normalisation, scale = 1 and x_n = x. With it, the change of scale and mean flows past the site's nodes. The
+products scale · r are divided between their factors by the means of both runs (bars), and ∂/∂x is averaged over the
+straight line from x_c to x_p.
 """
 
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from attribution.effects.quadrature import Quadrature
 class SiteSecants:
     """The places (row, position) at which the site is spliced and its activation can differ between the runs.
 
-    scale: mean of both runs' scale, 1 without normalisation. features, arrival: those of the two runs.
+    `scale` is the mean of both runs' scales, 1 without normalisation; `features` and `arrival` are those of the two
+    runs; `rule` is the quadrature along the line through the normalisation.
     """
 
     sae: SAE
@@ -39,7 +41,7 @@ class SiteSecants:
 
     @classmethod
     def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "SiteSecants":
-        """The secants of a site whose projections were kept; `rule` is for the line through the normalisation."""
+        """The secants of a site; both runs must have been recorded with projections."""
         sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
         row, pos = torch.nonzero(ends.clean.spliced[ends.rows] & ends.reached, as_tuple=True)
         x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
@@ -61,7 +63,7 @@ class SiteSecants:
         of_features: Float[Tensor, "sweep place d_sae"],
         through_gates: Bool[Tensor, " sweep"],
     ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
-        """M(x) from M(y) and M(f), and what the quadrature through the normalisation loses."""
+        """M(x) from M(y) and M(f), and the quadrature error of the normalisation."""
         of_projection = self.gates.pull_back(of_features, rearrange(through_gates, "sweep -> sweep 1 1"))
         of_normalised = of_projection @ self.sae.W_enc.T
         if self.sae.normalisation == "none":
@@ -74,7 +76,7 @@ class SiteSecants:
     def seeds(
         self, place: Int[Tensor, " target"], index: Int[Tensor, " target"], of_feature: Float[Tensor, " target"]
     ) -> Float[Tensor, "target width"]:
-        """M(x) at each target's place from the multiplier of one feature there: the feature's own seed."""
+        """M(x) at each target's place, from the multiplier of one feature alone: the seed of its edges."""
         gates = self.gates
         of_margin = of_feature * gates.gate_slope[place, index]
         of_projection = of_feature * gates.value_slope[place, index] + of_margin
@@ -96,7 +98,7 @@ def _through_normalisation(
     of_scale: Float[Tensor, "sweep place 1"],
     of_mean: Float[Tensor, "sweep place 1"],
 ) -> tuple[Float[Tensor, "sweep place width"], Float[Tensor, " place"]]:
-    """Back through x -> (normalised x, scale, mean), averaged along the line, and the residual of that."""
+    """Multipliers pulled back through x -> (normalised x, scale, mean), averaged along the line, and their residual."""
     x_c, x_p = arrival
     total = torch.zeros_like(of_normalised)
     for alpha, weight in zip(rule.points, rule.weights, strict=True):

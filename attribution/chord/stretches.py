@@ -31,9 +31,13 @@ METRIC = "metric"
 class Ends:
     """Two runs of the same rows: the ends of the straight lines.
 
-    clean: a recording whose row `rows[n]` is row n here. clean_sites, patch_sites: what both runs did at every site.
-    tokens: the residual stream into block 0 at both ends. reached: where the two can differ; elsewhere a difference
-    is rounding and counts as none. metric: last logits and rows -> one number a row. total: its change.
+    Attributes:
+        clean: a recording whose row `rows[n]` is row n here.
+        clean_sites, patch_sites: the records of both runs at every site.
+        tokens: the residual stream into block 0 at both ends.
+        reached: where the two runs can differ. A difference elsewhere is rounding and counts as 0.
+        metric: gives one number per row from the last logits and the numbers of their rows.
+        total: the change of the metric.
     """
 
     spliced: Resumable
@@ -56,12 +60,12 @@ class Ends:
         return torch.where(self.reached[..., None], patch - self.start(site), 0)
 
     def arrival_change(self, site: str) -> Float[Tensor, "row pos width"]:
-        """Change of what arrives at a site."""
+        """Patch minus clean activation that arrives at a site."""
         clean, patch = self.clean_sites[site].arrival, self.patch_sites[site].arrival
         return torch.where(self.reached[..., None], patch - clean, 0)
 
     def mean_frame(self, site: str) -> Frame | None:
-        """Mean of both runs' normalisation at a site, by which a feature's change counts; None without one."""
+        """Mean of both runs' normalisations at a site, which scales changes of its features; None if there is none."""
         clean, patch = self.clean_sites[site].frame, self.patch_sites[site].frame
         if clean is None or patch is None:
             return None
@@ -70,7 +74,7 @@ class Ends:
 
 @dataclass(frozen=True)
 class Stretch:
-    """The network before one target (a site, or `METRIC`), down to the leaves it can see."""
+    """The network between a target (a site, or `METRIC`) and the leaves before it on which the target depends."""
 
     target: str
     leaves: tuple[str, ...]
@@ -78,7 +82,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Section:
-    """The blocks between one residual site (or the tokens) and the next (or the metric), and the sites inside."""
+    """The blocks from one residual site (or the tokens) to the next (or the metric), and the sites in between."""
 
     start: str
     inner: tuple[str, ...]
@@ -119,7 +123,7 @@ class SectionRuns:
     def pull_back(
         self, stretch: Stretch, seed: Float[Tensor, "sweep row pos width"] | None, tolerance: Float[Tensor, " row"]
     ) -> "PulledBack":
-        """Multipliers of the stretch's leaves from those of what arrives; `seed` None for the metric (1 a row).
+        """Multipliers of the stretch's leaves from those of its target; `seed` is None for the metric, which has 1.
 
         A row whose residual exceeds its tolerance is repeated with the next finer rule, if there is one.
         """

@@ -33,7 +33,7 @@ from attribution.splice.resuming import TOKENS, Resumable
 
 _ENCODED_BYTES: Final = 8 * 2**20
 _FEWEST_ENCODED: Final = 256
-"""Fewer rows of a matrix product are slower."""
+"""Matrix products of fewer rows are slower."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Cone:
     def waves(
         self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], bytes_at_once: int
     ) -> list[list[Int[Tensor, " batch"]]]:
-        """Batches of runs that are executed together, in lists that are started together."""
+        """Waves of batches: the runs of a batch are executed together, those of a wave enter their block together."""
         flops = 24.0 * self.spliced.model.d_model**2  # of a block at one position, about
         price = RunPrice(flops, batch_overhead(row.device), self.bytes_of_a_run)
         return runs_in_waves(row, self.lengths(row, pos), price, bytes_at_once)
@@ -138,7 +138,7 @@ class Cone:
     def upwards(self, starts: RunStarts) -> Float[Tensor, "run d_model"]:
         """The last residual stream at the last position of every run, all of them executed together."""
         if starts.block == len(self.layers):
-            return starts.vector  # of those at the last position; the others end in the clean run's
+            return starts.vector  # All of them are at the last position: nothing else reaches the logits.
         window, places = self._window(starts.row, starts.pos)
         hidden = window.for_each(self.layers[starts.block].inputs, len(starts.row))
         hidden[places] = starts.vector
@@ -151,7 +151,7 @@ class Cone:
         return hidden[:, -1]
 
     def _window(self, row: Tensor, pos: Tensor) -> tuple[Window, RowsAndPositions]:
-        """The window of some runs, and where in it each run's own position is."""
+        """The window of some runs, and the place of each run's own position in it."""
         last, length = self.recording.last[row], self.lengths(row, pos)
         size = int(length.max())
         places = torch.arange(len(row), device=row.device), size - length
@@ -166,7 +166,7 @@ class Cone:
         window: Window,
         places: tuple[Tensor, Tensor] | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values. With `places`, all but those are the clean run's."""
+        """Rotated queries, rotated keys, and values; with `places`, all but these are the clean run's."""
         layer = self.layers[number]
         block = layer.block
         if places is None:
@@ -214,15 +214,15 @@ class Cone:
         return self._splice(number + 1, "hook_resid_pre", after, at)
 
     def _attention_of(self, number: int, z: Tensor, at: RowsAndPositions) -> Tensor:
-        """What attention adds, given z as its site wrote it, with flat heads."""
+        """What attention adds to the residual stream, given z after its site, heads flattened."""
         return self._added(number, "hook_attn_out", self.layers[number].block.output(z), at)
 
     def _mlp_of(self, number: int, x: Tensor, attention: Tensor, at: RowsAndPositions) -> Tensor:
-        """What the MLP adds."""
+        """What the MLP adds to the residual stream."""
         return self._added(number, "hook_mlp_out", self.layers[number].block.mlp_written(x, attention), at)
 
     def _added(self, number: int, part: str, written: Tensor, at: RowsAndPositions) -> Tensor:
-        """What a part adds to the residual stream: its site and its norm, in the order that the recording shows."""
+        """What a part adds to the residual stream, after its site and norm in the order that the recording shows."""
         layer = self.layers[number]
         norm = layer.block.norm_after(part)
         if norm is not None and not layer.site_before_norm.get(part, False):
@@ -230,12 +230,12 @@ class Cone:
         return self._normed(layer, part, self._splice(number, part, written, at))
 
     def _normed(self, layer: PlainLayer, part: str, output: Tensor) -> Tensor:
-        """What a part's site wrote, as it joins the residual stream."""
+        """The output of a part's site after the norm that follows the site, if there is one."""
         norm = layer.block.norm_after(part)
         return norm(output) if norm is not None and layer.site_before_norm.get(part, False) else output
 
     def _splice(self, number: int, part: str, x: Tensor, at: RowsAndPositions) -> Tensor:
-        """What a site writes back at some places, given what arrives there."""
+        """The output of a site at some places, given the activation that arrives there."""
         site = f"blocks.{number}.{part}"
         if self.error_mode == "live" or site not in self.spliced.saes:
             return x
@@ -256,7 +256,7 @@ def reconstructed(
     gates: GatesAtThreshold | None = None,
     place: Int[Tensor, " place"] | None = None,
 ) -> Float[Tensor, "place d_in"]:
-    """D(E(x)), of which only the decoder's rows of active features are read; in parts that a cache can hold.
+    """The reconstruction D(E(x)), in parts that fit a cache; the decoder reads its rows of active features only.
 
     `gates` are the gates at their threshold in the clean run, if there are any; `place` numbers the position of each x.
     """

@@ -1,9 +1,11 @@
 """Which runs of cones are executed together: as many as pay off and fit.
 
-    a run of length n costs n · flops in a block        a batch costs `overhead` more, however many runs it has
+    cost of a batch in a block = runs · longest length · flops + overhead
 
-A batch executes all its runs at the length of its longest. Runs of one row and length stay together. Others join, from
-the longest to the shortest, until overhead is a tenth of the batch, and while what they waste is less than overhead.
+A batch executes all its runs at the length of its longest, so that joining runs of unequal lengths saves overhead and
+wastes positions. Runs of one row and length stay together. Others join, from the longest to the shortest, as long as
+they waste less than the overhead, and until the overhead is a tenth of the batch. A batch that does not fit the memory
+is divided.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 BATCH_OVERHEAD: Final = {"cpu": 1e8, "other": 1e10}
-"""FLOPs that take as long as to begin another batch in one block, by device."""
+"""Cost of one more batch in one block, by device, as the FLOPs that take as long."""
 _WORTH_OF_OVERHEAD: Final = 10.0
 
 
@@ -26,14 +28,14 @@ def batch_overhead(device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class RunPrice:
-    """What runs cost: FLOPs of a block at one position, FLOPs worth a batch, and bytes of a run by its length."""
+    """Costs: FLOPs of a block at one position, overhead of a batch in FLOPs, and bytes of a run by its length."""
 
     flops: float
     overhead: float
     bytes_of_a_run: Callable[[int], int]
 
     def joins(self, runs: int, longest: int, count: int, length: int) -> bool:
-        """Whether `count` runs of a length are executed with `runs` that are longer, as if they were as long."""
+        """Whether `count` runs of a length join a batch of `runs` longer ones, at the length of the longest."""
         wasted = self.flops * count * (longest - length)
         return self.flops * runs * longest < _WORTH_OF_OVERHEAD * self.overhead and wasted < self.overhead
 
@@ -41,7 +43,7 @@ class RunPrice:
 def runs_in_waves(
     row: Int[Tensor, " run"], length: Int[Tensor, " run"], price: RunPrice, bytes_at_once: int
 ) -> list[list[Int[Tensor, " batch"]]]:
-    """Batches of runs, the longest first, in lists of as many runs as fit when each has length 1."""
+    """Batches of runs, the longest first, in waves of as many runs as would fit if each had length 1."""
     rows = int(row.max()) + 1 if len(row) else 1
     order = torch.argsort(length * rows + row, descending=True, stable=True)
     cells, counts = torch.unique_consecutive((length * rows + row)[order], return_counts=True)
@@ -57,7 +59,7 @@ def runs_in_waves(
 
 
 def _batch_sizes(together: Iterator[tuple[int, int]], price: RunPrice, bytes_at_once: int) -> Iterator[int]:
-    """Of batches, from the length and the number of runs that stay together."""
+    """Numbers of runs in the batches, from the length and number of each group of runs that stay together."""
     runs = longest = 0
     for length, count in together:
         if runs > 0 and not price.joins(runs, longest, count, length):
@@ -68,7 +70,7 @@ def _batch_sizes(together: Iterator[tuple[int, int]], price: RunPrice, bytes_at_
 
 
 def _equal_parts(runs: int, length: int, price: RunPrice, bytes_at_once: int) -> Iterator[int]:
-    """Equal ones, that fit."""
+    """Sizes of equal parts of a batch, as few as fit the memory."""
     parts = max(1, -(-runs * price.bytes_of_a_run(length) // bytes_at_once))
     for part in range(parts):
         if size := (part + 1) * runs // parts - part * runs // parts:

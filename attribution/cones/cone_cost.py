@@ -4,9 +4,10 @@
                 runs · [positions · (q, k, v) + wanted positions · (output + MLP + encodes + keys · heads)]
           + Σ over runs of what their own site needs and the logits that the metric reads
 
-A multiply-add is 2. Counted are matrix products: not norms, softmax, activation functions, gathers, nor the decoding of
-active features (about L0 / d_sae of its encode). `executed` follows `cone.py`, windows of unequal runs and masked
-keys included; `bound` is each run alone: from its own position on, keys it can see, one query in the last block.
+A multiply-add is 2 FLOPs. Only matrix products count: no norms, softmax, activation functions or gathers, and not the
+decoding of active features (about L0 / d_sae of its encoding). `executed` follows `cone.py` and includes the padding of
+unequal runs and masked keys. `bound` is each run alone: from its own position on, keys that it can see, one query in
+the last block.
 """
 
 import math
@@ -26,7 +27,7 @@ from attribution.splice.resuming import TOKENS
 
 @dataclass(frozen=True)
 class ConeCost:
-    """FLOPs (multiply-add = 2) of patching: those that are executed, and those that no grouping of runs can avoid."""
+    """FLOPs of patching: `executed` in batches, and `bound`, which no grouping of runs can avoid."""
 
     executed: float = 0.0
     bound: float = 0.0
@@ -39,7 +40,7 @@ class ConeCost:
 
 
 def cone_flops(cone: Cone, patches: Sequence[Patches], logits: int = 2, bytes_at_once: int = BYTES_AT_ONCE) -> ConeCost:
-    """What `effects_in_cones` with these arguments executes; `logits` is how many the metric reads of each run."""
+    """FLOPs of `effects_in_cones` with these arguments, if the metric reads so many logits of each run."""
     pricing = _Pricing.of(cone)
     unread = _product_flops(pricing.layers[0].width, logits)
     total = ConeCost(unread, 0.0) * len(cone.recording.last)  # the clean metric
@@ -61,7 +62,7 @@ def cone_flops(cone: Cone, patches: Sequence[Patches], logits: int = 2, bytes_at
 
 
 def _executed(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Tensor, bytes_at_once: int) -> float:
-    """All blocks from the entered one on, batched as they are executed."""
+    """FLOPs of all blocks from the entered one on, in the batches that are executed."""
     total = 0.0
     for wave in cone.waves(row, pos, bytes_at_once):
         for batch in wave:
@@ -72,7 +73,7 @@ def _executed(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Ten
 
 
 def _bound(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Tensor) -> float:
-    """The same, each run alone."""
+    """FLOPs of all blocks from the entered one on, each run alone."""
     places, counts = torch.unique(torch.stack([pos, cone.recording.last[row]]), dim=1, return_counts=True)
     each = zip(*places.tolist(), counts.tolist(), strict=True)
     return math.fsum(count * pricing.bound(block, first, last) for first, last, count in each)
@@ -80,7 +81,7 @@ def _bound(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Tensor
 
 @dataclass(frozen=True)
 class _LayerPrice:
-    """FLOPs of one block's parts at one position. `pair` is what one query and one key cost in all heads together."""
+    """FLOPs of one block's parts at one position; `pair` is one query with one key, in all heads together."""
 
     width: int
     queries: float
@@ -94,11 +95,11 @@ class _LayerPrice:
 
     @property
     def written(self) -> float:
-        """From z to what enters the next block, at one position."""
+        """FLOPs from z to the input of the next block, at one position."""
         return self.output + self.mlp + sum(self.encodes.values())
 
     def seen(self, pos: int) -> int:
-        """Keys that a query can see."""
+        """Number of keys that the query at `pos` can see."""
         return pos + 1 if self.window is None else min(pos + 1, self.window)
 
 
@@ -106,7 +107,7 @@ class _LayerPrice:
 class _Pricing:
     layers: tuple[_LayerPrice, ...]
     entry: float
-    """Of the encoder at block 0's input."""
+    """FLOPs of the encoder at block 0's input."""
 
     @classmethod
     def of(cls, cone: Cone) -> "_Pricing":
@@ -114,7 +115,7 @@ class _Pricing:
         return cls(layers, _encoder_flops(cone, "blocks.0.hook_resid_pre"))
 
     def start(self, site: str) -> float:
-        """From a site's output to what enters the block above it, as in `Cone.start`."""
+        """FLOPs from a site's output to the input of the block above it, as in `Cone.start`."""
         if site == TOKENS:
             return self.entry
         layer, part = self.layers[int(site.split(".")[1])], part_of(site)
@@ -131,7 +132,7 @@ class _Pricing:
         return cost
 
     def executed(self, block: int, length: int, keys: int) -> float:
-        """One run of a batch of windows of so many positions, and so many keys in all."""
+        """FLOPs of one run in a batch whose window has `length` positions and whose queries see `keys` keys."""
         total = 0.0
         for number in range(block, len(self.layers)):
             layer = self.layers[number]
@@ -141,7 +142,7 @@ class _Pricing:
         return total
 
     def bound(self, block: int, pos: int, last: int) -> float:
-        """One run alone."""
+        """FLOPs of one run alone, from its position `pos` to the row's `last`."""
         total, length = 0.0, last + 1 - pos
         for number in range(block, len(self.layers)):
             layer = self.layers[number]
@@ -172,7 +173,7 @@ def _layer_price(cone: Cone, number: int) -> _LayerPrice:
 
 
 def _encoder_flops(cone: Cone, site: str) -> float:
-    """One position through a site's encoder, where the error mode has it in the run."""
+    """FLOPs of a site's encoder at one position; 0 if the error mode passes no encoder."""
     sae = cone.spliced.saes.get(site)
     return 0.0 if sae is None or cone.error_mode == "live" else _product_flops(sae.d_in, sae.d_sae)
 

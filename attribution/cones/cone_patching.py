@@ -1,4 +1,9 @@
-"""Exact effects of patches, each in its cone: m(do(u = p_u)) − m(clean), both computed by the same plain blocks."""
+"""Exact effects of patches in their cones.
+
+    effect(u) = m(do(u = p_u)) − m(clean)
+
+Both metrics are computed by the same plain blocks, so that their rounding agrees.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +27,10 @@ _ROWS_OF_SOME_LOGITS = 4096
 def effects_in_cones(
     situation: Situation, cone: Cone, metric: Metric, patches: Sequence[Patches], bytes_at_once: int = BYTES_AT_ONCE
 ) -> list[Float[Tensor, "..."]]:
-    """The effect of every patch, one tensor for each of `patches`. A patch that reaches nothing has effect 0.
+    """The effect of every patch, one tensor for each of `patches`, in units of the metric.
 
-    `bytes_at_once` bounds what the runs of one batch hold at a time.
+    A patch that does not reach the last position's logits has effect 0. `bytes_at_once` is the most that the runs of
+    one batch hold at a time.
     """
     found = [situation.clean_metric.new_zeros(len(patch)) for patch in patches]
     with torch.no_grad():
@@ -56,11 +62,11 @@ class _Group:
         return _Group(self.block, self.patches, *columns)
 
     def work(self, cone: Cone) -> int:
-        """Positions of all runs in all blocks that are executed."""
+        """Positions that all runs execute in all blocks, as a measure of progress."""
         return int(cone.lengths(self.row, self.pos).sum()) * max(1, len(cone.layers) - self.block)
 
     def spread(self, chosen: Int[Tensor, " chosen"], values: Float[Tensor, " chosen"], into: list[Tensor]) -> None:
-        """Values of some patches, written where each belongs."""
+        """Write the values of some patches to their places in the result."""
         own, number = self.own[chosen], self.number[chosen]
         for place in torch.unique(own).tolist():
             into[place][number[own == place]] = values[own == place].to(into[place].dtype)
@@ -74,7 +80,7 @@ class _Sweep:
     bytes_at_once: int
 
     def groups(self, patches: Sequence[Patches]) -> list[_Group]:
-        """The patches that reach the metric, by the block they enter: above the last, those at the last position."""
+        """The patches by the block they enter. After the last block, only the last position reaches the metric."""
         last, found = self.cone.recording.last, []
         by_block: dict[int, list[tuple[int, Patches]]] = {}
         for place, patch in enumerate(patches):
@@ -90,7 +96,7 @@ class _Sweep:
         return found
 
     def metrics(self, group: _Group) -> Iterator[tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"]]]:
-        """The metric under each patch of a group, some after the other."""
+        """The metric under the patches of a group, batch by batch."""
         for wave in self.cone.waves(group.row, group.pos, self.bytes_at_once):
             vectors = self._vectors(group.only(torch.cat(wave)))
             for chosen, own in zip(wave, vectors.split([len(batch) for batch in wave]), strict=True):
@@ -99,7 +105,7 @@ class _Sweep:
                 yield chosen, self._metric_at(self.cone.upwards(starts), row)
 
     def _vectors(self, group: _Group) -> Float[Tensor, "run d_model"]:
-        """What each run has at its position in the residual stream that enters the group's block."""
+        """The residual stream into the group's block at each run's own position."""
         found = self.situation.clean.entry.new_empty(len(group.own), self.situation.clean.entry.shape[-1])
         for place in torch.unique(group.own).tolist():
             patch, (chosen,) = group.patches[place], torch.nonzero(group.own == place, as_tuple=True)
@@ -109,7 +115,7 @@ class _Sweep:
         return found
 
     def clean_metric(self) -> Float[Tensor, " row"]:
-        """Of the recorded run, by the same blocks as the patched runs."""
+        """The metric of the clean run, computed by the same blocks as the patched runs."""
         last = self.cone.recording.last
         rows = torch.arange(len(last), device=last.device)
         return self._metric_at(self.cone.clean.end[rows, last], rows)
@@ -129,5 +135,5 @@ class _Sweep:
 def _needed_logits(
     model: LanguageModel, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"] | None
 ) -> Tensor:
-    """Logits of some vocabulary columns of each run, or of all."""
+    """Logits of each run at some vocabulary columns, or at all of them."""
     return model.head(hidden[:, None])[:, 0] if columns is None else model.head_columns(hidden, columns)

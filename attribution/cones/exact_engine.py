@@ -26,16 +26,20 @@ from attribution.splice.resuming import resume
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 
 LONG_CHUNK_FLOPS = 1e12
-"""FLOPs from which on a chunk is kept in parts: about half a minute of a processor."""
+"""FLOPs above which a chunk is kept in parts: about half a minute of one processor."""
 CHUNK_FLOPS = 3e11
-"""About the FLOPs of a chunk of several pairs: a few seconds of a processor."""
+"""FLOPs that a chunk of several pairs aims at: a few seconds of one processor."""
 _MOST_PAIRS, _ACTIVE = 16, 32
-"""Most pairs in a chunk; number of nodes at a site and position that are assumed to differ."""
+"""Most pairs in a chunk; nodes per site and position that are assumed to change."""
 
 
 @dataclass(frozen=True)
 class ExactEngine:
-    """Measures patches: in cones if the model's blocks are known, else by runs from the patched block on."""
+    """The effects of all nodes of a batch, or of those in `only`.
+
+    `bytes_at_once` is the most that runs in cones hold at a time; `runs_at_once` is the number of runs of whole blocks
+    in one forward.
+    """
 
     spliced: SplicedModel
     metric: Metric
@@ -44,6 +48,7 @@ class ExactEngine:
     only: np.ndarray | None
 
     def score(self, situation: Situation) -> Scores:
+        """The effect of every node whose clean and patch values differ; 0 for the others."""
         patches = all_patches(situation, self.only)
         changes, blank = situation.changes, situation.clean_metric.new_zeros(situation.clean.spliced.shape)
         features = {s: blank.new_zeros(len(c.row)) for s, c in changes.features.items()}
@@ -75,7 +80,7 @@ class ExactEngine:
         return self._block_by_block(situation, cone, patches)
 
     def _block_by_block(self, situation: Situation, cone: Cone, patches: list[Patches]) -> list[Tensor]:
-        """The same runs, block by block of entry: each block is a part of the work that is kept by itself."""
+        """The same effects, one entered block after the other, so that each block is a part that can be kept."""
         blank, total, done = situation.clean_metric.detach(), sum(map(len, patches)), 0
         entered = [cone.entered_block(patch.site) for patch in patches]
         found: dict[int, Tensor] = {}
@@ -104,7 +109,7 @@ def pairs_in_chunk(spliced: SplicedModel, pairs: PromptPairs) -> int:
 
 
 def _rough_flops(spliced: SplicedModel, runs: int, length: int) -> float:
-    """FLOPs of patched runs, roughly: each executes half of the blocks at half of the positions."""
+    """Rough FLOPs of patched runs: each executes half of the blocks at half of the positions."""
     return runs * length * sum(block_flops(spliced.model)) / 4
 
 

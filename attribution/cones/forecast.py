@@ -2,9 +2,9 @@
 
     seconds = FLOPs of all patches / rate        rate = FLOPs / seconds of a small random sample of them
 
-FLOPs are those of the cones (`cost.py`). Where the model's blocks are not known, whole blocks run for every patch: two
-FLOPs for each entry of their matrices at each position. Of many pairs a seeded sample is looked at and scaled up. The
-sample of patches is seeded, its time is not: two forecasts differ as the machine's load does.
+FLOPs are those of the cones (`cone_cost.py`). If the model's blocks are not known, every patch runs whole blocks, at
+two FLOPs per entry of their matrices and position. If there are many pairs, a random sample is counted and scaled up.
+The samples are seeded but their time is not, so two forecasts differ as much as the load of the machine.
 """
 
 import time
@@ -39,7 +39,11 @@ _FLOPS_OF_A_SAMPLE = 2e10
 
 @dataclass(frozen=True)
 class Forecast:
-    """The predicted cost of patching every node. `nodes` are counted per example; `rate` is in FLOPs per second."""
+    """The predicted cost of patching every node.
+
+    `nodes` counts a node once per example, `rate` is in FLOPs per second, and `in_cones` says whether runs are cones.
+    `pairs_looked_at` of the `pairs` were counted.
+    """
 
     nodes: int
     flops: float
@@ -50,7 +54,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """For all nodes."""
+        """Predicted time of patching all nodes."""
         return self.flops / self.rate
 
 
@@ -65,7 +69,11 @@ def forecast(
     bytes_at_once: int = BYTES_AT_ONCE,
     seed: int = 0,
 ) -> Forecast:
-    """Look at the patches of all pairs, at most `MOST_PAIRS` of them, and run some for about a second."""
+    """Count the patches of the pairs, or of `MOST_PAIRS` random ones, and time a sample of them for about a second.
+
+    Raises:
+        ValueError: clean and patch values of all nodes are equal.
+    """
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     draw = np.random.default_rng(seed)
     some = PromptPairs(tuple(pairs.pairs[n] for n in draw.permutation(len(pairs))[:MOST_PAIRS].tolist()))
@@ -81,14 +89,14 @@ def forecast(
             if rate == 0.0 and own > 0:
                 rate = _measured_rate(work, patches, work.flops(patches) / own, draw)
     if nodes == 0:
-        raise ValueError("Clean and patch values of all nodes are the same: there is nothing to patch.")
+        raise ValueError("Clean and patch values of all nodes are equal: there is nothing to patch.")
     scale = len(pairs) / len(some)
     return Forecast(round(scale * nodes), scale * flops, rate, in_cones, len(pairs), len(some))
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Patching in one situation: in cones, or (None) by runs of whole blocks."""
+    """Patching of one batch: in cones, or by runs of whole blocks if `cone` is None."""
 
     situation: Situation
     metric: Metric
@@ -114,7 +122,7 @@ class _Work:
         return sum(len(p) * (length * sum(blocks[self.first_block(p.site) :]) + head_flops(model)) for p in patches)
 
     def first_block(self, site: str) -> int:
-        """The first that runs where blocks are run whole."""
+        """The first block that a run of whole blocks executes."""
         if site == TOKENS or not self.situation.spliced.can_resume:
             return 0
         return layer_of(site) + site.endswith("hook_resid_post")
@@ -128,7 +136,7 @@ class _Work:
 
 
 def _measured_rate(work: _Work, patches: list[Patches], flops_of_one: float, draw: np.random.Generator) -> float:
-    """FLOPs a second over samples that take about a second together; the first of several only warms up."""
+    """FLOPs per second over samples that take about a second together; the first of several is a warm-up."""
     runs = int(np.clip(_FLOPS_OF_A_SAMPLE / flops_of_one, 16, _RUNS_OF_A_SAMPLE))
     flops, seconds, count = 0.0, 0.0, 0
     for sample in _random_samples(work, patches, runs, draw):
@@ -147,7 +155,7 @@ def _measured_rate(work: _Work, patches: list[Patches], flops_of_one: float, dra
 def _random_samples(
     work: _Work, patches: list[Patches], runs: int, draw: np.random.Generator
 ) -> Iterator[list[Patches]]:
-    """Patches that are executed together, at most `runs` of each group; large groups come sooner, as chance has it."""
+    """Samples of at most `runs` patches that are executed together; larger groups are likely to come first."""
     groups = [[patch] for patch in patches] if work.cone is None else _by_entered_block(work.cone, patches)
     sizes = np.array([sum(map(len, group)) for group in groups], dtype=float)
     for number in draw.choice(len(sizes), len(sizes), replace=False, p=sizes / sizes.sum()).tolist():
@@ -155,7 +163,7 @@ def _random_samples(
 
 
 def _by_entered_block(cone: Cone, patches: list[Patches]) -> list[list[Patches]]:
-    """Patches that enter the same block."""
+    """Patches, grouped by the block that they enter."""
     groups: dict[int, list[Patches]] = {}
     for patch in patches:
         groups.setdefault(cone.entered_block(patch.site), []).append(patch)
@@ -163,7 +171,7 @@ def _by_entered_block(cone: Cone, patches: list[Patches]) -> list[list[Patches]]
 
 
 def _neighbours(work: _Work, group: list[Patches], runs: int, draw: np.random.Generator) -> list[Patches]:
-    """Patches with as many positions to their row's last: they are executed together."""
+    """Patches of similar length to their row's last position, which are executed together."""
     last = work.situation.clean.last
     length = torch.cat([last[p.row] - p.pos for p in group])
     order = torch.argsort(length, stable=True)
@@ -175,6 +183,6 @@ def _neighbours(work: _Work, group: list[Patches], runs: int, draw: np.random.Ge
 
 
 def _wait_for_device(like: Tensor) -> None:
-    """Until the device is done."""
+    """Wait until the device has finished."""
     if like.is_cuda:
         torch.cuda.synchronize(like.device)

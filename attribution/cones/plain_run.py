@@ -17,7 +17,7 @@ from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, Un
 from attribution.splice.recording import Recording, SiteRecord
 
 BLOCK_SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
-"""Sites that a cone can start from, in the order of a block."""
+"""The sites of a block that a cone can start from, in the order of the forward pass."""
 
 TOLERANCE = 1e-4
 """Of the largest entry: far above what the order of sums does in float32, far below what a wrong weight does."""
@@ -55,7 +55,11 @@ class PlainRun:
 
 
 def part_of(site: str) -> str:
-    """Which part of its block a site is; a LookupError where a cone cannot start from it."""
+    """The name of a site within its block.
+
+    Raises:
+        UnknownArchitecture: a cone cannot start from the site.
+    """
     part = site.split(".", 2)[2]
     if part not in BLOCK_SITES:
         raise UnknownArchitecture(f"sites at {part}")
@@ -67,7 +71,7 @@ def plain_run(model: LanguageModel, plain: PlainModel, recording: Recording) -> 
 
     Raises:
         Disagreement: a block computes something else than the model did.
-        UnknownArchitecture: a site that lies at no part in `BLOCK_SITES`.
+        UnknownArchitecture: a site is not one of `BLOCK_SITES`.
     """
     sites = {(layer_of(s), part_of(s)): r for s, r in recording.sites.items()}
     rotation = None if plain.rotation is None else plain.rotation(recording.ids.shape[1])
@@ -88,7 +92,7 @@ def _plain_layer(
     recording: Recording,
     rotation: Rotation | None,
 ) -> tuple[PlainLayer, Float[Tensor, "row pos d_model"]]:
-    """One block, and what it left in the residual stream."""
+    """One block, and the residual stream after it."""
     last, pre, post = recording.last, record["hook_resid_pre"], record["hook_resid_post"]
     x = recording.block_inputs[layer] if pre is None else pre.output
     q, k, v = block.queries_keys_values(block.norm(x))
@@ -124,7 +128,7 @@ def _part_written(
     layer: int,
     last: Tensor,
 ) -> Tensor:
-    """What a part adds to the stream, its site and its norm applied in the order that the recording shows."""
+    """What attention or the MLP adds to the stream, after its site and norm in the order that the recording shows."""
     norm = block.norm_after(part)
     site = record[part]
     normed = written if norm is None else norm(written)
@@ -145,7 +149,7 @@ def _compare(what: str, layer: int, recorded: Tensor, computed: Tensor, last: Te
 
 
 def _agree(recorded: Tensor, computed: Tensor, last: Tensor) -> bool:
-    """Within rounding at all positions that are no padding."""
+    """Equal within rounding at all positions but padding."""
     real = torch.arange(recorded.shape[1], device=last.device) <= last[:, None]
     recorded, computed = recorded[real], computed[real]
     return bool((recorded - computed).abs().max() <= _tolerance(computed) * recorded.abs().max())

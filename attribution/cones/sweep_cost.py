@@ -20,7 +20,7 @@ from attribution.splice.spliced_model import SplicedModel
 
 PRICED_METHODS = ("atp", "ig", "ig-input", "chord-ig")
 _ATTENTION_SHARE = 1 / 3
-"""Its share of a block's matrices, about."""
+"""Approximate share of attention in a block's matrices."""
 
 
 def block_flops(model: LanguageModel) -> list[float]:
@@ -36,7 +36,11 @@ def head_flops(model: LanguageModel) -> float:
 def sweep_flops(
     method: str, spliced: SplicedModel, rows: int, positions: int, error_mode: ErrorMode, points: int
 ) -> float:
-    """FLOPs of a method by its name in `PRICED_METHODS`, over `rows` prompts of `positions` positions in total."""
+    """FLOPs of a method in `PRICED_METHODS` over `rows` pairs whose prompts have `positions` positions in total.
+
+    Raises:
+        ValueError: the cost of the method is not known.
+    """
     blocks = block_flops(spliced.model)
     encoders = 4.0 * positions * sum(sae.d_in * sae.d_sae for sae in spliced.saes.values())
     through = 0.0 if error_mode == "live" else encoders
@@ -61,11 +65,11 @@ def sweep_flops(
                 swept += positions * sum(size * _share_of_block(stretch, n) for n, size in enumerate(blocks))
                 swept += head * (stretch.target == METRIC)
         return recorded + points * (whole + swept) + through
-    raise ValueError(f"No cost is known of {method!r}. Choose one of: {', '.join(PRICED_METHODS)}.")
+    raise ValueError(f"The cost of {method!r} is not known. Choose one of: {', '.join(PRICED_METHODS)}.")
 
 
 def _share_of_block(stretch: Stretch, number: int) -> float:
-    """The share of a block that a stretch's backward goes through; what a leaf has taken the place of is not."""
+    """The share of a block that a stretch's backward passes; a part whose output is a leaf is not passed."""
     start, target = _first_block_run(stretch.leaves[0]), stretch.target
     last = None if target == METRIC else layer_of(target)
     if number < start or (last is not None and number > last):

@@ -15,14 +15,15 @@ RowsAndPositions = tuple[Int[Tensor, "..."], Int[Tensor, "..."]]
 """Rows and positions that index the clean run's activations."""
 
 _NOWHERE: Final = 2**40
-"""A position after all others, which nothing sees."""
+"""A position after all others, which no query sees."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The last positions of every run's row: `here[n, j]` of row `row[n]`, negative where the row has not begun.
+    """The last positions of the row of each run.
 
-    Runs of one row have one window together: its first axis has length 1.
+    `here[n, j]` is a position of row `row[n]`, negative before the row begins. Runs of one row share one window, whose
+    first axis then has length 1.
     """
 
     row: Int[Tensor, "runs 1"]
@@ -42,7 +43,10 @@ class Window:
         return Window(self.row, self.here[:, -1:])
 
     def before(self) -> "Window":
-        """All positions before the window. Rows differ in their number, so attention's mask excludes the rest."""
+        """All positions before the window.
+
+        Rows have different numbers of them; the shorter ones are filled up with a position that no query sees.
+        """
         first = self.here[:, :1].clamp(min=0)
         every = torch.arange(int(first.max()), device=first.device)
         return Window(self.row, torch.where(every < first, every, _NOWHERE))

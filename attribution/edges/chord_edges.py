@@ -6,9 +6,9 @@ For every feature d, and for the metric,
 
     Σ_u e(u→d) + undivided(d) = attribution(d),        Σ_u e(u→metric) = total effect
 
-over all direct upstream features, errors and tokens, up to the quadrature of d's stretch. Where an upstream SAE
-normalises its input, the change of its scale and mean is a source without a node (`passing`).
-Source: METHODS of this project, section 4.
+over all direct upstream features, errors and tokens, up to the quadrature of d's stretch. If an upstream SAE normalises
+its input, the change of its scale and mean is a source without a node (`passing`). One sweep of chord IG, then one
+backward of one section for one target of every pair of a batch. Source: METHODS of this project, section 4.
 """
 
 from dataclasses import asdict, dataclass
@@ -55,17 +55,20 @@ def chord_edges(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> Edges:
-    """Every edge into the metric and into some features.
+    """Every edge into the metric and into the target features.
 
     Args:
         spliced, pairs, metric, progress: as in `chord_attribution`.
-        batch_size: pairs per batch. One backward serves a target of each of them: large batches are much faster.
-        targets: the nodes whose edges are wanted, as a subset of any method's effects over these pairs and sites.
-            Errors and tokens are sources: nothing flows into them.
-        sources: the nodes from which edges are kept, likewise; None for all.
+        targets: the nodes whose incoming edges are measured, as a subset of any method's effects over these pairs and
+            sites. Errors and tokens among them have none.
+        sources: the nodes whose outgoing edges are kept, likewise; None for all.
         error_mode: `path`, or `zero` (no errors).
         points, slope_cap: as in `chord_attribution`.
-        least: edges with a smaller |weight| are not kept. The balance of a target counts the edges left out.
+        least: edges with a smaller |weight| are not kept, but the balance of their target counts them.
+        batch_size: pairs per batch. One backward serves a target of each pair, so large batches are much faster.
+
+    Raises:
+        ValueError: another error mode, or targets or sources of other sites than the SAEs'.
     """
     if error_mode not in ("path", "zero"):
         raise ValueError(f"Edges end in features, which meet gates: error mode path or zero; got {error_mode!r}.")
@@ -95,7 +98,7 @@ def chord_edges(
 
 @dataclass(frozen=True)
 class _ChordFlow:
-    """The sweep of a batch as a flow."""
+    """The sweep of chord IG over a batch, as a flow."""
 
     situation: Situation
     ends: Ends

@@ -1,4 +1,4 @@
-"""Edges of a flow over all pairs: the batches one after the other, each kept as a chunk where chunks are kept."""
+"""Edges of a flow over all pairs, batch by batch. Where chunks are kept (`attribution/runs`), each batch is a chunk."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -44,8 +44,11 @@ def collect_edges(
 ) -> Edges:
     """All edges of a flow into the metric and the target features; see `chord_edges` for the arguments.
 
-    `method` is the flow's name in words, `settings` say in plain data what else its numbers depend on. Where chunks are
-    kept (`execution.py`), each is a batch.
+    `method` is the name of the flow in words; `settings` are plain data that its numbers depend on beside the other
+    arguments. `flow` makes the flow of a prepared batch.
+
+    Raises:
+        ValueError: targets or sources of other sites than the SAEs', or pairs that do not fit the model.
     """
     for nodes in (targets, sources):
         if nodes is not None and nodes.sites != (TOKENS, *spliced.sites):
@@ -85,7 +88,7 @@ def collect_edges(
 
 
 def _with_shifted_examples(start: int, chunk: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same edges with every example number raised."""
+    """The same edges, `start` added to every example number."""
     found = dict(chunk)
     for name in ("example", "target_example"):
         found[name] = chunk[name] + start

@@ -5,8 +5,8 @@
     part[h, s] = pattern[h, d, s] · v[h, s] · u[h]              hook_z
     constants  = b_O · u (attn_out) and −b_dec · W_enc[:, f] (where the SAE subtracts it)
 
-Exact: linear in the values, given the pattern that the model computed. One forward. Where the SAE normalises its
-input, linear given its scale too: u is divided by the destination's scale (and centred for layer_norm).
+Exact, because p is linear in the values once the attention pattern is given. If the SAE normalises its input, the scale
+is taken as given too: u is divided by the destination's scale (and centred for layer_norm). One forward.
 Source: Kissane et al. 2024.
 """
 
@@ -26,19 +26,20 @@ from attribution.models.language_model import LanguageModel, layer_of
 from attribution.splice.spliced_model import SplicedModel
 
 ATTENTION_SITES: Final = ("hook_attn_out", "attn.hook_z")
-# Models take softmax in float32 at times, whatever their own dtype.
+# Some models compute the softmax in float32, whatever their dtype.
 _TOLERANCE: Final = {torch.float64: 1e-5, torch.float32: 1e-4}
 _TOLERANCE_LOW_PRECISION: Final = 3e-2
 
 
 @dataclass(frozen=True)
 class FeatureWriters:
-    """What wrote one feature at one destination of each row. Positive parts push the feature up.
+    """What wrote one feature at one destination of each row.
 
     Attributes:
-        parts: in units of the encoder's projection p; sources after the destination have 0.
-        constants: what no source wrote: `attention bias`, `decoder bias`.
-        projection: p as the encoder computes it; parts and constants sum to it.
+        parts: contributions by head and source position, in units of the encoder's projection p. Positive parts raise
+            the feature; sources after the destination contribute 0.
+        constants: contributions of no source: `attention bias` and `decoder bias`.
+        projection: p as the encoder computes it, the sum of parts and constants.
         activation: the feature itself, after the encoder's own bias and gate.
     """
 
@@ -51,7 +52,7 @@ class FeatureWriters:
     activation: Float[Tensor, " row"]
 
     def strongest(self, row: int, count: int) -> tuple[tuple[int, int, float], ...]:
-        """(head, source, part) of one row, by falling |part|; parts of 0 are left out."""
+        """The largest parts of one row as (head, source, part), by decreasing |part|; parts of 0 are left out."""
         flat = self.parts[row].flatten()
         chosen = flat.abs().argsort(descending=True, stable=True)[:count].tolist()
         sources = self.parts.shape[2]
@@ -76,8 +77,8 @@ def direct_feature_attribution(
         last: each row's last real position; default: no padding.
 
     Raises:
-        ValueError: another site, a destination that is not spliced, or a model whose attention output is not
-            pattern · values · W_O + bias.
+        ValueError: another site, a feature that the SAE does not have, a destination that is not spliced, or a model
+            whose attention output is not pattern · values · W_O + bias.
     """
     site = spliced.site(site)
     refuse_other_sites(site)
@@ -149,7 +150,7 @@ class _Mixing:
         return cls(square[row, :, at], shared, None if on_z else W_O, values.new_zeros(heads * d_head) if on_z else b_O)
 
     def before_output(self, direction: Float[Tensor, "row width"]) -> Float[Tensor, "row head d_head"]:
-        """A direction that reads the site, as one that reads each head's mixed values."""
+        """A direction that reads the site, as the direction that reads each head's mixed values."""
         if self.output is None:
             return rearrange(direction, "row (head d_head) -> row head d_head", head=self.values.shape[2])
         return einsum(direction, self.output, "row width, head d_head width -> row head d_head")
@@ -170,7 +171,7 @@ class _Mixing:
 
 
 def _directions(sae: SAE, x: Float[Tensor, "row width"], features: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
-    """What x is multiplied by in p, given its normalisation's scale; a constant direction is centred away."""
+    """The directions u by which p multiplies x, given the scale of its normalisation."""
     columns = sae.W_enc[:, features].T.to(x.dtype)
     _, frame = normalise(x.to(sae.W_enc.dtype), sae.normalisation)
     if frame is None:

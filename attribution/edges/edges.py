@@ -1,8 +1,8 @@
-"""The edges of a circuit as columns, with the balance of every target.
+"""Edges as columns, with the balance of every target.
 
-    e(u→d)   the direct effect of node u on node d, in units of the metric
+    e(u→d)   direct effect of node u on node d, in units of the metric
 
-Which files measure them: `chord_edges.py`, `gradient_edges.py` and `exact_edges.py`.
+They are measured by `chord_edges.py` and `gradient_edges.py`; `exact_edges.py` measures single ones exactly.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 METRIC_KEY = -1
-"""Stands for the metric among the keys of targets."""
+"""Key of the metric among the targets."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Edges:
 
     Attributes:
         method: how the edges were measured, in words.
-        example, source, target: which pair, and the two nodes by key (`Effects.keys`; METRIC_KEY is the metric).
-        weight: e(source→target) in units of the metric; positive: the metric rises.
-        target_example, target_key: every target once per example.
-        attribution, undivided, inflow, passing: of each target: what it carries, its undivided jump, the sum over all
-            of its direct sources, those not kept included, and what comes through changed normalisations. For chord
-            edges attribution = undivided + inflow + passing, up to quadrature.
+        example, source, target: the pair, and the two nodes by key (`Effects.keys`; METRIC_KEY for the metric).
+        weight: e(source→target) in units of the metric; positive if the metric rises.
+        target_example, target_key: every target, once per example.
+        attribution: what each target carries, in units of the metric.
+        undivided: its undivided jump.
+        inflow: the sum over all its direct sources, including edges that were not kept.
+        passing: what reaches it through changed normalisations. For chord edges attribution = undivided + inflow +
+            passing, up to quadrature.
     """
 
     method: str
@@ -44,5 +46,5 @@ class Edges:
 
     @property
     def imbalance(self) -> np.ndarray:
-        """Per target: attribution − undivided − inflow − passing; quadrature only, for chord edges."""
+        """Per target, attribution − undivided − inflow − passing; for chord edges, the quadrature error."""
         return self.attribution - self.undivided - self.inflow - self.passing

@@ -1,10 +1,10 @@
-"""Exact edges: path patching, what one node's change does to another over the direct path only.
+"""Exact edges by path patching: the effect of one node on another over the direct path only.
 
     x_d'     = what arrives at d's site when u alone is patched and every site in between writes what it wrote
     e(u→d)   = m(do(f_d = E(x_d')_d)) − m(clean)           e(u→metric) = m(u patched, sites in between held) − m(clean)
 
-Two partial runs per edge, batched over the edges that join the same two sites. They do not add up: gates and layers
-are not linear. Source: Goldowsky-Dill et al. 2023.
+Always exact. Two partial runs per edge, batched over the edges that join the same two sites. They do not add up,
+because gates and layers are not linear. Source: Goldowsky-Dill et al. 2023.
 """
 
 from collections.abc import Iterator
@@ -44,17 +44,18 @@ def exact_edges(
     runs_at_once: int = 256,
     progress: Progress = silent,
 ) -> np.ndarray:
-    """The weight of each edge from sources[n] to targets[n], in units of the metric, positive where it rises.
+    """The weight of each edge from sources[n] to targets[n], in units of the metric; positive if the metric rises.
 
     Args:
         spliced, pairs, metric, patch_value, batch_size, progress: as in `attribution_patching`.
         sources, targets: nodes by key (`Effects.keys`) of the same example, joined by a direct path; a target is a
             feature or METRIC_KEY.
-        error_mode: `frozen` or `zero`: what the runs downstream of d are measured in.
+        error_mode: `frozen` or `zero`, the mode of the runs downstream of d.
         runs_at_once: runs in one forward.
 
     Raises:
-        ValueError: an edge that has no direct path, ends in an error or a token, or joins two examples.
+        ValueError: another error mode, a source that does not change in its pair, or an edge that has no direct path,
+            ends in an error or a token, or joins two examples.
     """
     if error_mode not in ("frozen", "zero"):
         raise ValueError(f"Exact edges are measured in error mode frozen or zero; got {error_mode!r}.")
@@ -78,7 +79,7 @@ def exact_edges(
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Edges by keys; `target_site` names each target's site (or `METRIC`), `section` the network in between."""
+    """The wanted edges by key; `target_site` is each target's site (or `METRIC`), `section` the network in between."""
 
     source: np.ndarray
     target: np.ndarray
@@ -103,7 +104,7 @@ class _Wanted:
 
 
 def _joins(section: Section, first: str, second: str) -> bool:
-    """True where the first site's output can reach the second within the section."""
+    """Whether the first site's output can reach the second within the section."""
     inside = (section.start, *section.inner, section.end)
     leaves, targets = inside[:-1], inside[1:]
     return first in leaves and second in targets and inside.index(first) < inside.index(second)
@@ -112,7 +113,7 @@ def _joins(section: Section, first: str, second: str) -> bool:
 def _edges(
     situation: Situation, patch: Patches, wanted: _Wanted, runs_at_once: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places among the wanted edges, and their weights, for the edges that leave one group of patches."""
+    """The wanted edges whose sources are among some patches: their places and their weights."""
     number_of = {key: n for n, key in enumerate(patch.keys(situation).tolist())}
     by_end: dict[tuple[str, Section], list[int]] = {}
     for place, key in enumerate(wanted.source.tolist()):

@@ -1,11 +1,10 @@
-"""Why a node matters: the exact effect of patching it, as a flow through everything downstream.
+"""Why a node matters: the exact effect of patching it, as a flow through all nodes downstream.
 
-    ends of the sweep: the clean run, and the run with do(u = p_u)
     exact(u) = attribution(u) + Σ undivided jumps downstream + residual
 
-Chord IG (`chord_sweep.py`) between these two runs: each downstream feature is credited with its share of exact(u), and
-the ledger lists the gates that u opens and closes. Nothing upstream changes, so u is the only source. Source:
-METHODS of this project.
+Chord IG (`chord_sweep.py`) between the clean run and the run with do(u = p_u): each downstream feature is credited with
+its share of exact(u), and the ledger lists the gates that u opens and closes. Nothing upstream changes, so u is the
+only source. One patched run and one sweep. Source: METHODS of this project.
 """
 
 from dataclasses import replace
@@ -45,19 +44,21 @@ def explain_node(
 ) -> ChordAttribution:
     """The flow of one node's exact effect in one example.
 
-    In the result the pair is example 0 and the total effect is exact(u); effects hold u itself and every node
-    downstream that u changes. At any cut downstream of u they add up to exact(u), less the undivided jumps beyond the
-    cut.
+    In the result the pair is example 0 and the total effect is exact(u). The effects are those of u itself and of every
+    node downstream that u changes. At any cut downstream of u they add up to exact(u) minus the undivided jumps between
+    the cut and the metric.
 
     Args:
         spliced, pairs, metric, patch_value: as in `attribution_patching`.
         node: the node that is patched; its position is the token position in the example.
-        example: which pair.
+        example: number of the pair.
         error_mode: `frozen`, `zero` or `live`, as in exact patching.
         points, rtol, slope_cap: as in `chord_attribution`.
 
     Raises:
-        LookupError: the node does not change between the two prompts, or the site is not spliced.
+        LookupError: the node does not change between the two prompts, its site is not spliced, or there is no such
+            example.
+        ValueError: another error mode, rtol <= 0 or slope_cap < 1.
     """
     if error_mode not in ("live", "frozen", "zero"):
         raise ValueError(f"A node is patched in error mode live, frozen or zero; got {error_mode!r}.")

@@ -1,10 +1,11 @@
-"""Edges: the direct effect of one node on another, with every spliced site in between held fixed.
+"""Edges of a flow in one batch: direct effects of nodes on nodes, every spliced site in between held fixed.
 
-    e(u→d) = Δu · Σ_k w_k ∂/∂u [seed(d) · x_d](α_k)        seed(d): what d's flow sends to the activation there
+    e(u→d) = Δu · Σ_k w_k ∂/∂u [seed(d) · x_d](α_k)        seed(d): multiplier of x_d, the activation at d's place, that
+                                                           comes from d alone
 
-The direct path from u to d is the stretch of network between their sites; skip connections count. A `Flow` says what
-the seeds and the points are: chord IG (`chord_edges.py`) or the plain gradient (`gradient_edges.py`). One backward of
-one section for one target of every row of a batch; nothing of the size of d_sae is made for a target.
+The direct path from u to d is the stretch of network between their sites, skip connections included. A `Flow` gives the
+seeds and the points α_k: chord IG (`chord_edges.py`) or the plain gradient (`gradient_edges.py`). One backward of one
+section serves one target of every row of the batch, and no tensor of size d_sae is made for a target.
 Source: METHODS of this project, section 4; Marks et al. 2024 for edges by gradients.
 """
 
@@ -37,7 +38,7 @@ _NO_TARGET = -2
 
 @dataclass(frozen=True)
 class CarriedFlow:
-    """The attributions of some target features, and each one's seed: what its flow sends to the activation there."""
+    """What some target features carry, their undivided jumps, and the seed of each."""
 
     attribution: Float[Tensor, " target"]
     undivided: Float[Tensor, " target"]
@@ -49,14 +50,18 @@ class Flow(Protocol):
     """A way of attributing between the two ends of a batch: chord IG or plain gradients."""
 
     @property
-    def ends(self) -> Ends: ...
+    def ends(self) -> Ends:
+        """The two runs that the flow goes between."""
+        ...
 
     @property
     def rule(self) -> Quadrature:
         """The points α_k of every stretch, and their weights."""
         ...
 
-    def carried(self, site: str, change: FeatureChange) -> CarriedFlow: ...
+    def carried(self, site: str, change: FeatureChange) -> CarriedFlow:
+        """What some changed features of a site carry."""
+        ...
 
     def passing(self, leaf: str, multiplier: Float[Tensor, "slot row pos width"]) -> Float[Tensor, "slot row"]:
         """The flow that comes through a leaf's changed normalisation, and therefore from none of its nodes."""
@@ -65,7 +70,7 @@ class Flow(Protocol):
 
 @dataclass(frozen=True)
 class WantedEdges:
-    """Keys of targets and sources (None: all), and the least size of an edge."""
+    """Which edges to keep: the keys of their targets and sources (None for all sources), and their least |weight|."""
 
     targets: np.ndarray
     sources: np.ndarray | None
@@ -81,7 +86,7 @@ class WantedEdges:
 
 @dataclass
 class FoundEdges:
-    """Columns in parts."""
+    """Columns of edges and of balances, in parts."""
 
     edges: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     balance: list[tuple[np.ndarray, ...]] = field(default_factory=list)
@@ -98,7 +103,7 @@ class FoundEdges:
 
 @dataclass(frozen=True)
 class _Targets:
-    """Targets of one stretch in slots: slot n holds the n-th target of each row; `_NO_TARGET` where there is none."""
+    """Targets of one stretch in slots: slot n holds the n-th target of each row, or `_NO_TARGET` if it has fewer."""
 
     key: Int[Tensor, "slot row"]
     attribution: Float[Tensor, "slot row"]
@@ -108,7 +113,7 @@ class _Targets:
 
 @dataclass
 class FlowEdges:
-    """One batch on its way to edges."""
+    """The edges of one batch; `run` adds them to `found`."""
 
     situation: Situation
     flow: Flow

@@ -1,10 +1,11 @@
-"""Plain-gradient edges: the first-order estimate of edges, for comparison.
+"""Plain-gradient edges: a first-order estimate of edges, for comparison.
 
     e(u→d) = ∂m/∂f_d · ∂f_d/∂u · Δu        both at the clean run; ∂f_d/∂u over the direct path only
 
-Exact where the metric is affine in the features and no gate flips; a gate that is shut at the clean run passes
-nothing, whatever it does in the patch run. Edges into a node do not add up to its effect: `Edges.imbalance` says by how
-much. Source: Marks et al. 2024, section 3.2 (with the encoders of every spliced site in the computation).
+Exact if the metric is affine in the features and no gate flips; a gate that is closed in the clean run passes nothing,
+whatever it does in the patch run. Edges into a node do not add up to its effect; `Edges.imbalance` is the difference.
+One backward for the gradients of the metric, then one of one section for one target of every pair of a batch. Source:
+Marks et al. 2024, section 3.2 (with the encoders of every spliced site in the computation).
 """
 
 from dataclasses import dataclass
@@ -49,13 +50,17 @@ def gradient_edges(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> Edges:
-    """Every edge into the metric and into some features, by gradients.
+    """Every edge into the metric and into the target features, by gradients; `undivided` and `passing` are 0.
 
     Args:
-        error_mode: `frozen`, or `zero`: what the clean run is.
-        patch_value: what a source is set to.
+        error_mode: `frozen` or `zero`, the mode of the clean run.
+        patch_value: where the patch values of sources come from.
 
-    The other arguments, and the columns, are those of `chord_edges`; `undivided` and `passing` are 0.
+    The other arguments are those of `chord_edges`.
+
+    Raises:
+        ValueError: another error mode, a metric whose gradient is zero at the clean run, or targets or sources of other
+            sites than the SAEs'.
     """
     if error_mode not in ("frozen", "zero"):
         raise ValueError(f"Edges end in features, which meet gates: error mode frozen or zero; got {error_mode!r}.")

@@ -2,8 +2,8 @@
 
     effect(u) = |p_u − c_u|      (errors and tokens: the L2 norm of the difference)
 
-Two forward passes. In units of the activation and without a sign: it ranks nodes and estimates nothing. A method that
-does not rank better than this baseline should not be used.
+Two forward passes. In units of the activation and without a sign: it ranks nodes and estimates nothing, so it is exact
+nowhere. A method that does not rank better than this baseline should not be used. Source: this project.
 """
 
 import torch

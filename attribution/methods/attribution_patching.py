@@ -33,12 +33,17 @@ def attribution_patching(
 
     Args:
         spliced: the model with its SAEs.
-        pairs: prompt pairs; effects are per pair, in units of the metric.
+        pairs: prompt pairs; effects are per pair, in units of the metric, positive if the metric rises when the node
+            takes its patch value.
         metric: what effects are measured on.
         error_mode: `live`, `frozen` or `zero`.
-        patch_value: where p comes from.
+        patch_value: where p comes from: the patch prompt, zero, or a mean.
         batch_size: pairs per batch.
-        progress: told the share of work done.
+        progress: is called with the share of the work that is done.
+
+    Raises:
+        ValueError: another error mode, a metric whose gradient is zero at the clean run, or pairs that do not fit the
+            model.
     """
     method = Method("attribution_patching", _score, ("live", "frozen", "zero"), SOURCES, with_gradients=True)
     return measure(

@@ -4,17 +4,18 @@
     QK(u)   = AtP(u) + Σ_layers [exact − linear] effect of u's write through the softmax of attention
     AtP*(u) = sign QK(u) · mean over ℓ of |QK_ℓ(u)|                         QK_ℓ: as QK, with layer ℓ dropped
 
-The QK fix (`query_key_fix.py`) is made in every layer that u's write reaches directly along the residual stream.
-GradDrop drops layer ℓ on the backward pass only: the gradient through what its attention and its MLP add to the
-residual stream is 0. ℓ runs over all layers but u's own, whose drop would remove u itself: L − 1 of them for a node
-inside a layer, the 1/(L − 1) Σ_ℓ of the source, and L for a node of the residual stream. A node whose effect passes
-no further layer thus keeps its |AtP|.
+The QK fix (`query_key_fix.py`) applies to every layer that u's write reaches directly along the residual stream.
+GradDrop (`grad_drop.py`) drops layer ℓ on the backward pass only: the gradient through what its attention and its MLP
+add to the residual stream is 0. ℓ runs over all layers but u's own, whose drop would remove u itself. These are L − 1
+layers for a node inside a layer, the 1/(L − 1) Σ_ℓ of the source, and L for a node of the residual stream. A node whose
+effect passes no further layer thus keeps its |AtP|.
 
-Three forwards, L + 2 backwards and, for the QK fix, three small backwards (logits to keys and queries to block input)
-in every reached layer, as many times as a position of a site has changed features. Keys and queries stay linear in the
-write: what a large write, such as a token's, does through their norm is not made exact.
-Source: Kramár et al. 2024, section 3.1 (QK fix, GradDrop); carried over here from heads and neurons to features,
-errors and tokens.
+Exact, without GradDrop, if the effect passes one softmax between affine stretches. Three forwards, L + 2 backwards and,
+for the QK fix, three small backwards (from logits to keys and queries to block input) in every reached layer, repeated
+as often as the largest number of changed features at one position of a site. Keys and queries remain linear in the
+write, so the effect of a large write, such as a token's, on their norm is not exact.
+Source: Kramár et al. 2024, section 3.1 (QK fix, GradDrop), extended here from heads and neurons to features, errors and
+tokens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,7 @@ _MAGNITUDES: Final = (
 _NO_SUM: Final = "none: with GradDrop effects are mean sizes, which do not add up"
 
 _Node = tuple[str, str]
-"""Site and kind: the nodes that one tensor of scores is about."""
+"""Site and kind of the nodes that one tensor of scores belongs to."""
 
 
 def attribution_patching_star(
@@ -67,15 +68,15 @@ def attribution_patching_star(
 ) -> Effects:
     """AtP* of every feature, error and token whose clean and patch values differ.
 
-    With `grad_drop` effects rank nodes: their size is a mean of absolute values, in units of the metric, and their
-    sign is the undropped estimate's (positive where that is 0). Without it they are signed estimates as in
-    `attribution_patching`, to which the other arguments are common. Nodes inside attention or an MLP (`hook_z`,
-    `hook_post`) do not write to the residual stream: the QK fix leaves them as they are. The slopes of all attention
-    patterns for L + 1 estimates are in memory at once: `batch_size` bounds them.
+    With `grad_drop`, effects rank nodes: their size is a mean of absolute values, in units of the metric, and their
+    sign is that of the undropped estimate (positive if it is 0). Without it, they are signed estimates as in
+    `attribution_patching`, with which the other arguments are shared. The QK fix does not change nodes inside attention
+    or an MLP (`hook_z`, `hook_post`), which do not write to the residual stream. `batch_size` bounds the memory: the
+    slopes of all attention patterns for L + 1 estimates are held at once.
 
     Raises:
-        ValueError: `grad_drop` on a model of one layer, a model whose layers' contributions cannot be dropped, or
-            `qk_fix` on one whose attention cannot be opened: see `open_attention`.
+        ValueError: `grad_drop` with a model of one layer or one whose layers cannot be dropped, or `qk_fix` with a
+            model whose attention cannot be opened (see `open_attention`).
     """
     if grad_drop and spliced.model.n_layers < 2:
         raise ValueError(
@@ -148,7 +149,7 @@ def _corrections(
     attention: OpenedAttention,
     slopes: Float[Tensor, "estimate row head query key"],
 ) -> Iterator[tuple[_Node, Tensor]]:
-    """What the QK fix in one layer adds to the estimates of all nodes of the sites that reach it."""
+    """Corrections that the QK fix in one layer adds to the estimates of all nodes at the sites that reach the layer."""
     against_others = attention.against_others(slopes)
     for site in sites:
         if site == TOKENS:
@@ -172,7 +173,10 @@ def _corrections(
 
 
 def _one_at_each_position(change: FeatureChange) -> list[Int[Tensor, " chosen"]]:
-    """Parts of the changed features, no two of a part at one row and position: keys there depend on nothing else."""
+    """Parts of the changed features, each with at most one feature per row and position.
+
+    The keys and queries of a position depend on its own write only, so a part is corrected in one pass.
+    """
     if not len(change.row):
         return []
     number = number_in_group(change.row * (change.pos.max() + 1) + change.pos)
@@ -180,7 +184,7 @@ def _one_at_each_position(change: FeatureChange) -> list[Int[Tensor, " chosen"]]
 
 
 def _signed_mean_size(site: str, estimates: Float[Tensor, "estimate *node"]) -> Float[Tensor, "*node"]:
-    """The undropped estimate's sign (estimate 0) times the mean size of those with a layer dropped (all others)."""
+    """The sign of estimate 0, which is undropped, times the mean size of the others, each with a layer dropped."""
     others = [ell for ell in range(len(estimates) - 1) if lies_in_the_stream(site) or ell != layer_of(site)]
     size = estimates[1:][others].abs().mean(0)
     return torch.where(estimates[0] < 0, -size, size)

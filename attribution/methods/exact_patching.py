@@ -1,9 +1,9 @@
-"""Exact activation patching: the truth that every estimate is measured against.
+"""Exact activation patching: the reference for every estimate.
 
     effect(u) = m(do(u = p_u)) − m(clean)
 
-Exact always. One run per node, batched; a run executes only what the patch can change (`attribution/cones`). In `live`
-mode nothing else is spliced into the run; in `frozen` and `zero` mode the encoders downstream are part of it.
+Always exact. One run per node, batched; a run executes only what the patch can change (`attribution/cones`). In `live`
+mode nothing else is spliced into the run; in `frozen` and `zero` mode it passes the encoders downstream.
 Source: Vig et al. 2020; Meng et al. 2022.
 """
 
@@ -43,6 +43,10 @@ def exact_patching(
         bytes_at_once: bytes that patched runs in cones may hold at a time.
         runs_at_once: patched runs of whole blocks in one forward pass.
         only: keys (`Effects.keys`) of the nodes to measure; by default all.
+
+    Raises:
+        ValueError: another error mode than `live`, `frozen` or `zero`, `runs_at_once` below 1, or pairs that do not fit
+            the model.
     """
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")

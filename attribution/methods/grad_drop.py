@@ -1,10 +1,10 @@
-"""GradDrop: one clean run, differentiated again and again with a layer dropped on the backward pass.
+"""GradDrop: one clean run, differentiated repeatedly, each time with a layer dropped on the backward pass.
 
     forward    y = x + attention(x) + MLP(x)
     backward   ∂y/∂x = 1 while the layer is dropped
 
-An effect that is cancelled by a path through layer ℓ has gradient 0, but not when ℓ is dropped. One forward whose
-graph is kept, one backward for each dropped layer. Source: Kramár et al. 2024, section 3.1.
+The gradient is 0 where a path through layer ℓ cancels an effect; dropping ℓ reveals the effect. One forward, whose
+graph is kept, and one backward per dropped layer. Source: Kramár et al. 2024, section 3.1.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from attribution.splice.spliced_model import TOKENS
 
 @dataclass
 class _Drop:
-    """The layers whose contributions get no gradient in the backward pass at hand."""
+    """The layers that the current backward pass drops."""
 
     layers: frozenset[int] = frozenset()
 
@@ -46,7 +46,7 @@ class _Gate(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class CleanGraph:
-    """A clean run with its graph, its summed metric, and the activations `seen` at `hooks_of_layer` every layer."""
+    """A clean run with its graph, its summed metric, and the activations `seen` at every layer's `hooks_of_layer`."""
 
     run: Recording
     metric: Float[Tensor, ""]
@@ -76,7 +76,10 @@ class CleanGraph:
         return cls(run, metric, seen, drop)
 
     def gradients(self, others: list[Tensor], dropped: Iterable[int]) -> tuple[dict[str, Tensor], list[Tensor | None]]:
-        """∂m of every site's output and of `TOKENS`, by site; and of other tensors, None where m does not use one."""
+        """Gradients of the metric at every site's output and at `TOKENS`, by site, and at other tensors.
+
+        A tensor that the metric does not use has None among the others.
+        """
         of_sites = {TOKENS: self.run.entry, **{site: record.output for site, record in self.run.sites.items()}}
         tensors = [*of_sites.values(), *others]
         self._drop.layers = frozenset(dropped)
@@ -87,9 +90,12 @@ class CleanGraph:
         return dict(zip(of_sites, gradients, strict=True)), found[len(of_sites) :]
 
     def check_drops(self, n_layers: int, *, transparent: bool) -> None:
-        """Raise ValueError unless with every layer dropped each block passes its gradient on as it is.
+        """Check that a dropped block passes its gradient on unchanged.
 
-        A layer with a splice at `hook_resid_mid` is left out, unless splices are `transparent`.
+        A layer with a splice at `hook_resid_mid` is not checked, unless splices are `transparent`.
+
+        Raises:
+            ValueError: a block adds more to the residual stream than `hook_attn_out` and `hook_mlp_out` show.
         """
         layers = [
             layer for layer in range(n_layers) if transparent or f"blocks.{layer}.hook_resid_mid" not in self.run.sites

@@ -1,4 +1,4 @@
-"""The real path between two prompts: token embeddings, and in `path` mode the errors, on one straight line.
+"""The input path: the model's runs between two prompts, as token embeddings (in `path` mode errors too) move on a line.
 
     entry(α) = (1−α) entry_clean + α entry_patch;     e_s(α) = (1−α) ε_s,clean + α ε_s,patch
 
@@ -38,7 +38,7 @@ class InputPath:
     def record(
         self, rows: Int[Tensor, " run"], alpha: Float[Tensor, " run"], *, with_gradients: bool = False
     ) -> Recording:
-        """Run n is row `rows[n]` at `alpha[n]`."""
+        """A recording whose row n is row `rows[n]` of the batch at `alpha[n]`."""
         here = self.reached[rows][..., None]
 
         def between(old: Tensor, new: Tensor) -> Tensor:

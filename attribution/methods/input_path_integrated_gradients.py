@@ -2,9 +2,9 @@
 
     effect(u) = Σ_k ∂m/∂u (α_k) · (change of u over step k)
 
-In `path` mode the errors move on the line too. The changes telescope to p_u − c_u. Complete for the sources: tokens
-(and errors) sum to m(patch) − m(clean) where the metric is continuous along the line. 2q − 1 forwards and q
-backwards for all sites. Across a gate that flips, no number of points helps: see `chord_integrated_gradients.py`.
+In `path` mode the errors move on the line too. The changes over all steps sum to p_u − c_u. Complete for the sources:
+tokens (and errors) sum to m(patch) − m(clean), up to quadrature, if the metric is continuous along the line. 2q − 1
+forwards and q backwards for all sites. If a gate flips, no number of points helps: see `chord_integrated_gradients.py`.
 Source: EAP-IG, Hanna et al. 2024.
 """
 
@@ -43,7 +43,8 @@ def input_path_integrated_gradients(
 ) -> Effects:
     """Input-path IG of every node; error mode `path`, `live` or `zero`, patch value counterfactual only.
 
-    Nodes that move along the path but end where they began are included: their effect need not be 0.
+    Other arguments as in `attribution_patching`; `points` is the quadrature along the path. Nodes that move along the
+    path but end where they began are included, because their effect need not be 0.
     """
     refuse_without_patch_prompt("Input-path IG", patch_value)
     method = Method(
@@ -92,7 +93,7 @@ def _score_input_path(situation: Situation, points: Quadrature) -> Scores:
 
 
 def _record_along(situation: Situation, alphas: tuple[float, ...], *, with_gradients: bool) -> Recording:
-    """The model run at each α between the clean and the patch run, rows of one α together."""
+    """Runs at each α between the clean and the patch run, all rows of one α after the other."""
     count, examples = len(alphas), len(situation.batch.last)
     row = torch.arange(examples, device=situation.clean.last.device)
     alpha = torch.tensor(alphas, dtype=situation.clean.entry.dtype, device=row.device)
@@ -115,7 +116,7 @@ def _gradients(situation: Situation, on_path: Recording) -> dict[str, Float[Tens
 
 @dataclass(frozen=True)
 class _Steps:
-    """A site's features between neighbouring edges of the path, rows of one step together: their changes over each."""
+    """Changes of a site's features over each step of the path, all rows of one step after the other."""
 
     change: FeatureChange
     clean: SparseFeatures
@@ -135,7 +136,7 @@ def _walk_features(
     gradient: Float[Tensor, "run pos width"],
     frame: Frame | None,
 ) -> tuple[FeatureChange, Float[Tensor, " changed"]]:
-    """Σ over steps of slope at the point times change over the step, for every feature that ever changes."""
+    """Σ over steps of (slope at the point · change over the step), for every feature that changes in any step."""
     step, (rows, positions, d_sae) = steps.change, steps.clean.shape
     keys, place = torch.unique(
         (step.row % rows * positions + step.pos) * d_sae + step.index,

@@ -3,8 +3,8 @@
     effect(u) = (p_u − c_u) · Σ_k w_k ∂m/∂u at site = c + α_k (p − c)
 
 Complete at each site: features and errors sum to the effect of patching the whole site, up to quadrature.
-q forwards and q backwards per site, each from that site on. IG takes derivatives only, and a jump has none: where a
-gate flips, no number of points helps. Source: Sundararajan et al. 2017; Marks et al. 2024.
+q forwards and q backwards per site, each from that site on. IG takes derivatives only, and a jump has none: if a gate
+flips, no number of points helps. Source: Sundararajan et al. 2017; Marks et al. 2024.
 """
 
 from dataclasses import asdict, replace
@@ -41,7 +41,8 @@ def integrated_gradients(
 ) -> Effects:
     """Site-path IG of every node whose values differ; arguments as in `attribution_patching`.
 
-    The residual is that of the site where it is largest: whole-site patch effect minus the sum of its nodes.
+    `points` is the quadrature along each site's path. The residual of a pair is that of the site where it is largest:
+    effect of patching the whole site − Σ effects of its nodes.
     """
     method = Method(
         "integrated_gradients",

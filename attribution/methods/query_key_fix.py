@@ -1,4 +1,4 @@
-"""The QK fix: what a write does through attention probabilities, exactly in the softmax.
+"""The QK fix: the effect of a write through attention probabilities, exact in the softmax.
 
 A node's write at position t changes the queries and keys of an attention layer there to first order, and with them
 the attention logits z (Jacobian of norm, projection, rotary, scale and, where there is one, soft cap). With
@@ -7,10 +7,10 @@ probabilities p = softmax(z), slopes g = ∂m/∂p and d the change of z by the 
     key t, in every row    [σ(o + d) − σ(o) − σ'(o) d] · (g_t − ḡ)               o = z_t − log Σ_{s≠t} exp z_s
     query t, in row t      Σ_s [softmax(z + d) − p − p (d − Σ p d)]_s · g_s
 
-o are the log-odds of key t against the other keys of the row, ḡ is their mean slope. Each bracket is the exact
-change less its linear part, so that adding it to a first-order effect replaces the one by the other. As p_t = σ(o),
-the first line is [p_t (e^d − 1) / (1 + p_t (e^d − 1))] (g_t − Σ_s p_s g_s) less its linear part, in a form that keeps
-its digits where attention is saturated.
+o are the log-odds of key t against the other keys of the row, and ḡ is the mean slope of those keys. Each bracket is
+the exact change minus its linear part; added to a first-order effect, it replaces the linear part by the exact one. As
+p_t = σ(o), the first line is [p_t (e^d − 1) / (1 + p_t (e^d − 1))] (g_t − Σ_s p_s g_s) minus its linear part, in a form
+that keeps its digits when attention is saturated.
 Source: Kramár et al. 2024, section 3.1 (QK fix, there for the query and key nodes themselves).
 """
 
@@ -30,28 +30,28 @@ from attribution.splice.spliced_model import TOKENS, ErrorMode
 
 _STREAM: Final = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post")
 ADDED_TO_STREAM: Final = ("hook_attn_out", "hook_mlp_out")
-"""Where a layer adds to the residual stream."""
+"""The hooks whose activations a layer adds to the residual stream."""
 _INSIDE: Final = ("hook_q", "hook_k", "hook_attn_scores", "hook_pattern")
-# In float64, too, some models take the softmax in float32.
+# Some models compute the softmax in float32 even if they are in float64.
 _TOLERANCE: Final = {torch.float64: 1e-6, torch.float32: 1e-4}
 _TOLERANCE_LOW_PRECISION: Final = 3e-2
 
 
 def relative_tolerance(dtype: torch.dtype) -> float:
-    """How far two ways to compute one number may differ, relative to its scale."""
+    """The largest difference between two computations of one number, relative to its scale."""
     return _TOLERANCE.get(dtype, _TOLERANCE_LOW_PRECISION)
 
 
 def lies_in_the_stream(site: str) -> bool:
-    """True for the residual stream itself, tokens included: such a site belongs to no layer's own contribution."""
+    """Whether a site is the residual stream itself (tokens included) and not the contribution of a layer."""
     return site == TOKENS or site.endswith(_STREAM)
 
 
 def layers_reached(site: str, sites: Sequence[str], error_mode: ErrorMode, n_layers: int) -> range:
-    """Layers whose attention reads a write at a site directly, with no other attention or MLP in between.
+    """Layers whose attention reads a write at a site directly, without other attention or an MLP in between.
 
-    Outside `live` mode the next spliced residual-stream site ends the direct path. Sites inside attention or an MLP
-    do not write to the residual stream and reach none.
+    Except in `live` mode, the next spliced site of the residual stream ends the direct path. Sites inside attention or
+    an MLP do not write to the residual stream and reach no layer.
     """
     if not (lies_in_the_stream(site) or site.endswith(ADDED_TO_STREAM)):
         return range(0)
@@ -61,13 +61,13 @@ def layers_reached(site: str, sites: Sequence[str], error_mode: ErrorMode, n_lay
 
 
 def hooks_of_layer(layer: int) -> tuple[str, ...]:
-    """The hooks that `open_attention` and `check_added` look at, where the model has them."""
+    """The hooks of a layer that `open_attention` and `check_added` read, if the model has them."""
     inside = (f"blocks.{layer}.attn.{name}" for name in _INSIDE)
     return (*inside, *(f"blocks.{layer}.{name}" for name in ("hook_resid_pre", *ADDED_TO_STREAM, "hook_resid_post")))
 
 
 def block_input(run: Recording, seen: Mapping[str, Tensor], layer: int) -> Float[Tensor, "row pos d_model"]:
-    """The residual stream as block `layer` reads it, after any splice there."""
+    """The residual stream into block `layer`, after any splice there."""
     if layer == 0:
         return _after_splice(run, {"blocks.0.hook_resid_pre": run.entry}, "blocks.0.hook_resid_pre")
     return _after_splice(run, seen, f"blocks.{layer}.hook_resid_pre")
@@ -82,7 +82,11 @@ def _after_splice(run: Recording, seen: Mapping[str, Tensor], name: str) -> Tens
 
 
 def check_added(run: Recording, seen: Mapping[str, Tensor], site: str) -> None:
-    """Raise ValueError if a site in `hook_attn_out` or `hook_mlp_out` is not added to the stream as it is."""
+    """Check that a write at `hook_attn_out` or `hook_mlp_out` is added to the residual stream unchanged.
+
+    Raises:
+        ValueError: it is not.
+    """
     if not site.endswith(ADDED_TO_STREAM):
         return
     layer = layer_of(site)
@@ -95,18 +99,19 @@ def check_added(run: Recording, seen: Mapping[str, Tensor], site: str) -> None:
     expected = sum((_after_splice(run, seen, name) for name in names), start)
     if (seen[post] - expected).abs().max() > 10 * relative_tolerance(expected.dtype) * expected.abs().max():
         raise ValueError(
-            f"Layer {layer} does not add {site!r} to the residual stream as it is, so the QK fix cannot follow a "
+            f"Layer {layer} does not add {site!r} to the stream unchanged, so the QK fix cannot follow a "
             "write there. Use qk_fix=False, or the method atp."
         )
 
 
 @dataclass(frozen=True)
 class OpenedAttention:
-    """One layer's attention in the clean run. `pattern` is in its graph; `logits` are masked, softmax gives p.
+    """One layer's attention in the clean run.
 
-    `log_odds` are those of each key against the others of its row. Jacobians are kept as pull-backs that are linear
-    in dummy weights, so that their own gradient along a vector is the Jacobian times that vector: `to_stream` pulls
-    (queries, keys) back to the block input, `to_queries` and `to_keys` pull the logits back to these.
+    `pattern` is part of the run's graph. `logits` are masked, and p is their softmax; `log_odds` are those of each key
+    against the others of its row. Jacobians are kept as pull-backs that are linear in dummy weights (`of_both`,
+    `of_logits`), so that the gradient of a pull-back along a vector is the Jacobian times that vector: `to_stream`
+    pulls (queries, keys) back to the block input, `to_queries` and `to_keys` pull the logits back to queries and keys.
     """
 
     layer: int
@@ -123,7 +128,11 @@ class OpenedAttention:
         return flat.reshape(self.logits.shape).to(self.logits.dtype)
 
     def slopes(self, gradient: Float[Tensor, "row head query_key"] | None) -> Float[Tensor, "row head query key"]:
-        """A gradient at `pattern`, by query and key; it is an error if the metric does not use the pattern."""
+        """The slopes g by query and key, from the gradient at `pattern`.
+
+        Raises:
+            ValueError: the gradient is None, because the metric does not use the pattern.
+        """
         if gradient is None:
             raise ValueError(_cannot_open(self.layer, "its pattern is computed but not used"))
         return self.by_key(gradient)
@@ -131,7 +140,7 @@ class OpenedAttention:
     def against_others(
         self, slopes: Float[Tensor, "estimate row head query key"]
     ) -> Float[Tensor, "estimate row head query key"]:
-        """g_t − ḡ: each key's slope less the mean slope of the other keys, weighted by attention."""
+        """g_t − ḡ: each key's slope minus the mean slope of the other keys, weighted by attention."""
         p = self.logits.softmax(-1)
         mean = ((p * slopes).sum(-1, keepdim=True) - p * slopes) / (1 - p)
         top, without = _without_top(self.logits)
@@ -141,7 +150,7 @@ class OpenedAttention:
     def logit_changes(
         self, write: Float[Tensor, "row pos d_model"]
     ) -> tuple[Float[Tensor, "row head query key"], Float[Tensor, "row head query key"]]:
-        """First-order change of the logits when each position's query, or each position's key, alone is moved."""
+        """First-order changes of the logits if only each position's query moves, and if only its key moves."""
         d_queries, d_keys = torch.autograd.grad(
             self.to_stream, self.of_both, write.to(self.to_stream.dtype), retain_graph=True
         )
@@ -155,7 +164,7 @@ class OpenedAttention:
         slopes: Float[Tensor, "estimate row head query key"],
         against_others: Float[Tensor, "estimate row head query key"],
     ) -> Float[Tensor, "estimate row pos"]:
-        """Exact less linear effect of the write at each row and position alone, for several estimates of g."""
+        """Exact minus linear effect of the write at each row and position alone, for several estimates of g."""
         by_queries, d = self.logit_changes(write)
         odds = self.log_odds
         bend = torch.sigmoid(odds + d) - torch.sigmoid(odds) - torch.sigmoid(odds) * torch.sigmoid(-odds) * d
@@ -166,7 +175,7 @@ class OpenedAttention:
 
 
 def open_attention(run: Recording, seen: Mapping[str, Tensor], layer: int) -> OpenedAttention:
-    """Open a layer's attention in a run whose `hooks_of_layer(layer)` were seen.
+    """Open a layer's attention in a run; `seen` holds the activations at `hooks_of_layer(layer)`.
 
     Raises:
         ValueError: the hooks are missing, or the pattern is not the softmax of the logits (attention sinks), or the
@@ -217,7 +226,7 @@ def _without_top(logits: Float[Tensor, "row head query key"]) -> tuple[Tensor, T
 
 
 def _log_odds(logits: Float[Tensor, "row head query key"]) -> Float[Tensor, "row head query key"]:
-    """z_t − log Σ_{s≠t} exp z_s; the largest key's others are summed without it, to keep their digits."""
+    """z_t − log Σ_{s≠t} exp z_s; for the largest key, the sum leaves it out beforehand, to keep its digits."""
     log_p = logits.log_softmax(-1)
     others = logits.logsumexp(-1, keepdim=True) + torch.log1p(-log_p.exp())
     top, without = _without_top(logits)

@@ -1,6 +1,7 @@
-"""The registry of methods by name. To add a method: its own file, one line in `METHODS`, its name in the options.
+"""The registry of methods by name. A new method needs its own file, a line in `METHODS` and its name in the options.
 
-`circuits/commands/options.py` lists the names for the command line without importing torch; a test compares them.
+`METHOD_NAMES` in `circuits/commands/options.py` repeats the names for the command line, which must not import torch; a
+test compares the two.
 """
 
 from collections.abc import Callable
@@ -32,10 +33,10 @@ TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
 """The methods that integrate along a path; they also take `points`, a quadrature."""
 
 WALKS_ERRORS: Final = ("ig-input", "chord-ig")
-"""The methods whose paths move the errors too: beside exact patching in `frozen` mode they run in `path` mode."""
+"""The methods whose paths move the errors too; compared with exact patching in `frozen` mode, they use `path` mode."""
 
 LOOKS_AT_CLEAN: Final = ("atp", "atp-star")
-"""The methods that take gradients at the clean run alone: a metric that is flat there gives them nothing."""
+"""The methods that take gradients at the clean run only, and are blind if the metric is flat there."""
 
 
 def options_of(method: str, error_mode: ErrorMode | None, points: Quadrature | None) -> dict[str, Any]:

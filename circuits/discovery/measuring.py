@@ -80,7 +80,7 @@ def refuse_verify(method: str, verify: int | None) -> None:
     if verify is None:
         return
     if verify < 1:
-        raise ValueError(f"At least 1 node is verified; got {verify}.")
+        raise ValueError(f"At least 1 node must be verified; got {verify}.")
     if method in ("exact", "activation-difference"):
         raise ValueError(f"{method} leaves nothing to verify. Choose an estimate: auto, chord-ig, ig, atp, ...")
 

@@ -4,8 +4,8 @@
     M(y_s) = Σ over later targets t, Σ_k w_k ∂(M(x_t) · x_t)/∂y_s (α_k),     M(metric) = 1
     M(f) = W_dec M(y);   M(p) = slope · M(f), the slope of `slopes_of`;   M(x) = W_enc M(p)
 
-It takes from the code under test the tensors of the SAEs, and nothing else: encoders, gates, secants, the sharing of
-a moving threshold and the normalisations are written out again.
+It shares with the code under test only the tensors of the SAEs. Encoders, gates, secants, the sharing of a moving
+threshold and the normalisations are written out again.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ Metric = Callable[[Tensor], Tensor]
 
 @dataclass
 class State:
-    """One run: what arrived at each site in the order of the forward, and what its SAE made of it."""
+    """One run: the activation at each site in the order of the forward pass, and its encoding by the site's SAE."""
 
     entry: Tensor = field(default_factory=lambda: torch.empty(0))
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -147,7 +147,7 @@ class Slopes:
 
 
 def slopes_of(sae: SAE, p_c: Tensor, p_p: Tensor, cap: float) -> Slopes:
-    """Secants. With a threshold that stands still, value + gate is Δf/Δp itself, or the cap."""
+    """Secants. If the threshold is fixed, value + gate is Δf/Δp itself, or the cap."""
     (v_c, g_c, margin_c), (v_p, g_p, margin_p) = value_and_gate(sae, p_c), value_and_gate(sae, p_p)
     moved = p_p - p_c
     one = torch.exp(sae.r_mag) if isinstance(sae, Gated) else torch.ones_like(sae.W_dec[:, 0])

@@ -1,7 +1,7 @@
 """Slow twin of keeping only some nodes: one prompt, one plain forward, a loop over positions.
 
-What a node writes, alone, is the decoder's output with it minus the decoder's output without any feature. The error
-node's part is what is left of the activation. Each part comes from this run or from the reference run.
+A feature alone writes the decoder's output with it minus the decoder's output without any feature. The error node is
+the rest of the activation. Each part comes from this run or from the reference run.
 """
 
 from collections.abc import Callable, Mapping, Sequence

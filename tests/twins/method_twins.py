@@ -115,7 +115,7 @@ def change(old: Run, new: Run) -> Dense:
 
 
 def times(slope: Dense, moved: Dense) -> Dense:
-    """Feature by feature; errors and tokens are vectors, so theirs is an inner product."""
+    """Product feature by feature, and inner product for errors and tokens, which are vectors."""
     product = {node: slope[node] * moved[node] for node in slope}
     return {node: v if node[1] == "feature" else v.sum(-1) for node, v in product.items()}
 

@@ -88,7 +88,7 @@ class NodeTwin:
         return logits[:, self.pair.answer_id] - logits[:, self.pair.foil_id]
 
     def run(self, node: Node, alpha: Sequence[float] | Tensor) -> twins.Run:
-        """do(u = c + α (p − c)), one row for each α; everything after u as the model makes it."""
+        """do(u = c + α (p − c)), one row for each α; everything after u as the model computes it."""
         c, p = self.ends
         a = torch.as_tensor(alpha, dtype=torch.float64)[:, None]
         where = node.position

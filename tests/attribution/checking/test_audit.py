@@ -1,4 +1,4 @@
-"""The audit's bound: equal to brute force by exact fractions, and it covers as often as it says."""
+"""The audit's bound equals brute force with exact fractions, and its coverage is at least what it states."""
 
 import math
 from dataclasses import replace
@@ -75,7 +75,7 @@ def test_impossible_audits_are_errors() -> None:
         with pytest.raises(ValueError, match=f"An audit of {audited} of {population} nodes cannot find {found}"):
             most_large(population, audited, found)
     for confidence in (0.0, 1.0, 1.5):
-        with pytest.raises(ValueError, match="confidence lies between 0 and 1"):
+        with pytest.raises(ValueError, match="confidence must lie between 0 and 1"):
             most_large(10, 5, 1, confidence)
 
 
@@ -107,7 +107,7 @@ def audited(estimate: Effects, exact: Effects, *, threshold: float, seed: int) -
 
 @pytest.mark.parametrize("share_large", [0.03, 0.2])
 def test_the_checkers_bound_covers_the_unverified_nodes_as_often_as_it_says(share_large: float) -> None:
-    """Known exact effects that have nothing to do with the estimate; audits with 250 seeds."""
+    """Exact effects that are known and independent of the estimate; audits with 250 seeds."""
     estimate, exact = measured()
     rng = np.random.default_rng(1)
     effect = np.where(rng.random(len(exact)) < share_large, 1.0, 0.1) * rng.choice([-1.0, 1.0], len(exact))
@@ -128,7 +128,7 @@ def test_the_checkers_bound_covers_the_unverified_nodes_as_often_as_it_says(shar
 
 
 def test_a_bound_is_not_loosened_by_the_strongest_nodes() -> None:
-    """Only audited nodes speak for the unverified: large effects among the strongest change nothing."""
+    """Only audited nodes are evidence for the unverified; large effects among the strongest change nothing."""
     estimate, exact = measured()
     order = np.argsort(-np.abs(estimate.effect), kind="stable")
     effect = np.zeros(len(exact))

@@ -31,13 +31,13 @@ CASES = [(name, mode) for name in ("atp", "ig", "ig-input", "chord-ig") for mode
 
 @cache
 def mixed() -> World:
-    """Curved enough for AtP to be wrong where no gate is met, too."""
+    """A world that is curved enough for AtP to be wrong even where no gate is met."""
     return every_kind_world(lambda x: 0.5 * torch.sin(4 * x))
 
 
 @cache
 def estimate_of(name: str, mode: ErrorMode) -> Effects:
-    """By the method, in the mode that is compared with exact patching in `mode`."""
+    """The estimate by a method, in the mode that is compared with exact patching in `mode`."""
     own = "path" if name in PATH_METHODS and mode == "frozen" else mode
     return METHODS[name](mixed().spliced, TWO, logit_difference, error_mode=own)
 
@@ -84,7 +84,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Equal values share the mean of their places."""
+    """Ranks, in which equal values share the mean of their places."""
     return np.array([(values < v).sum() + ((values == v).sum() + 1) / 2 for v in values])
 
 
@@ -102,7 +102,7 @@ def assert_agreement(found: Agreement, estimate: np.ndarray, exact: np.ndarray, 
 
 
 def flag_by_hand(estimate: float, exact: float, t: float) -> str | None:
-    """The four definitions, each on its own; no two may hold."""
+    """The flag by its four definitions, of which no two may hold."""
     one_is_large, other_small = abs(estimate) >= t or abs(exact) >= t, min(abs(estimate), abs(exact)) < t / 2
     ratio = max(abs(estimate), abs(exact)) > 2 * min(abs(estimate), abs(exact))
     signs = estimate * exact < 0
@@ -174,7 +174,7 @@ def test_the_verdict_equals_its_slow_twin(name: str, mode: ErrorMode) -> None:
 
 @pytest.mark.parametrize(("name", "mode"), CASES)
 def test_the_parts_of_an_error_add_up_to_it(name: str, mode: ErrorMode) -> None:
-    """Each part is measured on its own: the estimate, the smooth part and the jumps of a path, chord IG, exact."""
+    """The estimate, the smooth part and the jumps of a path, chord IG and the exact effect are measured separately."""
     verdict = verdict_of(name, mode)
     told = [v for v in verdict.flagged if v.parts is not None]
     walks = name in ("atp", "ig")
@@ -251,7 +251,7 @@ def test_nothing_is_put_down_to_jumps_in_live_mode() -> None:
 
 
 def test_nodes_with_equal_values_count_as_exact_zero() -> None:
-    """Features that only move on the way of the input path."""
+    """These features move along the input path, but end where they began."""
     estimate, verdict = estimate_of("ig-input", "frozen"), verdict_of("ig-input", "frozen")
     still = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
     assert still.any()

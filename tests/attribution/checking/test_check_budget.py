@@ -1,4 +1,4 @@
-"""What the checker verifies for a budget, how it rounds off what it did not, and what it refuses."""
+"""What the checker verifies for a budget, how it bounds what it did not verify, and what it refuses."""
 
 from dataclasses import replace
 from functools import cache
@@ -86,7 +86,7 @@ def test_a_budget_is_spent_on_the_strongest_those_at_risk_and_an_audit(mode: Err
 
 
 def test_those_at_risk_have_the_largest_risks_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Risks planted on weak nodes choose exactly them; a node with no risk is left to the audit."""
+    """Risks that are planted on weak nodes select exactly these; a node without risk is left to the audit."""
     estimate = estimate_of("frozen")
     weakest = estimate.keys()[np.argsort(np.abs(estimate.effect), kind="stable")[:6]].tolist()
     planted = {key: 1.0 + n for n, key in enumerate(weakest)}
@@ -143,7 +143,7 @@ def test_effects_that_are_exact_already_are_refused() -> None:
 def test_estimates_of_something_else_are_refused() -> None:
     estimate = estimate_of("frozen")
     sites = ("hook_embed", "blocks.1.hook_mlp_out")
-    refused(r"of other sites: blocks\.1\.hook_mlp_out\.", replace(estimate, sites=sites))
+    refused(r"of other sites than the SAEs': blocks\.1\.hook_mlp_out\.", replace(estimate, sites=sites))
     refused("The estimate is of 2 pairs; 3 were given", estimate, PAIRS)
     refused(
         "of logit_difference with patch value counterfactual; given were log_prob", estimate, metric=log_probability
@@ -158,7 +158,7 @@ def test_effects_in_other_units_are_refused() -> None:
 
 @pytest.mark.parametrize("budget", [0, -3])
 def test_a_budget_of_no_node_is_refused(budget: int) -> None:
-    refused(f"At least 1 node is verified; got {budget}", estimate_of("frozen"), verify=budget)
+    refused(f"At least 1 node must be verified; got {budget}", estimate_of("frozen"), verify=budget)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan")])
@@ -202,7 +202,7 @@ def test_exact_effects_that_lack_nodes_are_refused() -> None:
 def test_pairs_without_any_effect_need_a_threshold() -> None:
     same = PromptPairs((PromptPair((BOS, 5, 9), (BOS, 5, 9), 4, 7),))
     nothing = attribution_patching(mixed().spliced, same, logit_difference)
-    refused("Half of the pairs have no effect at all: give a threshold", nothing, same, threshold=None)
+    refused(r"The median \|total effect\| is 0, so there is no default threshold", nothing, same, threshold=None)
 
 
 def test_an_estimate_of_other_prompts_is_refused() -> None:

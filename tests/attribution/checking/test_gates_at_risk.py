@@ -141,7 +141,7 @@ def test_rows_of_a_batch_equal_single_rows() -> None:
 
 
 def test_a_node_that_flips_a_strong_gate_is_ranked_first() -> None:
-    """One strong gate stands just beside its threshold, on the side that patching one feature crosses."""
+    """The margin of one strong gate is close to 0, and patching one feature carries it across."""
     world, site, source = every_kind_world(kind=JumpReLU), "blocks.1.hook_resid_post", "blocks.0.hook_resid_post"
     twin = NodeTwin(world, PAIRS[1], "frozen")
     effects = of_example(exact_patching(world.spliced, PAIRS, logit_difference, error_mode="frozen"), 1)

@@ -49,7 +49,7 @@ def walked(world: World, pairs: PromptPairs, nodes: Effects, mode: ErrorMode, **
 
 
 def assert_jumps(path: OwnPath, expected: list[Jump], scale: float) -> None:
-    """Every jump of the twin belongs to one of the path's; jumps closer than the resolution may be one."""
+    """Assert that every jump of the twin is one of the path's; jumps closer than the resolution may be joined."""
     left = list(expected)
     for jump in path.jumps:
         here = [j for j in left if abs(j.alpha - jump.alpha) <= RESOLUTION / 2 + 1e-9]
@@ -135,7 +135,7 @@ SOURCE, GATE_SITE = "blocks.0.hook_resid_post", "blocks.1.hook_resid_post"
 
 
 def one_gate(bend: Callable[[Tensor], Tensor], threshold: float, bias: float = 0.0) -> World:
-    """ReLU features that are always open, and downstream of them one JumpReLU feature that can flip."""
+    """ReLU features that are always open, and one JumpReLU feature downstream that can flip."""
     torch.manual_seed(5)
     width, count = 16, 6
     directions = 0.1 * torch.randn(2, width, count).double()
@@ -165,7 +165,7 @@ def z_along(bend: Callable[[Tensor], Tensor], node: Node, alpha: Tensor) -> Tens
 
 
 def value_of_gate(bend: Callable[[Tensor], Tensor]) -> float:
-    """What the metric gains per unit of the gate's feature: decoder times unembedding."""
+    """Change of the metric per unit of the gate's feature: decoder times unembedding."""
     world = one_gate(bend, 1e9)
     unembed = world.model.module.unembed.weight
     direction = unembed[PAIRS[1].answer_id] - unembed[PAIRS[1].foil_id]
@@ -180,7 +180,7 @@ def path_of(world: World, node: Node) -> OwnPath:
 
 @pytest.mark.parametrize("share", [0.03, 0.31, 0.5, 0.987])
 def test_a_known_threshold_is_crossed_where_and_by_what_the_formula_says(share: float) -> None:
-    """Affine model: z grows evenly, the gate flips at that share of its way and the metric jumps by θ · value."""
+    """In an affine model z grows linearly; the gate flips where z crosses θ, and the metric jumps by θ · value."""
 
     def straight(x: Tensor) -> Tensor:
         return 0.7 * x
@@ -220,7 +220,7 @@ def opened_near_the_top(drop: float) -> tuple[OwnPath, list[Jump], tuple[float, 
 
 
 def test_a_gate_that_opens_and_closes_again_within_a_first_piece_is_found() -> None:
-    """Both ends of each eighth have the same open gates; only the slopes inside tell."""
+    """Both ends of each eighth of the path have the same open gates; only slopes inside reveal the flips."""
     path, expected, (first, last) = opened_near_the_top(0.006)
     opens, closes = path.jumps
     assert (opens.flips[0].opened, closes.flips[0].opened) == (True, False)
@@ -231,7 +231,7 @@ def test_a_gate_that_opens_and_closes_again_within_a_first_piece_is_found() -> N
 
 
 def test_a_gate_open_only_between_the_points_of_a_piece_is_missed_and_the_parts_still_add_up() -> None:
-    """A known limit: what opens and closes is not listed where no point of the integral sees it open."""
+    """A known limit: a gate that opens and closes again is not listed if no point of the integral lies in between."""
     path, expected, _ = opened_near_the_top(0.001)
     assert len(expected) == 2
     assert abs(expected[0].size) > 0.5

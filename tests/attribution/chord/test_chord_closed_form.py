@@ -1,7 +1,7 @@
-"""Chord IG where every number can be written down: one gate, two gates, and the example that blinds plain IG.
+"""Chord IG where every number has a closed form: one gate, two gates, and the example to which plain IG is blind.
 
-The model passes its embedding on unchanged and reads m = readout · x off the last residual stream, so that all there
-is to know is what the gates do.
+The model passes its embedding on unchanged and reads m = readout · x off the last residual stream, so that the gates
+alone decide every number.
 """
 
 import math
@@ -35,7 +35,7 @@ def chord(world: World, mode: ErrorMode, cap: float = 4.0, *, split: bool = Fals
 
 
 def of(effects: Effects, site: str, kind: str = "feature", index: int | None = None, values: Any = None) -> float:
-    """A column, the effect unless another is given, summed over nodes of one kind at one site."""
+    """Sum of a column, by default the effects, over the nodes of one kind at one site."""
     chosen = effects.at(site) & effects.of_kind(kind)
     if index is not None:
         chosen &= effects.index == index
@@ -70,7 +70,7 @@ def test_one_gate_that_opens(name: str, cap: float) -> None:
 
 @pytest.mark.parametrize("name", GATES)
 def test_one_gate_that_closes_under_path_errors(name: str) -> None:
-    """m = 5 · x₁ whatever the SAE does: the error takes back what the feature writes, 3 f. The token feeds both."""
+    """m = 5 · x₁ whatever the SAE does: the error cancels what the feature writes, 3 f. The token feeds both."""
     kind, tensors, p_p, p_c, f_c, v_p, unit = GATES[name]
     model = through_model(vector(p_c, 0.5), vector(p_p, 2), 5 * Y)
     found = chord(hand_made(model, {FIRST: reader(kind, [X], [3 * Y], **tensors)}), "path")
@@ -188,7 +188,7 @@ def test_exact_patching_and_chord_ig_tell_a_jump_from_a_kink() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gates_that_do_not_flip_leave_chord_ig_equal_to_exact_patching(kind: type[SAE]) -> None:
-    """All linear, all gates as they were: one feature's effect is 15 · Δp · slope, whatever the kind."""
+    """Everything is linear and no gate flips: one feature's effect is 15 · Δp · slope, for every kind of encoder."""
     tensors: dict[type[SAE], dict[str, Any]] = {
         ReLU: {"b_enc": [1.0, 1.0]},
         JumpReLU: {"b_enc": [1.0, 1.0], "threshold": [0.5, 0.5]},

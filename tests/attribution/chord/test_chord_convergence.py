@@ -80,7 +80,7 @@ def test_plain_ig_does_not_converge_where_chord_ig_does() -> None:
 
 
 def test_a_tolerance_adds_points_only_to_rows_of_stretches_that_need_them() -> None:
-    """The metric's stretch is met first, by a seed that no points change: there the rule can be checked exactly."""
+    """The metric's stretch comes first, with a seed that no points change: there the rule is checked exactly."""
     world = random_world(1, MIXED)
     rules = (2, 4, 8, 16, 32, 64)
     plain = {q: chord(world, "path", gauss_legendre(q)) for q in rules}
@@ -100,7 +100,7 @@ def test_a_tolerance_adds_points_only_to_rows_of_stretches_that_need_them() -> N
 
 
 def test_under_a_tolerance_each_pair_of_a_batch_gets_what_it_gets_alone(llama_world: World) -> None:
-    """Rows that need finer rules differ from stretch to stretch: none may take another row's multipliers."""
+    """Different rows need finer rules in different stretches; no row may take another row's multipliers."""
     draw = np.random.default_rng(0)
     prompts = [draw.integers(6, 24, size=(2, 3)).tolist() for _ in range(6)]
     pairs = PromptPairs(tuple(PromptPair((BOS, *clean), (BOS, *patch), 4, 5) for clean, patch in prompts))
@@ -141,7 +141,7 @@ def test_converged_means_that_the_sources_add_up_to_the_tolerance(mode: ErrorMod
 
 @pytest.mark.parametrize("normalisation", ["layer_norm", "constant_norm_rescale"])
 def test_what_a_normalisation_loses_is_in_the_residual_too(normalisation: Normalisation) -> None:
-    """Between the sites all is linear: the midpoint rule's only error is the SAE's own normalisation."""
+    """Everything between the sites is linear, so the midpoint rule errs only in the SAE's own normalisation."""
     world = random_world(2, {"blocks.0.hook_resid_post": JumpReLU}, bend=lambda x: 0.7 * x)
     sae = replace(world.saes["blocks.0.hook_resid_post"], normalisation=normalisation)
     world = World(world.model, {"blocks.0.hook_resid_post": sae})

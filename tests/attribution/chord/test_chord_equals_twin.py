@@ -45,7 +45,7 @@ NORMS = {
 
 @cache
 def every_kind(model: LanguageModel, turned: int = 0, *, normalised: bool = False) -> World:
-    """Each site has another encoder kind; `turned` moves them on by so many sites."""
+    """A different encoder kind at each site; `turned` shifts the kinds by so many sites."""
     sites: dict[str, type[SAE]] = {site: KINDS[(n + turned) % len(KINDS)] for n, site in enumerate(ROUND)}
     return World(model, saes_on(model, sites, NORMS if normalised else None))
 
@@ -55,7 +55,7 @@ def of_pair(pair: PromptPair) -> chord_twin.Metric:
 
 
 def dense(chord: ChordAttribution, values: np.ndarray, node: tuple[str, str], example: int, like: Tensor) -> Tensor:
-    """A column of the effects laid out as the twin's; 0 where there is no entry."""
+    """A column of the effects as dense arrays, like the twin's; 0 where there is no entry."""
     effects, (site, kind) = chord.effects, node
     laid = torch.zeros_like(like, dtype=torch.float64)
     for n in np.flatnonzero(effects.at(site) & effects.of_kind(kind) & (effects.example == example)):
@@ -69,7 +69,7 @@ def assert_close(found: Tensor, expected: Tensor, largest: float, what: object) 
 
 
 def assert_ledger(chord: ChordAttribution, example: int, twin: chord_twin.Chord, largest: float) -> int:
-    """The ledger lists the gates that flip, no others; the number of them."""
+    """Assert that the ledger lists exactly the gates that flip, and return their number."""
     ledger, count = chord.ledger, 0
     mine = ledger.example == example
     for number, site in enumerate(ledger.sites):
@@ -100,7 +100,7 @@ def assert_twin(
     slope_cap: float = 4.0,
     flips: int = 5,
 ) -> None:
-    """Equality to 1e-6 of the largest, of some examples of one batched call; at least so many `flips` in each."""
+    """Assert equality, to 1e-6 of the largest entry, for some examples of one batch, each with enough `flips`."""
     chord = chord_attribution(
         world.spliced, pairs, logit_difference, error_mode=mode, points=points, slope_cap=slope_cap, split=True
     )

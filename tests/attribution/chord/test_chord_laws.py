@@ -52,7 +52,7 @@ def chord(world: World, mode: ErrorMode = "path", points: Quadrature = FINE, cap
 
 
 def beyond(found: ChordAttribution, example: int, mode: ErrorMode, later: Sequence[str]) -> float:
-    """Sources at later sites: undivided jumps, in `path` mode errors."""
+    """Sum of the sources at later sites: undivided jumps, and in `path` mode errors."""
     errors = sum_of(found, example, "error", later) if mode == "path" else 0.0
     return errors + undivided_of(found, example, later)
 
@@ -89,7 +89,7 @@ def test_without_a_cap_nothing_is_left_undivided(seed: int, sites: Mapping[str, 
 @LAW
 @given(seed=SEEDS, site=st.sampled_from(PLAIN_SITES), kind=st.sampled_from(KINDS))
 def test_with_one_gated_site_smooth_sources_and_the_ledger_add_up(seed: int, site: str, kind: type[SAE]) -> None:
-    """What the smooth sweep leaves out at the only site is what its ledger says flows, or stays, there."""
+    """The smooth sweep leaves out exactly what the only site's ledger lists: flow through gates, undivided jumps."""
     found = chord(random_world(seed, {site: kind}))
     assert found.smooth is not None
     assert found.jump is not None
@@ -148,7 +148,7 @@ def test_what_enters_a_gate_over_its_edges_and_its_undivided_jump_is_its_attribu
 
 
 def test_a_gate_crossed_in_both_directions_on_the_way_is_no_flip() -> None:
-    """x² makes arcs of the real path: some gates are as they were at its end, and were otherwise on the way."""
+    """x² bends the real path: some gates flip on the way and are back in their first state at its end."""
     sites: dict[str, type[SAE]] = {"blocks.0.hook_mlp_out": ReLU, "blocks.0.hook_resid_post": JumpReLU}
     world = random_world(3, sites, bend=torch.square, d_sae=24)
     found = chord(world)
@@ -173,7 +173,7 @@ def test_a_gate_crossed_in_both_directions_on_the_way_is_no_flip() -> None:
 
 
 def arrivals_on_the_real_path(world: World, pair: PromptPair, start: Tensor, end: Tensor, site: str) -> list[Tensor]:
-    """What arrives at a site when the embeddings move and nothing is held."""
+    """The activations that arrive at a site as the embeddings move and nothing else is held."""
     with torch.no_grad():
         return [
             chord_twin.run(world, pair.clean_ids, lambda _site, x: x, start + alpha * (end - start)).x[site]

@@ -93,7 +93,7 @@ def spliced_model(kind: str) -> SplicedModel:
 
 
 def whole_runs(monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> Effects:
-    """The same by runs that execute whole blocks, at all positions."""
+    """The same effects by runs that execute whole blocks at all positions."""
 
     def unknown(_model: LanguageModel) -> None:
         raise UnknownArchitecture("not to be known here")

@@ -1,4 +1,4 @@
-"""What patching will cost is known before: the FLOPs that a counter sees, and never more than without cones."""
+"""The predicted cost of patching equals the FLOPs that a counter sees, and is never more than without cones."""
 
 import pytest
 from torch.utils.flop_counter import FlopCounterMode

@@ -1,4 +1,4 @@
-"""Which heads and source positions write a feature: sums, a plain twin, and what taking a source away does."""
+"""Which heads and source positions write a feature: sums, a plain twin, and the effect of removing a source."""
 
 import pytest
 import torch

@@ -31,7 +31,7 @@ def difference(example: int) -> Callable[[Tensor], Tensor]:
 
 
 def of_example(found: Edges, nodes: Effects, example: int) -> dict[tuple[Node, Node | None], float]:
-    """The edges of one example, nodes as the twin has them."""
+    """The edges of one example, with nodes in the twin's form."""
 
     def node(key: int) -> Node:
         at = node_of_key(key, nodes.sites)
@@ -53,7 +53,7 @@ def features(effects: Effects, example: int, most: int) -> dict[Node, float]:
 
 
 def assert_same_edges(found: dict[tuple[Node, Node | None], float], expected: dict[tuple[Node, Node | None], float]):
-    """Every edge of the twin that is not 0, and no other; errors and skip connections are among them."""
+    """Assert that the edges are exactly those of the twin that are not 0, errors and skip connections among them."""
     largest = max(map(abs, expected.values()))
     goals = {target for _, target in expected}
     for edge, weight in expected.items():

@@ -52,7 +52,7 @@ class ByHand:
         self.world, self.mode = world, mode
 
     def record(self, ids: tuple[int, ...]) -> dict[str, Tensor]:
-        """What arrives at every site of the clean run in this mode, and the residual stream into block 0."""
+        """The arrivals at every site in the clean run of this mode, and the residual stream into block 0."""
         seen: dict[str, Tensor] = {}
 
         def watch(site: str) -> Callable[[Tensor], Tensor]:
@@ -115,7 +115,7 @@ class ByHand:
         return self.downstream(ids, clean, arrived[target.site], target) - base
 
     def downstream(self, ids: Tensor, clean: dict[str, Tensor], x: Tensor, target: NodeOfExample) -> float:
-        """m(do(f_d = what the encoder makes of x)), sites after d spliced in this mode."""
+        """m(do(f_d = E(x)_d)), with the sites after d spliced in this mode."""
         sites, p, i = self.world.spliced.sites, target.position, target.index
         new, old = (self.parts(target.site, a)[0][0, p, i] for a in (x, clean[target.site]))
 

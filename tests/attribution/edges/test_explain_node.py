@@ -33,7 +33,7 @@ def exact_of(mode: ErrorMode) -> Effects:
 
 
 def chosen_nodes(mode: ErrorMode, example: int) -> list[Node]:
-    """At every site, and of every kind of node, the one with the strongest effect."""
+    """The node with the strongest effect of every kind at every site."""
     effects = of_example(exact_of(mode), example)
     found: dict[tuple[int, int], int] = {}
     for n in np.argsort(-np.abs(effects.effect)):
@@ -55,7 +55,7 @@ def explained(node: Node, example: int, mode: ErrorMode) -> ChordAttribution:
 
 
 def flow_through(flow: ChordAttribution, site: str) -> float:
-    """Effects at a site and the undivided jumps at later ones."""
+    """Sum of the effects at a site and of the undivided jumps at later sites."""
     order = mixed().spliced.sites
     beyond = np.array([order.index(site) < number for number in flow.ledger.site], dtype=bool)
     return float(flow.effects.effect[flow.effects.at(site)].sum() + flow.ledger.undivided[beyond].sum())

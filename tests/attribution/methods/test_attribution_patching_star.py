@@ -137,7 +137,7 @@ class Twin:
         return changes[0], changes[1]
 
     def correction(self, layer: int, positions: list[int], by_query: Tensor, by_key: Tensor) -> Tensor:
-        """Exact less linear effect of each write through one layer's softmax, from the formulas, row by row."""
+        """Exact minus linear effect of each write through one layer's softmax, from the formulas, row by row."""
         total = torch.zeros(len(positions), dtype=torch.float64)
         for n, t in enumerate(positions):
             for head in range(4):
@@ -292,7 +292,7 @@ class AttentionModel(nn.Module):
 
 
 def as_it_is(site: str) -> SAE:
-    """A ReLU SAE whose features are the dimensions of the activation, where these are positive."""
+    """A ReLU SAE whose features are the positive dimensions of the activation."""
     one = torch.eye(WIDTH, dtype=torch.float64)
     return ReLU(W_enc=one, W_dec=one, b_dec=0 * one[0], b_enc=0 * one[0], site=site)
 
@@ -306,7 +306,7 @@ STREAM = "blocks.0.hook_resid_pre"
 
 @pytest.fixture
 def saturated() -> tuple[World, PromptPairs]:
-    """Key 2 wins every row by 20 nats; the patch prompts take that away from its key, or turn the last query away."""
+    """Key 2 wins every row by 20 nats, except in the patch prompts, which change this key or the last query."""
     module = AttentionModel()
     weights = module.embed.weight.data
     weights[[5, 6, 7, 9], :4] = 0.1
@@ -368,7 +368,7 @@ def test_saturated_attention_keeps_its_digits_in_float32(saturated: tuple[World,
 
 
 def test_grad_drop_does_not_miss_paths_that_cancel() -> None:
-    """Layer 1 takes away tanh of what layer 0 leaves: slope 1 − 1 at zero, effect Δ − tanh Δ."""
+    """Layer 1 subtracts tanh of what layer 0 leaves: the slope at zero is 1 − 1, the effect Δ − tanh Δ."""
     module = PlainModel(torch.tanh)
     site = "blocks.0.hook_resid_post"
     one = torch.eye(WIDTH, dtype=torch.float64)
@@ -417,7 +417,7 @@ def test_attention_that_is_no_softmax_of_its_logits_cannot_be_opened() -> None:
 
 def test_a_layer_that_scales_what_it_adds_cannot_be_followed() -> None:
     world = world_on(AttentionModel(2, added=0.5), "blocks.0.hook_attn_out")
-    with pytest.raises(ValueError, match=r"Layer 0 does not add 'blocks.0.hook_attn_out' to the residual stream as it"):
+    with pytest.raises(ValueError, match=r"Layer 0 does not add 'blocks.0.hook_attn_out' to the stream unchanged"):
         attribution_patching_star(world.spliced, PAIRS, logit_difference)
 
 

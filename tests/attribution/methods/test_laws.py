@@ -210,7 +210,7 @@ def test_input_path_ig_is_complete_in_live_mode_whatever_gates_flip(gated: World
 
 
 def test_no_number_of_points_completes_the_path_across_a_jump(gated: World) -> None:
-    """The control has the same open gates and slopes, and no jump: there points help."""
+    """The control has the same open gates and slopes but no jump; there, more points help."""
     jumps = [residuals(input_path_integrated_gradients, gated, midpoint(q)) for q in (10, 80)]
     assert min(jumps) > 0.3
     without: dict[str, Any] = {}

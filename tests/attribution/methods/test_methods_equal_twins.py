@@ -37,7 +37,7 @@ def difference(pair: PromptPair) -> twins.OnLogits:
 
 
 def spread(effects: Effects, column: str, example: int, node: tuple[str, str], like: Tensor) -> Tensor:
-    """One column of the effects of one example, laid out as the twin's; 0 where there is no entry."""
+    """One column of the effects of one example as dense arrays, like the twin's; 0 where there is no entry."""
     site, kind = node
     chosen = effects.at(site) & effects.of_kind(kind) & (effects.example == example)
     columns = effects.where(chosen)
@@ -49,7 +49,7 @@ def spread(effects: Effects, column: str, example: int, node: tuple[str, str], l
 
 
 def assert_equal(effects: Effects, example: int, twin: twins.Dense) -> int:
-    """Relative 1e-6 of every element (absolute: 1e-12 of the largest); the number of nonzero ones."""
+    """Assert equality to 1e-6 of every element (or 1e-12 of the largest), and return how many are not 0."""
     largest = max(float(v.abs().max()) for v in twin.values())
     assert largest > 1e-3, "the model is too tame to test anything"
     known = set(zip((effects.sites[s] for s in effects.site), effects.kind, strict=True))
@@ -179,7 +179,7 @@ def test_every_sae_kind_and_normalisation_equals_the_twins(every_kind: World, mo
 def test_active_features_treated_one_by_one_equal_the_twins(
     every_kind: World, mode: ErrorMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Models of a real size decode and score few features by themselves; these tiny ones use products, unless told."""
+    """Models of real size score few features one by one; tiny ones use matrix products unless the limit is changed."""
     for module in (writing, scoring):
         monkeypatch.setattr(module, "WORTH_A_PRODUCT", 0)
         monkeypatch.setattr(module, "WORTH_A_CALL", 0)

@@ -1,4 +1,4 @@
-"""Padding never counts: what stands in it changes nothing, and a padded batch equals single runs."""
+"""Padding never counts: its tokens change nothing, and a padded batch equals single runs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
