@@ -65,11 +65,14 @@ class ChunkStore:
             tally.reused += 1
             tally.rows_reused += _rows(found)
             return found
-        computed = compute()
-        write_chunk(path, key, computed)
+        computed, before = compute(), _inode(path)
+        try:
+            write_chunk(path, key, computed)
+        finally:
+            if _inode(path) != before:  # an interrupt may come when the file is already in its place
+                tally.computed += 1
+                tally.rows_computed += _rows(computed)
         self._drop_parts(stage, key)
-        tally.computed += 1
-        tally.rows_computed += _rows(computed)
         return computed
 
     def part(self, stage: str, key: str, name: str, compute: Callable[[], Arrays]) -> Arrays:
@@ -155,6 +158,14 @@ def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[
         return compute(computed)
     name = key(store)
     return store.kept(stage, name, lambda: compute(partial(store.part, stage, name)))
+
+
+def _inode(path: Path) -> int | None:
+    """The number of the file at a path; another once a new file has been moved there. None if there is none."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _rows(arrays: Arrays) -> int:

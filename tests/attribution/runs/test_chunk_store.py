@@ -27,7 +27,7 @@ from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.methods.registry import METHODS
 from attribution.prompts.metrics import METRICS, Metric, OnLogits, logit_difference
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
-from attribution.runs import chunk_key
+from attribution.runs import chunk_key, chunk_store
 from attribution.runs.chunk_store import ChunkStore, kept_in
 from attribution.splice.patch_values import Changes, counterfactual, mean_over, zero
 from attribution.splice.recording import ErrorMode, Recording
@@ -353,3 +353,20 @@ def test_a_long_chunk_survives_in_parts(llama_world: World, tmp_path: Path, monk
     assert (tally.computed, tally.reused, tally.parts_reused) == (1, 0, 2)
     assert_same_bits(whole, resumed)
     assert [path.suffix for path in tmp_path.iterdir() if path.is_file()] == [".chunk"]
+
+
+def test_a_chunk_counts_once_its_file_is_there_though_an_interrupt_comes_before_the_write_returns(
+    llama_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = chunk_store.write_chunk
+
+    def interrupted(*given: Any) -> None:
+        write(*given)
+        raise KeyboardInterrupt
+
+    for _ in range(2):  # the second time over the file of the first
+        monkeypatch.setattr(chunk_store, "write_chunk", interrupted)
+        with kept_in(tmp_path, reuse=False) as store, pytest.raises(KeyboardInterrupt):
+            attribution_patching(llama_world.spliced, PAIRS, logit_difference)
+        assert store.chunks == 1
+        assert store.rows_computed > 0
