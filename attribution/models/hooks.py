@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attribution.models.language_model import ENTRY, BlockCall, LanguageModel
+from attribution.models.block_calls import BlockCall
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import ENTRY_SITE
 
 SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
 
@@ -29,7 +31,7 @@ def hooked(
     handles: list[Any] = []
     try:
         if enter is not None:
-            handles.append(_on_output(model.hook_point(ENTRY), enter))
+            handles.append(_on_output(model.hook_point(ENTRY_SITE), enter))
         for site, function in functions.items():
             handles.append(_on_output(model.hook_point(site), function))
         if blocks is not None:

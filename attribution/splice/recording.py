@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attribution.dictionaries import Frame
 from attribution.dictionaries.kinds.sae import places_of
-from attribution.models.language_model import BlockCall
+from attribution.models.block_calls import BlockCall
 from attribution.splice.gate_rounding import GatesAtThreshold, Keep, as_is
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from tests.worlds.tiny_models import BOS, NoBOS, save_hugging_face_folder
 
 IDS = torch.tensor([[0, 5, 9, 3], [7, 8, 2, 11]])
