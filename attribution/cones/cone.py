@@ -24,8 +24,9 @@ from attribution.cones.plain_run import PlainLayer, PlainRun, part_of, plain_run
 from attribution.cones.suffix_attention import suffix_attention, visible
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.sae import Encoding
+from attribution.models.architectures import UnknownArchitecture
 from attribution.models.language_model import LanguageModel
-from attribution.models.plain_blocks import PlainModel, UnknownArchitecture, rotated
+from attribution.models.plain_blocks import PlainModel, rotated
 from attribution.models.site_names import layer_of
 from attribution.splice.gate_rounding import GatesAtThreshold
 from attribution.splice.recording import ErrorMode, Recording

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.cones.suffix_attention import suffix_attention, visible
+from attribution.models.architectures import UnknownArchitecture
 from attribution.models.language_model import LanguageModel
-from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, UnknownArchitecture, rotated
+from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, rotated
 from attribution.models.site_names import layer_of
 from attribution.splice.recording import Recording, SiteRecord
 
