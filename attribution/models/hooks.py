@@ -1,4 +1,4 @@
-"""The only file that installs hooks: functions on activations, in place inside a `with` and gone after it."""
+"""The only file that installs hooks: functions on activations, installed by a `with` and removed at its end."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,10 +23,10 @@ def hooked(
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
 ) -> Iterator[None]:
-    """Inside, each site's activation is replaced by its function's value; afterwards nothing is left behind.
+    """Inside the `with`, each site's activation is replaced by its function's value; afterwards no hook is left.
 
-    Functions see activations flattened to [row, pos, width]. `enter` acts on the residual stream into block 0,
-    before a splice there. `blocks` collects what every block is called with.
+    Functions get activations flattened to [row, pos, width]. `enter` acts on the residual stream that enters block 0,
+    before a splice there. `blocks` collects each block's input and its other arguments.
     """
     handles: list[Any] = []
     try:
@@ -52,7 +52,7 @@ def logits_with(
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
     cache: Any = None,
 ) -> Float[Tensor, "row pos vocab"]:
-    """One forward with functions in place; with a cache, of the positions after those it has seen."""
+    """One forward pass with the functions installed. With a cache, `ids` continue the text that the cache holds."""
     with hooked(model, functions, enter=enter, blocks=blocks):
         return model.logits(ids, cache)
 
@@ -66,7 +66,7 @@ def logits_at(
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
 ) -> Float[Tensor, "row vocab"]:
-    """As `logits_with`, at one position of each row: no other is unembedded where the model's unembedding is called."""
+    """As `logits_with`, but only at position `at[row]` of each row: no other position is unembedded."""
     row = torch.arange(len(at), device=at.device)
 
     def only(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -83,7 +83,7 @@ def logits_at(
 
 
 def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:
-    """Writes `output`, whatever arrives."""
+    """A function that writes `output`, whatever the activation is."""
     return lambda _: output
 
 
