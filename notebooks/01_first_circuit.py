@@ -32,7 +32,7 @@ import torch
 from rich.console import Console
 
 from attribution import PromptPairs, counterfactual, direct_feature_attribution, position_names, prepare
-from attribution.prompts.prompt_pairs import pair_from
+from attribution.prompts.prompt_pair import pair_from
 from circuits import (
     REMOVE,
     Ablation,

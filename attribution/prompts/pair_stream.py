@@ -1,34 +1,17 @@
 """Prompt pairs from a JSONL file, one pair a line, read when needed: a file of any length is never held as a whole."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs, check_form, pair_from
+from attribution.prompts.position_names import SameRoles
+from attribution.prompts.prompt_pair import PromptPair, check_entry, pair_from
+from attribution.prompts.prompt_pairs import PromptPairs
 
 Read = TypeVar("Read")
-
-
-class SameRoles:
-    """Checks that all pairs have roles, or none: otherwise their positions have no common names."""
-
-    def __init__(self) -> None:
-        self.given: bool | None = None
-        """Whether pairs have roles; None until the first has passed."""
-
-    def check(self, row: int, roles: Sequence[str] | None) -> None:
-        """A ValueError for a pair that is not like the first."""
-        given = roles is not None
-        self.given = given if self.given is None else self.given
-        if given != self.given:
-            has, first = ("has roles", "has none") if given else ("has no roles", "has them")
-            raise ValueError(
-                f"Pair {row}: {has} where the first pair {first}; their positions have no common names. "
-                "Give roles to all pairs, or to none."
-            )
 
 
 def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = True) -> Iterator[PromptPair]:
@@ -54,7 +37,7 @@ def count_pairs(path: str | Path, most: int | None = None) -> int:
     roles = SameRoles()
 
     def form(number: int, entry: Any) -> None:
-        check_form(number, entry)
+        check_entry(number, entry)
         roles.check(number, entry.get("roles"))
 
     count = sum(1 for _ in islice(_each_line(path, form), most))

@@ -24,7 +24,8 @@ import numpy as np
 import torch
 
 from attribution.prompts.metrics import METRICS, Metric
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import FORMAT
 from attribution.runs.chunk_store import ChunkStore
 from attribution.splice.node_keys import keys_of_examples
