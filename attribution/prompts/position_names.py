@@ -14,7 +14,7 @@ class SameRoles:
         """Whether pairs have roles; None until the first has passed."""
 
     def check(self, row: int, roles: Sequence[str] | None) -> None:
-        """A ValueError for a pair that is not like the first."""
+        """Raises a ValueError if one of this pair and the first has roles and the other has none."""
         given = roles is not None
         self.given = given if self.given is None else self.given
         if given != self.given:

@@ -1,6 +1,7 @@
 """One contrast pair: a clean prompt and a patch prompt of equal token length, with answer and foil.
 
-The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt.
+The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt. A pair in a file gives texts,
+which the model's tokenizer turns into ids (`models/tokenising.py`), or ids, or both.
 """
 
 from collections.abc import Mapping
@@ -42,14 +43,23 @@ def check_pair(row: int, pair: PromptPair) -> None:
     if pair.roles is None:
         return
     if len(pair.roles) != len(pair.clean_ids):
-        raise ValueError(f"Pair {row}: {len(pair.roles)} roles for {len(pair.clean_ids)} tokens.")
+        raise ValueError(
+            f"Pair {row}: {len(pair.roles)} roles for {len(pair.clean_ids)} tokens. Give one for each, BOS included."
+        )
     twice = sorted({role for role in pair.roles if pair.roles.count(role) > 1})
     if twice:
         raise ValueError(f"Pair {row}: the role {twice[0]!r} occurs twice; each position needs a name of its own.")
 
 
 def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
-    """One pair from a mapping with texts, ids or both; `row` names it in errors."""
+    """One pair from a mapping with texts, ids or both; ids win. `row` names the pair in errors.
+
+    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. Optional: roles.
+
+    Raises:
+        ValueError: a missing key, a wrong type, a word unknown to the tokenizer, an answer of several tokens, or a pair
+            that fails `check_pair`.
+    """
     check_entry(row, entry)
 
     def prompt(key: str) -> tuple[int, ...]:
@@ -60,7 +70,9 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
             return entry[f"{key}_id"]
         ids = _tokens(row, key, entry[key], model)[model.bos_id is not None :]
         if len(ids) != 1:
-            raise ValueError(f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one.")
+            raise ValueError(
+                f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one. Choose another word."
+            )
         return ids[0]
 
     roles = entry.get("roles")
@@ -103,5 +115,7 @@ def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:
     ids = model.token_ids(text)
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     if unknown is not None and unknown in ids and unknown != model.bos_id:
-        raise ValueError(f"Pair {row}: {key} {text!r} has a word the tokenizer does not know.")
+        raise ValueError(
+            f"Pair {row}: {key} {text!r} has a word the tokenizer does not know. Choose another, or give ids."
+        )
     return ids

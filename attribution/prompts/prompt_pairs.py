@@ -16,7 +16,7 @@ from attribution.prompts.prompt_pair import PromptPair, check_pair, pair_from
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Pairs padded on the right to one length. Rows may repeat an example.
+    """Pairs padded on the right to one length. An example may fill several rows.
 
     `last` is each row's last real position, where a metric reads the logits. `real` marks positions that are
     no padding. `example` is the row's index in its PromptPairs.
@@ -46,7 +46,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class PromptPairs:
-    """A checked, ordered set of pairs."""
+    """An ordered set of pairs, each of which has passed `check_pair`."""
 
     pairs: tuple[PromptPair, ...]
 
@@ -91,7 +91,7 @@ class PromptPairs:
             yield range(start, min(start + size, len(self.pairs)))
 
     def batch(self, examples: Sequence[int] | None = None, device: torch.device | str = "cpu") -> PairBatch:
-        """Some pairs, or all, as one batch padded on the right."""
+        """The chosen pairs, by default all, as one batch padded on the right."""
         examples = range(len(self.pairs)) if examples is None else examples
         chosen = [self.pairs[e] for e in examples]
         width = max(map(len, chosen))
@@ -138,9 +138,10 @@ class PromptPairs:
 
     @classmethod
     def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
-        """Read {"pairs": [{"clean", "patch", "answer", "wrong", ...}]}; ids, where given, win over text.
+        """The pairs of a JSON file {"pairs": [...]}, each with the keys that `pair_from` reads.
 
-        Optional keys: clean_ids, patch_ids (BOS included), answer_id, wrong_id, roles. Errors name the row.
+        Raises:
+            ValueError: invalid JSON, or a pair that is malformed or does not fit the model. The message names file and row.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
