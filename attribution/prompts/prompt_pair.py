@@ -1,7 +1,7 @@
 """One contrast pair: a clean prompt and a patch prompt of equal token length, with answer and foil.
 
-The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt. A pair in a file gives texts,
-which the model's tokenizer turns into ids (`models/tokenising.py`), or ids, or both.
+The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt. In a file, a pair is given
+as texts, which the model's tokenizer turns into ids (`models/tokenising.py`), as ids, or as both.
 """
 
 from collections.abc import Mapping

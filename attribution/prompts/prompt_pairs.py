@@ -141,7 +141,7 @@ class PromptPairs:
         """The pairs of a JSON file {"pairs": [...]}, each with the keys that `pair_from` reads.
 
         Raises:
-            ValueError: invalid JSON, or a pair that is malformed or does not fit the model. The message names file and row.
+            ValueError: invalid JSON, or a pair that is malformed or does not fit the model; with file and row.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
