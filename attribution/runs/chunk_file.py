@@ -26,13 +26,13 @@ from typing import Final
 
 import numpy as np
 
-FORMAT: Final = 1
+CHUNK_FORMAT: Final = 1
 _WHAT: Final = "jumpwire chunk"
 _UNFINISHED: Final = ".unfinished-"
 
 Arrays = Mapping[str, np.ndarray]
-NODES: Final = "nodes."
-BESIDE: Final = "beside."
+NODES_PREFIX: Final = "nodes."
+BESIDE_PREFIX: Final = "beside."
 
 
 def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
@@ -40,7 +40,7 @@ def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
-    about = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    about = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)  # a run that shared it may have removed it while empty
     try:
@@ -64,7 +64,7 @@ def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
         head, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
-    wanted = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    wanted = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         about = json.loads(head)
     except ValueError as error:
@@ -103,8 +103,8 @@ def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 def batches_beside(chunk: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """What a method found in each batch of a chunk beside effects."""
-    numbers = sorted({int(name.split(".")[1]) for name in chunk if name.startswith(BESIDE)})
-    return [with_prefix(f"{BESIDE}{number}.", chunk) for number in numbers]
+    numbers = sorted({int(name.split(".")[1]) for name in chunk if name.startswith(BESIDE_PREFIX)})
+    return [with_prefix(f"{BESIDE_PREFIX}{number}.", chunk) for number in numbers]
 
 
 def with_moved_examples(arrays: Mapping[str, np.ndarray], by: int) -> dict[str, np.ndarray]:

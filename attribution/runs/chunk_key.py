@@ -26,7 +26,7 @@ import torch
 from attribution.prompts.metrics import METRICS, Metric
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.chunk_file import FORMAT
+from attribution.runs.chunk_file import CHUNK_FORMAT
 from attribution.runs.chunk_store import ChunkStore
 from attribution.splice.node_keys import keys_of_examples
 from attribution.splice.patch_values import PatchValue
@@ -45,7 +45,7 @@ class HasDigest(Protocol):
 
 
 @dataclass(frozen=True)
-class Work:
+class ChunkKeys:
     """What all chunks of one measurement have in common; `common` is plain data."""
 
     common: Mapping[str, Any]
@@ -60,7 +60,7 @@ class Work:
         return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
 
 
-def work(
+def chunk_keys(
     store: ChunkStore,
     spliced: SplicedModel,
     metric: Metric,
@@ -68,7 +68,7 @@ def work(
     *,
     only: np.ndarray | None = None,
     **method: Any,
-) -> Work:
+) -> ChunkKeys:
     """Everything but the pairs. `method` says in plain data what is measured and how; `only` are keys of nodes.
 
     Raises:
@@ -76,13 +76,13 @@ def work(
     """
     asked = {"patch_value": [patch_value.name, _patch_value(patch_value)], "method": method}
     nodes = None if only is None else np.unique(only)
-    return Work({**surroundings(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
+    return ChunkKeys({**environment_of(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
 
 
-def surroundings(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
+def environment_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
     """What any number that comes out of a model depends on, as plain data."""
     return {
-        "format": FORMAT,
+        "format": CHUNK_FORMAT,
         "code": _code(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "matmul": torch.get_float32_matmul_precision(),

@@ -24,8 +24,8 @@ from weakref import WeakKeyDictionary
 
 from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
 
-ROWS: Final = "nodes.effect"
-"""The array of a chunk whose length is its number of rows."""
+_ROWS: Final = "nodes.effect"
+"""The array of a chunk whose length is the chunk's number of rows."""
 _ABANDONED: Final = 3600.0
 """Seconds after which an unfinished file belongs to nobody."""
 
@@ -113,7 +113,7 @@ KeepPart = Callable[[str, Callable[[], Arrays]], Arrays]
 """A name and how to compute some arrays -> those arrays, computed or read."""
 
 
-def computed(_name: str, compute: Callable[[], Arrays]) -> Arrays:
+def compute_unkept(_name: str, compute: Callable[[], Arrays]) -> Arrays:
     """What is not kept is computed."""
     return compute()
 
@@ -152,10 +152,10 @@ def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[
     """
     store = current_store()
     if store is None:
-        return compute(computed)
+        return compute(compute_unkept)
     name = key(store)
     return store.kept(stage, name, lambda: compute(partial(store.part, stage, name)))
 
 
 def _rows(arrays: Arrays) -> int:
-    return len(arrays[ROWS]) if ROWS in arrays else 0
+    return len(arrays[_ROWS]) if _ROWS in arrays else 0
