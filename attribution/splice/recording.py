@@ -17,7 +17,7 @@ from attribution.models.block_calls import BlockCall
 from attribution.splice.gate_rounding import GatesAtThreshold, Keep, as_is
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
-"""What a splice adds to its reconstruction; see `splice.py`."""
+"""What a splice adds to its reconstruction; see `spliced_model.py`."""
 
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:
