@@ -182,7 +182,7 @@ def measure_beside(
 
 @dataclass(frozen=True)
 class _Run:
-    """One method on its way over all pairs, in chunks (`execution.py`): a batch each where none are kept."""
+    """One method on its way over all pairs, in chunks (`runs/chunk_store.py`), or batch by batch if none are kept."""
 
     method: Method
     spliced: SplicedModel
