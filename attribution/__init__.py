@@ -69,7 +69,8 @@ if TYPE_CHECKING:
     from attribution.prompts.metrics import METRICS, Metric, kl_divergence, log_probability, logit_difference
     from attribution.prompts.pair_stream import pair_stream
     from attribution.prompts.position_names import position_names
-    from attribution.prompts.prompt_pairs import PairBatch, PromptPair, PromptPairs
+    from attribution.prompts.prompt_pair import PromptPair
+    from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
     from attribution.runs.chunk_store import kept_in
     from attribution.runs.memory import Room
     from attribution.splice.edits import KEEP_ONLY, REMOVE
@@ -215,9 +216,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "attribution.prompts.pair_stream": ("pair_stream",),
     "attribution.prompts.position_names": ("position_names",),
+    "attribution.prompts.prompt_pair": ("PromptPair",),
     "attribution.prompts.prompt_pairs": (
         "PairBatch",
-        "PromptPair",
         "PromptPairs",
     ),
     "attribution.runs.chunk_store": ("kept_in",),

@@ -24,7 +24,7 @@ from attribution import Effects, Room, counterfactual, gauss_legendre, midpoint,
 from attribution.cones.cone import Cone
 from attribution.cones.cone_cost import ConeCost, cone_flops
 from attribution.effects.patches import all_patches
-from attribution.models.plain_blocks import plain_model
+from attribution.models.architectures import plain_model
 from attribution.splice.recording import ErrorMode
 from benchmarks.bare_passes import atp_over_bare_passes
 from benchmarks.cases import GPT2_SMALL, NEOX, Case, embedded_case, random_case

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from attribution import Effects, counterfactual
+from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import SiteFunction, hooked, logits_with
-from attribution.models.language_model import ENTRY, BlockCall
+from attribution.models.site_names import ENTRY_SITE
 from attribution.splice.node_keys import KINDS
 from attribution.splice.resuming import at_least_float32
 from benchmarks.cases import Case
@@ -42,8 +43,8 @@ class PlainHooks:
         hook, index = effects.sites[effects.site[node]], int(effects.index[node])
         kind = KINDS[effects.kind[node]]
         if kind == "token":
-            clean, patch = (run[ENTRY] for run in self._runs[example])
-            return Write(example, ENTRY, position, (patch - clean)[0, position])
+            clean, patch = (run[ENTRY_SITE] for run in self._runs[example])
+            return Write(example, ENTRY_SITE, position, (patch - clean)[0, position])
         parts = [self._parts(run[hook], hook) for run in self._runs[example]]
         (features, error), (new_features, new_error) = parts[0], parts[1] if self._is_patched else (None, None)
         if kind == "error":
@@ -79,9 +80,9 @@ class PlainHooks:
         pair, (entry, calls) = self.case.pairs[first.example], self._blocks[first.example]
         rows = torch.zeros_like(runs)
         hidden = entry.expand(len(writes), -1, -1)
-        hooks: dict[str, SiteFunction] = {} if first.hook == ENTRY else {first.hook: add}
+        hooks: dict[str, SiteFunction] = {} if first.hook == ENTRY_SITE else {first.hook: add}
         with model.frozen(), hooked(model, hooks):
-            start = add(hidden) if first.hook == ENTRY else hidden
+            start = add(hidden) if first.hook == ENTRY_SITE else hidden
             hidden = model.run_blocks(start, 0, [call.for_rows(rows) for call in calls])
             columns = self._tensor([[pair.answer_id, pair.foil_id]]).expand(len(writes), -1)
             logits = model.head_columns(hidden[:, -1], columns)
@@ -104,7 +105,7 @@ class PlainHooks:
     @cached_property
     def _runs(self) -> list[list[dict[str, Tensor]]]:
         """What the clean and the patch prompt of every pair leave at the sites and at block 0's input."""
-        module, names = self.case.spliced.model.module, [ENTRY, *self.case.spliced.sites]
+        module, names = self.case.spliced.model.module, [ENTRY_SITE, *self.case.spliced.sites]
         prompts = [(pair.clean_ids, pair.patch_ids) for pair in self.case.pairs]
         return [[module.run_with_cache(self._tensor([ids]), names_filter=names)[1] for ids in two] for two in prompts]
 

@@ -22,7 +22,7 @@ from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
-from attribution.runs.chunk_key import work
+from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
 from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import node_keys, node_of_key, shifted_keys
@@ -81,7 +81,7 @@ def own_paths(
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"name": STAGE, "error_mode": error_mode, "rtol": rtol, "resolution": resolution}
-        return work(store, spliced, metric, patch_value, only=wanted, **about).key(pairs, examples)
+        return chunk_keys(store, spliced, metric, patch_value, only=wanted, **about).key(pairs, examples)
 
     with spliced.model.frozen():
         for examples in pairs.cut(batch_size):

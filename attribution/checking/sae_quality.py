@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attribution.models.hooks import SiteFunction, logits_with
 from attribution.runs.chunk_file import with_prefix
-from attribution.runs.chunk_key import key_of, surroundings
+from attribution.runs.chunk_key import environment_of, key_of
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, silent
 from attribution.splice.spliced_model import SplicedModel
@@ -77,7 +77,7 @@ def _key(
     spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None, store: ChunkStore
 ) -> str:
     ids = {"prompts": [list(ids) for ids in prompts], "answers": None if answers is None else list(answers)}
-    return key_of({**surroundings(store, spliced), "quality": STAGE, **ids})
+    return key_of({**environment_of(store, spliced), "quality": STAGE, **ids})
 
 
 def _measured(

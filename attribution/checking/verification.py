@@ -17,7 +17,7 @@ from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
-from attribution.runs.chunk_key import work
+from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import shifted_keys
@@ -107,7 +107,7 @@ def _risks(
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"name": STAGE, "error_mode": error_mode, "gates": _GATES_LOOKED_AT}
-        return work(store, spliced, metric, patch_value, **about).key(pairs, examples)
+        return chunk_keys(store, spliced, metric, patch_value, **about).key(pairs, examples)
 
     with spliced.model.frozen():
         for examples in pairs.cut(batch_size):

@@ -25,8 +25,9 @@ from attribution.cones.suffix_attention import suffix_attention, visible_keys
 from attribution.cones.window import RowsAndPositions, Window
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.sae import Encoding
-from attribution.models.language_model import layer_of
-from attribution.models.plain_blocks import PlainModel, UnknownArchitecture, rotated
+from attribution.models.architectures import UnknownArchitecture
+from attribution.models.plain_blocks import PlainModel, rotated
+from attribution.models.site_names import layer_of
 from attribution.splice.gate_rounding import GatesAtThreshold
 from attribution.splice.recording import ErrorMode, Recording
 from attribution.splice.resuming import TOKENS, Resumable

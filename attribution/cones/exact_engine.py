@@ -1,6 +1,6 @@
 """The exact engine: effects of any patches, each by a patched run.
 
-A run executes only its cone (`cone.py`) if the model's blocks are known to it (`attribution/models/plain_blocks.py`).
+A run executes only its cone (`cone.py`) if the model's blocks are known to it (`attribution/models/architectures.py`).
 Otherwise it executes whole blocks from the patched one on, with the same numbers.
 """
 
@@ -18,7 +18,7 @@ from attribution.cones.cone_patching import effects_in_cones
 from attribution.cones.sweep_cost import block_flops
 from attribution.effects.measurement import Scores, Situation, numpy_of
 from attribution.effects.patches import Patches, all_patches
-from attribution.models.plain_blocks import UnknownArchitecture, plain_model
+from attribution.models.architectures import UnknownArchitecture, plain_model
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import progress_between

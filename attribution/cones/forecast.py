@@ -22,8 +22,8 @@ from attribution.cones.exact_engine import effects_of_patches
 from attribution.cones.sweep_cost import block_flops, head_flops
 from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches, all_patches
-from attribution.models.language_model import layer_of
-from attribution.models.plain_blocks import UnknownArchitecture, plain_model
+from attribution.models.architectures import UnknownArchitecture, plain_model
+from attribution.models.site_names import layer_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import BYTES_AT_ONCE

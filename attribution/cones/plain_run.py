@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.cones.suffix_attention import suffix_attention, visible_keys
-from attribution.models.language_model import LanguageModel, layer_of
-from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, UnknownArchitecture, rotated
+from attribution.models.architectures import UnknownArchitecture
+from attribution.models.language_model import LanguageModel
+from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, rotated
+from attribution.models.site_names import layer_of
 from attribution.splice.recording import Recording, SiteRecord
 
 BLOCK_SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")

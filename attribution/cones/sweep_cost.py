@@ -13,7 +13,8 @@ A multiply-add counts as 2. Attention scores, and everything that is not a matri
 from torch import nn
 
 from attribution.chord.stretches import METRIC, Stretch, sections
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from attribution.splice.recording import ErrorMode
 from attribution.splice.resuming import TOKENS, first_block_after
 from attribution.splice.spliced_model import SplicedModel

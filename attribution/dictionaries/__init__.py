@@ -1,4 +1,8 @@
-"""Sparse autoencoders: one file per encoder kind; value, margin and decode; load and save."""
+"""Sparse autoencoders: encode an activation into features and decode it; load and save them.
+
+`kinds` holds the encoders, `formats` the file formats, `load.py` the choice of a folder's format. Other rooms use the
+names in `__all__`.
+"""
 
 from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.formats.gemma_scope import load_gemma_scope

@@ -12,7 +12,7 @@ from attribution.effects.effects import Effects
 from attribution.effects.measurement import Situation, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.chunk_key import work
+from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, progress_between
 from attribution.splice.node_keys import shifted_keys
@@ -73,7 +73,9 @@ def collect_edges(
 
     def key(examples: range, store: ChunkStore) -> str:
         about = {"error_mode": error_mode, "least": least, "name": method, "settings": settings}
-        return work(store, spliced, metric, patch_value, **about).key(pairs, examples, nodes=wanted.digests(examples))
+        return chunk_keys(store, spliced, metric, patch_value, **about).key(
+            pairs, examples, nodes=wanted.digests(examples)
+        )
 
     parts: list[dict[str, np.ndarray]] = []
     with spliced.model.frozen():

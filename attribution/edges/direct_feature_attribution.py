@@ -22,7 +22,8 @@ from torch import Tensor
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.normalisation import LAYER_NORM_EPSILON, normalise
 from attribution.models.hooks import SiteFunction, logits_with
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from attribution.splice.spliced_model import SplicedModel
 
 ATTENTION_SITES: Final = ("hook_attn_out", "attn.hook_z")

@@ -14,9 +14,16 @@ from attribution.dictionaries import Frame
 from attribution.effects.effects import SIGN, Effects, joined
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
-from attribution.runs.chunk_file import BESIDE, NODES, Arrays, batches_beside, with_moved_examples, with_prefix
-from attribution.runs.chunk_key import Work, work
-from attribution.runs.chunk_store import ChunkStore, KeepPart, computed, current_store
+from attribution.runs.chunk_file import (
+    BESIDE_PREFIX,
+    NODES_PREFIX,
+    Arrays,
+    batches_beside,
+    with_moved_examples,
+    with_prefix,
+)
+from attribution.runs.chunk_key import ChunkKeys, chunk_keys
+from attribution.runs.chunk_store import ChunkStore, KeepPart, compute_unkept, current_store
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import KINDS, NodeColumns
 from attribution.splice.patch_values import Changes, PatchValue
@@ -39,7 +46,7 @@ class Situation:
     clean_metric: Float[Tensor, " row"]
     changes: Changes
     progress: Progress
-    kept: KeepPart = computed
+    kept: KeepPart = compute_unkept
 
     @property
     def total_effect(self) -> Float[Tensor, " row"]:
@@ -175,7 +182,7 @@ def measure_beside(
 
 @dataclass(frozen=True)
 class _Run:
-    """One method on its way over all pairs, in chunks (`execution.py`): a batch each where none are kept."""
+    """One method on its way over all pairs, in chunks (`runs/chunk_store.py`), or batch by batch if none are kept."""
 
     method: Method
     spliced: SplicedModel
@@ -187,21 +194,21 @@ class _Run:
     def chunks(self, pairs: PromptPairs, progress: Progress) -> Iterator[dict[str, np.ndarray]]:
         """What is found for the pairs, one part after the other."""
         store = current_store()
-        work = None if store is None else self._work(store)
+        keys = None if store is None else self._chunk_keys(store)
         size = self.batch_size if store is None else self.method.pairs_in_chunk
         for examples in pairs.cut(size):
             told = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
-            if store is None or work is None:
+            if store is None or keys is None:
                 found = self._chunk(pairs, examples, told)
             else:
-                name, key = self.method.name, work.key(pairs, examples)
+                name, key = self.method.name, keys.key(pairs, examples)
                 compute = partial(self._chunk, pairs, examples, told, partial(store.part, name, key))
                 found = store.kept(name, key, compute)
             yield with_moved_examples(found, examples.start)
             progress(examples.stop / len(pairs))
 
-    def _work(self, store: ChunkStore) -> Work:
-        return work(
+    def _chunk_keys(self, store: ChunkStore) -> ChunkKeys:
+        return chunk_keys(
             store,
             self.spliced,
             self.metric,
@@ -214,7 +221,7 @@ class _Run:
         )
 
     def _chunk(
-        self, pairs: PromptPairs, examples: range, progress: Progress, keep: KeepPart = computed
+        self, pairs: PromptPairs, examples: range, progress: Progress, keep: KeepPart = compute_unkept
     ) -> dict[str, np.ndarray]:
         """Plain arrays, examples counted from the chunk's first."""
         collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
@@ -256,7 +263,7 @@ def effects_of_chunks(
         error_mode=error_mode,
         patch_value=patch_value.name,
         sites=sites,
-        **joined([with_prefix(NODES, chunk) for chunk in chunks]),
+        **joined([with_prefix(NODES_PREFIX, chunk) for chunk in chunks]),
         clean_metric=np.concatenate([chunk["clean_metric"] for chunk in chunks]),
         total_effect=np.concatenate([chunk["total_effect"] for chunk in chunks]),
         residual=np.concatenate([chunk["residual"] for chunk in chunks]) if with_residual else None,
@@ -290,10 +297,10 @@ class Collected:
     def arrays(self) -> dict[str, np.ndarray]:
         """All batches together."""
         return {
-            **{f"{NODES}{name}": column for name, column in joined(self.nodes).items()},
+            **{f"{NODES_PREFIX}{name}": column for name, column in joined(self.nodes).items()},
             **{name: np.concatenate(parts) for name, parts in self.metrics.items()},
             **{
-                f"{BESIDE}{number}.{name}": values
+                f"{BESIDE_PREFIX}{number}.{name}": values
                 for number, beside in enumerate(self.beside)
                 for name, values in beside.items()
             },

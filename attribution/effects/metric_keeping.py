@@ -25,7 +25,7 @@ from attribution.effects.measurement import numpy_of
 from attribution.models.hooks import SiteFunction, logits_at
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
-from attribution.runs.chunk_key import Work, digest_of, metric_in_words, surroundings
+from attribution.runs.chunk_key import ChunkKeys, digest_of, environment_of, metric_in_words
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, SiteNodes
@@ -114,8 +114,8 @@ class _Run:
         common = {"kept only": STAGE, "draws": self.prepared.draws, "metric": metric_in_words(self.metric)}
         circuits = [[digest_of(keys_of_examples(s.keys, examples)), s.complement, s.all_errors] for s in sets]
         reference = [self.reference, self.prepared.digest(examples)]
-        work = Work({**surroundings(store, self.spliced), **common})
-        return work.key(self.pairs, examples, circuits=circuits, reference=reference)
+        keys = ChunkKeys({**environment_of(store, self.spliced), **common})
+        return keys.key(self.pairs, examples, circuits=circuits, reference=reference)
 
 
 @dataclass(frozen=True)

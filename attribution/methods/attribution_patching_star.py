@@ -36,7 +36,7 @@ from attribution.methods.query_key_fix import (
     lies_in_the_stream,
     open_attention,
 )
-from attribution.models.language_model import layer_of
+from attribution.models.site_names import layer_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, silent

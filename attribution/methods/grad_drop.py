@@ -18,7 +18,7 @@ from torch import Tensor
 from attribution.effects.measurement import Situation
 from attribution.methods.query_key_fix import ADDED_TO_STREAM, block_input, hooks_of_layer, relative_tolerance
 from attribution.models.hooks import SiteFunction, hooked
-from attribution.models.language_model import layer_of
+from attribution.models.site_names import layer_of
 from attribution.splice.recording import Recording
 from attribution.splice.spliced_model import TOKENS
 

@@ -23,7 +23,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from attribution.models.language_model import layer_of
+from attribution.models.site_names import layer_of
 from attribution.splice.recording import Recording
 from attribution.splice.resuming import first_block_after
 from attribution.splice.spliced_model import TOKENS, ErrorMode

@@ -1,1 +1,7 @@
-"""Language models: the only room that knows TransformerLens, architectures and hooks."""
+"""Language models: the only room that knows TransformerLens, architectures and hooks.
+
+For other rooms: `LanguageModel`; `layer_of` and `ENTRY_SITE` (`site_names.py`); `hooked`, `logits_with`, `logits_at`
+and `constant` (`hooks.py`, where hooks are installed); `check_soundness` (`soundness.py`); `BlockCall`
+(`block_calls.py`); `PlainBlock` (`plain_blocks.py`) and `plain_model` (`architectures.py`) for runs without hooks.
+Text becomes tokens in `tokenising.py`.
+"""

@@ -1,4 +1,4 @@
-"""The only file that installs hooks: functions on activations, in place inside a `with` and gone after it."""
+"""The only file that installs hooks: functions on activations, installed by a `with` and removed at its end."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attribution.models.language_model import ENTRY, BlockCall, LanguageModel
+from attribution.models.block_calls import BlockCall
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import ENTRY_SITE
 
 SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
 
@@ -21,15 +23,15 @@ def hooked(
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
 ) -> Iterator[None]:
-    """Inside, each site's activation is replaced by its function's value; afterwards nothing is left behind.
+    """Inside the `with`, each site's activation is replaced by its function's value; afterwards no hook is left.
 
-    Functions see activations flattened to [row, pos, width]. `enter` acts on the residual stream into block 0,
-    before a splice there. `blocks` collects what every block is called with.
+    Functions get activations flattened to [row, pos, width]. `enter` acts on the residual stream that enters block 0,
+    before a splice there. `blocks` collects each block's input and its other arguments.
     """
     handles: list[Any] = []
     try:
         if enter is not None:
-            handles.append(_on_output(model.hook_point(ENTRY), enter))
+            handles.append(_on_output(model.hook_point(ENTRY_SITE), enter))
         for site, function in functions.items():
             handles.append(_on_output(model.hook_point(site), function))
         if blocks is not None:
@@ -50,7 +52,7 @@ def logits_with(
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
     cache: Any = None,
 ) -> Float[Tensor, "row pos vocab"]:
-    """One forward with functions in place; with a cache, of the positions after those it has seen."""
+    """One forward pass with the functions installed. With a cache, `ids` continue the text that the cache holds."""
     with hooked(model, functions, enter=enter, blocks=blocks):
         return model.logits(ids, cache)
 
@@ -64,7 +66,7 @@ def logits_at(
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
 ) -> Float[Tensor, "row vocab"]:
-    """As `logits_with`, at one position of each row: no other is unembedded where the model's unembedding is called."""
+    """As `logits_with`, but only at position `at[row]` of each row: no other position is unembedded."""
     row = torch.arange(len(at), device=at.device)
 
     def only(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -81,7 +83,7 @@ def logits_at(
 
 
 def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:
-    """Writes `output`, whatever arrives."""
+    """A function that writes `output`, whatever the activation is."""
     return lambda _: output
 
 

@@ -4,53 +4,22 @@ Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x) and a `HookedTra
 `hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. `loading.py` opens models, `hooks.py` installs hooks.
 """
 
-import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from attribution.models.block_calls import BlockCall
 from attribution.models.loading import boot
 from attribution.models.model_identity import digest_of_weights, settings_of
+from attribution.models.site_names import SiteNames
 from attribution.models.tokenising import prompt_ids, token_text
-
-ENTRY: Final = "blocks.0.hook_resid_pre"
-"""The residual stream that enters the first block: where tokens act."""
-
-_CLASSIC_NAME = re.compile(
-    r"hook_embed|blocks\.\d+\.(hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)"
-    r"|attn\.hook_(q|k|v|z|pattern|result)|mlp\.hook_(pre|post))"
-)
-
-
-@dataclass(frozen=True)
-class BlockCall:
-    """The arguments of one block besides the hidden state: masks, rotary tables, positions."""
-
-    arguments: tuple[Any, ...]
-    keywords: Mapping[str, Any]
-
-    def for_rows(self, rows: Int[Tensor, " row"]) -> "BlockCall":
-        """The same arguments for chosen rows: batch axes are indexed by `rows`, those of length 1 expanded."""
-        return BlockCall(
-            tuple(_take_rows(a, rows) for a in self.arguments),
-            {k: _take_rows(v, rows) for k, v in self.keywords.items()},
-        )
-
-
-def _take_rows(value: Any, rows: Tensor) -> Any:
-    if isinstance(value, Tensor) and value.ndim >= 2:
-        return value.expand(len(rows), *value.shape[1:]) if value.shape[0] == 1 else value[rows]
-    if isinstance(value, tuple):
-        return tuple(_take_rows(v, rows) for v in value)
-    return value
+from attribution.models.unembedding import all_logits, chosen_logits, logits_of_directions
 
 
 @final
@@ -72,12 +41,7 @@ class LanguageModel:
         self._is_frozen = False
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         self.name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
-        names_of_hook: dict[nn.Module, list[str]] = {}
-        for hook_name, hook in self.module.hook_dict.items():
-            names = names_of_hook.setdefault(hook, [])
-            names += [n for n in (hook_name, getattr(hook, "name", None)) if n and n not in names]
-        self._canonical: dict[str, str] = {n: _canonical(names) for names in names_of_hook.values() for n in names}
-        self._hooks: dict[str, nn.Module] = {_canonical(names): hook for hook, names in names_of_hook.items()}
+        self._sites = SiteNames(self.module.hook_dict)
 
     @classmethod
     def load(
@@ -136,7 +100,7 @@ class LanguageModel:
 
     def hook_names(self) -> list[str]:
         """Canonical names of every hook of the model, without aliases."""
-        return list(self._hooks)
+        return list(self._sites.hooks)
 
     def resolve(self, name: str) -> str:
         """The canonical name of a hook.
@@ -144,16 +108,11 @@ class LanguageModel:
         Raises:
             LookupError: an unknown name; the message lists near matches.
         """
-        if name in self._canonical:
-            return self._canonical[name]
-        known = sorted(self._canonical)
-        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-        hint = f"Near matches: {', '.join(near)}." if near else f"Some hooks: {', '.join(known[:8])}, ..."
-        raise LookupError(f"The model has no site {name!r}. {hint}")
+        return self._sites.resolve(name)
 
     def hook_point(self, site: str) -> nn.Module:
         """The module whose output is the activation at a site."""
-        return self._hooks[self.resolve(site)]
+        return self._sites.hooks[self.resolve(site)]
 
     def refuse_unsound(self, site: str) -> None:
         """Refuse `hook_resid_mid` of a bridge: a write there reaches LN2 and the MLP, but not the skip path.
@@ -226,42 +185,18 @@ class LanguageModel:
 
     def head(self, hidden: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos vocab"]:
         """Final norm, unembedding and soft cap: from the last residual stream to logits."""
-        return self._capped(self.module.unembed(self._last_norm(hidden)))
+        return all_logits(self.module, hidden)
 
     def head_columns(
         self, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"]
     ) -> Float[Tensor, "run column"]:
         """Only the chosen logits of each run, from its last residual stream."""
-        W_U, b_U = self._unembedding
-        logits = torch.einsum("rd,rcd->rc", self._last_norm(hidden[:, None])[:, 0], W_U.T[columns])
-        return self._capped(logits if b_U is None else logits + b_U[columns])
-
-    def _last_norm(self, hidden: Tensor) -> Tensor:
-        norm = getattr(self.module, "ln_final", None)
-        return hidden if norm is None else norm(hidden)
-
-    def _capped(self, logits: Tensor) -> Tensor:
-        cap = getattr(self.module.cfg, "output_logits_soft_cap", None)
-        return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
-
-    @property
-    def _unembedding(self) -> tuple[Float[Tensor, "d_model vocab"], Float[Tensor, " vocab"] | None]:
-        unembed = self.module.unembed
-        b_U = getattr(unembed, "b_U", None)
-        return unembed.W_U.detach(), None if b_U is None else b_U.detach()
+        return chosen_logits(self.module, hidden, columns)
 
     def direct_logits(self, directions: Float[Tensor, "direction d_model"]) -> Float[Tensor, "direction vocab"]:
-        """Logits of a last residual stream that holds one direction alone, minus the logits of an empty stream.
-
-        The direction has root mean square 1. The final norm rescales a lone direction (LayerNorm also centres it), so
-        this is the direction through the norm's weight and the unembedding, up to a positive factor. No soft cap.
-        """
-        size = directions.pow(2).mean(-1, keepdim=True).sqrt()
-        alone = torch.where(size > 0, directions / torch.where(size > 0, size, 1), 0)
-        streams = torch.cat([alone, torch.zeros_like(alone[:1])])[:, None].to(self.dtype)
+        """Logits of each direction alone, up to a positive factor (`unembedding.py`)."""
         with torch.no_grad(), self.frozen():
-            logits = self.module.unembed(self._last_norm(streams))[:, 0].to(directions.dtype)
-        return logits[:-1] - logits[-1]
+            return logits_of_directions(self.module, directions, self.dtype)
 
     def attention_output(self, layer: int) -> tuple[Float[Tensor, "head d_head d_model"], Float[Tensor, " d_model"]]:
         """W_O by head, and the bias that is added to the sum over heads (0 if there is none)."""
@@ -315,23 +250,3 @@ class LanguageModel:
     def digest(self) -> str:
         """sha256 over all weights (`model_identity.py`)."""
         return digest_of_weights(self.module)
-
-
-def layer_of(site: str) -> int:
-    """The number of the block that a site lies in.
-
-    Raises:
-        ValueError: the site lies outside every block, so it cannot be spliced.
-    """
-    match = re.match(r"blocks\.(\d+)\.", site)
-    if match is None:
-        raise ValueError(
-            f"{site!r} lies in no block and cannot be spliced. The embedding is {ENTRY!r}; "
-            "every other site is named blocks.<layer>...."
-        )
-    return int(match.group(1))
-
-
-def _canonical(names: Sequence[str]) -> str:
-    classic = [n for n in names if _CLASSIC_NAME.fullmatch(n)]
-    return (classic or list(names))[0]

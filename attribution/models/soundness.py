@@ -1,12 +1,14 @@
-"""Does a write at a site do what the gradient there says? A check of hooks, not of methods.
+"""Soundness of a site: a write there must do what the gradient there says. A check of hooks, not of methods.
 
     the hook returns x + δ, δ = 0:      ∂(logits · w)/∂δ  must equal  ∂(logits · w)/∂x        for random w
 
-x is the activation as it arrives at the hook. Where a hook sits on a side branch, the gradient at x sees more paths
-than a write does (a bridge's `hook_resid_mid`: the write misses the skip path): then patching is wrong while gradients
-look right, and no later test would tell. In float32 and float64 a small random write is made as well, and must move
-the logits by what the gradient predicts. In float64 smaller writes are tried where a larger one crosses bends, and
-all is done a little away from x, where a network may bend (ReLUs of compiled programs do, at 0).
+x is the activation as it arrives at the hook. If a hook sits on a side branch, the gradient at x follows more paths
+than a write does (on a bridge's `hook_resid_mid` the write misses the skip path). Patching is then wrong while
+gradients look right, and no later test would tell.
+
+In float32 and float64 a small random write must also move the logits by what the gradient predicts. A write that
+crosses a bend of the network (a ReLU's) moves them by something else, so in float64 smaller writes are tried too, and
+all of them start a little away from x: in compiled programs x itself can lie on a bend.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +19,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 _STEPS: Final = {torch.float64: (1e-2, 1e-4, 1e-6), torch.float32: (1e-2,)}
-"""Sizes of the random write, in standard deviations of x: bends spoil the large ones, rounding the small ones."""
-_AWAY: Final = {torch.float64: 1e-3}
+"""Sizes of the random write, in standard deviations of x: bends spoil large writes, rounding spoils small ones."""
+_DISPLACEMENT: Final = {torch.float64: 1e-3}
+"""Distance of the tested point from x, in standard deviations of x; 0 for other dtypes."""
 _TOLERANCE: Final = {torch.float64: 1e-2, torch.float32: 5e-2}
 _TOLERANCE_LOW_PRECISION: Final = 0.3
 
 
 @runtime_checkable
 class LogitsWith(Protocol):
-    """Runs the model with functions on the activations of sites; `enter` acts on the residual stream into block 0."""
+    """Runs the model with functions on the activations of sites; `enter` acts on the stream that enters block 0."""
 
     def __call__(
         self,
@@ -37,7 +40,11 @@ class LogitsWith(Protocol):
 
 
 def activation_widths(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with: LogitsWith) -> dict[str, int]:
-    """The width of each site's activation, in the order the forward pass reaches the sites."""
+    """The width of each site's activation, in the order in which a forward pass reaches the sites.
+
+    Raises:
+        ValueError: a hook that does not fire exactly once, or an activation that is not [batch, position, ...].
+    """
     reached: list[tuple[str, tuple[int, ...]]] = []
 
     def recorder(site: str) -> Callable[[Tensor], Tensor]:
@@ -57,12 +64,19 @@ def activation_widths(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_wi
                 "need a flag of the model, such as set_use_attn_result(True)."
             )
         if shapes[0][:2] != tuple(ids.shape):
-            raise ValueError(f"The activation at {site!r} is not laid out as [batch, position, ...].")
+            raise ValueError(
+                f"The activation at {site!r} has shape {shapes[0]}, which is not [batch, position, ...]. "
+                "Splice another site."
+            )
     return {site: shape[2] for site, shape in reached}
 
 
 def check_soundness(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with: LogitsWith) -> None:
-    """Raise ValueError for the first site whose writes and gradients disagree."""
+    """Check that writes and gradients agree at every site.
+
+    Raises:
+        ValueError: the first site at which they do not, or whose writes do not reach the logits.
+    """
     generator = torch.Generator().manual_seed(0)
     arrived: dict[str, Tensor] = {}
     written: dict[str, Tensor] = {}
@@ -70,7 +84,7 @@ def check_soundness(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with
     def writer(site: str) -> Callable[[Tensor], Tensor]:
         def function(x: Tensor) -> Tensor:
             arrived[site] = x if x.requires_grad else x.detach().requires_grad_()
-            written[site] = _away(x, generator).requires_grad_()
+            written[site] = _displacement(x, generator).requires_grad_()
             return arrived[site] + written[site]
 
         return function
@@ -84,14 +98,16 @@ def check_soundness(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with
     for site, at_arrival, of_write in zip(sites, gradients[::2], gradients[1::2], strict=True):
         if not of_write.any():
             raise ValueError(f"A write at the site {site!r} does not reach the logits. Splice another site.")
-        _compare(site, at_arrival, of_write)
+        _compare_gradients(site, at_arrival, of_write)
         if at_arrival.dtype in _TOLERANCE:
             direction = torch.randn(at_arrival.shape, generator=generator).to(at_arrival) * arrived[site].std().detach()
             offsets = {name: write.detach() for name, write in written.items()}
             _compare_with_a_write(site, direction, of_write, ids, weights, logits_with, offsets)
 
 
-def _compare(site: str, at_arrival: Float[Tensor, "1 pos width"], of_write: Float[Tensor, "1 pos width"]) -> None:
+def _compare_gradients(
+    site: str, at_arrival: Float[Tensor, "1 pos width"], of_write: Float[Tensor, "1 pos width"]
+) -> None:
     size = torch.linalg.vector_norm(at_arrival.float())
     difference = torch.linalg.vector_norm(at_arrival.float() - of_write.float())
     if difference > _TOLERANCE.get(at_arrival.dtype, _TOLERANCE_LOW_PRECISION) * size:
@@ -129,9 +145,9 @@ def _compare_with_a_write(
     )
 
 
-def _away(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A small random displacement where rounding allows one, else none."""
-    size = _AWAY.get(x.dtype, 0.0) * x.detach().std()
+def _displacement(x: Tensor, generator: torch.Generator) -> Tensor:
+    """A small random displacement if rounding allows one, else zeros."""
+    size = _DISPLACEMENT.get(x.dtype, 0.0) * x.detach().std()
     return size * torch.randn(x.shape, generator=generator).to(x)
 
 

@@ -1,7 +1,9 @@
-"""Metrics: what a node's effect is measured on, as callables on logits.
+"""Metrics: callables on logits whose changes are the effects of nodes.
 
-A metric takes the logits at each row's last position and the batch the rows belong to, and gives one number
-a row. Effects are changes of this number: positive means that the metric rises when a node takes its patch value.
+A metric takes the logits at each row's last position and the batch of these rows, and gives one number for each row.
+An effect is a change of this number: positive means that the metric rises when a node takes its patch value.
+
+To add a metric: a `Metric`, and its name in the tuple of `METRICS`.
 """
 
 from collections.abc import Callable
@@ -14,12 +16,12 @@ from torch import Tensor
 from attribution.prompts.prompt_pairs import PairBatch
 
 OnLogits = Callable[[Float[Tensor, "row vocab"], PairBatch], Float[Tensor, " row"]]
-"""logits at the last position, batch -> one number a row; differentiable in the logits."""
+"""Logits at the last position, batch -> one number for each row, differentiable in the logits."""
 
 
 @dataclass(frozen=True)
 class SomeLogits:
-    """What a metric that reads few logits needs: which vocabulary columns of each row, and its value from them."""
+    """A metric that reads few logits: which tokens' logits of each row (`columns`), and the metric from them (`of`)."""
 
     columns: Callable[[PairBatch], Int[Tensor, "row column"]]
     of: Callable[[Float[Tensor, "row column"]], Float[Tensor, " row"]]
@@ -27,11 +29,17 @@ class SomeLogits:
 
 @dataclass(frozen=True)
 class Metric:
-    """A named metric. `of_clean` builds it anew for each batch from the clean run's logits, where it needs them.
+    """A named metric in a unit, given as one of two callables.
 
-    `some` is given where a few logits are enough; without it all are computed. `flat_at_clean` says that its gradient
-    is zero at the clean run; methods that look only there refuse it. `version` is any text that changes when the
-    function does: a metric of your own needs one where chunks are kept (`execution.py`).
+    of: the metric of logits and batch.
+    of_clean: builds that callable for each batch, from the clean run's logits (KL divergence needs them).
+    some: set if a few logits are enough; otherwise all are computed.
+    flat_at_clean: the gradient is zero at the clean run, so methods that look only there refuse the metric.
+    version: any text that changes whenever the function does. A metric of your own needs one if chunks are kept
+        (`runs/chunk_key.py`).
+
+    Raises:
+        ValueError: neither or both of `of` and `of_clean` are given.
     """
 
     name: str
@@ -47,7 +55,7 @@ class Metric:
             raise ValueError(f"Metric {self.name!r}: give exactly one of `of` and `of_clean`.")
 
     def bind(self, clean_logits: Float[Tensor, "row vocab"], batch: PairBatch) -> OnLogits:
-        """The callable for one batch of examples, whose clean logits are given."""
+        """The callable for one batch of examples, given the clean run's logits."""
         if self.of is not None:
             return self.of
         assert self.of_clean is not None
@@ -83,12 +91,12 @@ def _column(values: Tensor, ids: Tensor) -> Tensor:
 
 
 logit_difference = Metric("logit_difference", "logits", of=_logit_difference, some=_ANSWER_AND_FOIL)
-"""logit(answer) - logit(foil)."""
+"""logit(answer) − logit(foil), in logits."""
 
 log_probability = Metric("log_probability", "nats", of=_log_probability)
-"""log p(answer)."""
+"""log p(answer), in nats."""
 
 kl_divergence = Metric("kl_divergence", "nats", of_clean=_kl_from_clean, flat_at_clean=True)
-"""KL(clean run || this run) over the vocabulary: 0 on the clean run, and its gradient there is 0 too."""
+"""KL(clean run ‖ this run) over the vocabulary, in nats. On the clean run both it and its gradient are 0."""
 
 METRICS = {metric.name: metric for metric in (logit_difference, log_probability, kl_divergence)}

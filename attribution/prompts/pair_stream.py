@@ -1,40 +1,24 @@
 """Prompt pairs from a JSONL file, one pair a line, read when needed: a file of any length is never held as a whole."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs, check_form, pair_from
+from attribution.prompts.position_names import SameRoles
+from attribution.prompts.prompt_pair import PromptPair, check_entry, pair_from
+from attribution.prompts.prompt_pairs import PromptPairs
 
-Read = TypeVar("Read")
-
-
-class SameRoles:
-    """Checks that all pairs have roles, or none: otherwise their positions have no common names."""
-
-    def __init__(self) -> None:
-        self.given: bool | None = None
-        """Whether pairs have roles; None until the first has passed."""
-
-    def check(self, row: int, roles: Sequence[str] | None) -> None:
-        """A ValueError for a pair that is not like the first."""
-        given = roles is not None
-        self.given = given if self.given is None else self.given
-        if given != self.given:
-            has, first = ("has roles", "has none") if given else ("has no roles", "has them")
-            raise ValueError(
-                f"Pair {row}: {has} where the first pair {first}; their positions have no common names. "
-                "Give roles to all pairs, or to none."
-            )
+_Entry = TypeVar("_Entry")
 
 
 def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = True) -> Iterator[PromptPair]:
-    """The pairs of a file whose lines are objects as in `PromptPairs.from_json`; empty lines are skipped.
+    """The pairs of a file, whose lines are objects with the keys that `pair_from` reads. Empty lines are skipped.
 
-    A line that is no pair, or does not fit the model, is a ValueError that names it when it is reached.
+    Raises:
+        ValueError: a line that is no pair or does not fit the model, when it is reached. The message names the line.
     """
 
     def pair(number: int, entry: Any) -> PromptPair:
@@ -46,24 +30,27 @@ def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = Tr
 
 
 def count_pairs(path: str | Path, most: int | None = None) -> int:
-    """How many pairs the file has, up to `most`: read once, nothing held.
+    """The number of pairs in the file, at most `most`. The file is read once and never held as a whole.
 
-    A ValueError for the first line that is no pair whatever the model: not JSON, keys or types, lengths of ids; or has
-    roles where the first has none, or none where it has. What a tokenizer makes of texts is not known here.
+    Lines are checked as far as that needs no tokenizer.
+
+    Raises:
+        ValueError: no pairs at all; or a line that is not JSON, has wrong keys, types or lengths of ids, or has roles
+            although the first pair has none (or the reverse). The message names the line.
     """
     roles = SameRoles()
 
     def form(number: int, entry: Any) -> None:
-        check_form(number, entry)
+        check_entry(number, entry)
         roles.check(number, entry.get("roles"))
 
     count = sum(1 for _ in islice(_each_line(path, form), most))
     if count == 0:
-        raise ValueError(f"{path}: no prompt pairs. Each line holds one, as an object.")
+        raise ValueError(f"{path}: no prompt pairs. Give a file in which each line is one pair, as a JSON object.")
     return count
 
 
-def _each_line(path: str | Path, read: Callable[[int, Any], Read]) -> Iterator[Read]:
+def _each_line(path: str | Path, read: Callable[[int, Any], _Entry]) -> Iterator[_Entry]:
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             if not line.strip():

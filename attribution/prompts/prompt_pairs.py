@@ -1,39 +1,22 @@
-"""Contrast pairs: a clean prompt and a patch prompt of equal token length, with answer and foil.
-
-The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt.
-"""
+"""An ordered set of prompt pairs, and batches of them padded on the right."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
-
-
-@dataclass(frozen=True)
-class PromptPair:
-    """One pair as token ids. `roles` names each position, BOS included, if a task knows its meaning."""
-
-    clean_ids: tuple[int, ...]
-    patch_ids: tuple[int, ...]
-    answer_id: int
-    foil_id: int
-    roles: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.clean_ids)
+from attribution.prompts.prompt_pair import PromptPair, check_pair, pair_from
 
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Pairs padded on the right to one length. Rows may repeat an example.
+    """Pairs padded on the right to one length. An example may fill several rows.
 
     `last` is each row's last real position, where a metric reads the logits. `real` marks positions that are
     no padding. `example` is the row's index in its PromptPairs.
@@ -63,7 +46,7 @@ class PairBatch:
 
 @dataclass(frozen=True)
 class PromptPairs:
-    """A checked, ordered set of pairs."""
+    """An ordered set of pairs, each of which has passed `check_pair`."""
 
     pairs: tuple[PromptPair, ...]
 
@@ -71,7 +54,7 @@ class PromptPairs:
         if not self.pairs:
             raise ValueError("No prompt pairs: there is nothing to measure.")
         for row, pair in enumerate(self.pairs):
-            _check(row, pair)
+            check_pair(row, pair)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -108,7 +91,7 @@ class PromptPairs:
             yield range(start, min(start + size, len(self.pairs)))
 
     def batch(self, examples: Sequence[int] | None = None, device: torch.device | str = "cpu") -> PairBatch:
-        """Some pairs, or all, as one batch padded on the right."""
+        """The chosen pairs, by default all, as one batch padded on the right."""
         examples = range(len(self.pairs)) if examples is None else examples
         chosen = [self.pairs[e] for e in examples]
         width = max(map(len, chosen))
@@ -155,9 +138,10 @@ class PromptPairs:
 
     @classmethod
     def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
-        """Read {"pairs": [{"clean", "patch", "answer", "wrong", ...}]}; ids, where given, win over text.
+        """The pairs of a JSON file {"pairs": [...]}, each with the keys that `pair_from` reads.
 
-        Optional keys: clean_ids, patch_ids (BOS included), answer_id, wrong_id, roles. Errors name the row.
+        Raises:
+            ValueError: invalid JSON, or a pair that is malformed or does not fit the model; with file and row.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -171,81 +155,3 @@ class PromptPairs:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return pairs
-
-
-def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
-    """One pair from a mapping with texts, ids or both; `row` names it in errors."""
-    check_form(row, entry)
-
-    def prompt(key: str) -> tuple[int, ...]:
-        return tuple(entry[f"{key}_ids"] if f"{key}_ids" in entry else _tokens(row, key, entry[key], model))
-
-    def word(key: str) -> int:
-        if f"{key}_id" in entry:
-            return entry[f"{key}_id"]
-        ids = _tokens(row, key, entry[key], model)[model.bos_id is not None :]
-        if len(ids) != 1:
-            raise ValueError(f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one.")
-        return ids[0]
-
-    roles = entry.get("roles")
-    return PromptPair(
-        prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
-    )
-
-
-def check_form(row: int, entry: Any) -> None:
-    """Check what can be checked without a model: keys, types, and lengths of ids.
-
-    Raises:
-        ValueError: the message names the row and what is wrong with it.
-    """
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
-    keys = {"clean": "clean_ids", "patch": "patch_ids", "answer": "answer_id", "wrong": "wrong_id"}
-    for key, ids_key in keys.items():
-        if ids_key in entry:
-            _check_ids(row, ids_key, entry[ids_key] if key in ("clean", "patch") else [entry[ids_key]])
-        elif key not in entry:
-            raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
-        elif not isinstance(entry[key], str):
-            raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
-    roles = entry.get("roles")
-    if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
-        raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
-    if all(ids_key in entry for ids_key in keys.values()):
-        prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
-        named = None if roles is None else tuple(roles)
-        _check(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
-
-
-def _check_ids(row: int, key: str, values: Any) -> None:
-    if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
-        raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")
-
-
-def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:
-    ids = model.token_ids(text)
-    unknown = getattr(model.tokenizer, "unk_token_id", None)
-    if unknown is not None and unknown in ids and unknown != model.bos_id:
-        raise ValueError(f"Pair {row}: {key} {text!r} has a word the tokenizer does not know.")
-    return ids
-
-
-def _check(row: int, pair: PromptPair) -> None:
-    if not pair.clean_ids:
-        raise ValueError(f"Pair {row}: the clean prompt is empty.")
-    if len(pair.clean_ids) != len(pair.patch_ids):
-        raise ValueError(
-            f"Pair {row}: clean has {len(pair.clean_ids)} tokens and patch {len(pair.patch_ids)}; "
-            "positions can only be compared between prompts of equal length."
-        )
-    if pair.answer_id == pair.foil_id:
-        raise ValueError(f"Pair {row}: answer and wrong answer are the same token (id {pair.answer_id}).")
-    if pair.roles is None:
-        return
-    if len(pair.roles) != len(pair.clean_ids):
-        raise ValueError(f"Pair {row}: {len(pair.roles)} roles for {len(pair.clean_ids)} tokens.")
-    twice = sorted({role for role in pair.roles if pair.roles.count(role) > 1})
-    if twice:
-        raise ValueError(f"Pair {row}: the role {twice[0]!r} occurs twice; each position needs a name of its own.")

@@ -26,23 +26,23 @@ from typing import Final
 
 import numpy as np
 
-FORMAT: Final = 1
+CHUNK_FORMAT: Final = 1
 _WHAT: Final = "jumpwire chunk"
 _UNFINISHED: Final = ".unfinished-"
 
 Arrays = Mapping[str, np.ndarray]
-NODES: Final = "nodes."
-BESIDE: Final = "beside."
+NODES_PREFIX: Final = "nodes."
+BESIDE_PREFIX: Final = "beside."
 
 
 def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
-    """Write a file that holds `arrays` under `key`; another process may write the same one at the same time."""
+    """Write a file that holds `arrays` under `key`. Other processes may write the same file at the same time."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
-    about = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    about = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
-    path.parent.mkdir(parents=True, exist_ok=True)  # a run that shared it may have removed it while empty
+    path.parent.mkdir(parents=True, exist_ok=True)  # another run may have removed the empty folder
     try:
         with unfinished.open("xb") as file:
             file.write(json.dumps(about).encode() + b"\n" + content)
@@ -55,28 +55,28 @@ def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
 
 
 def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a file; None where there is none.
+    """The arrays of a file; None if there is no file.
 
     Raises:
-        ValueError: the file is not whole, or not of this key.
+        ValueError: the file is damaged, or was made for another key.
     """
     try:
         head, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
-    wanted = {"what": _WHAT, "format": FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    wanted = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         about = json.loads(head)
     except ValueError as error:
         raise ValueError(f"{path}: not a chunk of jumpwire.") from error
     if about != wanted:
-        raise ValueError(f"{path}: damaged, or made from something else than its name says.")
+        raise ValueError(f"{path}: damaged, or made for another key than its name says.")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return dict(file)
 
 
 def remove_unfinished(folder: Path, older_than: float) -> None:
-    """Remove what killed processes left, last touched before a time in seconds since 1970."""
+    """Remove unfinished files of killed processes, last modified before `older_than` (seconds since 1970)."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         try:
             if path.stat().st_mtime < older_than:
@@ -86,7 +86,7 @@ def remove_unfinished(folder: Path, older_than: float) -> None:
 
 
 def _flush_names(folder: Path) -> None:
-    """The folder's list of names to the disk, where the system can do that."""
+    """Flush the folder's list of names to disk, if the system can."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -97,14 +97,14 @@ def _flush_names(folder: Path) -> None:
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays whose names open with `prefix`, under the rest of their names."""
+    """The arrays whose names begin with `prefix`, named without it."""
     return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
 def batches_beside(chunk: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """What a method found in each batch of a chunk beside effects."""
-    numbers = sorted({int(name.split(".")[1]) for name in chunk if name.startswith(BESIDE)})
-    return [with_prefix(f"{BESIDE}{number}.", chunk) for number in numbers]
+    numbers = sorted({int(name.split(".")[1]) for name in chunk if name.startswith(BESIDE_PREFIX)})
+    return [with_prefix(f"{BESIDE_PREFIX}{number}.", chunk) for number in numbers]
 
 
 def with_moved_examples(arrays: Mapping[str, np.ndarray], by: int) -> dict[str, np.ndarray]:

@@ -7,8 +7,8 @@
     the chunk                                 token ids, answers and foils of its pairs; which nodes, if not all; what
                                               else differs from chunk to chunk, such as circuits and references
 
-A change of any of them is another key. Not in it: threads, batch sizes and other things that move last digits only,
-names of files, and hooks that others put on the model.
+If any of these changes, so does the key. It leaves out threads, batch sizes and whatever else moves last digits only,
+names of files, and hooks that other code installed on the model.
 """
 
 import hashlib
@@ -24,8 +24,9 @@ import numpy as np
 import torch
 
 from attribution.prompts.metrics import METRICS, Metric
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
-from attribution.runs.chunk_file import FORMAT
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.chunk_file import CHUNK_FORMAT
 from attribution.runs.chunk_store import ChunkStore
 from attribution.splice.node_keys import keys_of_examples
 from attribution.splice.patch_values import PatchValue
@@ -36,30 +37,30 @@ _LIBRARIES: Final = ("torch", "transformer-lens", "transformers", "numpy")
 
 @runtime_checkable
 class HasDigest(Protocol):
-    """Something that says which numbers it stands for."""
+    """Something with a hash of the numbers it stands for: a patch value, a reference."""
 
     def digest(self) -> str:
-        """The same if and only if the numbers are the same."""
+        """A text that is the same if and only if the numbers are the same."""
         ...
 
 
 @dataclass(frozen=True)
-class Work:
-    """What all chunks of one measurement have in common; `common` is plain data."""
+class ChunkKeys:
+    """The keys of one measurement's chunks. `common` is plain data that all chunks share; `only` are keys of nodes."""
 
     common: Mapping[str, Any]
     only: np.ndarray | None = None
 
     def key(self, pairs: PromptPairs, examples: range, **more: Any) -> str:
-        """The key of the chunk of some consecutive pairs. Where they stand among all pairs does not matter.
+        """The key of the chunk of consecutive pairs, wherever they stand among all pairs.
 
-        `more` is plain data on which this chunk depends beside.
+        `more` is plain data on which this chunk also depends.
         """
         only = None if self.only is None else digest_of(keys_of_examples(self.only, examples))
         return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
 
 
-def work(
+def chunk_keys(
     store: ChunkStore,
     spliced: SplicedModel,
     metric: Metric,
@@ -67,21 +68,25 @@ def work(
     *,
     only: np.ndarray | None = None,
     **method: Any,
-) -> Work:
-    """Everything but the pairs. `method` says in plain data what is measured and how; `only` are keys of nodes.
+) -> ChunkKeys:
+    """The keys of a measurement whose chunks differ in their pairs.
+
+    Args:
+        only: keys of the measured nodes; None for all.
+        method: what is measured and how, as plain data.
 
     Raises:
-        ValueError: the metric or the patch value is the user's own and does not say what it stands for.
+        ValueError: the metric is the user's own and has no version, or the patch value is and has no digest.
     """
     asked = {"patch_value": [patch_value.name, _patch_value(patch_value)], "method": method}
     nodes = None if only is None else np.unique(only)
-    return Work({**surroundings(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
+    return ChunkKeys({**environment_of(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
 
 
-def surroundings(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
-    """What any number that comes out of a model depends on, as plain data."""
+def environment_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
+    """What every number depends on, as plain data: code, libraries, precision, weights, and whether BOS is spliced."""
     return {
-        "format": FORMAT,
+        "format": CHUNK_FORMAT,
         "code": _code(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "matmul": torch.get_float32_matmul_precision(),
@@ -91,7 +96,7 @@ def surroundings(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
 
 
 def key_of(content: Mapping[str, Any]) -> str:
-    """The key of plain data."""
+    """sha256 over plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,9 +106,9 @@ def digest_of(numbers: np.ndarray) -> str:
 
 
 def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
-    """Digests of the model and its SAEs, with the model's settings.
+    """Digests of the model and its SAEs, with the model's settings and kind of device.
 
-    Computed once for a store, and again when a tensor was written to. (A write through `.data` hides itself.)
+    Computed once for each store, and again after a tensor was written to. (A write through `.data` goes unnoticed.)
     """
     tensors = [*spliced.model.module.state_dict().values()]
     tensors += [tensor for sae in spliced.saes.values() for tensor in sae.tensors().values()]
@@ -124,7 +129,7 @@ def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
 
 @cache
 def _code() -> str:
-    """sha256 over the source files of this package: other code may give other numbers."""
+    """sha256 over the source files of `attribution`: other code may give other numbers."""
     folder, sha = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         sha.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
@@ -132,14 +137,14 @@ def _code() -> str:
 
 
 def metric_in_words(metric: Metric) -> list[str]:
-    """Which metric it is, with its version where it is the user's own."""
+    """The metric as plain data; the version of one that is the user's own."""
     if METRICS.get(metric.name) is metric:
         return [metric.name, "built in"]
     if metric.version is None:
         raise ValueError(
-            f"The metric {metric.name!r} is a function of your own, and what it computes cannot be told from its name. "
-            "Give it a version, Metric(..., version='1'), and another one whenever it changes; or measure without "
-            "keeping chunks."
+            f"The metric {metric.name!r} is a function of your own, and its name does not tell what it computes. Give "
+            "it a version, Metric(..., version='1'), and change the version whenever the function changes; or measure "
+            "without keeping chunks."
         )
     return [metric.name, metric.unit, metric.version]
 
@@ -147,8 +152,8 @@ def metric_in_words(metric: Metric) -> list[str]:
 def _patch_value(patch_value: PatchValue) -> str:
     if not isinstance(patch_value, HasDigest):
         raise ValueError(
-            f"The patch value {patch_value.name!r} is your own, and what it is cannot be told from its name. Give it a "
-            "method digest() that returns another text whenever it changes; or measure without keeping chunks."
+            f"The patch value {patch_value.name!r} is your own, and its name does not tell its numbers. Give it a "
+            "method digest() that returns another text whenever they change; or measure without keeping chunks."
         )
     return patch_value.digest()
 

@@ -1,14 +1,14 @@
-"""Runs that survive: finished work is kept in chunks on disk, and a later run goes on from there.
+"""Runs that survive an interrupt: finished work is kept in chunks on disk, and a later run continues from them.
 
     with kept_in("out/agreement/chunks") as store:
         effects = exact_patching(spliced, pairs, logit_difference)
     store.tallies["exact_patching"]      # how many chunks were computed, how many reused
 
-A chunk is what one method finds for a few prompt pairs, under a key of everything its numbers depend on
-(`chunk_key.py`). Killed at any moment, a run loses the chunks it was at; the same work, started again, computes those
-and no others, and its result is that of a run that was never killed, bit for bit, on the same machine with the same
-number of threads. The sums of floating point take another order elsewhere, and so may the last digits: that, the
-threads, and how many rows run at once are not in the key. Any number of processes may share a folder.
+A chunk is what one method finds for a few prompt pairs, under a key of everything that its numbers depend on
+(`chunk_key.py`). A run that is killed loses only its unfinished chunks. Started again, it computes these and no others.
+On the same machine with the same number of threads, its result equals that of an uninterrupted run bit for bit.
+Elsewhere floating-point sums may be taken in another order, and last digits may differ: machine, threads and batch
+sizes are not in the key. Any number of processes may share a folder.
 """
 
 import time
@@ -24,17 +24,17 @@ from weakref import WeakKeyDictionary
 
 from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
 
-ROWS: Final = "nodes.effect"
-"""The array of a chunk whose length is its number of rows."""
+_ROWS: Final = "nodes.effect"
+"""The array of a chunk whose length is the chunk's number of rows."""
 _ABANDONED: Final = 3600.0
-"""Seconds after which an unfinished file belongs to nobody."""
+"""Seconds after which an unfinished file is taken to be abandoned."""
 
 
 @dataclass
 class Tally:
-    """Chunks of a stage of work that were computed and that were reused, and the rows (nodes of examples) in them.
+    """Counts for one stage of work: chunks computed and reused, and the rows (a node of an example) in them.
 
-    `parts_reused` are parts of chunks that an earlier run began and did not finish.
+    `parts_reused` counts parts of chunks that an earlier run began and did not finish.
     """
 
     computed: int = 0
@@ -46,9 +46,9 @@ class Tally:
 
 @dataclass
 class ChunkStore:
-    """Chunks in a folder. With `reuse` off all are computed, and take the place of those that are there.
+    """Chunks in a folder. Without `reuse`, all are computed and replace those in the folder.
 
-    `tallies` count this store's own work, by stage. `digests` holds hashes of weights that were computed already.
+    `tallies` counts this store's own work by stage. `digests` caches hashes of weights.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ class ChunkStore:
     digests: WeakKeyDictionary[object, tuple[object, object]] = field(default_factory=WeakKeyDictionary)
 
     def kept(self, stage: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
-        """The chunk of a key: read where it is there and whole, else computed and written."""
+        """The chunk of a key: read if it is there and whole, else computed and written."""
         path = self.folder / f"{stage}-{key}.chunk"
         tally = self.tallies.setdefault(stage, Tally())
         found = self._read(path, key) if self.reuse else None
@@ -76,14 +76,14 @@ class ChunkStore:
         return computed
 
     def part(self, stage: str, key: str, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """A part of a chunk that takes long, kept until the chunk is whole."""
+        """A part of a chunk, for chunks that take long; kept on disk until the chunk is finished."""
         path, own = self.folder / f"{stage}-{key}.{name}.part", f"{key}.{name}"
         found = self._read(path, own) if self.reuse else None
         if found is not None:
             self.tallies.setdefault(stage, Tally()).parts_reused += 1
             return found
-        write_chunk(path, own, made := compute())
-        return made
+        write_chunk(path, own, arrays := compute())
+        return arrays
 
     def _drop_parts(self, stage: str, key: str) -> None:
         for path in self.folder.glob(f"{stage}-{key}.*.part"):
@@ -91,33 +91,33 @@ class ChunkStore:
 
     @property
     def rows_computed(self) -> int:
-        """Rows that this store's own work measured, all stages together."""
+        """The rows that this store computed, over all stages."""
         return sum(tally.rows_computed for tally in self.tallies.values())
 
     @property
     def chunks(self) -> int:
-        """How many chunks this store's own work found or made."""
+        """The number of chunks that this store computed or reused, over all stages."""
         return sum(tally.computed + tally.reused for tally in self.tallies.values())
 
     @property
     def bytes(self) -> int:
-        """The size of all chunks in the folder."""
+        """The size of all chunks in the folder, in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob("*.chunk"))
 
     def _read(self, path: Path, key: str) -> Arrays | None:
         try:
             return read_chunk(path, key)
         except ValueError as error:
-            warnings.warn(f"A chunk cannot be trusted and is computed again: {error}", stacklevel=4)
+            warnings.warn(f"A chunk is damaged and is computed again: {error}", stacklevel=4)
             return None
 
 
 KeepPart = Callable[[str, Callable[[], Arrays]], Arrays]
-"""A name and how to compute some arrays -> those arrays, computed or read."""
+"""Name of a part of a chunk, and a function that computes its arrays -> the arrays, computed or read from disk."""
 
 
-def computed(_name: str, compute: Callable[[], Arrays]) -> Arrays:
-    """What is not kept is computed."""
+def compute_unkept(_name: str, compute: Callable[[], Arrays]) -> Arrays:
+    """The `KeepPart` of work that is not kept: computes."""
     return compute()
 
 
@@ -126,9 +126,9 @@ _STORE: ContextVar[ChunkStore | None] = ContextVar("store", default=None)
 
 @contextmanager
 def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
-    """Inside, every measurement keeps its chunks in `folder`, and reuses those that are there.
+    """Inside the `with`, every measurement keeps its chunks in `folder` and reuses those that are there.
 
-    With `reuse` off nothing that is there is read. The folder may be deleted whenever no run is at work.
+    Without `reuse`, nothing is read from the folder. It may be deleted whenever no run is using it.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -144,18 +144,18 @@ def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
 
 
 def current_store() -> ChunkStore | None:
-    """The store of the innermost `kept_in`; None outside."""
+    """The store of the innermost `kept_in`; None outside of any."""
     return _STORE.get()
 
 
 def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[KeepPart], Arrays]) -> Arrays:
-    """A chunk of the current store under the key made for it; computed where there is no store.
+    """A chunk of the current store, under the key that `key` makes; computed if there is no store.
 
-    `compute` is given a way to keep parts of what it makes.
+    `compute` gets a function that keeps parts of the chunk.
     """
     store = current_store()
     if store is None:
-        return compute(computed)
+        return compute(compute_unkept)
     name = key(store)
     return store.kept(stage, name, lambda: compute(partial(store.part, stage, name)))
 
@@ -169,4 +169,4 @@ def _inode(path: Path) -> int | None:
 
 
 def _rows(arrays: Arrays) -> int:
-    return len(arrays[ROWS]) if ROWS in arrays else 0
+    return len(arrays[_ROWS]) if _ROWS in arrays else 0

@@ -4,7 +4,7 @@
                    plain runs   positions · L · 6 · d_model
                    encoding     positions · 6 · largest d_sae
                    a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
-                                + 4 · (d_sae + d_in) of encoders that are met] + points · 2 · vocabulary
+                                + 4 · (d_sae + d_in) of encoders that run] + points · 2 · vocabulary
 
 These are upper estimates from shapes, in the wider dtype of the model and its SAEs, beside the loaded weights. A batch
 takes as many pairs as fit, but never more than are fast. Results are sparse, and small beside a batch.
@@ -85,9 +85,9 @@ class Room:
             )
 
     def pairs(self, method: str, most: int = 16) -> int:
-        """Pairs in a batch of a method by its name in `METHODS`.
+        """Pairs in a batch of a method, given by its name in `METHODS`.
 
-        A power of two: where kept chunks are batches, a little more or less of free memory does not change them.
+        A power of two, so that a little more or less free memory does not change chunks that are batches.
         """
         points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
         share = self.size // 2 if method == "exact" else self.size
@@ -97,18 +97,18 @@ class Room:
 
     @property
     def cone_bytes(self) -> int:
-        """What the runs of one batch of cones hold."""
+        """Bytes that the runs of one batch of cones may hold."""
         return max(1, min(self.most_cone_bytes, (self.size - self.pairs("exact") * self.recorded) // 2))
 
     @property
     def runs(self) -> int:
-        """Patched runs of whole blocks in one forward."""
+        """Patched runs of whole blocks in one forward pass."""
         return max(1, min(_MOST_RUNS, (self.size - self.pairs("exact") * self.recorded) // self.a_run))
 
     def texts(self, spliced: SplicedModel, longest: int, most: int = 32) -> int:
-        """Texts of so many tokens in a batch of `sae_quality`: logits at every position, and every site's parts.
+        """Texts of `longest` tokens in a batch of `sae_quality`, which holds all logits and every site's parts.
 
-        One at least: a text alone may hold more than the room, where the vocabulary is large.
+        At least one, even if a single text needs more memory than there is, as with a large vocabulary.
         """
         parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
         fit = self.size // (longest * (parts + 6 * spliced.model.d_vocab * spliced.model.dtype.itemsize))
@@ -143,7 +143,7 @@ def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
 
 
 def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
-    """One patched run: a block's activations at a time, and where encoders are met one site's."""
+    """One patched run: the activations of one block at a time and, if encoders run, those of one site."""
     _, wide, heads, vocabulary = _sizes(spliced.model)
     width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
     if error_mode != "live":

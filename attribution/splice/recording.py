@@ -13,11 +13,11 @@ from torch import Tensor
 
 from attribution.dictionaries import Frame
 from attribution.dictionaries.kinds.sae import places_of
-from attribution.models.language_model import BlockCall
+from attribution.models.block_calls import BlockCall
 from attribution.splice.gate_rounding import GatesAtThreshold, Keep, as_is
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
-"""What a splice adds to its reconstruction; see `splice.py`."""
+"""What a splice adds to its reconstruction; see `spliced_model.py`."""
 
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:

@@ -13,8 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.dictionaries import SAE
+from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import SiteFunction, constant, hooked, logits_with
-from attribution.models.language_model import BlockCall, LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from attribution.splice.gate_rounding import Keep
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord
 

@@ -21,8 +21,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.dictionaries import SAE, Frame
+from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import SiteFunction, constant, logits_at, logits_with
-from attribution.models.language_model import BlockCall, LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from attribution.models.soundness import activation_widths, check_soundness
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.gate_rounding import Keep, settled

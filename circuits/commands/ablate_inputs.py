@@ -7,7 +7,8 @@ from typing import Final
 import torch
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.edits import KEEP_ONLY, REMOVE, Operation, add, scale, set_to
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.node_names import token_roles

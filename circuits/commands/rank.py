@@ -30,7 +30,8 @@ from circuits.terminal.resumable import CHUNKS, chunks_in_words, chunks_report, 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
     from attribution.effects.quadrature import Quadrature
-    from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+    from attribution.prompts.prompt_pair import PromptPair
+    from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
 
 PATCH_NAMES: Final = ("counterfactual", "zero")
@@ -149,7 +150,7 @@ class _Stream:
         Pairs that do not fit the model or its tokenizer, or that disagree about roles, are refused here, before
         anything is measured.
         """
-        from attribution.prompts.pair_stream import SameRoles
+        from attribution.prompts.position_names import SameRoles
 
         roles, count, longest = SameRoles(), 0, None
         for pair in self.pairs(spliced):

@@ -19,7 +19,7 @@ import numpy as np
 from attribution.cones.forecast import Forecast, forecast
 from attribution.cones.sweep_cost import sweep_flops
 from attribution.runs.chunk_file import Arrays
-from attribution.runs.chunk_key import work
+from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
 from attribution.splice.patch_values import counterfactual
 from circuits.ranking.question import Question
@@ -104,7 +104,9 @@ def decide(question: Question, budget: float = DEFAULT_BUDGET, verify: int | Non
         rule = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         about = {"error_mode": question.error_mode, "budget": budget, "verify": verify, "memory": question.memory}
         given = store, question.spliced, question.metric, question.patch_value
-        return work(*given, name=DECISION_STAGE, rule=rule, **about).key(question.pairs, range(len(question.pairs)))
+        return chunk_keys(*given, name=DECISION_STAGE, rule=rule, **about).key(
+            question.pairs, range(len(question.pairs))
+        )
 
     def compute(_keep: KeepPart) -> Arrays:
         text = json.dumps(asdict(_decided(question, budget, verify)))

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.dictionaries import SAE
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 
 _ADDED: Final = re.compile(r"blocks\.\d+\.(hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)|attn\.hook_z)")
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.pair_stream import SameRoles
-from attribution.prompts.position_names import position_names
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.position_names import SameRoles, position_names
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS
 from circuits.ranking.aggregate import Ranking, node_at, weighted_node
 from circuits.ranking.averages import RunningAverages

@@ -17,7 +17,8 @@ import numpy as np
 from attribution.effects.effects import Effects
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import SplicedModel

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from attribution.models.hooks import hooked, logits_with
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from attribution.models.soundness import activation_widths
 from attribution.prompts.metrics import Metric
 from attribution.splice.resuming import first_block_after

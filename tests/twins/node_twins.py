@@ -10,7 +10,7 @@ from torch import Tensor
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair
+from attribution.prompts.prompt_pair import PromptPair
 from attribution.splice.node_keys import KINDS
 from graphs import ErrorNode, FeatureNode, TokenNode
 from tests.twins import method_twins as twins

@@ -10,7 +10,8 @@ from torch import Tensor
 from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from tests.worlds.tiny_models import PLAIN_SITES, WIDTH, NoBOS, PlainModel, World
 
 CLEAN, PATCH, ANSWER, FOIL = 2, 3, 4, 5

@@ -6,7 +6,8 @@ import torch
 
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, TopK
 from attribution.dictionaries.kinds.normalisation import normalise
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.gate_rounding import ROUNDINGS, rounding
 from attribution.splice.recording import ErrorMode, Recording
 from attribution.splice.spliced_model import SplicedModel

@@ -24,7 +24,8 @@ from transformers import (
 
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
 
 try:

@@ -19,6 +19,13 @@ from attribution.dictionaries.kinds.tensor_faults import negative_fault, number_
 PARAMS_FILE = "params.npz"
 
 
+def read_gemma_scope(folder: Path, *, site: str | None, device: torch.device | str, dtype: torch.dtype) -> JumpReLU:
+    """The SAE in a folder that holds params.npz."""
+    if site is None:
+        raise SAEFileError(folder / PARAMS_FILE, "does not name its hook; pass site=, e.g. 'blocks.3.hook_resid_post'")
+    return load_gemma_scope(folder / PARAMS_FILE, site=site, device=device, dtype=dtype)
+
+
 def load_gemma_scope(
     file: str | Path,
     *,
@@ -26,7 +33,11 @@ def load_gemma_scope(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> JumpReLU:
-    """The SAE in `file`. The file does not say which hook it was trained on: `site` does."""
+    """The SAE in `file`, its weights cast to `dtype`. The file does not name its hook, so `site` must.
+
+    Raises:
+        SAEFileError: a file that is missing or unreadable, or arrays that are missing, misshapen or not finite.
+    """
     file = Path(file)
     arrays = _read_arrays(file)
     axes = JumpReLU.tensor_axes()
@@ -48,7 +59,7 @@ def load_gemma_scope(
 
 
 def _read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """Every array under its key; the w_enc and w_dec of later files become W_enc and W_dec."""
+    """Every array under its key. Later files spell w_enc and w_dec; here they are W_enc and W_dec."""
     try:
         archive = np.load(file, allow_pickle=False)
         if not isinstance(archive, NpzFile):

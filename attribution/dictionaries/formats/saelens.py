@@ -1,16 +1,16 @@
 """The SAELens folder format: cfg.json + sae_weights.safetensors, read and written.
 
-SAELens applies no "expected_average_only_in" at inference: when training ends, its trainer folds the scaling
-factor into the weights and says "none". A folder that still says it is a checkpoint. With the trainer's
-activation_scaler.json beside it the factor is folded here; without, the SAE is read as SAELens reads it,
-unscaled, with a warning.
+normalize_activations "expected_average_only_in": SAELens does not scale activations at inference. At the end of
+training its trainer folds the scaling factor into the weights and writes "none", so a folder that still has this
+setting is a checkpoint. If the trainer's activation_scaler.json lies beside it, the factor is folded here. If not, the
+SAE is read as SAELens reads it, unscaled, with a warning.
 """
 
 import json
 import warnings
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -29,8 +29,8 @@ from attribution.dictionaries.kinds.sae import SAE
 from attribution.dictionaries.kinds.tensor_faults import number_fault, shape_fault
 from attribution.dictionaries.kinds.topk import TopK
 
-WEIGHTS_FILE = "sae_weights.safetensors"
-KINDS: dict[str, type[SAE]] = {
+WEIGHTS_FILE: Final = "sae_weights.safetensors"
+ENCODERS: Final[dict[str, type[SAE]]] = {
     "standard": ReLU,
     "jumprelu": JumpReLU,
     "gated": Gated,
@@ -39,12 +39,19 @@ KINDS: dict[str, type[SAE]] = {
     "matryoshka_batchtopk": BatchTopK,
     "prolu": ProLU,
 }
+"""The `architecture` in cfg.json -> the encoder."""
 
 
-def read_saelens(folder: Path, *, device: torch.device | str, dtype: torch.dtype, site: str | None) -> SAE:
-    """The SAE in a SAELens folder; `site` replaces the hook name in cfg.json. Folds in float32 or better."""
-    config = read_config(folder / CONFIG_FILE, KINDS)
-    kind = KINDS[config.architecture]
+def read_saelens(folder: Path, *, site: str | None, device: torch.device | str, dtype: torch.dtype) -> SAE:
+    """The SAE in a SAELens folder; a given `site` replaces the hook name in cfg.json.
+
+    Factors are folded in float32 or better, before the cast to `dtype`.
+
+    Raises:
+        SAEFileError: a file that is missing, unreadable or inconsistent.
+    """
+    config = read_config(folder / CONFIG_FILE, ENCODERS)
+    kind = ENCODERS[config.architecture]
     tensors = _read_tensors(folder / WEIGHTS_FILE, kind, config)
     precise = torch.promote_types(dtype, torch.float32)
     tensors = {name: tensor.to(device=device, dtype=precise) for name, tensor in tensors.items()}
@@ -77,9 +84,9 @@ def _on_raw_activations(tensors: dict[str, Tensor], folder: Path, *, threshold_f
 
 
 def save_sae(sae: SAE, folder: str | Path) -> None:
-    """Write the SAE as a SAELens folder; `load_sae` gives it back bit for bit in the same dtype.
+    """Write the SAE as a SAELens folder. `load_sae` reads it back bit for bit in the same dtype.
 
-    SAELens itself reads every kind but "prolu" and "batchtopk", of which it has no inference form.
+    SAELens itself reads every kind except "prolu" and "batchtopk", for which it has no inference form.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +109,7 @@ def save_sae(sae: SAE, folder: str | Path) -> None:
 
 
 def _read_tensors(file: Path, kind: type[SAE], config: SAELensConfig) -> dict[str, Tensor]:
-    """The file's tensors under today's keys, every one checked; on the CPU, in the dtype of the file."""
+    """The tensors of the file under SAELens's present keys, each checked; on the CPU, in the file's dtype."""
     try:
         stored = load_file(file)
     except FileNotFoundError:

@@ -1,11 +1,11 @@
-"""SAELens' cfg.json, in every spelling since its first release, read into one form.
+"""SAELens's cfg.json, in every spelling since its first release, read into one form.
 
     now (6.x)       architecture, k, metadata.hook_name
     before          hook_name or hook_point at top level; activation_fn_str or activation_fn with
                     activation_fn_kwargs.k for TopK; no architecture: standard; normalize_activations boolean
 
-What would silently change the features (another activation function, a single attention head, whitening that
-was never folded into the weights) is an error.
+A setting that would silently change the features is an error: another activation function, a single attention head,
+whitening that was never folded into the weights.
 """
 
 import json
@@ -25,7 +25,7 @@ NORMALISATIONS = ("none", "expected_average_only_in", "layer_norm", "constant_no
 
 @dataclass(frozen=True)
 class SAELensConfig:
-    """What cfg.json says about the SAE's arithmetic and its hook (site "" if it does not say)."""
+    """What cfg.json says about the SAE's arithmetic and its hook (site "" if it names none)."""
 
     architecture: str
     d_in: int
@@ -39,7 +39,11 @@ class SAELensConfig:
 
 
 def read_config(file: Path, architectures: Collection[str]) -> SAELensConfig:
-    """The configuration in `file`, of one of `architectures`; errors name the key."""
+    """The configuration in `file`.
+
+    Raises:
+        SAEFileError: a setting that is missing, malformed or not supported, such as an unknown architecture.
+    """
     raw = _read_object(file)
     architecture, k = _architecture_and_k(raw, architectures, file)
     normalisation = _normalisation(raw, file)
@@ -57,7 +61,7 @@ def read_config(file: Path, architectures: Collection[str]) -> SAELensConfig:
 
 
 def read_scaling_factor(folder: Path) -> float | None:
-    """The factor SAELens' trainer multiplied activations with, if it left one in the folder."""
+    """The factor by which SAELens's trainer multiplied activations; None if it left none in the folder."""
     file = folder / SCALER_FILE
     if not file.exists():
         return None

@@ -5,7 +5,7 @@
     log_threshold          threshold = exp(log_threshold)              older JumpReLU
     threshold < 0          threshold = 0                               same features, since v = relu(z)
 
-Exact up to rounding: features and reconstruction equal SAELens' own. Dividing W_dec by s divides n by s,
+Exact up to rounding: features and reconstruction equal SAELens's own. Dividing W_dec by s divides n by s,
 and with it a BatchTopK threshold, which is in units of z * n.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def fold_scaling_factor(tensors: dict[str, Tensor], factor: float, *, threshold_follows: bool) -> dict[str, Tensor]:
-    """The SAE on raw activations, from the one trained on activations times `factor`."""
+    """The tensors of an SAE that takes raw activations, from one trained on activations times `factor`."""
     folded = tensors | {
         "W_enc": tensors["W_enc"] * factor,
         "W_dec": tensors["W_dec"] / factor,
@@ -26,7 +26,7 @@ def fold_scaling_factor(tensors: dict[str, Tensor], factor: float, *, threshold_
 
 
 def fold_decoder_norms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Features in units of unit-norm decoder rows. A row of zeros stays: its feature is always 0."""
+    """Features in units of decoder rows of norm 1. A row of zeros stays zero, and so does its feature."""
     norms = tensors["W_dec"].norm(dim=-1)
     return tensors | {
         "W_enc": tensors["W_enc"] * norms,
@@ -38,7 +38,7 @@ def fold_decoder_norms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def fold_threshold(tensors: dict[str, Tensor], d_sae: int) -> dict[str, Tensor]:
     """One non-negative threshold per feature, from a logarithm, a global scalar or a vector.
 
-    SAELens' JumpReLU trainer clamps thresholds at 0 before each step: the last one can leave them below.
+    SAELens's JumpReLU trainer clamps thresholds at 0 before each step, so the last step can leave some below 0.
     """
     folded = dict(tensors)
     if "log_threshold" in folded:

@@ -2,8 +2,8 @@
 
     z = p + b_enc;   v = relu(z);   mu = z - threshold        one threshold for all features
 
-The k of training is gone: what the batch's k-th largest activation was on average became the threshold. A
-feature jumps by it when its gate opens. Source: Bussmann et al. 2024.
+At inference there is no k: the threshold is the average, over training, of the batch's k-th largest activation. A
+feature jumps by the threshold when its gate opens. Source: Bussmann et al. 2024.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from attribution.dictionaries.kinds.tensor_faults import negative_fault
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BatchTopK(SAE):
-    """f = z where z > threshold, else 0. The threshold is stored once per feature, as SAELens does."""
+    """f = z where z > threshold, else 0. The threshold is stored for each feature, as in SAELens."""
 
     kind: ClassVar[str] = "batchtopk"
     encoder_tensors: ClassVar = {"b_enc": ("d_sae",), "threshold": ("d_sae",)}

@@ -1,12 +1,12 @@
-"""What an SAE does to an activation before encoding, and undoes after decoding.
+"""Normalisation: what an SAE does to an activation before encoding and undoes after decoding.
 
     none                    x_n = x
     layer_norm              x_n = (x - mean) / (std + 1e-5)       x_hat = std * r + mean
     constant_norm_rescale   x_n = x * sqrt(d_in) / |x|            x_hat = r * |x| / sqrt(d_in)
 
-r is the decoder's output; std is the unbiased one (n - 1); the 1e-5 stands on the way in only. Both as in
-SAELens. "expected_average_only_in" has one constant for all activations: it is folded into the weights when
-the file is read, so it never reaches this file.
+r is the decoder's output; std is the unbiased one (n - 1); the 1e-5 is added on the way in only. Both are as in
+SAELens. Its "expected_average_only_in" is one constant for all activations, which is folded into the weights when the
+file is read (`formats/saelens_folding.py`).
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ LAYER_NORM_EPSILON = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Where an activation lay before normalisation: x = scale * x_n + mean (layer_norm: but for its 1e-5)."""
+    """What undoes a normalisation: x = scale * x_n + mean (for layer_norm, up to its 1e-5)."""
 
     scale: Float[Tensor, "*batch 1"]
     mean: Float[Tensor, "*batch 1"]
@@ -32,9 +32,9 @@ class Frame:
 def normalise(
     x: Float[Tensor, "*batch d_in"], normalisation: Normalisation
 ) -> tuple[Float[Tensor, "*batch d_in"], Frame | None]:
-    """The normalised activation and the frame to come back with; no frame where nothing is normalised.
+    """The normalised activation and the frame that undoes the normalisation; no frame for "none".
 
-    An activation that is exactly zero has no direction: constant_norm_rescale leaves it zero, with scale 0.
+    constant_norm_rescale leaves an activation that is exactly zero as it is, with scale 0.
     """
     if normalisation == "none":
         return x, None
@@ -50,5 +50,5 @@ def normalise(
 
 
 def restore(r: Float[Tensor, "*batch d_in"], frame: Frame) -> Float[Tensor, "*batch d_in"]:
-    """The way back: scale * r + mean."""
+    """Undo a normalisation: scale * r + mean."""
     return r * frame.scale + frame.mean

@@ -1,6 +1,6 @@
 """ProLU SAE.
 
-    v = relu(p);   mu = p + b_enc        the bias moves the gate only, never the value
+    v = relu(p);   mu = p + b_enc        the bias moves the gate, never the value
 
 With b_enc < 0 a feature jumps by -b_enc when its gate opens; with b_enc >= 0 it is a ReLU.
 Source: Taggart 2024.

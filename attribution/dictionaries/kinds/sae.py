@@ -2,10 +2,10 @@
 
     p      = (x_n - b_dec) @ W_enc        x_n: normalised activation; b_dec only where the SAE subtracts it
     v, mu  = value and margin of p        the one thing the encoder kinds differ in
-    f      = v where mu > 0, else 0       v is continuous in x; all jumps are the gate's
+    f      = v where mu > 0, else 0       v is continuous in x; only the gate jumps
     x_hat  = scale * (f @ W_dec + b_dec) + mean
 
-Exact; one matrix product each way. SAEs are stateless: nothing is remembered between encode and decode, the
+Exact; one matrix product each way. SAEs are stateless: nothing is remembered between encode and decode, because the
 frame of the normalisation travels with the encoding.
 """
 
@@ -30,7 +30,7 @@ AnySAE = TypeVar("AnySAE", bound="SAE")
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
-    """Features as value and gate, and the projection p that both were made of.
+    """Features as value and margin, and the projection p from which both were computed.
 
     Margin None: gates are always open. Frame None: nothing was normalised.
     """
@@ -42,7 +42,7 @@ class Encoding:
 
     @property
     def features(self) -> Float[Tensor, "*batch d_sae"]:
-        """f = v where the margin is positive, else 0. Gradients flow through the value, not the gate."""
+        """f = v where the margin is positive, else 0. Gradients flow through the value, not through the gate."""
         if self.margin is None:
             return self.value
         return torch.where(self.margin > 0, self.value, 0)
@@ -56,7 +56,7 @@ class Encoding:
 
 
 def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
-    """Where a mask is true, increasing."""
+    """The indices at which a mask is true, in increasing order."""
     if mask.device.type == "cpu":  # numpy's search of a mask is several times faster than torch's
         return torch.from_numpy(np.flatnonzero(mask.numpy()))
     return torch.nonzero(mask)[:, 0]
@@ -66,9 +66,12 @@ def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
 class SAE(ABC):
     """Base of the encoder kinds: a kind names its encoder tensors and says what value and margin are.
 
-    site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes
-    the heads flattened. source: the file it was read from, "" where there is none; named in errors.
-    margin_tensors: what a margin adds to p; threshold_moves: with other features, as TopK's (`gate_rounding.py`).
+    site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes the
+        heads flattened.
+    source: the file it was read from, "" if none; named in errors.
+    margin_tensors: the encoder tensors that the margin adds to p or subtracts from it; they bound the margin's rounding
+        (`splice/gate_rounding.py`).
+    threshold_moves: the threshold depends on the other features' projections, as TopK's does.
     """
 
     kind: ClassVar[str]
@@ -88,7 +91,7 @@ class SAE(ABC):
     def value_and_margin(
         self, projection: Float[Tensor, "*batch d_sae"]
     ) -> tuple[Float[Tensor, "*batch d_sae"], Float[Tensor, "*batch d_sae"] | None]:
-        """v and mu from the projection p of the activation on the encoder's directions, before any bias."""
+        """v and mu from p, the activation's projection on encoder directions before any bias; mu None: no gate."""
 
     def __post_init__(self) -> None:
         if self.W_dec.ndim != 2:
@@ -108,10 +111,13 @@ class SAE(ABC):
 
     @final
     def encode(self, x: Float[Tensor, "*batch d_in"], *, projection_only: bool = False) -> Encoding:
-        """Value, margin and frame of x, in the dtype of the weights (x is cast to it).
+        """Projection, value, margin and frame of x, in the dtype of the weights (x is cast to it).
 
-        With `projection_only` gradients reach p and the frame, not value and margin: a graph then holds nothing of the
-        size of d_sae. An active feature changes by `open_slope` as p does.
+        With `projection_only`, gradients reach p and the frame, but not value and margin, so that the graph holds
+        nothing more of size d_sae. The gradient of an active feature is then `open_slope` times that of p.
+
+        Raises:
+            ValueError: the width of x is not d_in.
         """
         if x.shape[-1] != self.d_in:
             raise ValueError(
@@ -128,32 +134,32 @@ class SAE(ABC):
         return (normalised - self.b_dec if self.apply_b_dec_to_input else normalised) @ self.W_enc
 
     def open_slope(self) -> Float[Tensor, " d_sae"]:
-        """dv/dp where the value is positive; 1 unless a kind rescales its magnitudes."""
+        """dv/dp where the value is positive: 1, unless a kind rescales its values."""
         return torch.ones_like(self.W_dec[:, 0])
 
     def threshold_shares(
         self, clean: Float[Tensor, "place d_sae"], patch: Float[Tensor, "place d_sae"]
     ) -> Float[Tensor, "place d_sae"] | None:
-        """How much the gates' threshold moves with each p, averaged along a line; None if it does not move."""
+        """dt/dp_j of the gates' threshold t, averaged along the line from clean to patch p; None if t is constant."""
         del clean, patch
         return None
 
     @cached_property
     def margin_terms(self) -> tuple[Float[Tensor, " d_sae"], Float[Tensor, " d_sae"]]:
-        """|w|, and the sizes of the constants in each margin added up: its terms are at most |x_n| · |w| + those."""
+        """For each feature |w| and c: the terms of its margin add up to at most |x_n| · |w| + c in absolute value."""
         directions = self.W_enc.norm(dim=0)
         offset = self.b_dec.norm() * directions if self.apply_b_dec_to_input else torch.zeros_like(directions)
         return directions, sum((getattr(self, name).abs() for name in self.margin_tensors), offset)
 
     @cached_property
     def largest_margin_terms(self) -> tuple[float, float]:
-        """The largest of both."""
+        """The largest |w| and the largest c over all features."""
         directions, constants = self.margin_terms
         return float(directions.max()), float(constants.max())
 
     @final
     def decode(self, features: Float[Tensor, "*batch d_sae"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
-        """The reconstruction: affine in the features once the frame, which comes from `encode`, is given."""
+        """The reconstruction, affine in the features. `frame` is the one that `encode` returned."""
         return self._restored(features @ self.W_dec, frame)
 
     @final
@@ -164,7 +170,7 @@ class SAE(ABC):
         value: Float[Tensor, " active"],
         frame: Frame | None,
     ) -> Float[Tensor, "place d_in"]:
-        """As `decode`, from active features alone, ordered by place: those of place n begin at `starts[n]`."""
+        """As `decode`, from active features only. They are ordered by place; those of place n begin at `starts[n]`."""
         return self._restored(embedding_bag(index, self.W_dec, starts, mode="sum", per_sample_weights=value), frame)
 
     def _restored(self, written: Float[Tensor, "*batch d_in"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
@@ -183,9 +189,9 @@ class SAE(ABC):
         index: Int[Tensor, " active"],
         along: Float[Tensor, "place d_in"],
     ) -> Float[Tensor, " active"]:
-        """Decoder direction · `along` of its place, for features ordered by place as in `decode_active`.
+        """Each feature's decoder direction · the vector `along` of its place; ordered by place as in `decode_active`.
 
-        That is the derivative of a sum of directions with respect to their weights: no direction is copied.
+        Computed as the derivative of a weighted sum of directions by its weights, so that no direction is copied.
         """
         with torch.enable_grad():
             weight = self.W_dec.new_ones(len(index)).requires_grad_()
@@ -200,18 +206,18 @@ class SAE(ABC):
 
     @classmethod
     def tensor_axes(cls) -> dict[str, tuple[str, ...]]:
-        """Every tensor of this kind and its axes, in words; also the keys of its file on disk."""
+        """Every tensor of this kind with the names of its axes. The tensors' names are the keys in files."""
         shared = {"W_enc": ("d_in", "d_sae"), "W_dec": ("d_sae", "d_in"), "b_dec": ("d_in",)}
         return shared | dict(cls.encoder_tensors)
 
     @final
     def tensors(self) -> dict[str, Tensor]:
-        """The SAE's tensors by name."""
+        """The SAE's tensors by name, in the order of `tensor_axes`."""
         return {name: getattr(self, name) for name in self.tensor_axes()}
 
     @final
     def digest(self) -> str:
-        """sha256 over the kind, every setting and every tensor (name, dtype, shape, bytes); not site or source."""
+        """sha256 over kind, settings and tensors (name, dtype, shape, bytes), but not site and source."""
         tensors = self.tensors()
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
         for where in ("site", "source"):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def shape_fault(name: str, tensor: Tensor, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str | None:
-    """The tensor's shape against its axes, given in words."""
+    """A shape other than that of its named axes."""
     expected = tuple(sizes[axis] for axis in axes)
     if tuple(tensor.shape) == expected:
         return None

@@ -2,7 +2,7 @@
 
     z = p + b_enc;   v = relu(z);   mu = z - (k-th largest z + (k+1)-th largest z) / 2
 
-The threshold moves with z, so a gate opens only when another one closes: the jump is the value that swaps in.
+The threshold moves with z, so a gate opens only when another closes, and the feature jumps to its value at once.
 Source: Gao et al. 2024.
 """
 
@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from attribution.dictionaries.kinds.moving_threshold import threshold_shares
 from attribution.dictionaries.kinds.sae import SAE
+from attribution.dictionaries.kinds.topk_threshold import threshold_shares
 
 
 @final
@@ -38,7 +38,7 @@ class TopK(SAE):
     def value_and_margin(
         self, projection: Float[Tensor, "*batch d_sae"]
     ) -> tuple[Float[Tensor, "*batch d_sae"], Float[Tensor, "*batch d_sae"] | None]:
-        """No margin where k = d_sae: every gate is always open."""
+        """Margin None if k = d_sae: every gate is always open."""
         z = projection + self.b_enc
         if self.k == self.d_sae:
             return z.relu(), None
@@ -46,14 +46,14 @@ class TopK(SAE):
         chosen = torch.zeros_like(z, dtype=torch.bool).scatter(-1, indices, True)
         runner_up = z.masked_fill(chosen, -torch.inf).amax(dim=-1, keepdim=True)
         margin = z - (largest.amin(dim=-1, keepdim=True) + runner_up) / 2
-        # Between equal or neighbouring floats the midpoint separates nothing: there topk's choice decides.
+        # Between equal or neighbouring floats the midpoint separates nothing, so topk's choice decides.
         smallest = torch.finfo(z.dtype).tiny
         return z.relu(), torch.where(chosen, margin.clamp(min=smallest), margin.clamp(max=0.0))
 
     def threshold_shares(
         self, clean: Float[Tensor, "place d_sae"], patch: Float[Tensor, "place d_sae"]
     ) -> Float[Tensor, "place d_sae"] | None:
-        """The threshold is the midpoint of two of the z, so it moves with them; see `moving_threshold.py`."""
+        """The threshold is the midpoint of two entries of z, and moves with them; see `topk_threshold.py`."""
         if self.k == self.d_sae:
             return None
         return threshold_shares(clean + self.b_enc, patch + self.b_enc, self.k)

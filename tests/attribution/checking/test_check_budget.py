@@ -14,7 +14,8 @@ from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.prompts.metrics import log_probability, logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import ErrorMode
 from graphs import Verdict

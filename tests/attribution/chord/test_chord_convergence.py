@@ -18,7 +18,8 @@ from attribution.dictionaries import SAE, JumpReLU, Normalisation
 from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from tests.worlds.chord_worlds import KINDS, MIXED, PAIRS, gross, random_world

@@ -16,7 +16,8 @@ from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReL
 from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import ErrorMode
 from tests.twins import chord_twin
 from tests.worlds.tiny_models import BRIDGES, PAIRS, NoBOS, World, saes_on, tiny_model

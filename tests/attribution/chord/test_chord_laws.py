@@ -16,7 +16,8 @@ from attribution.chord.chord_result import ChordAttribution
 from attribution.dictionaries import SAE, JumpReLU, ReLU, TopK
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import TOKENS, ErrorMode
 from tests.twins import chord_twin
 from tests.worlds.chord_worlds import (

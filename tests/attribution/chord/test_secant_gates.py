@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attribution.chord.secant_gates import SecantGates, secant_gates
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
-from attribution.dictionaries.kinds.moving_threshold import threshold_shares
+from attribution.dictionaries.kinds.topk_threshold import threshold_shares
 from tests.twins import chord_twin
 
 FULL = torch.ones(1, 1, dtype=torch.bool)

@@ -22,8 +22,8 @@ from attribution.effects.effects import Effects
 from attribution.effects.measurement import prepare
 from attribution.effects.patches import all_patches
 from attribution.methods.exact_patching import exact_patching
+from attribution.models.architectures import UnknownArchitecture, plain_model
 from attribution.models.language_model import LanguageModel
-from attribution.models.plain_blocks import UnknownArchitecture, plain_model
 from attribution.prompts.metrics import METRICS, Metric, logit_difference
 from attribution.splice.patch_values import counterfactual, zero
 from attribution.splice.recording import ErrorMode

@@ -8,7 +8,7 @@ from attribution.cones.cone_cost import cone_flops
 from attribution.cones.cone_patching import effects_in_cones
 from attribution.effects.measurement import Situation, prepare
 from attribution.effects.patches import Patches, all_patches
-from attribution.models.plain_blocks import plain_model
+from attribution.models.architectures import plain_model
 from attribution.prompts.metrics import METRICS, logit_difference
 from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.patch_values import counterfactual

@@ -12,7 +12,8 @@ from attribution.effects.effects import Effects
 from attribution.methods.activation_difference import activation_difference
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from tests.worlds.tiny_models import PAIRS, World
 
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]

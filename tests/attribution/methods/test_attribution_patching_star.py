@@ -19,9 +19,11 @@ from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.attribution_patching_star import attribution_patching_star
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.query_key_fix import layers_reached
-from attribution.models.language_model import LanguageModel, layer_of
+from attribution.models.language_model import LanguageModel
+from attribution.models.site_names import layer_of
 from attribution.prompts.metrics import kl_divergence, logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import ErrorMode
 from tests.attribution.methods.test_methods_equal_twins import difference, spread
 from tests.twins import method_twins as twins

@@ -19,7 +19,8 @@ from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import ErrorMode
 from tests.twins import method_twins as twins
 from tests.worlds.tiny_models import BOS, PAIRS, World, plain_world

@@ -18,7 +18,8 @@ from attribution.methods.input_path_integrated_gradients import input_path_integ
 from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice import writing
 from attribution.splice.spliced_model import ErrorMode
 from tests.twins import method_twins as twins

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from tests.worlds.tiny_models import BOS, PAIRS
 
 GOOD: dict[str, Any] = {"clean": "w1 w2", "patch": "w1 w3", "answer": "w4", "wrong": "w5"}

@@ -22,7 +22,8 @@ import attribution.cones.exact_engine as exact_module
 from attribution.effects.effects import Effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric, OnLogits, logit_difference
-from attribution.prompts.prompt_pairs import PairBatch, PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_store import kept_in
 from attribution.splice.spliced_model import SplicedModel
 from tests.worlds.tiny_models import BOS, JUMPRELU_SITES, VOCABULARY, World, bridge, saes_on

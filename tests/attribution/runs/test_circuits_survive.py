@@ -20,7 +20,8 @@ from attribution.effects.metric_keeping import EVERYTHING, NOTHING, Kept, metric
 from attribution.effects.quadrature import gauss_legendre
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.prompts.metrics import METRICS, logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs import chunk_store as execution
 from attribution.runs.chunk_store import ChunkStore, kept_in
 from attribution.runs.memory import Room

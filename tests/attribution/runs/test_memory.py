@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig
 from attribution.models.language_model import LanguageModel
 from attribution.runs.memory import Room
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
 from attribution.dictionaries import JumpReLU
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ranking.question import Question

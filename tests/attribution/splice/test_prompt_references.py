@@ -11,7 +11,8 @@ from torch import Tensor
 import tests.twins.keep_only_twin as twin
 from attribution.effects.metric_keeping import NOTHING, Kept, logits_keeping, metric_keeping
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import node_keys
 from attribution.splice.prompt_references import Mean, Resample
 from attribution.splice.references import Reference

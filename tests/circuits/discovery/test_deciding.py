@@ -20,8 +20,8 @@ from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.models.architectures import UnknownArchitecture
 from attribution.models.language_model import LanguageModel
-from attribution.models.plain_blocks import UnknownArchitecture
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_store import kept_in

@@ -10,7 +10,8 @@ import pytest
 from attribution.effects.metric_keeping import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric, logit_difference
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import node_keys
 from attribution.splice.references import counterfactual, zero
 from circuits.faithfulness.bootstrap import Bootstrap, Scale

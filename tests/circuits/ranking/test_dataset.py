@@ -20,7 +20,8 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
 from attribution.prompts.pair_stream import count_pairs, pair_stream
 from attribution.prompts.position_names import position_names
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs import memory
 from attribution.runs.memory import Room
 from attribution.splice.spliced_model import SplicedModel

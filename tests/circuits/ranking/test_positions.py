@@ -2,7 +2,8 @@
 
 import pytest
 
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import NodeOfExample, node_of_key
 from circuits.ranking.positions import member_keys
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, TokenNode

@@ -11,7 +11,8 @@ from attribution.effects.effects import Effects
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.prompt_pairs import PromptPair, PromptPairs
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import zero
 from circuits.shift.linear_probe import LinearProbe
 from circuits.shift.neurons import with_neurons

@@ -5,8 +5,8 @@
     t(α)     = (k-th + (k+1)-th largest of z(α)) / 2 = (S_{k+1} − S_{k−1}) / 2
     share(j) = ∫ ∂t/∂z_j dα = (time_{k+1}(j) − time_{k−1}(j)) / 2
 
-so that Σ_j share(j) · (z_p − z_c)_j = t(1) − t(0). Exact, also with ties: the pieces of S_m are found by intersecting
-its supporting lines at both ends of an interval until nothing lies above the intersection (Eisner & Severance 1976).
+so that Σ_j share(j) · (z_p − z_c)_j = t(1) − t(0). Exact, even with ties. The pieces of S_m are found by intersecting
+its supporting lines at both ends of an interval until S_m passes through the intersection (Eisner & Severance 1976).
 """
 
 import torch

@@ -1,0 +1,121 @@
+"""One contrast pair: a clean prompt and a patch prompt of equal token length, with answer and foil.
+
+The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt. In a file, a pair is given
+as texts, which the model's tokenizer turns into ids (`models/tokenising.py`), as ids, or as both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from attribution.models.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """One pair as token ids. `roles` names each position, BOS included, if a task knows its meaning."""
+
+    clean_ids: tuple[int, ...]
+    patch_ids: tuple[int, ...]
+    answer_id: int
+    foil_id: int
+    roles: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.clean_ids)
+
+
+def check_pair(row: int, pair: PromptPair) -> None:
+    """Check one pair; `row` names it in errors.
+
+    Raises:
+        ValueError: an empty prompt, prompts of unequal length, equal answers, or roles that do not name each position.
+    """
+    if not pair.clean_ids:
+        raise ValueError(f"Pair {row}: the clean prompt is empty.")
+    if len(pair.clean_ids) != len(pair.patch_ids):
+        raise ValueError(
+            f"Pair {row}: clean has {len(pair.clean_ids)} tokens and patch {len(pair.patch_ids)}; "
+            "positions can only be compared between prompts of equal length."
+        )
+    if pair.answer_id == pair.foil_id:
+        raise ValueError(f"Pair {row}: answer and wrong answer are the same token (id {pair.answer_id}).")
+    if pair.roles is None:
+        return
+    if len(pair.roles) != len(pair.clean_ids):
+        raise ValueError(
+            f"Pair {row}: {len(pair.roles)} roles for {len(pair.clean_ids)} tokens. Give one for each, BOS included."
+        )
+    twice = sorted({role for role in pair.roles if pair.roles.count(role) > 1})
+    if twice:
+        raise ValueError(f"Pair {row}: the role {twice[0]!r} occurs twice; each position needs a name of its own.")
+
+
+def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
+    """One pair from a mapping with texts, ids or both; ids win. `row` names the pair in errors.
+
+    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. Optional: roles.
+
+    Raises:
+        ValueError: a missing key, a wrong type, a word unknown to the tokenizer, an answer of several tokens, or a pair
+            that fails `check_pair`.
+    """
+    check_entry(row, entry)
+
+    def prompt(key: str) -> tuple[int, ...]:
+        return tuple(entry[f"{key}_ids"] if f"{key}_ids" in entry else _tokens(row, key, entry[key], model))
+
+    def word(key: str) -> int:
+        if f"{key}_id" in entry:
+            return entry[f"{key}_id"]
+        ids = _tokens(row, key, entry[key], model)[model.bos_id is not None :]
+        if len(ids) != 1:
+            raise ValueError(
+                f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one. Choose another word."
+            )
+        return ids[0]
+
+    roles = entry.get("roles")
+    return PromptPair(
+        prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
+    )
+
+
+def check_entry(row: int, entry: Any) -> None:
+    """Check what can be checked without a model: keys, types, and lengths of ids.
+
+    Raises:
+        ValueError: the message names the row and what is wrong with it.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
+    keys = {"clean": "clean_ids", "patch": "patch_ids", "answer": "answer_id", "wrong": "wrong_id"}
+    for key, ids_key in keys.items():
+        if ids_key in entry:
+            _check_ids(row, ids_key, entry[ids_key] if key in ("clean", "patch") else [entry[ids_key]])
+        elif key not in entry:
+            raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
+        elif not isinstance(entry[key], str):
+            raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
+    roles = entry.get("roles")
+    if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
+        raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
+    if all(ids_key in entry for ids_key in keys.values()):
+        prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
+        named = None if roles is None else tuple(roles)
+        check_pair(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
+
+
+def _check_ids(row: int, key: str, values: Any) -> None:
+    if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
+        raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")
+
+
+def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:
+    ids = model.token_ids(text)
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    if unknown is not None and unknown in ids and unknown != model.bos_id:
+        raise ValueError(
+            f"Pair {row}: {key} {text!r} has a word the tokenizer does not know. Choose another, or give ids."
+        )
+    return ids
