@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from attribution.checking import verdict_of as verdict_details
+from attribution.checking import verdict_of
 from attribution.runs import chunk_store as execution
 from attribution.runs.chunk_store import kept_in
 from circuits.commands.app import app
@@ -100,7 +100,7 @@ def test_an_interrupted_ranking_goes_on_and_ends_as_one_that_was_not(
 def test_an_interrupted_check_goes_on_and_ends_as_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verdict_details, "_POINTS", (3, 5))
+    monkeypatch.setattr(verdict_of, "_RESIDUAL_POINTS", (3, 5))
     command = ("check", "--method", "atp", "--examples", "2", "--saes", "topk", "--out")
     whole, other = tmp_path / "whole", tmp_path / "other"
     assert CliRunner().invoke(app, (*command, str(whole))).exit_code == 0
