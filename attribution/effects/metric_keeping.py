@@ -3,7 +3,7 @@
     m(C) = metric of one forward in which every node outside C takes its reference value, from the first site to the
            last, at every spliced position
 
-The nodes of C take what they compute in that very run, from whatever arrives there. `attribution/splice/writing.py` has
+The nodes of C take what they compute in that very run, from whatever arrives there. `attribution/splice/masking.py` has
 the formula of what a site writes. With everything kept the run is the bare model's, to the last bit.
 
 Tokens are inputs: they are never ablated. One forward for each set of nodes. Source: Wang et al. 2023; Marks et al.
@@ -29,11 +29,11 @@ from attribution.runs.chunk_key import ChunkKeys, digest_of, environment_of, met
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, SiteNodes
+from attribution.splice.masking import KeptMask, write_masked
 from attribution.splice.node_keys import NodeColumns, columns_of_keys, keys_of_examples, node_of_key
 from attribution.splice.references import PreparedReference, Reference, SiteReference
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import TOKENS, SplicedModel
-from attribution.splice.writing import kept_only
 
 ErrorChoice = Literal["nodes", "kept", "removed"]
 """`nodes`: an error is kept iff it is among the kept nodes; `kept`: every error is; `removed`: none is."""
@@ -179,11 +179,11 @@ def _site_nodes(columns: NodeColumns, device: torch.device) -> SiteNodes:
 
 
 def _keeper(sae: SAE, here: Bool[Tensor, "row pos"], edit: KeepOnly) -> SiteFunction:
-    kept = edit.kept(len(here), here.shape[1], sae.d_sae)
+    mask = KeptMask(edit.kept(len(here), here.shape[1], sae.d_sae), sae.W_dec.dtype)
 
     def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
         encoding = sae.encode(x)
-        y = kept_only(sae, encoding.features, encoding.frame, x, kept, edit.reference)
+        y = write_masked(sae, encoding.features, encoding.frame, x, mask, edit.reference)
         return torch.where(here[..., None], y.to(x.dtype), x)
 
     return function

@@ -16,6 +16,7 @@ from attribution.methods.attribution_patching_star import attribution_patching_s
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.methods.mask_path import mask_path
 from attribution.splice.recording import ErrorMode, path_mode
 
 METHODS: Final[dict[str, Callable[..., Effects]]] = {
@@ -25,11 +26,12 @@ METHODS: Final[dict[str, Callable[..., Effects]]] = {
     "ig": integrated_gradients,
     "ig-input": input_path_integrated_gradients,
     "chord-ig": chord_integrated_gradients,
+    "mask-path": mask_path,
     "activation-difference": activation_difference,
 }
 """All share one signature: (spliced, pairs, metric, *, error_mode, patch_value, batch_size, progress)."""
 
-TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig")
+TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig", "mask-path")
 """The methods that integrate along a path; they also take `points`, a quadrature."""
 
 WALKS_ERRORS: Final = ("ig-input", "chord-ig")

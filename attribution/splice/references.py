@@ -16,9 +16,9 @@ from torch import Tensor
 from attribution.dictionaries import SAE
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.splice.edits import ReferenceValues
+from attribution.splice.masking import decoder_offset, decoder_weights
 from attribution.splice.recording import SiteRecord, SparseFeatures
 from attribution.splice.spliced_model import SplicedModel
-from attribution.splice.writing import decoder_offset, decoder_weights
 
 
 @dataclass(frozen=True)

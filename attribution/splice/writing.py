@@ -5,15 +5,7 @@
     frozen    y = D(f') + e'                     e: the error of the run without edits
     zero      y = D(f') + e'                     e = 0 before the edits
 
-and where all nodes but a few take their reference value (`kept_only`: the engine of m(C)):
-
-    y = x + Σ over features outside of (g_i^ref − g_i) · W_dec[i]          where the error is kept
-    y = Σ over all features of (g_i or g_i^ref) · W_dec[i] + r^ref          where it is not
-
-x is what arrives in this run, g = scale · f what each feature writes along its decoder direction, and r the part that
-no feature writes: the error plus the offset scale · b_dec + mean. `scale` and `mean` are the frame of an SAE that
-normalises (1 and 0 for others). So a node keeps the frame of the run that its value comes from, and the offset goes
-with the error. Where everything is kept, y equals x to the last bit.
+Where all nodes but a few take their reference value (`KeepOnly`), a site writes what `masking.py` says.
 """
 
 import math
@@ -26,20 +18,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from attribution.dictionaries import SAE, Frame
-from attribution.splice.edits import KeepOnly, NodeEdit, ReferenceValues, Touched, changed_values
+from attribution.splice.edits import KeepOnly, NodeEdit, Touched, changed_values
 from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
+from attribution.splice.masking import KeptMask, decoder_offset, worth_a_product, write_masked
 from attribution.splice.recording import ErrorMode, SparseFeatures
 from attribution.splice.resuming import with_error
 
 Edit = Intervention | NodeEdit | KeepOnly
-
-WORTH_A_PRODUCT = 16
-"""Decoding one active feature costs about as much as so many entries of a product with the whole decoder: measured on
-a CPU at width 512 and 768."""
-
-WORTH_A_CALL = 10_000
-"""Entries of a product that cost about as much as to decode active features at all: measured likewise."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +76,7 @@ def decoded(
     if projection is not None and projection.requires_grad:
         p = projection.flatten()[features.key]
         value = value + sae.open_slope()[features.index] * (p - p.detach())
-    if WORTH_A_PRODUCT * len(value) + WORTH_A_CALL > math.prod(features.shape):
+    if worth_a_product(len(value), math.prod(features.shape)):
         if value.requires_grad:
             dense = dense.flatten().index_put((features.key,), value).unflatten(0, features.shape)
         return sae.decode(dense, frame)
@@ -168,7 +154,8 @@ def _write_kept(
     """One site of which only some nodes stay; `start` is the error that a kept error node has in this mode."""
     kept = edit.kept(*before.features.shape)
     carried = x.to(before.error.dtype) + (start - before.error)
-    output = kept_only(sae, before.features, before.frame, carried, kept, edit.reference)
+    mask = KeptMask(kept, before.features.dtype)
+    output = write_masked(sae, before.features, before.frame, carried, mask, edit.reference)
     here, reference, frame = spliced[..., None], edit.reference, before.frame
     values, errors = reference.features, reference.errors
     if reference.offset is not None and frame is not None:
@@ -178,36 +165,3 @@ def _write_kept(
     changed = changed_values((before.features, start), (features, error))
     touched = Touched(edit.nodes.node[:0], int(changed.sum()))
     return Written(before.features, features, error, torch.where(here, output.to(x.dtype), x), (touched,))
-
-
-def kept_only(
-    sae: SAE,
-    features: Float[Tensor, "row pos d_sae"],
-    frame: Frame | None,
-    carried: Float[Tensor, "row pos width"],
-    kept: Bool[Tensor, "row pos columns"],
-    reference: ReferenceValues,
-) -> Float[Tensor, "row pos width"]:
-    """y where only the nodes `kept` stay (last column: the error) and all others take their reference value.
-
-    Args:
-        features: E(x) in this run, with its `frame`.
-        carried: D(E(x)) plus the error that a kept error node has: x itself in `live` mode.
-    """
-    g = decoder_weights(features, frame)
-    g_reference = reference.features if reference.offset is not None else decoder_weights(reference.features, frame)
-    error_kept = kept[..., -1:]
-    new_g = torch.where(kept[..., :-1], g, g_reference.to(g))
-    written = (new_g - g * error_kept) @ sae.W_dec
-    offset = decoder_offset(sae, frame) if reference.offset is None else reference.offset
-    return written + torch.where(error_kept, carried.to(written.dtype), (reference.errors + offset).to(written.dtype))
-
-
-def decoder_weights(features: Float[Tensor, "*shape"], frame: Frame | None) -> Float[Tensor, "*shape"]:
-    """g = scale · f: what each feature writes along its decoder direction."""
-    return features if frame is None else features * frame.scale
-
-
-def decoder_offset(sae: SAE, frame: Frame | None) -> Float[Tensor, "*batch width"]:
-    """scale · b_dec + mean: what the decoder writes without any feature."""
-    return sae.b_dec if frame is None else sae.b_dec * frame.scale + frame.mean

@@ -1,13 +1,17 @@
 """Options by name, turned into what methods take; wrong or incompatible ones are refused before anything is loaded."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from attribution.effects.quadrature import Quadrature
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.patch_values import PatchValue
     from attribution.splice.spliced_model import SplicedModel
+
+
+DEFAULT_POINTS: Final = {"ig": 5, "ig-input": 5, "chord-ig": 10, "mask-path": 8}
+"""Points of each method's path where only the rule is given."""
 
 
 def refuse_unknown(option: str, chosen: str, choices: Sequence[str]) -> None:
@@ -57,7 +61,6 @@ def quadrature(points: int | None, rule: str | None, method: str) -> "Quadrature
 
     if points is None and rule is None:
         return None
-    chord = method == "chord-ig"
-    rule = rule or ("gauss_legendre" if chord else "midpoint")
+    rule = rule or ("gauss_legendre" if method == "chord-ig" else "midpoint")
     refuse_unknown("rule", rule, tuple(RULES))
-    return RULES[rule]((10 if chord else 5) if points is None else points)
+    return RULES[rule](DEFAULT_POINTS.get(method, 5) if points is None else points)

@@ -25,7 +25,7 @@ EVIDENCE: Final = "Evidence and labels"
 OUTPUT: Final = "Output"
 """The panels of a command's help."""
 
-METHOD_NAMES: Final = ("exact", "atp", "atp-star", "ig", "ig-input", "chord-ig", "activation-difference")
+METHOD_NAMES: Final = ("exact", "atp", "atp-star", "ig", "ig-input", "chord-ig", "mask-path", "activation-difference")
 METRIC_NAMES: Final = ("logit_difference", "log_probability", "kl_divergence")
 ERROR_MODES: Final = ("live", "frozen", "zero", "path")
 RULE_NAMES: Final = ("midpoint", "gauss_legendre")
@@ -135,7 +135,11 @@ class EstimateOptions:
     ] = None
     points: Annotated[
         int | None,
-        option(METHOD, "Points on the integration path. Default: 5 for ig and ig-input, 10 for chord-ig.", min=1),
+        option(
+            METHOD,
+            "Points on the integration path. Default: 5 for ig and ig-input, 10 for chord-ig, 8 for mask-path.",
+            min=1,
+        ),
     ] = None
     rule: Annotated[
         str | None,

@@ -8,6 +8,7 @@ _NAMES: Final = {
     "integrated_gradients": "IG",
     "input_path_integrated_gradients": "input-path IG",
     "chord_integrated_gradients": "chord IG",
+    "mask_path": "mask path",
     "attribution_patching_star": "AtP*",
     "activation_difference": "activation difference",
     "screened_then_patched": "screened, then exact",
@@ -16,6 +17,7 @@ _NAMES: Final = {
     "ig": "IG",
     "ig-input": "input-path IG",
     "chord-ig": "chord IG",
+    "mask-path": "mask path",
     "activation-difference": "activation difference",
     "exact": "exact",
 }

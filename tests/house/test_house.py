@@ -16,7 +16,7 @@ ROOMS = (
     *("attribution.models", "attribution.prompts"),
     *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
-    *("attribution.methods", "attribution.edges", "attribution.checking"),
+    *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
     *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
     *("circuits.ablation", "circuits.labels", "circuits.shift", "circuits.discovery", "circuits.commands"),
 )

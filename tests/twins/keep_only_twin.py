@@ -70,8 +70,8 @@ def zeros(world: World) -> Reference:
     return lambda site, pos, x: zero_parts(world.saes[site], x)
 
 
-def twin_logits(world: World, ids: Sequence[int], kept: Callable[[Node], bool], reference: Reference) -> Tensor:
-    """Logits at the last position when `kept` says of each node whether it takes what it computes in this run."""
+def twin_logits(world: World, ids: Sequence[int], kept: Callable[[Node], float], reference: Reference) -> Tensor:
+    """Logits at the last position when `kept` gives each node its mask λ: 1 (True) for what it computes in this run."""
     first = int(ids[0] == world.model.bos_id and not world.splice_bos)
 
     def splice(site: str) -> Callable[..., Tensor]:
@@ -80,9 +80,10 @@ def twin_logits(world: World, ids: Sequence[int], kept: Callable[[Node], bool], 
             for pos in range(first, len(ids)):
                 own = parts_of(world.saes[site], y[0, pos])
                 other = reference(site, pos, y[0, pos])
-                inside = torch.tensor([[kept((site, "feature", pos, index))] for index in range(len(own.features))])
-                y[0, pos] = own.rest if kept((site, "error", pos, -1)) else other.rest
-                y[0, pos] += torch.where(inside, own.features, other.features).sum(0)
+                inside = [[float(kept((site, "feature", pos, index)))] for index in range(len(own.features))]
+                λ, λ_error = torch.tensor(inside).to(own.features), float(kept((site, "error", pos, -1)))
+                y[0, pos] = λ_error * own.rest + (1 - λ_error) * other.rest
+                y[0, pos] += (λ * own.features + (1 - λ) * other.features).sum(0)
             return y.reshape(x.shape)
 
         return function

@@ -20,7 +20,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice import writing
+from attribution.splice import masking
 from attribution.splice.spliced_model import ErrorMode
 from tests.twins import method_twins as twins
 from tests.worlds.tiny_models import BOS, PAIRS, NoBOS, World, saes_on
@@ -181,7 +181,7 @@ def test_active_features_treated_one_by_one_equal_the_twins(
     every_kind: World, mode: ErrorMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Models of real size score few features one by one; tiny ones use matrix products unless the limit is changed."""
-    for module in (writing, scoring):
+    for module in (masking, scoring):
         monkeypatch.setattr(module, "WORTH_A_PRODUCT", 0)
         monkeypatch.setattr(module, "WORTH_A_CALL", 0)
     assert_twin_of_atp(every_kind, TWO, mode)

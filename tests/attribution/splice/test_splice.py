@@ -14,7 +14,7 @@ from attribution.methods.exact_patching import exact_patching
 from attribution.models.hooks import logits_at
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import logit_difference
-from attribution.splice import writing
+from attribution.splice import masking
 from attribution.splice.resuming import resume
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 from tests.twins import method_twins as twins
@@ -61,7 +61,7 @@ def test_frozen_is_bit_identical_where_active_features_are_decoded_by_themselves
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("WORTH_A_PRODUCT", "WORTH_A_CALL"):
-        monkeypatch.setattr(writing, name, 0)
+        monkeypatch.setattr(masking, name, 0)
     assert torch.equal(world.spliced.run(IDS, error_mode="frozen").logits, world.model.module(IDS))
 
 

@@ -1,0 +1,183 @@
+"""m(λ): the metric of clean prompts whose nodes carry masks, its gradient, and attribution on the mask path.
+
+    value(u) = reference_u + λ_u · (own_u − reference_u)      own_u: what u computes in this very run
+    A_C(u)   = ∫₀¹ ∂m/∂λ_u (α · 1_C) dα                       Σ_{u ∈ C} A_C(u) = m(C) − m(∅)
+
+So m(1) is the model's metric, m(0) that with everything at its reference, and m(1_C) the m(C) of `metric_keeping`.
+Nodes that carry no mask have λ = 0. A_C is the Aumann-Shapley value of the game v(C) = m(C).
+
+A gate that opens or closes on the path adds a jump to m that no derivative sees. With secants, the derivative of a gate
+that differs between the path's ends is its secant, (f₁ − f₀) / (p₁ − p₀), so that what feeds the gate is credited with
+its jump. Cost: q forwards and backwards for q points, and two forwards more for the secants. Sources: this project;
+Aumann & Shapley 1974; Sundararajan et al. 2017.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from attribution.effects.measurement import numpy_of
+from attribution.effects.quadrature import Quadrature, midpoint
+from attribution.masks.mask_nodes import MaskNodes
+from attribution.masks.masked_batch import MaskedBatch
+from attribution.models.hooks import logits_at
+from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.runs.chunk_file import Arrays
+from attribution.runs.chunk_key import ChunkKeys, digest_of, environment_of, metric_in_words
+from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
+from attribution.splice.references import PreparedReference, Reference
+from attribution.splice.resuming import at_least_float32
+from attribution.splice.spliced_model import SplicedModel
+
+STAGE: Final = "mask_path"
+
+
+def upper_half(count: int) -> Quadrature:
+    """`count` midpoints of [½, 1] with weights that add up to 1.
+
+    Sets found with them are as small as with points on the whole path, at half the points (`docs/measured.md`).
+    """
+    whole = midpoint(count)
+    return Quadrature(tuple(0.5 + p / 2 for p in whole.points), whole.weights, "upper_half")
+
+
+@dataclass(frozen=True)
+class MaskPath:
+    """Attribution on the path from ∅ to a set C, as means over the pairs.
+
+    Attributes:
+        attribution: A_C(u) of each node in C; 0 outside C.
+        outside: the mean slope ∂m/∂λ_u along the path of each node outside C: what it would add, to first order.
+    """
+
+    attribution: Float[np.ndarray, " node"]
+    outside: Float[np.ndarray, " node"]
+
+
+@dataclass(frozen=True)
+class MaskedMetric:
+    """m(λ) on some pairs, for the masks of some nodes.
+
+    Args:
+        nodes: the nodes that carry masks.
+        columns: of each position of each pair, the column it lies in; −1 for none.
+        reference: values at λ = 0. Where it has several draws, m is their mean.
+        batch_size: pairs in one forward.
+
+    Raises:
+        ValueError: pairs that do not fit the model or that the reference has no value for.
+    """
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    reference: Reference
+    nodes: MaskNodes
+    columns: Sequence[Sequence[int]]
+    batch_size: int = 64
+    _batches: list[MaskedBatch] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.pairs.check_fits(self.spliced.model, splice_bos=self.spliced.splice_bos)
+        if [len(own) for own in self.columns] != [len(pair) for pair in self.pairs]:
+            raise ValueError("Give a column, or −1, for each position of each pair.")
+
+    def values(self, mask: Float[np.ndarray, " node"]) -> Float[np.ndarray, " pair"]:
+        """m(λ) of each pair."""
+        return self._kept("metric", mask, {}, partial(self._values, mask))["metric"]
+
+    def attribution(
+        self,
+        kept: Bool[np.ndarray, " node"],
+        points: Quadrature = midpoint(8),  # noqa: B008  (a frozen value)
+        *,
+        secants: bool = True,
+    ) -> MaskPath:
+        """A_C of the nodes `kept`, and the slopes of the others."""
+        about = {"points": points.points, "weights": points.weights, "secants": secants}
+        mean = self._kept("attribution", kept, about, partial(self._slopes, kept, points, secants))["slope"]
+        return MaskPath(np.where(kept, mean, 0.0), np.where(kept, 0.0, mean))
+
+    def gradient(self, mask: Float[np.ndarray, " node"]) -> Float[np.ndarray, " node"]:
+        """∂m/∂λ at one point, as the mean over the pairs."""
+        given = (torch.as_tensor(mask, dtype=self._dtype, device=self._device), None)
+        found = [batch.slopes(*given) for batch in self._all()]
+        return numpy_of(torch.stack(found).sum(0)) / len(self.pairs) / self._prepared.draws
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(iter(self.spliced.saes.values())).W_dec.dtype
+
+    @property
+    def _device(self) -> torch.device:
+        return self.spliced.model.device
+
+    @property
+    def _prepared(self) -> PreparedReference:
+        return self.reference.prepared(self.spliced, self.pairs)
+
+    def _values(self, mask: Float[np.ndarray, " node"], _keep: KeepPart) -> Arrays:
+        at = torch.as_tensor(mask, dtype=self._dtype, device=self._device)
+        found, draws = np.zeros(len(self.pairs)), self._prepared.draws
+        with torch.no_grad():
+            for batch in self._all():
+                found[numpy_of(batch.pairs.example)] += numpy_of(batch.metric(at)) / draws
+        return {"metric": found}
+
+    def _slopes(self, kept: Bool[np.ndarray, " node"], points: Quadrature, secants: bool, _keep: KeepPart) -> Arrays:
+        total = torch.zeros(len(self.nodes), dtype=torch.float64, device=self._device)
+        end = torch.as_tensor(kept, dtype=self._dtype, device=self._device)
+        for batch in self._all():
+            jumps = batch.secants(end) if secants else None
+            for point, weight in zip(points.points, points.weights, strict=True):
+                total += weight * batch.slopes(point * end, jumps).double()
+        return {"slope": numpy_of(total) / len(self.pairs) / self._prepared.draws}
+
+    def _all(self) -> list[MaskedBatch]:
+        """Every batch with every draw of the reference; made once, and held."""
+        if not self._batches:
+            prepared = self._prepared
+            with torch.no_grad(), self.spliced.model.frozen():
+                for examples in self.pairs.cut(self.batch_size):
+                    pairs = self.pairs.batch(examples, self._device)
+                    clean = logits_at(self.spliced.model, pairs.clean_ids, pairs.last, {})
+                    bound = self.metric.bind(at_least_float32(clean), pairs)
+                    for draw in range(prepared.draws):
+                        values = prepared(pairs, draw)
+                        given = self.spliced, pairs, bound, self.nodes, self._column(pairs)
+                        made = MaskedBatch.of(*given, values)
+                        self._batches.append(made)
+        return self._batches
+
+    def _column(self, pairs: PairBatch) -> Int[Tensor, "row pos"]:
+        column = torch.full_like(pairs.clean_ids, -1)
+        for row, example in enumerate(pairs.example.tolist()):
+            own = self.columns[example]
+            column[row, : len(own)] = torch.as_tensor(own, device=self._device)
+        return column
+
+    def _kept(
+        self, what: str, mask: np.ndarray, about: Mapping[str, object], compute: Callable[[KeepPart], Arrays]
+    ) -> Arrays:
+        def key(store: ChunkStore) -> str:
+            prepared = self._prepared
+            common = {"mask path": what, "metric": metric_in_words(self.metric), "draws": prepared.draws, **about}
+            columns = {name: digest_of(getattr(self.nodes, name)) for name in ("site", "column", "index")}
+            keys = ChunkKeys({**environment_of(store, self.spliced), **common, **columns})
+            everything = range(len(self.pairs))
+            return keys.key(
+                self.pairs,
+                everything,
+                mask=digest_of(np.asarray(mask, np.float64).view(np.int64)),
+                columns=[list(own) for own in self.columns],
+                reference=[self.reference.name, prepared.digest(everything)],
+            )
+
+        return kept_chunk(STAGE, key, compute)
