@@ -58,7 +58,7 @@ words.
 
 
 def write_readme(path: Path, quality: Mapping[str, Any], words: int) -> None:
-    """The whole README.md."""
+    """Write the whole README.md."""
     text = _TOP.format(words=words, pairs=quality["pairs_per_cell"], ce=quality["cross_entropy"])
     for task, splits in quality["tasks"].items():
         for split, judges in splits.items():
