@@ -50,8 +50,8 @@ from circuits import (
     splice,
 )
 
-KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
-MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
+ENCODER_KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
+ERROR_MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
 IG_POINTS, CHORD_POINTS, RIVAL_WIDTHS = (5, 10, 50, 200), (3, 5, 10), (0.1, 0.5, 1.0)
 LARGE_SHARE = 0.01
 """A node is large if its |effect| is at least this share of the median |total effect|."""
@@ -134,12 +134,12 @@ def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Ef
 def measure_all_settings(model: LanguageModel, count: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """The numbers of every encoder kind, error mode and task. `say` is called with a line about each."""
     rows: list[dict[str, Any]] = []
-    for kind in (*KINDS, "jumprelu, 12 sites"):
+    for kind in (*ENCODER_KINDS, "jumprelu, 12 sites"):
         saes = load_saes(kind.split(",")[0])
         if "," not in kind:
             saes = {site: sae for site, sae in saes.items() if site.endswith("hook_resid_post")}
         spliced = splice(model, saes)
-        for mode in MODES:
+        for mode in ERROR_MODES:
             for task in TASKS:
                 start = time.perf_counter()
                 pairs = prompt_pairs(task, model, examples=count)

@@ -50,7 +50,7 @@ the row. "Scaled": measured on a sample of the nodes (plain hooks) or on the fir
 plain hooks were those of exact patching.
 """
 
-COMMAND = {"cpu": "make bench", "cuda": "python -m benchmarks.methods --device cuda"}
+COMMANDS = {"cpu": "make bench", "cuda": "python -m benchmarks.methods --device cuda"}
 SECONDS = {"cpu": "CPU seconds on one thread", "cuda": "Seconds by the clock"}
 
 BATCH_SIZES = {"cpu": (32, 64, 128), "cuda": (128, 256, 512)}
@@ -186,13 +186,13 @@ def report(case: Case, rows: list[Row]) -> str:
     """The table of one case and what follows from it, in Markdown."""
     live, plain, batched = rows[0], rows[-2], rows[-1]
     head = "| method | nodes | s | peak memory, MB | TFLOP | bound, TFLOP | s / bound | per node, live exact = 1 |"
-    lines = [f"## {case.name}", "", _about(case), "", head, "| --- |" + " --: |" * 7]
+    lines = [f"## {case.name}", "", _case_in_words(case), "", head, "| --- |" + " --: |" * 7]
     unit = live.cost.seconds / live.nodes
     for row in rows:
         scaled = " (scaled)" if row.cost.scaled != 1 else ""
         lines.append(
             f"| {row.name}{scaled} | {row.nodes:,} | {row.cost.seconds:,.2f} | {_megabytes(row.cost.peak)} "
-            f"| {_tera(row.cost.flops)} | {_tera(row.bound)} | {_number(row.over_bound)} "
+            f"| {_tera(row.cost.flops)} | {_tera(row.bound)} | {_ratio(row.over_bound)} "
             f"| {row.cost.seconds / row.nodes / unit:.3g} |"
         )
     rates = ", ".join(f"{row.rate / 1e9:,.0f}" for row in rows if row.rate)
@@ -213,7 +213,7 @@ def report(case: Case, rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _about(case: Case) -> str:
+def _case_in_words(case: Case) -> str:
     spliced, pairs = case.spliced, case.pairs
     sae = next(iter(spliced.saes.values()))
     tokens = "/".join(str(n) for n in sorted({len(pair) for pair in pairs}))
@@ -231,7 +231,7 @@ def _tera(flops: float | None) -> str:
     return "" if flops is None else f"{flops / 1e12:.3g}"
 
 
-def _number(value: float | None) -> str:
+def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument(
         "--sample", type=int, default=200, help="nodes that are measured by one plain forward pass each"
     )
-    parser.add_argument("--device", choices=tuple(COMMAND), default="cpu")
+    parser.add_argument("--device", choices=tuple(COMMANDS), default="cpu")
     parser.add_argument("--out", type=Path, help="by default RESULTS.md or RESULTS_GPU.md beside this file")
     arguments = parser.parse_args()
     device = arguments.device
@@ -250,7 +250,7 @@ def main() -> None:
     torch.set_num_threads(1)  # CPU seconds are the process's: with more threads, their waiting would count
     date = datetime.datetime.now(datetime.UTC).date()
     parts = [
-        HEADING.format(command=COMMAND[device], date=date, machine=machine_in_words(device), seconds=SECONDS[device])
+        HEADING.format(command=COMMANDS[device], date=date, machine=machine_in_words(device), seconds=SECONDS[device])
     ]
     for make, part_of_gated in _cases(device):
         case = make()

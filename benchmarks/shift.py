@@ -109,7 +109,7 @@ def table_rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]
         *experiment.rows_of("SHIFT to the mean", experiment.shifted(spliced, mean)),
         *experiment.rows_of(f"random features, {RANDOM_DRAWS} draws", *draws),
         *experiment.rows_of(f"{len(best)} neurons", experiment.shifted(neurons, best)),
-        *experiment.rows_of("largest effects, no labels", experiment.shifted(spliced, _largest(effects, count))),
+        *experiment.rows_of("largest effects, no labels", experiment.shifted(spliced, _features_of(effects, count))),
         *experiment.rows_of("feature skyline", experiment.shifted(spliced, experiment.skyline(count))),
         ("oracle probe", [experiment.accuracy(intended, experiment.bare)]),
         ("oracle probe of gender", [experiment.accuracy(spurious, experiment.bare)]),
@@ -119,7 +119,7 @@ def table_rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]
     return table, listed
 
 
-def _largest(effects: Sequence[ProbeEffect], count: int) -> list[Feature]:
+def _features_of(effects: Sequence[ProbeEffect], count: int) -> list[Feature]:
     return [e.feature for e in effects[:count]]
 
 

@@ -59,7 +59,9 @@ def sae_quality(
         for start in range(0, len(prompts), batch_size):
             chosen = slice(start, start + batch_size)
             given = prompts[chosen], None if last_only is None else last_only[chosen]
-            chunk = kept_chunk(STAGE, partial(_key, spliced, *given), lambda _, g=given: _measured(spliced, *g))
+            chunk = kept_chunk(
+                STAGE, partial(_chunk_key, spliced, *given), lambda _, g=given: _sums_of_batch(spliced, *g)
+            )
             for sites, found in sums.items():
                 found.add(with_prefix(_prefix(sites), chunk))
             progress(min(1.0, (start + batch_size) / len(prompts)))
@@ -74,14 +76,14 @@ def sae_quality(
     )
 
 
-def _key(
+def _chunk_key(
     spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None, store: ChunkStore
 ) -> str:
     ids = {"prompts": [list(ids) for ids in prompts], "answers": None if answers is None else list(answers)}
     return key_of({**environment_of(store, spliced), "quality": STAGE, **ids})
 
 
-def _measured(
+def _sums_of_batch(
     spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None
 ) -> dict[str, np.ndarray]:
     """The sums of one batch, for every set of sites that is spliced together."""

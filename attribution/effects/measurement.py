@@ -377,7 +377,7 @@ def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -
     parts: list[NodeColumns] = []
     for site, (change, effect) in scores.features.items():
         parts.append(
-            _part(
+            _columns_of_nodes(
                 sites.index(site),
                 "feature",
                 example[change.row],
@@ -395,17 +395,17 @@ def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -
         row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
         norms = [torch.linalg.vector_norm(e[row, pos], dim=-1) for e in (old, situation.changes.errors[site])]
         none = torch.full_like(row, -1)
-        parts.append(_part(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
+        parts.append(_columns_of_nodes(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
     if scores.tokens is not None:
         old, new = situation.batch.clean_ids, situation.batch.patch_ids
         row, pos = torch.nonzero((old != new) & situation.batch.real, as_tuple=True)
         none = torch.full_like(row, -1)
         values = (old[row, pos], new[row, pos], scores.tokens[row, pos])
-        parts.append(_part(sites.index(TOKENS), "token", example[row], pos, none, *values))
+        parts.append(_columns_of_nodes(sites.index(TOKENS), "token", example[row], pos, none, *values))
     return parts
 
 
-def _part(site: int, kind: str, *columns: Tensor) -> NodeColumns:
+def _columns_of_nodes(site: int, kind: str, *columns: Tensor) -> NodeColumns:
     names = ("example", "position", "index", "clean", "patch", "effect")
     part = {name: numpy_of(column) for name, column in zip(names, columns, strict=True)}
     count = len(part["effect"])

@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 
 CHUNK_FORMAT: Final = 1
-_WHAT: Final = "jumpwire chunk"
+_FILE_KIND: Final = "jumpwire chunk"
 _UNFINISHED: Final = ".unfinished-"
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,7 +40,7 @@ def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
-    about = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    about = {"what": _FILE_KIND, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)  # another run may have removed the empty folder
     try:
@@ -64,7 +64,7 @@ def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
         head, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
-    wanted = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    wanted = {"what": _FILE_KIND, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         about = json.loads(head)
     except ValueError as error:

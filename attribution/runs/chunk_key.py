@@ -92,7 +92,7 @@ def environment_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
     """What every measurement depends on, as plain data: code, libraries, precision, weights, and `splice_bos`."""
     return {
         "format": CHUNK_FORMAT,
-        "code": _code(),
+        "code": _digest_of_code(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "matmul": torch.get_float32_matmul_precision(),
         "weights": weights_of(store, spliced),
@@ -134,7 +134,7 @@ def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
 
 
 @cache
-def _code() -> str:
+def _digest_of_code() -> str:
     """sha256 over the source files of `attribution`: other code may give other numbers."""
     folder, sha = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

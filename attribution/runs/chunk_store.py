@@ -24,9 +24,9 @@ from weakref import WeakKeyDictionary
 
 from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
 
-_ROWS: Final = "nodes.effect"
+_ROW_ARRAY: Final = "nodes.effect"
 """The array of a chunk whose length is the chunk's number of rows."""
-_ABANDONED: Final = 3600.0
+_ABANDONED_AFTER: Final = 3600.0
 """Seconds after which an unfinished file is taken to be abandoned."""
 
 
@@ -63,7 +63,7 @@ class ChunkStore:
         found = self._read(path, key) if self.reuse else None
         if found is not None:
             tally.reused += 1
-            tally.rows_reused += _rows(found)
+            tally.rows_reused += _row_count(found)
             return found
         computed, before = compute(), _inode(path)
         try:
@@ -71,7 +71,7 @@ class ChunkStore:
         finally:
             if _inode(path) != before:  # an interrupt may come after the file was moved to its place
                 tally.computed += 1
-                tally.rows_computed += _rows(computed)
+                tally.rows_computed += _row_count(computed)
         self._drop_parts(stage, key)
         return computed
 
@@ -135,7 +135,7 @@ def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
     """
     store = ChunkStore(Path(folder), reuse)
     store.folder.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(store.folder, time.time() - _ABANDONED)
+    remove_unfinished(store.folder, time.time() - _ABANDONED_AFTER)
     before = _STORE.set(store)
     try:
         yield store
@@ -168,5 +168,5 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _rows(arrays: Arrays) -> int:
-    return len(arrays[_ROWS]) if _ROWS in arrays else 0
+def _row_count(arrays: Arrays) -> int:
+    return len(arrays[_ROW_ARRAY]) if _ROW_ARRAY in arrays else 0

@@ -79,7 +79,7 @@ class Room:
         if size is None:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
-        held = (f(spliced, length, error_mode) for f in (_recorded, _graph, _run))
+        held = (f(spliced, length, error_mode) for f in (_bytes_of_recordings, _bytes_of_graph, _bytes_of_run))
         most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
         return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
@@ -135,32 +135,32 @@ def _itemsize(spliced: SplicedModel) -> int:
     return max(spliced.model.dtype.itemsize, *(sae.W_dec.element_size() for sae in spliced.saes.values()))
 
 
-def _sizes(model: LanguageModel) -> tuple[int, int, int, int]:
+def _model_sizes(model: LanguageModel) -> tuple[int, int, int, int]:
     """Layers, width of the MLP, heads and vocabulary."""
     cfg = model.module.cfg
     wide = int(getattr(cfg, "d_mlp", None) or 4 * model.d_model)
     return model.n_layers, wide, int(getattr(cfg, "n_heads", None) or 1), model.d_vocab
 
 
-def _recorded(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
-    layers, _, _, vocabulary = _sizes(spliced.model)
+def _bytes_of_recordings(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
+    layers, _, _, vocabulary = _model_sizes(spliced.model)
     width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
     plain = layers * 6 * spliced.model.d_model
     encoding = 6 * max(sae.d_sae for sae in spliced.saes.values())
     return (length * (2 * width + plain + encoding) + 4 * vocabulary) * _itemsize(spliced)
 
 
-def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
-    layers, wide, heads, vocabulary = _sizes(spliced.model)
+def _bytes_of_graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+    layers, wide, heads, vocabulary = _model_sizes(spliced.model)
     width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
     if error_mode != "live":
         width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
     return (length * width + 2 * vocabulary) * _itemsize(spliced)
 
 
-def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     """Bytes of one patched run: the activations of one block at a time and, if encoders run, of one site."""
-    _, wide, heads, vocabulary = _sizes(spliced.model)
+    _, wide, heads, vocabulary = _model_sizes(spliced.model)
     width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())

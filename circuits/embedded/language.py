@@ -74,7 +74,7 @@ def documents(count: int, seed: int) -> Iterator[str]:
 
 def sentence(rng: Random, topic: Topic) -> str:
     """One sentence (or two that belong together) of any kind, with its full stop."""
-    (kind,) = rng.choices(_KINDS, _WEIGHTS)
+    (kind,) = rng.choices(_SENTENCE_KINDS, _SENTENCE_WEIGHTS)
     return f"{kind(rng, topic)} ."
 
 
@@ -197,7 +197,7 @@ def _weather(rng: Random, topic: Topic) -> str:
     return f"{was} in the {rng.choice(TIMES)}"
 
 
-_KINDS = (
+_SENTENCE_KINDS = (
     _agreement,
     _giving,
     _pronoun,
@@ -209,4 +209,4 @@ _KINDS = (
     _narrative,
     _weather,
 )
-_WEIGHTS = (24, 22, 18, 14, 8, 9, 3, 3, 5, 1)
+_SENTENCE_WEIGHTS = (24, 22, 18, 14, 8, 9, 3, 3, 5, 1)

@@ -75,20 +75,20 @@ def label(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
-    wanted = _wanted(spliced, features)
+    wanted = _places_of(spliced, features)
     mine = {(spliced.site(site), index): text for (site, index), text in (mine or {}).items()}
     for site, index in mine:
         refuse_outside(spliced, site, index, "Your labels")
-    keys = _keys(spliced, wanted, corpus, options)
+    keys = _cache_keys(spliced, wanted, corpus, options)
     store = LabelCache(None if cache is None else Path(cache))
     made = {site: found for site, key in keys.items() if (found := store.read(key)) is not None}
     missing = {site: key["features"] for site, key in keys.items() if site not in made}
-    for site, labels in _computed(spliced, missing, corpus, options, batch_size, progress):
+    for site, labels in _automatic_labels(spliced, missing, corpus, options, batch_size, progress):
         made[site] = labels
         store.write(keys[site], labels)
     by_place = {(label.site, label.index): label for labels in made.values() for label in labels}
     return Labels(
-        tuple(_named(by_place[place], mine.get(place)) for place in wanted),
+        tuple(_with_own_text(by_place[place], mine.get(place)) for place in wanted),
         corpus=corpus.name,
         tokens=next(iter(made.values())).tokens,
         inputs=_inputs(keys),
@@ -115,7 +115,9 @@ def _most_common(tokens: Iterable[str]) -> str:
     return ", ".join(word for word, _ in Counter(token.strip() for token in tokens).most_common(MARKED_IN_TEXT))
 
 
-def _wanted(spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:
+def _places_of(
+    spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, int]] | None
+) -> list[tuple[str, int]]:
     if features is None:
         return [(site, index) for site in spliced.sites for index in range(spliced.saes[site].d_sae)]
     if isinstance(features, CircuitGraph):
@@ -131,7 +133,7 @@ def _wanted(spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, 
     return list(dict.fromkeys(wanted))
 
 
-def _keys(
+def _cache_keys(
     spliced: SplicedModel, wanted: Sequence[tuple[str, int]], corpus: Corpus, options: LabelOptions
 ) -> dict[str, dict[str, Any]]:
     """By site, everything that its automatic labels depend on, the chosen features included."""
@@ -149,11 +151,11 @@ def _inputs(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {**shared, "saes": {site: key["sae"] for site, key in keys.items()}}
 
 
-def _named(label: FeatureLabel, text: str | None) -> FeatureLabel:
+def _with_own_text(label: FeatureLabel, text: str | None) -> FeatureLabel:
     return label if text is None else replace(label, text=text, source="yours")
 
 
-def _computed(
+def _automatic_labels(
     spliced: SplicedModel,
     features: Mapping[str, Sequence[int]],
     corpus: Corpus,

@@ -60,11 +60,11 @@ def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
                 where = f"Labels {path}, row {number}"
-                yield _row(where, _parsed(line, where))
+                yield _row(where, _parsed_json(line, where))
         return
-    content = _parsed(text, f"Labels {path}")
+    content = _parsed_json(text, f"Labels {path}")
     if isinstance(content, dict):
-        content = [_named(f"Labels {path}, {name!r}", name, label) for name, label in content.items()]
+        content = [_row_of_entry(f"Labels {path}, {name!r}", name, label) for name, label in content.items()]
     if not isinstance(content, list):
         raise ValueError(
             f"Labels {path}: expected rows with site, index and label, or an object from site/index to label."
@@ -73,7 +73,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
         yield _row(f"Labels {path}, row {number}", row)
 
 
-def _named(where: str, name: str, label: Any) -> dict[str, Any]:
+def _row_of_entry(where: str, name: str, label: Any) -> dict[str, Any]:
     try:
         site, index = feature_place(name)
     except ValueError as error:
@@ -92,7 +92,7 @@ def _row(where: str, row: Any) -> tuple[str, str, int, str]:
     return where, site, index, label
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:

@@ -74,7 +74,7 @@ def top_contexts(
     for rows in in_batches(corpus.pieces(), batch_size):
         ids, last = padded_batch(rows, spliced.model.device)
         spliced_here = spliced.spliced_positions(ids, last)
-        batch = _Batch(spliced_here, _keys(ids, before), first)
+        batch = _Batch(spliced_here, _hashes_of_contexts(ids, before), first)
         functions = {site: partial(_add_batch, spliced, site, chosen, batch, seen) for site, chosen in features.items()}
         with torch.no_grad():
             logits_with(spliced.model, ids, functions)
@@ -150,7 +150,7 @@ def _is_best_of_its_key(
     return torch.zeros_like(first).scatter(1, order, first)
 
 
-def _keys(ids: Int[Tensor, "row pos"], before: int) -> Int[Tensor, "row pos"]:
+def _hashes_of_contexts(ids: Int[Tensor, "row pos"], before: int) -> Int[Tensor, "row pos"]:
     """A 64-bit hash of each token and the `before` tokens that lead to it (fewer at the start of a piece)."""
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (before + 1,), generator=generator).to(ids.device) * 2 + 1

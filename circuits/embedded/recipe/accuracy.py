@@ -50,7 +50,7 @@ def accuracy(pairs: Sequence[TextPair], scores: Scores) -> Accuracy:
     """The accuracy on some pairs. A preference of exactly 0 counts as half right, so indifference scores chance."""
     clean = scores([p.clean for p in pairs], [(p.answer, p.wrong) for p in pairs])
     patch = scores([p.patch for p in pairs], [(p.wrong, p.answer) for p in pairs])
-    right = [(_right(c), _right(p)) for c, p in zip(clean, patch, strict=True)]
+    right = [(_share_right(c), _share_right(p)) for c, p in zip(clean, patch, strict=True)]
     count = len(pairs)
     return Accuracy(
         sum(c for c, _ in right) / count,
@@ -60,7 +60,7 @@ def accuracy(pairs: Sequence[TextPair], scores: Scores) -> Accuracy:
     )
 
 
-def _right(preference: float) -> float:
+def _share_right(preference: float) -> float:
     return 0.5 if preference == 0 else float(preference > 0)
 
 

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-KINDS = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
+SITE_KINDS = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
 
 
-def hook_names(layers: int, kinds: Sequence[str] = KINDS) -> tuple[str, ...]:
+def hook_names(layers: int, kinds: Sequence[str] = SITE_KINDS) -> tuple[str, ...]:
     """Hook names of these kinds in every layer, in the order of the forward pass."""
     return tuple(f"blocks.{layer}.{kind}" for layer in range(layers) for kind in kinds)
 

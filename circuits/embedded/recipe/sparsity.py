@@ -5,7 +5,7 @@
 For SAEs whose sparsity is set by a penalty (ReLU, Gated, ProLU). It saves a search over penalties.
 """
 
-RATE = 0.01
+STEERING_RATE = 0.01
 STEERED_SHARE = 0.8
 
 
@@ -14,4 +14,4 @@ def steered_penalty(l1: float, l0: float, target: float, step: int, warm_up: int
     if step < warm_up or step > STEERED_SHARE * steps:
         return l1
     ratio = min(max(l0 / target, 0.2), 5.0)
-    return l1 * ratio**RATE
+    return l1 * ratio**STEERING_RATE
