@@ -9,7 +9,8 @@ attribution` loads no torch.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
-  `KEEP_ONLY` (all other nodes do).
+  `KEEP_ONLY` (all other nodes do). `ErrorMode` is what becomes of the SAEs' errors: `live`, `frozen`, `zero`, or `path`
+  for path methods; `path_mode` gives a path method's mode for a comparison with exact patching.
 - **What a node is patched with** (`PatchValue`): `counterfactual`, its value in the patch run; `zero`; `mean_over`
   prompts. **What stands outside a circuit** (`Reference`): by default the patch run's value; `Mean`, `Resample`.
 - **Methods**, which give `Effects`: in `METHODS` by their names on the command line; `midpoint` and `gauss_legendre`
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from attribution.splice.interventions import Intervention
     from attribution.splice.patch_values import PatchValue, counterfactual, mean_over, zero
     from attribution.splice.prompt_references import Mean, Resample
+    from attribution.splice.recording import ErrorMode, path_mode
     from attribution.splice.references import Reference
     from attribution.splice.spliced_model import SplicedModel
 
@@ -91,6 +93,7 @@ __all__ = [
     "Edges",
     "Effects",
     "Encoding",
+    "ErrorMode",
     "Gated",
     "Intervention",
     "JumpReLU",
@@ -139,6 +142,7 @@ __all__ = [
     "midpoint",
     "own_paths",
     "pair_stream",
+    "path_mode",
     "pearson",
     "position_names",
     "prepare",
@@ -237,6 +241,10 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.splice.prompt_references": (
         "Mean",
         "Resample",
+    ),
+    "attribution.splice.recording": (
+        "ErrorMode",
+        "path_mode",
     ),
     "attribution.splice.references": ("Reference",),
     "attribution.splice.spliced_model": ("SplicedModel",),

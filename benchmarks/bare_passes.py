@@ -1,7 +1,8 @@
-"""AtP against the least it can be made of: both forwards and the backward, and one encode and decode per site and run.
+"""AtP against the passes that it cannot do without: two forwards, a backward, and an encode and decode at every site.
 
 The bare passes keep every site's activation, as AtP must, and do nothing else with it. They unembed every position and
-decode by whole products; AtP unembeds one position of each row and decodes active features, so it can take less.
+decode with whole matrix products. AtP unembeds one position of each row and decodes active features only, so it can be
+faster.
 """
 
 import statistics
@@ -16,7 +17,7 @@ from circuits import attribution_patching, logit_difference
 
 
 def bare_passes(case: Case) -> None:
-    """The clean forward and its backward, the patch forward, encodes and decodes."""
+    """The clean forward pass and its backward pass, the patch forward pass, and encodes and decodes of both."""
     batch = case.pairs.batch(device=case.device)
     for ids, backward in ((batch.clean_ids, True), (batch.patch_ids, False)):
         seen: dict[str, Tensor] = {}
@@ -43,7 +44,7 @@ def bare_passes(case: Case) -> None:
 
 
 def atp_over_bare_passes(case: Case, repeats: int = 7) -> float:
-    """Median ratio of seconds, the two taking turns."""
+    """The median ratio of their seconds. The two are run in turn, so that a busy machine is fair to both."""
     ratios: list[float] = []
     for _ in range(repeats):
         start = clock(case.device)

@@ -1,9 +1,8 @@
 """What the methods are measured on: a model with its SAEs, prompt pairs, and the patch values of its nodes.
 
 embedded   the model that ships with the project, 12 JumpReLU SAEs, one agreement pair, counterfactual patches
-random     a GPT-NeoX or GPT-2 with random weights, SAEs with random directions, thresholds such that L0 is as asked
-           for on these prompts, 4 prompts of random tokens; patch value zero, so that the nodes are the active
-           features and the errors
+random     a GPT-NeoX or GPT-2 with random weights, and SAEs with random directions whose thresholds give a chosen L0 on
+           4 prompts of random tokens; the patch value is zero, so the nodes are the active features and the errors
 """
 
 import tempfile
@@ -29,7 +28,7 @@ from circuits import load_model, load_saes, prompt_pairs, splice
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure on."""
+    """A model, pairs and a patch value to measure on."""
 
     name: str
     spliced: SplicedModel
@@ -38,17 +37,23 @@ class Case:
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """The kind of device that it runs on: `cpu` or `cuda`."""
         return self.spliced.model.device.type
 
     def first_pair(self) -> "Case":
-        """The same with its first pair alone."""
+        """The same case with its first pair alone."""
         return Case(self.name, self.spliced, self.pairs.head(1), self.patch_value)
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a random model, its SAEs and its prompts; what they are made in, and where."""
+    """Sizes of a random model, its SAEs and its prompts, and their dtype and device.
+
+    Attributes:
+        parts: the hooks of every layer at which an SAE is spliced in.
+        active: mean number of active features at a position.
+        prompts, tokens: number of pairs, and of tokens in each prompt.
+    """
 
     architecture: str = "GPT-NeoX"
     layers: int = 6
@@ -65,7 +70,7 @@ class Sizes:
 
     @property
     def name(self) -> str:
-        """As reports call the case."""
+        """What reports call the case."""
         dtype = "" if self.dtype == torch.float32 else f", {str(self.dtype).removeprefix('torch.')}"
         return (
             f"{self.architecture}, {self.layers} layers, d_model {self.d_model}, vocabulary {self.vocabulary:,}{dtype}"
@@ -84,7 +89,7 @@ def embedded_case() -> Case:
 
 
 def random_case(sizes: Sizes) -> Case:
-    """A random model with random SAEs; the same every time."""
+    """A random model with random SAEs. It is the same every time."""
     model, generator = _random_model(sizes), torch.Generator().manual_seed(0)
     pairs = PromptPairs(tuple(_random_pair(sizes, generator) for _ in range(sizes.prompts)))
     saes = _random_saes(model, pairs, sizes, generator)
@@ -118,7 +123,7 @@ def _config(sizes: Sizes) -> PretrainedConfig:
 
 
 def _random_pair(sizes: Sizes, generator: torch.Generator) -> PromptPair:
-    """Tokens from 1 on: 0 opens a text in this architecture's default configuration."""
+    """A pair of random tokens. None is 0, which opens a text in this architecture's default configuration."""
     ids = torch.randint(1, sizes.vocabulary, (2 * sizes.tokens + 2,), generator=generator).tolist()
     return PromptPair(tuple(ids[: sizes.tokens]), tuple(ids[sizes.tokens : -2]), ids[-2], ids[-1])
 
@@ -140,7 +145,7 @@ def _random_saes(model: LanguageModel, pairs: PromptPairs, sizes: Sizes, generat
 
 
 def _random_sae(site: str, x: torch.Tensor, sizes: Sizes, generator: torch.Generator) -> JumpReLU:
-    """Unit directions, the same in and out, and one threshold that leaves `active` features a position on average."""
+    """An SAE with unit directions that it both reads and writes. Its threshold leaves `active` features on average."""
     W_enc = torch.randn(sizes.d_model, sizes.d_sae, generator=generator)
     W_enc /= W_enc.norm(dim=0)
     threshold = (x @ W_enc).flatten().topk(sizes.active * len(x) + 1).values[-1]

@@ -1,14 +1,14 @@
-"""Composite features: what the measures say when an SAE learned "a and b" where the model holds a and b apart.
+"""Composite features: what effects look like when an SAE has learned "a and b" where the model holds a and b apart.
 
 The model writes two atoms into its residual stream, x_a and x_b, and a later MLP computes relu(x_a + x_b − 1), which is
-1 where both are there. a and b mostly occur together, so the SAE has a feature for both, beside a alone and b alone:
+1 where both are there. Mostly a and b occur together, so the SAE has a feature for both, besides a alone and b alone:
 
     atomic      f = (a, b)                             D(f) = f_1 e_a + f_2 e_b
     composite   f = (a and b, a alone, b alone)        D(f) = f_1 (e_a + e_b) + f_2 e_a + f_3 e_b
 
 Both reconstruct every prompt exactly. The prompts say "both" (clean) and "only b" (patch): a is taken away, b stays.
-Questions: x_a, x_b, and whether both are there. Only a changes, so the truth is: a matters for x_a and for both, and
-nothing matters for x_b. In the composite basis the same change is "a and b" off and "b alone" on.
+The model is asked for x_a, for x_b, and for whether both are there. Only a changes, so in truth a matters for x_a and
+for "both", and nothing matters for x_b. In the composite basis the same change turns "a and b" off and "b alone" on.
 """
 
 from typing import Any, Final
@@ -31,7 +31,7 @@ _WIDTH: Final = 6
 
 
 def atoms_model() -> LanguageModel:
-    """Tokens BOS, "both" and "only b"; block 0 writes the atoms, block 1 whether both are there."""
+    """A model of the tokens BOS, "both" and "only b". Block 0 writes the atoms, block 1 whether both are there."""
     zero = torch.zeros(_WIDTH, _WIDTH, dtype=torch.float64)
     blocks = {f"blocks.{n}.{part}": zero for n in (0, 1) for part in ("query", "key", "value", "out")}
     embed = torch.zeros(3, _WIDTH, dtype=torch.float64)
@@ -77,19 +77,19 @@ def _sae(reads: list[Tensor], writes: list[Tensor], threshold: list[float]) -> J
 
 
 def question_pairs(question: str) -> PromptPairs:
-    """The one pair, asked about x_a, x_b or both; the foil is BOS, whose logit is 0."""
+    """The one pair, asked for x_a, x_b or both. The foil is BOS, whose logit is 0."""
     answer = 3 + QUESTIONS.index(question)
     return PromptPairs((PromptPair((BOS, _BOTH), (BOS, _ONLY_B), answer, BOS),))
 
 
 def by_feature(effects: Effects, basis: tuple[str, ...]) -> dict[str, float]:
-    """Effects of the atoms' site by the feature's name; a feature that does not change is left out."""
+    """Effects at the atoms' site, by the feature's name. A feature that does not change is left out."""
     here = effects.at(ATOMS_SITE) & effects.of_kind("feature")
     return {basis[i]: float(e) for i, e in zip(effects.index[here], effects.effect[here], strict=True)}
 
 
 def composite_report() -> list[dict[str, Any]]:
-    """Exact effects, estimates and the checker's flags for both bases and all questions, with gates downstream."""
+    """Exact effects, estimates and the checker's flags, for both bases and all questions. Effects meet gates."""
     rows: list[dict[str, Any]] = []
     for basis, name in ((ATOMIC, "atomic"), (COMPOSITE, "composite")):
         world = spliced_atoms(basis)

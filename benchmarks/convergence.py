@@ -2,9 +2,9 @@
 
     python -m benchmarks.convergence [--pairs N] [--rtol R]
 
-Starts from 8 Gauss-Legendre points a stretch; prints the share of examples whose stretch residuals add up to at most
-rtol · |total effect|, the mean and the largest number of points a stretch, and names every example that did not
-converge.
+Every stretch starts with 8 Gauss-Legendre points. An example has converged if its stretches' residuals add up to at
+most rtol · |total effect|. Prints the share of examples that converged and the mean and the largest number of points in
+a stretch, and names every example that did not converge.
 """
 
 import argparse
@@ -13,15 +13,13 @@ import numpy as np
 import torch
 
 from attribution import chord_attribution, gauss_legendre
-from circuits import load_model, load_saes, logit_difference, prompt_pairs, splice
-from circuits.embedded.load import sae_sets
-from circuits.tasks.templates import SPLITS, TASKS
+from circuits import SPLITS, TASKS, load_model, load_saes, logit_difference, prompt_pairs, sae_sets, splice
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=100, help="pairs per task and split")
+    parser.add_argument("--pairs", type=int, default=100, help="pairs of each task and split")
     parser.add_argument("--rtol", type=float, default=1e-3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,10 +1,11 @@
-"""What a piece of work costs: CPU seconds, peak memory, FLOPs; and what a matrix product costs on this machine.
+"""What a piece of work costs: seconds, peak memory and FLOPs; and how fast matrix products are on this machine.
 
-On a CPU seconds are of the process, on one thread; memory is the largest resident size while the work was done, above
-what was resident before it (Linux only). On a GPU seconds go by the clock, until the device is done, and memory is what
-the work had the device hold above what it held before. FLOPs are those of matrix products, by torch's FlopCounterMode,
-and of the decoding of active features, which it does not count by itself; norms, softmax and activation functions are
-in neither.
+           seconds                                           peak memory, above what was held before the work
+    CPU    CPU seconds of the process, on one thread         largest resident size of the process (Linux only)
+    GPU    seconds by the clock, until the device is done    largest amount that the device has allocated
+
+FLOPs are those of matrix products, counted by torch's FlopCounterMode, and of the decoding of active features, which it
+does not count by itself. Norms, softmax and activation functions are not counted.
 """
 
 import ctypes
@@ -27,7 +28,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one piece of work; `peak` in bytes, None where it cannot be read; `scaled` says by how much it was scaled."""
+    """The cost of one piece of work.
+
+    Attributes:
+        seconds, flops: as the top of this file defines them.
+        peak: peak memory in bytes; None where it cannot be read.
+        scaled: the factor by which seconds and FLOPs were scaled up from what was measured.
+    """
 
     seconds: float
     flops: float
@@ -35,18 +42,22 @@ class Cost:
     scaled: float = 1.0
 
     def with_flops(self, flops: float) -> "Cost":
-        """The same, its FLOPs known."""
+        """The same cost with its FLOPs filled in."""
         return replace(self, flops=flops)
 
     def times(self, factor: float) -> "Cost":
-        """Of so many times the work: memory stays."""
+        """The cost of `factor` times the work. Peak memory stays the same."""
         return Cost(self.seconds * factor, self.flops * factor, self.peak, self.scaled * factor)
 
 
 def cost_of(work: Callable[[], T], repeats: int = 1, device: str = "cpu") -> tuple[T, Cost]:
-    """What the work returns, and its cost: median seconds, FLOPs 0 (`flops_of` counts them, in a run of its own)."""
+    """What the work returns, and its cost: the median seconds, and FLOPs of 0, for `flops_of` counts them separately.
+
+    Raises:
+        ValueError: fewer than 1 repeat.
+    """
     if repeats < 1:
-        raise ValueError(f"Work is measured at least once; got {repeats} repeats.")
+        raise ValueError(f"Work must be measured at least once; got {repeats} repeats.")
     seconds, results = list[float](), list[T]()
     baseline = _start_of_peak(device)
     for _ in range(repeats):
@@ -58,7 +69,7 @@ def cost_of(work: Callable[[], T], repeats: int = 1, device: str = "cpu") -> tup
 
 
 def clock(device: str) -> float:
-    """Seconds of this process; on a GPU those of the wall, after all that it was given to do."""
+    """CPU seconds of this process; on a GPU seconds by the clock, once the device has finished its work."""
     if device == "cpu":
         return time.process_time()
     torch.cuda.synchronize(device)
@@ -66,14 +77,14 @@ def clock(device: str) -> float:
 
 
 def flops_of(work: Callable[[], object]) -> float:
-    """FLOPs of one run of the work; the counter slows it down several times where matrices are small."""
-    with counting() as counter:
+    """FLOPs of one run of the work. Where matrices are small, the counter makes the run several times slower."""
+    with flop_counter() as counter:
         work()
     return float(counter.get_total_flops())
 
 
-def counting() -> FlopCounterMode:
-    """A counter of FLOPs for the whole of what runs inside."""
+def flop_counter() -> FlopCounterMode:
+    """A counter of the FLOPs of everything that runs inside."""
     bag = torch.ops.aten
     mapping: dict[Any, Any] = {bag._embedding_bag_forward_only: _bag_flops, bag._embedding_bag: _bag_flops}
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
@@ -82,7 +93,7 @@ def counting() -> FlopCounterMode:
 
 
 def matmul_rate(d_model: int, repeats: int = 9, device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
-    """FLOPs a second of the product that an MLP's first layer is, with 1,500 positions at a time; median."""
+    """FLOPs per second of the product of an MLP's first layer with 1,500 positions: the median of some repeats."""
     x, weight = (torch.randn(*shape, device=device, dtype=dtype) for shape in ((1500, d_model), (d_model, 4 * d_model)))
     flops = 2.0 * 1500 * 4 * d_model**2
     times = max(1, round((1e9 if device == "cpu" else 1e12) / flops))
@@ -95,8 +106,8 @@ def matmul_rate(d_model: int, repeats: int = 9, device: str = "cpu", dtype: torc
     return statistics.median(found)
 
 
-def machine(device: str = "cpu") -> str:
-    """The kind of machine, its threads in use, and torch's version."""
+def machine_in_words(device: str = "cpu") -> str:
+    """The kind of machine, the number of threads in use, and torch's version."""
     if device != "cpu":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     kind = platform.machine()
@@ -107,7 +118,7 @@ def machine(device: str = "cpu") -> str:
 
 
 class _WholeModel:
-    """Stands in for the counter's module tracker, which refuses gradients with respect to leaves."""
+    """Replaces the counter's module tracker, which refuses gradients with respect to leaves."""
 
     parents = frozenset({"Global"})
 
@@ -123,7 +134,7 @@ def _bag_flops(weight: Any, indices: Any, *_: Any, **_options: Any) -> int:
 
 
 def _start_of_peak(device: str) -> int | None:
-    """Bytes held, after what is free was given back and the peak was reset."""
+    """Bytes that are held now, after free memory was given back and the recorded peak was reset."""
     gc.collect()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,10 +1,11 @@
-"""Which ranking needs the fewest nodes? Faithfulness of the circuits of every method's ranking.
+"""Which ranking needs the fewest nodes? The faithfulness of circuits taken from every method's ranking.
 
     python -m benchmarks.faithfulness [--tasks T ...] [--train N] [--pairs N] [--out FILE]
 
-Rankings come from training pairs of the embedded model (JumpReLU SAEs at all 12 sites) and are judged on training,
-held-out and out-of-distribution pairs, everything outside a circuit at its counterfactual value. Prints, for each task,
-the smallest circuits, areas and F at some sizes as Markdown, and writes every curve as JSON.
+Rankings are made on training pairs of the embedded model (JumpReLU SAEs at all 12 sites). They are judged on training,
+held-out and out-of-distribution pairs, with everything outside a circuit at its counterfactual value. Prints the
+smallest circuits, the areas and the faithfulness F at some sizes as Markdown, for each task, and writes every curve as
+JSON.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 from attribution import PromptPairs, SplicedModel, activation_difference
 from attribution.effects.metric_keeping import ErrorChoice
 from circuits import (
+    SPLITS,
     attribution_patching,
     chord_integrated_gradients,
     exact_patching,
@@ -32,12 +34,13 @@ from circuits.faithfulness.faithfulness_curves import faithfulness_curves
 from circuits.faithfulness.ranked_circuits import RankingOrder, random_rankings
 from circuits.faithfulness.smallest_faithful import smallest_faithful
 from circuits.ranking.aggregate import Ranking
-from circuits.tasks.templates import SPLITS
 from graphs import Faithfulness, FaithfulnessCurve
 
 TARGETS = (0.5, 0.8)
-SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-RUNS: tuple[tuple[str, RankingOrder, ErrorChoice], ...] = (
+"""The smallest circuits are those with at least this faithfulness."""
+SHARES_SHOWN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Sizes of the circuits in the tables, as shares of all nodes."""
+CURVES: tuple[tuple[str, RankingOrder, ErrorChoice], ...] = (
     ("train", "absolute", "nodes"),
     ("held_out", "absolute", "nodes"),
     ("out_of_distribution", "absolute", "nodes"),
@@ -45,11 +48,11 @@ RUNS: tuple[tuple[str, RankingOrder, ErrorChoice], ...] = (
     ("held_out", "absolute", "kept"),
     ("held_out", "absolute", "removed"),
 )
-"""Split, order and choice of errors of the curves."""
+"""Split, order of the ranking, and choice of errors of every curve."""
 
 
 def method_rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Ranking]:
-    """Every method's ranking of all nodes."""
+    """Every method's ranking of all nodes, by the method's name."""
     arguments = (spliced, train, logit_difference)
     effects = {
         "exact, live": exact_patching(*arguments),
@@ -65,11 +68,11 @@ def method_rankings(spliced: SplicedModel, train: PromptPairs) -> dict[str, Rank
 def curves_of_runs(
     spliced: SplicedModel, pairs: Mapping[str, PromptPairs], found: Mapping[str, Ranking]
 ) -> list[FaithfulnessCurve]:
-    """The curves of `RUNS`, random circuits included."""
+    """The curves of `CURVES` for every ranking, and for random ones."""
     families: dict[str, Ranking | Sequence[Ranking]] = {**found}
     families["random"] = random_rankings(next(iter(found.values())), draws=2)
     made: list[FaithfulnessCurve] = []
-    for split, order, errors in RUNS:
+    for split, order, errors in CURVES:
         own = {split: pairs[split]}
         made += faithfulness_curves(spliced, own, logit_difference, families, order=order, errors=errors)
     return made
@@ -78,7 +81,7 @@ def curves_of_runs(
 def smallest_circuits(
     spliced: SplicedModel, pairs: Mapping[str, PromptPairs], found: Mapping[str, Ranking]
 ) -> dict[str, dict[str, Faithfulness | None]]:
-    """By ranking, the smallest circuit for each target and split."""
+    """The smallest circuit of each ranking, by ranking, target and split."""
     return {
         name: {
             f"{target} {split}": smallest_faithful(
@@ -92,7 +95,7 @@ def smallest_circuits(
 
 
 def task_result(spliced: SplicedModel, task: str, train: int, count: int) -> dict[str, Any]:
-    """Everything measured on one task, as plain data; tables are printed on the way."""
+    """Everything that is measured on one task, as plain data. Tables are printed on the way."""
     pairs = {split: prompt_pairs(task, spliced.model, split=split, examples=count, seed=1) for split in SPLITS}
     start = time.perf_counter()
     found = method_rankings(spliced, prompt_pairs(task, spliced.model, examples=train))
@@ -112,7 +115,7 @@ def task_result(spliced: SplicedModel, task: str, train: int, count: int) -> dic
 def print_tables(
     task: str, made: Sequence[FaithfulnessCurve], least: Mapping[str, Mapping[str, Faithfulness | None]]
 ) -> None:
-    """Smallest circuits and areas; then F by share, for each run."""
+    """Print the smallest circuits and the areas; then F by size for each of `CURVES`."""
     keys = list(next(iter(least.values())))
     areas = {(c.ranking, c.split, c.order, c.errors): c for c in made}
     print(f"\n### {task}\n\nFewest nodes for F of at least a target; areas on held-out pairs\n")
@@ -124,22 +127,22 @@ def print_tables(
         chosen = [("signed", "nodes"), ("absolute", "nodes"), ("absolute", "kept"), ("absolute", "removed")]
         own = [areas[name, "held_out", *choice] for choice in chosen]
         print_row([name, *sizes, f"{own[0].cpr:.3f}", *(f"{curve.cmd:.3f}" for curve in own[1:])])
-    for split, order, errors in RUNS:
+    for split, order, errors in CURVES:
         print(f"\nF by share: {split}, {order} order, errors {errors}\n")
-        print_row(["ranking", *(f"{share:.1%}" for share in SHOWN)])
-        print_row(["---"] * (len(SHOWN) + 1))
+        print_row(["ranking", *(f"{share:.1%}" for share in SHARES_SHOWN)])
+        print_row(["---"] * (len(SHARES_SHOWN) + 1))
         for curve in (c for c in made if (c.split, c.order, c.errors) == (split, order, errors)):
-            place = [curve.shares.index(share) for share in SHOWN]
+            place = [curve.shares.index(share) for share in SHARES_SHOWN]
             print_row([curve.ranking, *(f"{curve.faithfulness[n]:.2f}" for n in place)])
 
 
 def print_row(cells: Sequence[str]) -> None:
-    """One line of a Markdown table."""
+    """Print one line of a Markdown table."""
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
-    """The command."""
+    """Measure every task and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=["agreement", "pronoun"])
     parser.add_argument("--train", type=int, default=40, help="pairs that rankings are made from")

@@ -1,7 +1,7 @@
-"""Circuits of a given size with labels, for measuring the page: seeded, in the shape that real ones have.
+"""Generated circuits of a given size with labels, for measuring the page. They are seeded, and shaped like real ones.
 
-Effects and weights are heavy-tailed with both signs; nodes crowd at the last positions; every feature has a label with
-five contexts and promoted tokens, made of words of a list of 100.
+Effects and weights are heavy-tailed, with both signs. Nodes crowd at the last positions. Every feature has a label with
+five contexts and promoted tokens, made of 100 invented words.
 """
 
 from typing import Final
@@ -34,7 +34,22 @@ _WORDS: Final = tuple(stem + end for stem in _STEMS for end in _ENDS)
 
 
 def generated_circuit(nodes: int, edges: int, *, parts: int = 3, seed: int = 0) -> tuple[CircuitGraph, Labels]:
-    """A circuit with exactly so many nodes and edges, and labels of all its features."""
+    """A circuit with exactly `nodes` nodes and `edges` edges, and labels of all its features.
+
+    Args:
+        nodes: number of nodes: 20 tokens, the metric, and features and errors. At least 21.
+        edges: number of edges.
+        parts: SAEs in every layer, from 1 (resid_post) to 3 (also mlp_out and attn_out).
+        seed: seed of the generator.
+
+    Raises:
+        ValueError: fewer than 21 nodes, or more edges than there are pairs of nodes that an edge can join.
+    """
+    if nodes <= POSITIONS:
+        raise ValueError(
+            f"A generated circuit has {POSITIONS} tokens and the metric among its nodes. Ask for at least "
+            f"{POSITIONS + 1} nodes; got {nodes}."
+        )
     random = np.random.default_rng(seed)
     sites = tuple(f"blocks.{layer}.hook_{part}" for layer in range(LAYERS) for part in PARTS[-parts:])
     positions = tuple(_position(random, n) for n in range(POSITIONS))
@@ -65,7 +80,7 @@ def _position(random: np.random.Generator, n: int) -> Position:
 
 
 def _inner(random: np.random.Generator, sites: tuple[str, ...], count: int) -> list[Node]:
-    """Features, and one error in twenty; later positions have more."""
+    """Features, and about one error in twenty nodes. Later positions have more nodes."""
     crowding = np.linspace(1, 4, POSITIONS)
     found: dict[Node, None] = {}
     while len(found) < count:
@@ -95,11 +110,21 @@ def _weighted(random: np.random.Generator, node: Node) -> WeightedNode:
 
 
 def _edges(random: np.random.Generator, nodes: list[Node], sites: tuple[str, ...], count: int) -> tuple[Edge, ...]:
-    """Pairs that go forward in the pass and in the text, most of them between neighbours in depth."""
+    """Edges that go forward in the pass and not back in the text. Most of them join neighbours in depth.
+
+    Raises:
+        ValueError: `count` is larger than the number of pairs of nodes that an edge can join.
+    """
     depth_of = {site: 1 + n for n, site in enumerate(sites)}
     depth = np.array([depth_of.get(getattr(node, "site", ""), 0) for node in nodes])
     depth[-1] = len(sites) + 1
     place = np.array([getattr(node, "position", POSITIONS) for node in nodes])
+    possible = int(((depth[:, None] < depth) & (place[:, None] <= place)).sum())
+    if count > possible:
+        raise ValueError(
+            f"An edge goes to a later site, at the same or a later position, so these {len(nodes)} nodes can have "
+            f"{possible} edges, not {count}. Ask for at most {possible} edges, or for more nodes."
+        )
     found: set[tuple[int, int]] = set()
     while len(found) < count:
         source, target = random.integers(len(nodes), size=(2, 50_000))

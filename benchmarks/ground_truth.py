@@ -2,9 +2,10 @@
 
     python -m benchmarks.ground_truth [--pairs N] [--programs NAME ...] [--out FILE]
 
-RASP programs compiled to transformers by tracr; the residual basis as an exact SAE with names (ReLU and JumpReLU); the
-true nodes and edges of each contrast pair from the program alone (`benchmarks/programs/truth.py`). Prints AUROC of
-every method as Markdown tables and writes all numbers as JSON, with those of `benchmarks/composite_features.py`.
+The models are RASP programs, compiled to transformers by tracr. Their residual basis serves as an exact SAE whose
+features have names, once as a ReLU and once as a JumpReLU. The true nodes and edges of each contrast pair follow from
+the program alone (`benchmarks/programs/truth.py`). Prints every method's AUROC as Markdown tables and writes all
+numbers as JSON, with those of `benchmarks/composite_features.py`.
 """
 
 import argparse
@@ -16,8 +17,7 @@ from typing import Any, Final
 
 import torch
 
-from attribution import JumpReLU, ReLU
-from attribution.splice.recording import ErrorMode
+from attribution import ErrorMode, JumpReLU, ReLU
 from benchmarks.composite_features import composite_report
 from benchmarks.programs.compiled_model import load_compiled
 from benchmarks.programs.library import PROGRAMS
@@ -25,18 +25,21 @@ from benchmarks.programs.scores import Kind, Measured, Question, auroc
 from benchmarks.programs.truth import contrasts
 
 SETTINGS: Final[tuple[tuple[Kind, ErrorMode], ...]] = ((ReLU, "live"), (ReLU, "frozen"), (JumpReLU, "frozen"))
-LARGE: Final = 0.01
-"""A score is called an effect from here on where single misses are listed; answers differ by 1 or 2."""
+LARGE_SCORE: Final = 0.01
+"""Where misses are listed, a score of at least this size counts as an effect. Answers differ by 1 or 2."""
 
 
 def question_about(name: str, count: int) -> Question:
-    """Random contrast pairs of one program."""
+    """A program with `count` random contrast pairs."""
     compiled = load_compiled(name)
     return Question(compiled, contrasts(compiled, count))
 
 
 def measure_setting(question: Question, kind: Kind, mode: ErrorMode) -> dict[str, Any]:
-    """All methods on one program, encoder kind and error mode. In `live` mode no edge ends in a feature."""
+    """All methods on one program, encoder kind and error mode.
+
+    Edges are left out in `live` mode, in which no edge ends in a feature.
+    """
     measured = Measured(question, kind, mode)
     scores: dict[str, tuple[Callable[[str], Mapping[Any, bool]], Mapping[str, Mapping[Any, float]]]] = {
         "node": (question.nodes, measured.nodes())
@@ -60,12 +63,15 @@ def measure_setting(question: Question, kind: Kind, mode: ErrorMode) -> dict[str
 def first_misses(
     question: Question, truth: Mapping[Any, bool], by_method: Mapping[str, Mapping[Any, float]]
 ) -> list[str]:
-    """The first candidates on whose truth chord IG at most points and the program disagree, in words."""
+    """How many candidates chord IG and the program disagree on, and the first five of them in words.
+
+    Of the runs of chord IG, the one with the most points is taken.
+    """
     name = next(method for method in reversed(list(by_method)) if method.startswith("chord"))
     found: list[str] = []
     for candidate, true in truth.items():
         value = by_method[name].get(candidate, 0.0)
-        if (abs(value) >= LARGE) != true:
+        if (abs(value) >= LARGE_SCORE) != true:
             pair = question.contrasts[candidate[0]]
             ends = " → ".join(f"{place.variable}@{place.position}" for place in candidate[1:])
             prompts = " / ".join(" ".join(map(str, tokens)) for tokens in (pair.clean, pair.patch))
@@ -74,7 +80,7 @@ def first_misses(
 
 
 def markdown_table(rows: list[dict[str, Any]], what: str, end: str) -> str:
-    """AUROC by program and setting, as Markdown."""
+    """A Markdown table of AUROC by program and setting."""
     rows = [row for row in rows if what in row]
     methods = list(rows[0][what]["auroc"][end]) if rows else []
     text = (
@@ -89,7 +95,7 @@ def markdown_table(rows: list[dict[str, Any]], what: str, end: str) -> str:
 
 
 def composite_table(rows: list[dict[str, Any]]) -> str:
-    """Effects of the composite world's features, as Markdown."""
+    """A Markdown table of the effects of composite and atomic features."""
     methods = ("exact", "AtP", "chord IG")
     text = f"| basis | question | total effect | {' | '.join(methods)} | flags on AtP |\n|{' --- |' * 7}\n"
     for row in rows:
@@ -103,7 +109,7 @@ def composite_table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=4, help="contrast pairs per program")
+    parser.add_argument("--pairs", type=int, default=4, help="contrast pairs of each program")
     parser.add_argument("--programs", nargs="+", choices=list(PROGRAMS), default=list(PROGRAMS))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/ground_truth.json"))
     arguments = parser.parse_args()

@@ -2,10 +2,10 @@
 
     python -m benchmarks.jumps [--pairs N] [--out FILE]
 
-For every encoder kind (SAEs on resid_post of every layer, and JumpReLU also on all 12 sites), error mode and task of
-the embedded model: completeness error |total − Σ sources| / |total| of input-path IG and chord IG by number of
-points, and every method's agreement with exact patching of single nodes. Writes the numbers as JSON and prints the
-tables as Markdown.
+Every encoder kind is measured with SAEs at resid_post of every layer, and JumpReLU also at all 12 sites, in every error
+mode and on every task of the embedded model. Two things are measured: the completeness error
+|total − Σ sources| / |total| of input-path IG and chord IG by number of points, and every method's agreement with exact
+patching of single nodes. Writes the numbers as JSON and prints tables as Markdown.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from attribution import (
     SAE,
     BatchTopK,
     Effects,
+    ErrorMode,
     JumpReLU,
     LanguageModel,
     PromptPairs,
@@ -31,11 +32,11 @@ from attribution import (
     chord_attribution,
     gauss_legendre,
     midpoint,
+    path_mode,
 )
-from attribution.splice.recording import path_mode
-from attribution.splice.spliced_model import ErrorMode
 from benchmarks.smoothed_gate import SmoothedJumpReLU
 from circuits import (
+    TASKS,
     attribution_patching,
     attribution_patching_star,
     chord_integrated_gradients,
@@ -48,27 +49,26 @@ from circuits import (
     prompt_pairs,
     splice,
 )
-from circuits.tasks.templates import TASKS
 
-KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
-MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
+ENCODER_KINDS = ("relu", "jumprelu", "gated", "topk", "prolu")
+ERROR_MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
 IG_POINTS, CHORD_POINTS, RIVAL_WIDTHS = (5, 10, 50, 200), (3, 5, 10), (0.1, 0.5, 1.0)
-LARGE = 0.01
-"""A node is large from this share of the median |total effect| on."""
+LARGE_SHARE = 0.01
+"""A node is large if its |effect| is at least this share of the median |total effect|."""
 
 
 def residual_shares(effects: Effects) -> list[float]:
-    """|residual| / |total effect| per example."""
+    """|residual| / |total effect| of each example."""
     assert effects.residual is not None
     return (np.abs(effects.residual) / np.abs(effects.total_effect)).tolist()
 
 
 def against_exact(estimate: Effects, exact: Effects, *, signed: bool = True) -> dict[str, Any]:
-    """Agreement over all nodes; an unsigned estimate is compared with |exact|."""
+    """The agreement over all nodes. An unsigned estimate is compared with |exact|."""
     place = {key: n for n, key in enumerate(estimate.keys().tolist())}
     values = np.array([estimate.effect[place[key]] for key in exact.keys().tolist()])
     truth = exact.effect if signed else np.abs(exact.effect)
-    large = LARGE * float(np.median(np.abs(exact.total_effect)))
+    large = LARGE_SHARE * float(np.median(np.abs(exact.total_effect)))
     found = agreement("", values, truth, 0, threshold=large, top=20, jump_share=None)
     return {
         "pearson": found.pearson,
@@ -80,7 +80,7 @@ def against_exact(estimate: Effects, exact: Effects, *, signed: bool = True) -> 
 
 
 def measure_setting(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode) -> dict[str, Any]:
-    """All methods on one task, encoder kind and error mode."""
+    """The numbers of all methods on one task, encoder kind and error mode."""
     arguments, walked = (spliced, pairs, logit_difference), path_mode(mode)
     exact = exact_patching(*arguments, error_mode=mode)
     chords = chord_attribution(*arguments, error_mode=walked, split=True)
@@ -113,7 +113,7 @@ def measure_setting(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode) 
 
 
 def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Effects) -> dict[str, Any]:
-    """Kernel-smoothed gates in AtP and in input-path IG, by kernel width; JumpReLU only."""
+    """The numbers of AtP and input-path IG with kernel-smoothed gates, by kernel width. JumpReLU only."""
     found: dict[str, Any] = {}
     if not all(isinstance(sae, JumpReLU | BatchTopK) for sae in spliced.saes.values()):
         return found
@@ -131,25 +131,25 @@ def _rival(spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode, exact: Ef
     return found
 
 
-def measure_all_settings(model: LanguageModel, count: int, told: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every cell of the experiment."""
+def measure_all_settings(model: LanguageModel, count: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The numbers of every encoder kind, error mode and task. `say` is called with a line about each."""
     rows: list[dict[str, Any]] = []
-    for kind in (*KINDS, "jumprelu, 12 sites"):
+    for kind in (*ENCODER_KINDS, "jumprelu, 12 sites"):
         saes = load_saes(kind.split(",")[0])
         if "," not in kind:
             saes = {site: sae for site, sae in saes.items() if site.endswith("hook_resid_post")}
         spliced = splice(model, saes)
-        for mode in MODES:
+        for mode in ERROR_MODES:
             for task in TASKS:
                 start = time.perf_counter()
                 pairs = prompt_pairs(task, model, examples=count)
                 rows.append({"encoder": kind, "mode": mode, "task": task, **measure_setting(spliced, pairs, mode)})
-                told(f"{kind}, {mode}, {task}: {time.perf_counter() - start:.0f} s")
+                say(f"{kind}, {mode}, {task}: {time.perf_counter() - start:.0f} s")
     return rows
 
 
 def markdown_tables(rows: list[dict[str, Any]]) -> str:
-    """Two Markdown tables: completeness, and agreement with exact patching; medians over the four tasks."""
+    """Two Markdown tables: completeness, and agreement with exact patching. Numbers are medians over the tasks."""
     methods = ("activation difference", "AtP", "AtP*", "IG", "input-path IG", "chord IG")
     points = [*(f"IG {q}" for q in IG_POINTS), *(f"chord IG {q}" for q in CHORD_POINTS)]
     text = f"| encoder | mode | jump share | {' | '.join(points)} |\n|{' --- |' * (3 + len(points))}\n"
@@ -164,7 +164,7 @@ def markdown_tables(rows: list[dict[str, Any]]) -> str:
 
 
 def _agreement(cells: list[dict[str, Any]], method: str) -> str:
-    """Median Pearson / Spearman over tasks, and wrong signs of all large nodes."""
+    """Median Pearson / Spearman over tasks, and how many large nodes have the wrong sign, over all tasks."""
     found = [c["agreement"][method] for c in cells]
     pearson, spearman = (np.median([f[name] for f in found]) for name in ("pearson", "spearman"))
     if found[0]["wrong_signs"] is None:
@@ -181,12 +181,12 @@ def _percent(share: float) -> str:
 def main() -> None:
     """Run the experiment."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=6, help="pairs per task")
+    parser.add_argument("--pairs", type=int, default=6, help="pairs of each task")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/jumps.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = measure_all_settings(load_model(), arguments.pairs, lambda line: print(line, flush=True))
-    content = {"pairs": arguments.pairs, "large": LARGE, "rows": rows}
+    content = {"pairs": arguments.pairs, "large": LARGE_SHARE, "rows": rows}
     arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(markdown_tables(rows))
 

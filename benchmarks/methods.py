@@ -3,10 +3,10 @@
     python -m benchmarks.methods [--sample N] [--out benchmarks/RESULTS.md]
     python -m benchmarks.methods --device cuda [--out benchmarks/RESULTS_GPU.md]
 
-Seconds (`cost_of_work.py`), peak memory above the loaded model, FLOPs, and the rate of a matrix product measured beside
-each row of exact patching. Plain hooks are measured on a sample of the nodes and scaled up; their effects must be those
-of exact patching. `frozen` and `zero` on the large model are measured on its first pair and scaled up. On a GPU the
-model has the shape of GPT-2 small, in float32 and in bfloat16.
+Measures seconds, peak memory above the loaded model, and FLOPs (`cost_of_work.py`); and beside each row of exact
+patching the rate of a matrix product. Plain hooks are measured on a sample of the nodes and scaled up. Their effects
+must be those of exact patching. On the large model, `frozen` and `zero` are measured on the first pair and scaled up.
+On a GPU the model has the shape of GPT-2 small, in float32 and in bfloat16.
 """
 
 import argparse
@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from attribution import Effects, Room, counterfactual, gauss_legendre, midpoint, prepare
+from attribution import Effects, ErrorMode, Room, counterfactual, gauss_legendre, midpoint, prepare
 from attribution.cones.cone import Cone
 from attribution.cones.cone_cost import ConeCost, cone_flops
 from attribution.effects.patches import all_patches
 from attribution.models.architectures import plain_model
-from attribution.splice.recording import ErrorMode
 from benchmarks.bare_passes import atp_over_bare_passes
 from benchmarks.cases import GPT2_SMALL, NEOX, Case, embedded_case, random_case
-from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine, matmul_rate
-from benchmarks.plain_hooks import PlainHooks, evenly_spaced, neighbours
+from benchmarks.cost_of_work import Cost, cost_of, flops_of, machine_in_words, matmul_rate
+from benchmarks.plain_hooks import PlainHooks, batches_of_neighbours, evenly_spaced
 from circuits import (
     attribution_patching,
     chord_integrated_gradients,
@@ -51,20 +50,27 @@ the row. "Scaled": measured on a sample of the nodes (plain hooks) or on the fir
 plain hooks were those of exact patching.
 """
 
-COMMAND = {"cpu": "make bench", "cuda": "python -m benchmarks.methods --device cuda"}
+COMMANDS = {"cpu": "make bench", "cuda": "python -m benchmarks.methods --device cuda"}
 SECONDS = {"cpu": "CPU seconds on one thread", "cuda": "Seconds by the clock"}
 
-BATCHES = {"cpu": (32, 64, 128), "cuda": (128, 256, 512)}
-"""Sizes of batched plain forwards: the fastest counts."""
+BATCH_SIZES = {"cpu": (32, 64, 128), "cuda": (128, 256, 512)}
+"""Sizes of batched plain forward passes, by device. The fastest is reported."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
-"""Largest difference of an effect from the plain way's, as a share of the largest effect. In half precision a logit is
-rounded by more than most effects."""
+"""Largest difference allowed between an effect of exact patching and of plain hooks, as a share of the largest effect.
+
+It is large in half precision, in which a logit is rounded by more than most effects.
+"""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one case. `bound` are the cones' FLOPs, `rate` FLOPs a second of a matrix product beside it."""
+    """One method on one case.
+
+    Attributes:
+        bound: FLOPs of the cones of all nodes, each run alone; None where no cones are run.
+        rate: FLOPs per second of a matrix product, measured beside the row; None likewise.
+    """
 
     name: str
     nodes: int
@@ -74,12 +80,12 @@ class Row:
 
     @property
     def over_bound(self) -> float | None:
-        """CPU seconds over those that the bound takes at the measured rate."""
+        """The seconds divided by those that `bound` takes at `rate`."""
         return None if self.bound is None or self.rate is None else self.cost.seconds / (self.bound / self.rate)
 
 
 def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> tuple[Effects, Row]:
-    """Exact patching of all nodes; the row is scaled up by `times`. Its FLOPs are those of `cone_cost`."""
+    """Exact patching of all nodes: its effects, and its row scaled up by `times`. FLOPs are those of `cone_cost`."""
     model = case.spliced.model
     product = partial(matmul_rate, model.d_model, device=case.device, dtype=model.dtype)
     room = Room.of(case.spliced, case.pairs, mode)
@@ -95,7 +101,7 @@ def exact_row(case: Case, mode: ErrorMode, times: int = 1, repeats: int = 1) -> 
 
 
 def cone_cost(case: Case, mode: ErrorMode, bytes_at_once: int) -> ConeCost:
-    """FLOPs of a case's patched runs, and those that no grouping of them can avoid."""
+    """The FLOPs of a case's patched runs, and those that no grouping of the runs can avoid."""
     spliced = case.spliced
     with torch.no_grad(), spliced.model.frozen():
         situation = prepare(spliced, case.pairs.batch(device=case.device), logit_difference, mode, case.patch_value)
@@ -104,7 +110,7 @@ def cone_cost(case: Case, mode: ErrorMode, bytes_at_once: int) -> ConeCost:
 
 
 def gradient_rows(case: Case) -> Iterator[Row]:
-    """AtP and the kinds of integrated gradients. Path methods walk to the patch prompt, whatever the patch value."""
+    """AtP and the kinds of integrated gradients. Path methods go to the patch prompt, whatever the patch value is."""
     options: dict[str, Any] = {"patch_value": case.patch_value}
     works: dict[str, Callable[[], Effects]] = {
         "AtP": lambda: attribution_patching(case.spliced, case.pairs, logit_difference, **options),
@@ -127,7 +133,10 @@ def gradient_rows(case: Case) -> Iterator[Row]:
 
 
 def plain_rows(case: Case, effects: Effects, sample: int) -> Iterator[Row]:
-    """Plain hooks on a sample of the nodes of live exact patching, scaled up; refused where effects differ."""
+    """Plain hooks on a sample of the nodes of exact patching in `live` mode, scaled up.
+
+    Ends with an error if the two give different effects.
+    """
     plain = PlainHooks(case)
     with torch.no_grad():
         chosen = evenly_spaced(len(effects), sample)
@@ -137,12 +146,12 @@ def plain_rows(case: Case, effects: Effects, sample: int) -> Iterator[Row]:
         refuse_difference(case, effects, chosen, np.array(found))
         cost = cost.with_flops(len(writes) * flops_of(lambda: plain.one(writes[0])))
         yield Row("plain, one forward per node", len(effects), cost.times(len(effects) / len(chosen)))
-        rows = [_batched_row(plain, effects, size) for size in BATCHES[case.device]]
+        rows = [_batched_row(plain, effects, size) for size in BATCH_SIZES[case.device]]
         yield min(rows, key=lambda row: row.cost.seconds)
 
 
 def _batched_row(plain: PlainHooks, effects: Effects, size: int) -> Row:
-    batches = neighbours(effects, size, 4)
+    batches = batches_of_neighbours(effects, size, 4)
     chosen = [n for batch in batches for n in batch]
     writes = [[plain.write(effects, n) for n in batch] for batch in batches]
     found, cost = cost_of(lambda: [plain.batched(batch) for batch in writes], 2, plain.case.device)
@@ -152,14 +161,19 @@ def _batched_row(plain: PlainHooks, effects: Effects, size: int) -> Row:
 
 
 def refuse_difference(case: Case, effects: Effects, chosen: list[int], found: np.ndarray) -> None:
-    """The plain way and ours must agree."""
+    """End with an error if the effects of plain hooks are not those of exact patching."""
     difference = np.abs(effects.effect[chosen] - found).max()
     if difference > TOLERANCE[case.spliced.model.dtype] * np.abs(effects.effect).max():
-        raise SystemExit(f"The plain way and exact patching disagree by {difference:.1e}.")
+        raise SystemExit(
+            f"Plain hooks and exact patching disagree by {difference:.1e}: their times are not comparable."
+        )
 
 
 def rows_of(case: Case, sample: int, part_of_gated: bool) -> list[Row]:
-    """Every method on one case; `part_of_gated`: frozen and zero are measured on the first pair and scaled up."""
+    """The rows of every method on one case.
+
+    With `part_of_gated`, `frozen` and `zero` are measured on the first pair and scaled up.
+    """
     part, times = (case.first_pair(), len(case.pairs)) if part_of_gated else (case, 1)
     repeats = 1 if part_of_gated else 5
     exact_patching(part.spliced, part.pairs.head(1), logit_difference, only=np.zeros(0, np.int64))  # warms up
@@ -169,16 +183,16 @@ def rows_of(case: Case, sample: int, part_of_gated: bool) -> list[Row]:
 
 
 def report(case: Case, rows: list[Row]) -> str:
-    """One case's table and what it says, in Markdown."""
+    """The table of one case and what follows from it, in Markdown."""
     live, plain, batched = rows[0], rows[-2], rows[-1]
     head = "| method | nodes | s | peak memory, MB | TFLOP | bound, TFLOP | s / bound | per node, live exact = 1 |"
-    lines = [f"## {case.name}", "", _about(case), "", head, "| --- |" + " --: |" * 7]
+    lines = [f"## {case.name}", "", _case_in_words(case), "", head, "| --- |" + " --: |" * 7]
     unit = live.cost.seconds / live.nodes
     for row in rows:
         scaled = " (scaled)" if row.cost.scaled != 1 else ""
         lines.append(
             f"| {row.name}{scaled} | {row.nodes:,} | {row.cost.seconds:,.2f} | {_megabytes(row.cost.peak)} "
-            f"| {_tera(row.cost.flops)} | {_tera(row.bound)} | {_number(row.over_bound)} "
+            f"| {_tera(row.cost.flops)} | {_tera(row.bound)} | {_ratio(row.over_bound)} "
             f"| {row.cost.seconds / row.nodes / unit:.3g} |"
         )
     rates = ", ".join(f"{row.rate / 1e9:,.0f}" for row in rows if row.rate)
@@ -199,7 +213,7 @@ def report(case: Case, rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _about(case: Case) -> str:
+def _case_in_words(case: Case) -> str:
     spliced, pairs = case.spliced, case.pairs
     sae = next(iter(spliced.saes.values()))
     tokens = "/".join(str(n) for n in sorted({len(pair) for pair in pairs}))
@@ -217,23 +231,27 @@ def _tera(flops: float | None) -> str:
     return "" if flops is None else f"{flops / 1e12:.3g}"
 
 
-def _number(value: float | None) -> str:
+def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sample", type=int, default=200, help="nodes measured by one plain forward each")
-    parser.add_argument("--device", choices=tuple(COMMAND), default="cpu")
+    parser.add_argument(
+        "--sample", type=int, default=200, help="nodes that are measured by one plain forward pass each"
+    )
+    parser.add_argument("--device", choices=tuple(COMMANDS), default="cpu")
     parser.add_argument("--out", type=Path, help="by default RESULTS.md or RESULTS_GPU.md beside this file")
     arguments = parser.parse_args()
     device = arguments.device
     if device != "cpu" and not torch.cuda.is_available():
         raise SystemExit("torch sees no GPU here: leave --device out.")
-    torch.set_num_threads(1)  # seconds are of the process: threads would only add their waiting
+    torch.set_num_threads(1)  # CPU seconds are the process's: with more threads, their waiting would count
     date = datetime.datetime.now(datetime.UTC).date()
-    parts = [HEADING.format(command=COMMAND[device], date=date, machine=machine(device), seconds=SECONDS[device])]
+    parts = [
+        HEADING.format(command=COMMANDS[device], date=date, machine=machine_in_words(device), seconds=SECONDS[device])
+    ]
     for make, part_of_gated in _cases(device):
         case = make()
         parts.append(report(case, rows_of(case, arguments.sample, part_of_gated)))
@@ -243,7 +261,7 @@ def main() -> None:
 
 
 def _cases(device: str) -> list[tuple[Callable[[], Case], bool]]:
-    """What is measured there, and whether frozen and zero are measured on the first pair alone."""
+    """The cases of a device, and whether their `frozen` and `zero` are measured on the first pair alone."""
     if device == "cpu":
         return [(embedded_case, False), (lambda: random_case(NEOX), True)]
     dtypes = torch.float32, torch.bfloat16

@@ -2,8 +2,8 @@
 
     python -m benchmarks.page_screenshots circuit.json FOLDER [--labels labels.json]
 
-The states: as it opens; the strongest feature traced, with its panel; a search with its matches; a supernode of the
-three strongest features; dark, at a node whose estimate is wrong. A narrow page is taken in its whole length.
+The states: as the page opens; the strongest feature traced, with its panel; a search with its matches; a supernode of
+the three strongest features; dark, at a node whose estimate is wrong. A picture of the narrow page shows all of it.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     chromium = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     if chromium is None:
-        raise SystemExit(f"No browser: none of {', '.join(CHROMIUM)} is on PATH.")
+        raise SystemExit(f"None of {', '.join(CHROMIUM)} is on PATH. Install Chromium.")
     circuit = load_circuit(arguments.circuit)
     labels = load_labels(arguments.labels) if arguments.labels else None
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -39,48 +39,48 @@ def main() -> None:
         page = Path(temporary) / "page.html"
         write_page(circuit, page, title=arguments.circuit.resolve().parent.name, labels=labels)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        for state, fragment in states(circuit, labels).items():
+        for state, fragment in fragments_of_states(circuit, labels).items():
             for width, height in WIDTHS.items():
                 path = arguments.folder / f"{state}_{width}.png"
-                picture(browser, f"{page.as_uri()}#{fragment}", path, (width, height), "dark" in state)
+                save_picture(browser, f"{page.as_uri()}#{fragment}", path, (width, height), "dark" in state)
                 print(path)
         browser.close()
 
 
-def states(circuit: CircuitGraph, labels: Labels | None) -> dict[str, str]:
-    """The fragment of each state."""
+def fragments_of_states(circuit: CircuitGraph, labels: Labels | None) -> dict[str, str]:
+    """The fragment of the page's address, for each state."""
     features = [w.node for w in circuit.strongest() if isinstance(w.node, FeatureNode)]
     if len(features) < 3:
-        raise SystemExit("The circuit has fewer than 3 features: there is nothing to group.")
+        raise SystemExit("The circuit has fewer than 3 features to group. Give a larger one.")
     names = [circuit.name(node) for node in features]
     group = "|".join(["strongest three", *names[:3]])
     return {
         "1_opens": "",
         "2_traced": urlencode({"node": names[0], "tab": "node"}),
-        "3_search": urlencode({"query": searched(circuit, labels, features), "tab": "nodes"}),
+        "3_search": urlencode({"query": searched_word(circuit, labels, features), "tab": "nodes"}),
         "4_supernode": urlencode({"group": group, "node": "group/strongest three", "tab": "node"}),
-        "5_dark_flagged": urlencode({"node": flagged(circuit) or names[0], "tab": "node"}),
+        "5_dark_flagged": urlencode({"node": strongest_flagged(circuit) or names[0], "tab": "node"}),
     }
 
 
-def searched(circuit: CircuitGraph, labels: Labels | None, features: list[FeatureNode]) -> str:
-    """The last word of the strongest feature's label, or its token."""
+def searched_word(circuit: CircuitGraph, labels: Labels | None, features: list[FeatureNode]) -> str:
+    """The last word of the strongest feature's label; without a label, the token at its position."""
     site, index = features[0].site, features[0].index
     if labels is not None and (site, index) in labels:
         return labels.of(site, index).text.split(" | ")[0].split()[-1]
     return circuit.positions[features[0].position].clean_token.strip()
 
 
-def flagged(circuit: CircuitGraph) -> str | None:
-    """The strongest feature about which an estimate is wrong."""
+def strongest_flagged(circuit: CircuitGraph) -> str | None:
+    """The name of the strongest feature that some estimate is wrong about; None if there is none."""
     header, _ = payload(circuit, title="", labels=None)
     numbers = {n for method in header["methods"] for n in method["flags"]}
     found = [w for n, w in enumerate(circuit.nodes) if n in numbers and isinstance(w.node, FeatureNode)]
     return circuit.name(max(found, key=lambda w: abs(w.effect)).node) if found else None
 
 
-def picture(browser: Browser, url: str, path: Path, size: tuple[int, int], dark: bool) -> None:
-    """One state as a picture."""
+def save_picture(browser: Browser, url: str, path: Path, size: tuple[int, int], dark: bool) -> None:
+    """Write a picture of one state."""
     width, height = size
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
     page.goto(url)

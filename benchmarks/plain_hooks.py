@@ -1,6 +1,7 @@
-"""Exact patching as it is commonly done: whole forwards of the hooked model, one for each node or many in a batch.
+"""Exact patching as it is commonly done: whole forward passes of a hooked model, one for each node or many in a batch.
 
-Everything that a node's change needs is worked out before: only the forwards are measured. `live` mode.
+What patching a node adds to an activation is worked out before, so that only the forward passes are measured. Effects
+are those of `live` mode.
 """
 
 from collections.abc import Sequence
@@ -33,12 +34,12 @@ class Write:
 
 @dataclass(frozen=True)
 class PlainHooks:
-    """Whole forwards of a case's model, with hooks."""
+    """Runs whole forward passes of a case's model, with hooks."""
 
     case: Case
 
     def write(self, effects: Effects, node: int) -> Write:
-        """Of the node that stands at a place of our effects."""
+        """The write of the node that is entry `node` of the effects."""
         example, position = int(effects.example[node]), int(effects.position[node])
         hook, index = effects.sites[effects.site[node]], int(effects.index[node])
         kind = KINDS[effects.kind[node]]
@@ -54,7 +55,7 @@ class PlainHooks:
         return Write(example, hook, position, gain[0, position, index] * self.case.spliced.saes[hook].W_dec[index])
 
     def one(self, write: Write) -> float:
-        """The effect by a forward of its own, with all logits, as `run_with_hooks` gives them."""
+        """The effect, measured by one forward pass that computes all logits, as `run_with_hooks` does."""
         ids = self._tensor([self.case.pairs[write.example].clean_ids])
 
         def add(activation: Tensor, hook: object) -> Tensor:
@@ -67,7 +68,10 @@ class PlainHooks:
         return self._metric(logits[:, -1], write.example)[0] - self._clean_metric[write.example]
 
     def batched(self, writes: Sequence[Write]) -> np.ndarray:
-        """Effects of writes at one hook of one prompt by one forward: all blocks at all positions, and two logits."""
+        """The effects of writes at one hook of one prompt, measured by one forward pass.
+
+        It computes all blocks at all positions, but only two logits.
+        """
         model, first = self.case.spliced.model, writes[0]
         positions = self._tensor([w.position for w in writes])
         added, runs = torch.stack([w.added for w in writes]), self._tensor(range(len(writes)))
@@ -97,21 +101,21 @@ class PlainHooks:
         return self.case.patch_value is counterfactual
 
     def _parts(self, x: Tensor, site: str) -> tuple[Tensor, Tensor]:
-        """Features and error. Whole activations are encoded, as ours are: rounding may open a gate at its threshold."""
+        """Features and error. Whole activations are encoded, as in our runs, so that rounding is the same."""
         sae = self.case.spliced.saes[site]
         encoding = sae.encode(x)
         return encoding.features, x - sae.decode(encoding.features, encoding.frame)
 
     @cached_property
     def _runs(self) -> list[list[dict[str, Tensor]]]:
-        """What the clean and the patch prompt of every pair leave at the sites and at block 0's input."""
+        """The activations of every pair's clean and patch prompt, at the sites and at block 0's input."""
         module, names = self.case.spliced.model.module, [ENTRY_SITE, *self.case.spliced.sites]
         prompts = [(pair.clean_ids, pair.patch_ids) for pair in self.case.pairs]
         return [[module.run_with_cache(self._tensor([ids]), names_filter=names)[1] for ids in two] for two in prompts]
 
     @cached_property
     def _blocks(self) -> list[tuple[Tensor, list[BlockCall]]]:
-        """By prompt: the residual stream into block 0, and what every block is called with besides."""
+        """For each prompt, the residual stream into block 0, and what every block is called with besides that."""
         found: list[tuple[Tensor, list[BlockCall]]] = []
         for pair in self.case.pairs:
             blocks: list[tuple[Tensor, BlockCall]] = []
@@ -131,12 +135,12 @@ class PlainHooks:
 
 
 def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """Places spread over `count` of them."""
+    """At most `wanted` whole numbers, spread evenly from 0 to `count` − 1."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).astype(int)).tolist()
 
 
-def neighbours(effects: Effects, size: int, batches: int) -> list[list[int]]:
-    """Batches of at most `size` nodes that lie at one site of one prompt, spread over all nodes."""
+def batches_of_neighbours(effects: Effects, size: int, batches: int) -> list[list[int]]:
+    """At most `batches` batches, spread over all nodes. Each has up to `size` nodes at one site of one prompt."""
     place = effects.example.astype(np.int64) * len(effects.sites) + effects.site
     found: list[list[int]] = []
     for start in evenly_spaced(len(effects), batches):

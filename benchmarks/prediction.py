@@ -1,13 +1,13 @@
 """Do the edges into a feature predict what patching its upstream nodes together does to it?
 
-    predicted change of f_d = Σ over edges from the circuit e(u→d) · Δf_d / carried(d)
-    measured                = f_d with all those u at their patch values at once (frozen errors), minus clean f_d
+    predicted change of f_d = Σ over edges u→d from the circuit of e(u→d) · Δf_d / carried(d)
+    measured change of f_d  = f_d with all those u at their patch values at once (frozen errors), minus clean f_d
 
     python -m benchmarks.prediction [--task T] [--pairs N] [--nodes N]
 
-Correlation over the targets and pairs of a circuit of the embedded model (JumpReLU SAEs at all 12 sites), for chord
-edges and plain-gradient edges. Nodes of the circuit are patched; everything else between them and d computes freely,
-while an edge holds it: the two need not agree.
+Prints the correlation of the two over the targets and pairs of a circuit of the embedded model (JumpReLU SAEs at all 12
+sites), for chord edges and plain-gradient edges. They need not agree: in the measurement, everything between the
+patched nodes and d computes freely, while an edge holds it fixed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName
 from circuits.ranking.positions import member_keys
 
-METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}
+EDGE_METHODS: dict[str, Callable[..., Edges]] = {"chord edges": chord_edges, "gradient edges": gradient_edges}
 
 
 def predicted_changes(edges: Edges, nodes: Effects) -> dict[int, float]:
@@ -70,12 +70,14 @@ def predictions_and_truths(
     """Predicted and measured change of every target of every pair, by method."""
     effects = exact_patching(spliced, pairs, logit_difference, error_mode="frozen")
     ranking = rank_nodes(effects, pairs, spliced.model).top(count)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in METHODS}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in EDGE_METHODS}
     for pair in map(PromptPairs, ((pair,) for pair in pairs)):
         own = exact_patching(spliced, pair, logit_difference, error_mode="frozen")
         keys = member_keys([w.node for w in ranking.nodes], ranking.positions, pair, spliced.sites)
         nodes = own.subset(np.isin(own.keys(), keys))
-        edges = {name: made(spliced, pair, logit_difference, nodes, sources=nodes) for name, made in METHODS.items()}
+        edges = {
+            name: made(spliced, pair, logit_difference, nodes, sources=nodes) for name, made in EDGE_METHODS.items()
+        }
         truth = measured_changes(spliced, pair, edges["chord edges"], own.sites)
         for name, of_method in edges.items():
             values = predicted_changes(of_method, nodes)
@@ -84,7 +86,7 @@ def predictions_and_truths(
 
 
 def main() -> None:
-    """The command."""
+    """Measure and print the correlations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", default="agreement")
     parser.add_argument("--pairs", type=int, default=6)

@@ -1,11 +1,11 @@
-"""SHIFT on the embedded model: does ablating a probe's spurious features bring its worst subgroup back?
+"""SHIFT on the embedded model: does ablating a probe's spurious features repair its worst subgroup?
 
     python -m benchmarks.shift [--out FILE]
 
-A probe at the last block's residual stream says what a text is about; in its training texts the topic coincides with
-the person's gender. For three pairs of topics: accuracy on the intended and on the spurious label and in the worst
-subgroup, on texts in which the labels are independent, with 95% bootstrap intervals over texts. Writes JSON, prints
-Markdown.
+A probe of the last block's residual stream says what a text is about. In its training texts the topic coincides with
+the person's gender. Measures, for three pairs of topics, the accuracy on the intended label, on the spurious label and
+in the worst subgroup, on texts in which the labels are independent, with 95% bootstrap intervals over texts. Writes
+JSON and prints Markdown.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from circuits.tasks.stereotypes import TopicPair, ambiguous_texts, balanced_text
 
 SITE = "blocks.3.hook_resid_post"
 TOPIC_PAIRS: tuple[TopicPair, ...] = (("city", "hospital"), ("sea", "school"), ("farm", "music"))
-"""Form of the texts, site and thresholds were chosen on the first pair with other seeds; the other pairs are new."""
+"""The texts' form, the site and the thresholds were chosen on the first pair with other seeds. The others are new."""
 SEED = 100
 TRAINING, EVALUATION, BALANCED, SPURIOUS_ONLY, MEASURED, RANDOM_DRAWS = 500, 2000, 500, 200, 30, 5
 Row = tuple[str, list[SubgroupAccuracy]]
 
 
 class Experiment:
-    """One pair of topics: its texts, and the probe that is to be repaired."""
+    """One pair of topics, with its texts and the probe that is to be repaired."""
 
     def __init__(self, spliced: SplicedModel, topics: TopicPair) -> None:
         self.spliced = spliced
@@ -53,10 +53,11 @@ class Experiment:
         self.probe = fit_probe(site_activations(spliced, self.training.prompts, SITE), self.training.intended)
 
     def accuracy(self, probe: LinearProbe, activations: Float[Tensor, "text width"]) -> SubgroupAccuracy:
+        """The accuracy of a probe on the evaluation texts."""
         return subgroup_accuracy(probe.predict(activations), self.evaluation)
 
     def rows_of(self, name: str, *shifts: Shifted) -> list[Row]:
-        """Shifted and retrained, for one choice of features or for several."""
+        """The rows of the shifted and the retrained probe, for one choice of features or several."""
         activations = [s.activations(self.evaluation.prompts) for s in shifts]
         both = list(zip(shifts, activations, strict=True))
         return [
@@ -65,12 +66,15 @@ class Experiment:
         ]
 
     def shifted(self, spliced: SplicedModel, features: Sequence[Feature] | FeatureValues) -> Shifted:
+        """The probe with these features ablated."""
         return shift(spliced, SITE, self.training, features, probe=self.probe)
 
     def effects(self, spliced: SplicedModel) -> tuple[ProbeEffect, ...]:
+        """The effects of features on the probe."""
         return probe_effects(spliced, SITE, self.probe, self.training.prompts[:MEASURED])
 
     def chosen(self, spliced: SplicedModel, effects: Sequence[ProbeEffect], among: int) -> tuple[SpuriousFeature, ...]:
+        """The features that the rule chooses."""
         spurious = self.spurious_only
         return spurious_features(spliced, effects, spurious.prompts, spurious.spurious, among=among)
 
@@ -85,7 +89,7 @@ class Experiment:
 
 
 def table_rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]:
-    """Every row of the table, and the features that SHIFT ablates."""
+    """Every row of the table, and the features that SHIFT ablates, as plain data."""
     spliced, neurons = experiment.spliced, with_neurons(experiment.spliced)
     effects = experiment.effects(spliced)
     found = experiment.chosen(spliced, effects, among=50)
@@ -105,7 +109,7 @@ def table_rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]
         *experiment.rows_of("SHIFT to the mean", experiment.shifted(spliced, mean)),
         *experiment.rows_of(f"random features, {RANDOM_DRAWS} draws", *draws),
         *experiment.rows_of(f"{len(best)} neurons", experiment.shifted(neurons, best)),
-        *experiment.rows_of("largest effects, no labels", experiment.shifted(spliced, _largest(effects, count))),
+        *experiment.rows_of("largest effects, no labels", experiment.shifted(spliced, _features_of(effects, count))),
         *experiment.rows_of("feature skyline", experiment.shifted(spliced, experiment.skyline(count))),
         ("oracle probe", [experiment.accuracy(intended, experiment.bare)]),
         ("oracle probe of gender", [experiment.accuracy(spurious, experiment.bare)]),
@@ -115,12 +119,12 @@ def table_rows(experiment: Experiment) -> tuple[list[Row], list[dict[str, Any]]]
     return table, listed
 
 
-def _largest(effects: Sequence[ProbeEffect], count: int) -> list[Feature]:
+def _features_of(effects: Sequence[ProbeEffect], count: int) -> list[Feature]:
     return [e.feature for e in effects[:count]]
 
 
 def markdown_table(topics: TopicPair, table: Sequence[Row], listed: Sequence[dict[str, Any]]) -> str:
-    """The table of one pair of topics and the strongest features; several draws show their mean and range."""
+    """The table of one pair of topics, and its strongest features. Several draws are shown as their mean and range."""
     text = f"\n{topics[0]} or {topics[1]}: {len(listed)} features ablated\n\n"
     text += "| | intended | spurious | worst subgroup |\n| --- | --- | --- | --- |\n"
     for name, found in table:
@@ -139,15 +143,15 @@ def _cell(found: Sequence[Any]) -> str:
     return f"{sum(values) / len(values):.1%} ({min(values):.1%} to {max(values):.1%})"
 
 
-def run_experiments(told: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Every pair of topics."""
+def run_experiments(say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The numbers of every pair of topics, as plain data. `say` is called with what is to be printed."""
     spliced = splice(load_model(), load_saes())
     content: list[dict[str, Any]] = []
     for topics in TOPIC_PAIRS:
         start = time.perf_counter()
         table, listed = table_rows(Experiment(spliced, topics))
-        told(markdown_table(topics, table, listed))
-        told(f"{time.perf_counter() - start:.0f} s")
+        say(markdown_table(topics, table, listed))
+        say(f"{time.perf_counter() - start:.0f} s")
         accuracies = {name: [asdict(a) for a in found] for name, found in table}
         content.append({"topics": topics, "accuracies": accuracies, "features": listed})
     return content

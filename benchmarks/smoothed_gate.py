@@ -1,7 +1,7 @@
 """The obvious rival of chord IG: a JumpReLU whose gate has a kernel-smoothed (straight-through) gradient.
 
-    f = z where z > θ, else 0                              forward: the encoder itself
-    ∂f/∂z = [z > θ] + z · K((z − θ) / (c θ)) / (c θ)       backward: K the rectangle kernel of width 1
+    f = z where z > θ, otherwise 0                         forward: the encoder itself
+    ∂f/∂z = [z > θ] + z · K((z − θ) / (c θ)) / (c θ)       backward: K is the rectangle kernel of width 1
 
 Source: the gradient that trains JumpReLU SAEs, Rajamanoharan et al. 2024b.
 """
@@ -19,7 +19,7 @@ from attribution import SAE, JumpReLU
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SmoothedJumpReLU(SAE):
-    """`width` is c: the kernel's width in thresholds."""
+    """A JumpReLU with a smoothed gate. `width` is c, the kernel's width in units of the threshold."""
 
     kind: ClassVar[str] = "smoothed_jumprelu"
     encoder_tensors: ClassVar = {"b_enc": ("d_sae",), "threshold": ("d_sae",)}

@@ -5,7 +5,13 @@
 Everything below is imported when it is first used, so that `import circuits` is quick and loads no torch. Those who
 build on the parts find them in `attribution` (methods, splice, edges, references) and `graphs` (nodes, files, figures).
 
-**Load.** `load_model`, `load_saes`, `splice` (a model with SAEs in it), `prompt_pairs`.
+**Load.** `load_model`; `load_saes`, a folder or one of the embedded sets (`sae_sets`); `splice` (a model with SAEs in
+it); `prompt_pairs`, from a file, from rows or from a task. `TASKS` are the names of the tasks, `SPLITS` those of the
+splits that every task has.
+
+    >>> TASKS, SPLITS
+    (('agreement', 'pronoun', 'indirect_object', 'closing'), ('train', 'held_out', 'out_of_distribution'))
+    >>> everywhere = [prompt_pairs(task, model, split=split, examples=1) for task in TASKS for split in SPLITS]
 
 **Metrics**: numbers read from the logits at a prompt's last position. Every effect is a change of one, in its unit;
 positive: the metric rises when the node takes its patch value. `logit_difference`: logit(answer) − logit(foil), in
@@ -126,18 +132,21 @@ if TYPE_CHECKING:
     from circuits.discovery.discover import discover, discover_each
     from circuits.discovery.export import export
     from circuits.discovery.selection import Selection
-    from circuits.embedded.load import load_model, load_saes, splice
+    from circuits.embedded.load import load_model, load_saes, sae_sets, splice
     from circuits.faithfulness.faithfulness import faithfulness_report
     from circuits.labels.corpus import corpus_from_file, embedded_corpus
     from circuits.labels.feature_labels import label
     from circuits.ranking.aggregate import rank_nodes
     from circuits.ranking.dataset import rank
     from circuits.tasks.prompts import prompt_pairs
+    from circuits.tasks.templates import SPLITS, TASKS
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
 
 __all__ = [
     "KEEP_ONLY",
     "REMOVE",
+    "SPLITS",
+    "TASKS",
     "Ablation",
     "Selection",
     "ablate",
@@ -173,6 +182,7 @@ __all__ = [
     "prompt_pairs",
     "rank",
     "rank_nodes",
+    "sae_sets",
     "save_circuit",
     "scale_error",
     "scale_feature",
@@ -214,12 +224,13 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.discovery.discover": ("discover", "discover_each"),
     "circuits.discovery.export": ("export",),
     "circuits.discovery.selection": ("Selection",),
-    "circuits.embedded.load": ("load_model", "load_saes", "splice"),
+    "circuits.embedded.load": ("load_model", "load_saes", "sae_sets", "splice"),
     "circuits.faithfulness.faithfulness": ("faithfulness_report",),
     "circuits.labels.corpus": ("corpus_from_file", "embedded_corpus"),
     "circuits.labels.feature_labels": ("label",),
     "circuits.ranking.dataset": ("rank",),
     "circuits.tasks.prompts": ("prompt_pairs",),
+    "circuits.tasks.templates": ("SPLITS", "TASKS"),
     "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),
 }
 _HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}

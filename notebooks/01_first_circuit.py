@@ -24,18 +24,21 @@
 # %%
 import itertools
 import math
+import re
 from dataclasses import replace
 
 import networkx as nx
 import numpy as np
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from attribution import counterfactual, direct_feature_attribution, position_names, prepare
 from circuits import (
     Ablation,
     ablate,
     causal_test,
+    certificate_lines,
     chord_integrated_gradients,
     continue_prompt,
     discover,
@@ -50,15 +53,16 @@ from circuits import (
     side_effect,
     splice,
 )
-from circuits.commands.find_output import certificate_table
-from circuits.commands.labels_output import context_line
-from circuits.tasks.lexicon import HELD_OUT_NOUNS, TOPICS
 from graphs import circuit_figure
-from graphs.figures.grid_layout import grid_layout
-from graphs.nodes import short_site
 
 torch.set_num_threads(1)
-console = Console(width=112, force_jupyter=False, color_system=None)
+console = Console(width=112, force_jupyter=False, color_system=None, markup=False)
+
+
+def short(name):
+    """`L3 mlp_out` for the site `blocks.3.hook_mlp_out`, also at the start of a node's name."""
+    return re.sub(r"^blocks\.(\d+)\.hook_", r"L\1 ", name)
+
 
 # %% [markdown]
 # ## 1. A model, its SAEs, a task
@@ -100,7 +104,13 @@ circuit = found.circuit
 measured = circuit.measurement
 count = len(circuit.nodes) - 1
 print(f"{count} of {measured.nodes_measured} nodes, {measured.pruned} pruned; {len(circuit.edges)} edges")
-console.print(certificate_table(circuit, console.width))
+marks = {"green": "●", "amber": "▲", "red": "■", "grey": "·"}
+certificate = Table("", "", "", "", box=None, show_header=False, pad_edge=False)
+for line in sorted(certificate_lines(circuit), key=lambda line: line.colour == "grey"):  # facts without a colour last
+    certificate.add_row(marks[line.colour], line.name, line.value, line.reading)
+for column in certificate.columns[:3]:
+    column.no_wrap = True
+console.print(certificate)
 
 # %% [markdown]
 # ● trust it, ▲ mind it, ■ do not rely on it; every line follows a stated rule (`certificate_lines` gives it). Read the
@@ -145,7 +155,7 @@ def place(node, positions):
 members = {circuit.name(w.node) for w in circuit.strongest()}
 strongest = [w for w in elsewhere.nodes if w.node.kind == "feature"][:100]
 missing = [w for w in strongest if place(w.node, elsewhere.positions) not in members]
-layers = [short_site(w.node.site).split()[0] for w in missing]
+layers = [short(w.node.site).split()[0] for w in missing]
 where = ", ".join(f"{layers.count(layer)} in {layer}" for layer in sorted(set(layers)))
 print(f"{len(missing)} of the 100 strongest features of held-out pairs are not in the circuit: {where}")
 ranked = {place(w.node, ranking.positions) for w in ranking.nodes}
@@ -154,7 +164,7 @@ print(f"{len(unswitched)} of them are switched by none of our 16 pairs")
 corpus = embedded_corpus(model, documents=300)
 unseen = label(spliced, [(w.node.site, w.node.index) for w in missing[:6]], corpus)
 for weighted, found_label in zip(missing, unseen, strict=False):
-    print(f"{weighted.effect:+.2f}  {short_site(place(weighted.node, elsewhere.positions)):28} {found_label.text}")
+    print(f"{weighted.effect:+.2f}  {short(place(weighted.node, elsewhere.positions)):28} {found_label.text}")
 
 
 # %% [markdown]
@@ -221,24 +231,24 @@ def cut_to(circuit, names):
 
 def named(figure, shown):
     """Features' numbers under their marks; beside every row what its two strongest fire on, or promote."""
-    layout, rows = grid_layout(shown), {}
-    for node, (x, y) in layout.place.items():
-        if node.kind == "feature":
-            figure.add_annotation(x=x, y=y, text=str(node.index), showarrow=False, yshift=-15, font={"size": 10})
-            rows.setdefault((node.site, node.position, y), []).append(node.index)
+    (drawn,), width, rows = figure.select_traces({"name": "features"}), figure.layout.xaxis.range[1], {}
+    nodes = [w.node for w in shown.strongest() if w.node.kind == "feature"]  # the trace has them in this order
+    for node, x, y in zip(nodes, drawn.x, drawn.y, strict=True):
+        figure.add_annotation(x=x, y=y, text=str(node.index), showarrow=False, yshift=-15, font={"size": 10})
+        rows.setdefault((node.site, node.position, y), []).append(node.index)
     for (site, late, y), indices in rows.items():
         parts = [labels.of(site, index).text.split(" | ")[-1 if late else 0].split(": ") for index in indices[:2]]
-        told = "<br>".join(f"{index}: {words}" for index, (_, words) in zip(indices, parts, strict=False))
+        lines = "<br>".join(f"{index}: {words}" for index, (_, words) in zip(indices, parts, strict=False))
         figure.add_annotation(
-            x=layout.width if late else 0,
+            x=width if late else 0,
             y=y,
             xanchor="left" if late else "right",
             align="left" if late else "right",
-            text=f"<i>{parts[0][0]}</i><br>{told}",
+            text=f"<i>{parts[0][0]}</i><br>{lines}",
             showarrow=False,
             font={"size": 11},
         )
-    figure.update_xaxes(range=[-0.75 * layout.width, 1.75 * layout.width])
+    figure.update_xaxes(range=[-0.75 * width, 1.75 * width])
     return figure
 
 
@@ -260,7 +270,7 @@ for weighted in (circuit.node("token@subject"), *features[:14], None, *early[:6]
     node, other = weighted.node, weighted.estimates
     label = labels.of(node.site, node.index).text.replace("fires on: ", "") if node.kind == "feature" else ""
     numbers = f"{weighted.effect:+7.2f} {other['atp']:+7.2f} {other['ig']:+7.2f} {other['chord-ig']:+9.2f}"
-    print(f"{short_site(circuit.name(node)):26} {numbers}  {label[:62]}")
+    print(f"{short(circuit.name(node)):26} {numbers}  {label[:62]}")
 
 
 # %% [markdown]
@@ -288,7 +298,7 @@ def text_of(name):
 for path, width in paths[:2]:
     print(f"{width:.2f} of the total effect of {abs(measured.total_effect):.2f} fit through this path alone:")
     for name in path:
-        print(f"   {short_site(name):26} {text_of(name)[:90]}")
+        print(f"   {short(name):26} {text_of(name)[:90]}")
 across = {}
 for edge in circuit.edges:
     if edge.target.kind == "feature" and edge.source.position != edge.target.position:
@@ -299,19 +309,26 @@ print("flow from one position to another, by the site that it enters:", {s: roun
 # A label is a pointer, not a meaning. What it points to: the places where the feature is most active in fresh text,
 # with that word between > and <.
 
+
 # %%
-read = ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "blocks.3.hook_attn_out/296")
-for name in read:
+def in_context(context):
+    """The activation, and the words around the place where the feature is active, with that word between > and <."""
+    before, after = context.tokens[: context.place], context.tokens[context.place + 1 :]
+    words = context.tokens[context.place].strip()
+    return f"{context.activation:8.2f} {''.join(before[-8:]).strip()} >{words}<{''.join(after)}"
+
+
+for name in ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "blocks.3.hook_attn_out/296"):
     site, index = name.rsplit("/", 1)
     label = labels.of(site, int(index))
-    console.print(f"{short_site(label.name)}: active on {label.frequency:.1%} of words")
+    print(f"{short(label.name)}: active on {label.frequency:.1%} of words")
     for context in label.contexts[:3]:
-        console.print(context_line(context, 100))
+        print(in_context(context))
         for writer in context.writers[:1]:
             where = f"“{writer.token.strip()}”, {writer.back} words back"
-            console.print(f"           written by head {writer.head} from {where}")
+            print(f"           written by head {writer.head} from {where}")
     promoted = ", ".join(f"{token.strip()} {weight:+.1f}" for token, weight in label.promoted[:4])
-    console.print(f"           promotes {promoted}\n")
+    print(f"           promotes {promoted}\n")
 
 # %% [markdown]
 # Two claims are in there. One: these features of layer 3 are written from the subject, by head 2. *Direct feature
@@ -340,16 +357,30 @@ def written_by(index):
 
 for index in (490, 372, 296):
     parts, active = written_by(index)
-    told = [f"head {h} from {where} {parts[h, where]:+.2f}" for h, where in sorted(parts, key=lambda k: -abs(parts[k]))]
-    print(f"{index}: active in {active} of {2 * len(pairs)} prompts; {'; '.join(told[:4])}")
+    strongest = sorted(parts, key=lambda k: -abs(parts[k]))[:4]
+    written = "; ".join(f"head {head} from {where} {parts[head, where]:+.2f}" for head, where in strongest)
+    print(f"{index}: active in {active} of {2 * len(pairs)} prompts; {written}")
 
 # %% [markdown]
 # Two: they follow the number of the subject and pass over the distractor. So cross the two: "the X near the Y" with
 # every combination of numbers, and read the features.
 
 # %%
-nouns = [n for topic in TOPICS.values() for n in topic.people + topic.things if n[0] not in HELD_OUT_NOUNS]
-subjects, distractors = nouns[::4], nouns[2::4]
+subjects = (
+    "farmer cow pig baker pot plate nurse bandage mask librarian pencil poster pilot net clerk car train dancer flute "
+    "hunter fox path tailor hammer"
+)
+distractors = (
+    "gardener horse fence waiter spoon apple midwife bed teacher secretary map captain whale wave lawyer shop singer "
+    "drum guitar painter owl plumber chair pipe"
+)
+
+
+def noun(singular, plural):
+    """The noun in the plural, if `plural` is 1."""
+    return {"fox": "foxes", "secretary": "secretaries"}.get(singular, f"{singular}s") if plural else singular
+
+
 watched = [
     ("blocks.0.hook_resid_post", 546, 2),
     ("blocks.1.hook_resid_post", 268, 2),
@@ -359,17 +390,18 @@ watched = [
     (ATTENTION, 296, 5),
 ]
 are, is_ = (model.token_ids(word)[-1] for word in ("are", "is"))
-heads = [f"{short_site(site).split('_')[0]}/{index}" for site, index, _ in watched]
+heads = [f"{short(site).split('_')[0]}/{index}" for site, index, _ in watched]
 print(f"{'subject':10}{'distractor':10}{''.join(f'{head:>14}' for head in (*heads, 'are − is'))}")
 numbers = ("singular", "plural")
 for subject, distractor in itertools.product((0, 1), repeat=2):
-    prompts = [f"the {a[subject]} near the {b[distractor]}" for a, b in zip(subjects, distractors, strict=False)]
+    pairs_of_nouns = zip(subjects.split(), distractors.split(), strict=True)
+    prompts = [f"the {noun(a, subject)} near the {noun(b, distractor)}" for a, b in pairs_of_nouns]
     ids = torch.tensor([model.token_ids(prompt) for prompt in prompts])
     run = spliced.record(ids, torch.full((len(ids),), ids.shape[1] - 1))
     values = [run.sites[site].features.dense()[:, at, index].mean() for site, index, at in watched]
     difference = (run.logits[:, are] - run.logits[:, is_]).mean()
-    told = "".join(f"{float(v):14.2f}" for v in (*values, difference))
-    print(f"{numbers[subject]:10}{numbers[distractor]:10}{told}")
+    columns = "".join(f"{float(v):14.2f}" for v in (*values, difference))
+    print(f"{numbers[subject]:10}{numbers[distractor]:10}{columns}")
 
 # %% [markdown]
 # The story, with what it rests on:
@@ -394,8 +426,8 @@ for subject, distractor in itertools.product((0, 1), repeat=2):
 # prediction.
 
 # %%
-for name, some in (("own pairs", pairs), ("6 held-out pairs", held_out_pairs.head(6))):
-    test = causal_test(spliced, some, logit_difference, circuit)
+for name, tested in (("own pairs", pairs), ("6 held-out pairs", held_out_pairs.head(6))):
+    test = causal_test(spliced, tested, logit_difference, circuit)
     strong = [w for w, m in zip(test.predicted, test.measured, strict=True) if abs(w) > 0.3]
     flipped = sum(p * m < 0 for p, m in zip(test.predicted, test.measured, strict=True) if abs(p) > 0.3)
     print(
@@ -403,8 +435,8 @@ for name, some in (("own pairs", pairs), ("6 held-out pairs", held_out_pairs.hea
         f"{test.largest_difference:.5f}, wrong signs {flipped} of {len(strong)} strong nodes"
     )
 _, worst = max((abs(m - p), i) for i, (p, m) in enumerate(zip(test.predicted, test.measured, strict=True)))
-told = f"foretold {test.predicted[worst]:+.2f}, measured {test.measured[worst]:+.2f}"
-print(f"missed by most on held-out pairs: {short_site(str(test.names[worst]))}, {told}")
+numbers = f"predicted {test.predicted[worst]:+.2f}, measured {test.measured[worst]:+.2f}"
+print(f"missed by most on held-out pairs: {short(str(test.names[worst]))}, {numbers}")
 
 # %% [markdown]
 # On held-out pairs no strong node has the wrong sign. The largest miss is a feature that does little on our pairs and
@@ -429,7 +461,7 @@ print(f"everything at its patch value: {measured.total_effect:+.2f}")
 turned = int(((outcome.before > 0) & (outcome.after < 0)).sum())
 print(f"the verb turns to the other number in {turned} of {len(pairs)} prompts")
 for shift in outcome.features[:6]:
-    print(f"   {short_site(str(shift)):26} {shift.before:6.2f} → {shift.after:6.2f} in {shift.prompts} prompts")
+    print(f"   {short(str(shift)):26} {shift.before:6.2f} → {shift.after:6.2f} in {shift.prompts} prompts")
 
 # %% [markdown]
 # And in running text. Features 490 and 372 are removed (set to 0) at every position and at every step of the

@@ -51,7 +51,6 @@ from circuits import (
     splice,
 )
 from graphs import FeatureNode, path_trace, residual_by_points
-from graphs.figures.figure_frame import TEMPLATE
 
 torch.set_num_threads(1)
 
@@ -118,8 +117,8 @@ for kind, saes in resid_post.items():
             for q in (5, 50, 200)
         ]
         chord = chord_attribution(world, pairs, logit_difference, **arguments, points=gauss_legendre(10))
-        told = ", ".join(f"{share:.2%} ({count} points)" for share, count in zip(ig, (5, 50, 200), strict=True))
-        print(f"{kind:9} {mode:5} IG misses {told}; chord IG {missed(chord.effects):.4%} (10 points)")
+        shares = ", ".join(f"{share:.2%} ({count} points)" for share, count in zip(ig, (5, 50, 200), strict=True))
+        print(f"{kind:9} {mode:5} IG misses {shares}; chord IG {missed(chord.effects):.4%} (10 points)")
 
 # %% [markdown]
 # ## 3. The jumps, one by one
@@ -201,7 +200,7 @@ for method in methods:
         values.append(float(np.median(found)))
     figure.add_bar(name=method, x=labels, y=values)
 figure.update_layout(
-    template=TEMPLATE,
+    template=residual_by_points(verdict).layout.template,  # drawn like the other figures
     barmode="group",
     height=420,
     width=1100,

@@ -18,13 +18,13 @@ def agreement(
     top: int,
     jump_share: float | None,
 ) -> Agreement:
-    """Agreement over the nodes of one scope; the arrays hold one entry per verified node.
+    """Agreement over the nodes of one scope. The arrays hold one entry for each verified node.
 
     Args:
         scope: name of the scope: `all`, a site, or an encoder kind.
         estimate, exact: effects in units of the metric.
         flagged: number of flagged nodes among them.
-        threshold: |effect| from which on an effect is large.
+        threshold: an effect is large if |effect| is at least this, in units of the metric.
         top: number of strongest nodes that are compared as a set.
         jump_share: share of jumps in the attributions of chord IG, or None.
     """
@@ -59,7 +59,7 @@ def agreements(
     threshold: float,
     top: int,
 ) -> tuple[Agreement, ...]:
-    """One agreement per scope, which is a mask over the verified nodes; scopes without nodes are left out."""
+    """One agreement for each scope that has nodes. A scope is a mask over the verified nodes."""
     return tuple(
         agreement(
             scope,

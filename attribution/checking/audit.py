@@ -15,7 +15,7 @@ import numpy as np
 
 
 def most_large(population: int, audited: int, found: int, confidence: float = 0.95) -> int:
-    """Upper limit on the number of large nodes in the whole population, including those found.
+    """Upper limit on the number of large nodes in the whole population, those found included.
 
     Raises:
         ValueError: the numbers contradict each other, or the confidence does not lie between 0 and 1.

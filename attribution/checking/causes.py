@@ -32,13 +32,13 @@ OWN_PATH_METHODS = ("attribution_patching", "integrated_gradients")
 _MOST_GATES = 12
 _GATES_SHOWN = 3
 _TOLERANCE = 1e-3
-"""For a path's parts as a share of the exact effect, and for α between two jumps: what a picture can show."""
+"""Precision of a walk whose result is drawn: of parts as shares of the exact effect, and of α between jumps."""
 
 
 def parts_of_error(
     method: str, estimate: float, exact: float, path: OwnPath | None, chord: float | None
 ) -> Mapping[Cause, float] | None:
-    """The parts of one node's error, in units of the metric; None for methods without such a split.
+    """The parts of one node's error, in units of the metric; None for a method whose error is not split.
 
     Args:
         method: name of the method, as in `Effects.method`.
@@ -59,7 +59,7 @@ def parts_of_error(
 
 
 def crossed_gates(path: OwnPath) -> tuple[CrossedGate, ...]:
-    """The gates that flip on a node's path, at most 12, in order of decreasing |jump|."""
+    """The gates that flip on a node's path, in order of decreasing |jump|; at most 12."""
     jumps = sorted(path.jumps, key=lambda jump: -abs(jump.size))
     gates = [
         CrossedGate(flip.site, flip.position, flip.index, flip.opened, jump.alpha, jump.size)
@@ -85,8 +85,8 @@ def with_own_paths(
     Args:
         verdict: the verdict of `check` on these pairs.
         estimate: effects that include the chosen nodes, such as the estimate that was checked.
-        chosen: some of `verdict.flagged`. A node whose gates are known is not walked again. A node has no path, and
-            gets no trace, if in a batch of its pair alone rounding makes its two values equal.
+        chosen: some of `verdict.flagged`. A node whose gates are known is not walked again. A node gets no trace if
+            its two values are equal when its pair runs alone: rounding depends on the batch.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
     entries = {id(flagged): _effect_of_node(estimate, flagged) for flagged in chosen}
@@ -106,27 +106,27 @@ def with_own_paths(
             resolution=_TOLERANCE,
             progress=progress_between(progress, 0.0, 0.5),
         )
-    told: dict[int, NodeVerdict] = {}
+    explained: dict[int, NodeVerdict] = {}
     traces: list[PathTrace] = []
     for number, flagged in enumerate(chosen, start=1):
         one = entries[id(flagged)]
-        told[id(flagged)] = _explained(verdict.method, flagged, paths.get(int(one.keys()[0])))
-        trace = _trace(spliced, pairs, metric, one, told[id(flagged)], mode, patch_value)
+        explained[id(flagged)] = _explained(verdict.method, flagged, paths.get(int(one.keys()[0])))
+        trace = _trace(spliced, pairs, metric, one, explained[id(flagged)], mode, patch_value)
         traces += [] if trace is None else [trace]
         progress(0.5 + 0.5 * number / len(chosen))
-    return replace(verdict, flagged=tuple(told.get(id(v), v) for v in verdict.flagged), traces=tuple(traces))
+    return replace(verdict, flagged=tuple(explained.get(id(v), v) for v in verdict.flagged), traces=tuple(traces))
 
 
 def _effect_of_node(estimate: Effects, flagged: NodeVerdict) -> Effects:
-    """The entry of the effects for a flagged node, as effects of length 1."""
+    """The entry of a flagged node, as effects of length 1."""
     node = flagged.node
-    here = (estimate.example == flagged.example) & (estimate.position == node.position)
-    here &= estimate.kind == KINDS.index(node.kind)
+    mask = (estimate.example == flagged.example) & (estimate.position == node.position)
+    mask &= estimate.kind == KINDS.index(node.kind)
     if not isinstance(node, TokenNode):
-        here &= estimate.site == estimate.sites.index(node.site)
+        mask &= estimate.site == estimate.sites.index(node.site)
     if isinstance(node, FeatureNode):
-        here &= estimate.index == node.index
-    return estimate.subset(here)
+        mask &= estimate.index == node.index
+    return estimate.subset(mask)
 
 
 def _explained(method: str, flagged: NodeVerdict, path: OwnPath | None) -> NodeVerdict:

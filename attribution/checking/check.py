@@ -2,11 +2,12 @@
 
     error(u) = estimate(u) − exact(u)
 
-All nodes are verified, or some (`verification.py`): the strongest by |estimate|, those at risk of flipping a gate
-downstream (`gates_at_risk.py`) and a random audit of the rest (`audit.py`). The cost is one run per verified node, one
-sweep of chord IG, and the own paths of the flagged nodes that are explained. In `live` mode effects meet no gate, in
-`frozen` and `zero` mode they do; the verdict names its mode. A path method in `path` mode is compared with exact
-patching in `frozen` mode. Source: METHODS of this project, section 5; the audit after Kramár et al. 2024.
+Either all nodes are verified, or a chosen part (`verification.py`): the strongest by |estimate|, those at risk of
+flipping a gate downstream (`gates_at_risk.py`), and a random audit of the rest (`audit.py`). The cost is one run for
+each verified node, one sweep of chord IG, and the own paths of the flagged nodes that are explained. In `live` mode
+effects meet no gate; in `frozen` and `zero` mode they do. The verdict names its mode. A path method in `path` mode is
+compared with exact patching in `frozen` mode. Source: METHODS of this project, section 5; the audit follows Kramár et
+al. 2024.
 """
 
 from dataclasses import dataclass, replace
@@ -53,24 +54,24 @@ def check(
     """Compare an estimate with exact patching and say where it is wrong and why.
 
     Args:
-        spliced, pairs, metric, patch_value: what the estimate was measured on.
+        spliced, pairs, metric, patch_value: as they were when the estimate was measured.
         estimate: effects by any method but exact patching.
         verify: number of nodes to verify exactly; None for all.
-        threshold: |effect| from which on an effect is large, in units of the metric. Default: 1% of the median |total
-            effect|.
+        threshold: an effect is large if |effect| is at least this, in units of the metric. Default: 1% of the median
+            |total effect|.
         exact: exact effects of all nodes, if they are known already.
         chords: chord IG of these pairs in the mode of the check, with smooth and jump parts (`split=True`), if it is
-            known already; otherwise it is swept here, unless effects meet no gate.
+            known already. Otherwise it is swept here, unless effects meet no gate.
         seed: seed of the random audit.
         top: number of strongest nodes that are compared as a set.
-        explained: number of flagged nodes, those with the largest errors, that are walked along their own paths for the
-            cause. Only AtP and site-path IG need it; the errors of other methods are split without a walk.
-        room: batch sizes that fit the memory; by default a share of what is free.
+        explained: number of flagged nodes, those with the largest errors, whose own paths are walked to find the
+            cause. Only AtP and site-path IG need a walk; the errors of other methods are split without one.
+        room: batch sizes that fit into memory; by default into half of what is free.
         progress: is called with the share of the work that is done.
 
     Raises:
-        ValueError: the estimate is of other pairs, sites or metric, is exact itself, or is not in units of the metric;
-            `exact` does not belong to it; verify or threshold is not positive.
+        ValueError: the estimate was measured with other pairs, sites or metric, is exact itself, or is not in units of
+            the metric; `exact` or `chords` does not belong to it; `verify` or `threshold` is not positive.
     """
     _refuse(spliced, pairs, metric, estimate, patch_value, verify, threshold)
     mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
@@ -79,7 +80,7 @@ def check(
     size = threshold if threshold is not None else 0.01 * float(np.median(np.abs(estimate.total_effect)))
     if not size > 0:
         raise ValueError(
-            "The median |total effect| is 0, so there is no default threshold: give one, in units of the metric."
+            "The median |total effect| is 0, so there is no default threshold. Give one, in units of the metric."
         )
     work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
     work.room.refuse_if_too_small()
@@ -111,7 +112,7 @@ def check(
 
 @dataclass(frozen=True)
 class _Work:
-    """The measurements of the checker beside the estimate."""
+    """What the checker measures besides the estimate."""
 
     spliced: SplicedModel
     pairs: PromptPairs
@@ -121,7 +122,7 @@ class _Work:
     room: Room
 
     def refuse_other_prompts(self, estimate: Effects) -> int:
-        """Refuse an estimate of other prompts: its clean metrics or total effects differ.
+        """Refuse an estimate of other prompts, whose clean metrics or total effects differ from those measured now.
 
         Returns:
             The number of gates of the clean runs that stand at their threshold.
@@ -136,11 +137,14 @@ class _Work:
         clean, total = (np.concatenate(column) for column in zip(*found, strict=True))
         for measured, now in ((estimate.clean_metric, clean), (estimate.total_effect, total)):
             if not np.allclose(measured, now, rtol=1e-3, atol=1e-3 * max(np.abs(now).max(), 1e-6)):
-                raise ValueError("The estimate was measured on other prompts or another model. Measure it again.")
+                raise ValueError(
+                    "The estimate was measured on other prompts or another model: its clean metrics or total effects "
+                    "are not those of these pairs. Measure it again."
+                )
         return at_threshold
 
     def refuse_other_chords(self, chords: ChordAttribution) -> None:
-        """A ValueError for chord IG in another error mode, of other pairs or sites, or without its parts."""
+        """Refuse chord IG in another error mode, of other pairs or sites, or without its smooth and jump parts."""
         effects, mode = chords.effects, path_mode(self.mode)
         if chords.smooth is None or self.mode == "live" or effects.error_mode != mode:
             raise ValueError(
@@ -148,10 +152,13 @@ class _Work:
                 f"it was swept in {effects.error_mode}, {'without' if chords.smooth is None else 'with'} split."
             )
         if effects.sites != (TOKENS, *self.spliced.sites) or len(effects.total_effect) != len(self.pairs):
-            raise ValueError("Chord IG was swept for other sites or pairs than those that are checked.")
+            raise ValueError(
+                "Chord IG was swept for other sites or pairs than those that are checked. Sweep it for these, or leave "
+                "`chords` out."
+            )
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
-        """Chord IG with smooth and jump parts; None in `live` mode, or without a patch prompt."""
+        """Chord IG with smooth and jump parts; None in `live` mode, or where no patch prompt is used."""
         if self.mode == "live" or self.patch_value is not counterfactual:
             return None
         return chord_attribution(
@@ -187,7 +194,7 @@ class _Work:
         most: int,
         progress: Progress,
     ) -> dict[int, NodeVerdict]:
-        """The flagged nodes, by their number among the verified, with parts of the error and gates if known."""
+        """The flagged nodes by their number among the verified, with the parts of the error and the gates, if known."""
         method = verified.estimate.method
         keys = verified.estimate.keys()
         strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
@@ -234,16 +241,25 @@ def _refuse(
     if estimate.method == "exact_patching":
         raise ValueError("These effects are exact already. Check an estimate: AtP, IG, chord IG, ...")
     if estimate.sites != (TOKENS, *spliced.sites):
-        raise ValueError(f"The estimate is of other sites than the SAEs': {', '.join(estimate.sites[1:])}.")
+        raise ValueError(
+            f"The estimate was measured at other sites ({', '.join(estimate.sites[1:])}) than those of the SAEs "
+            f"({', '.join(spliced.sites)}). Give the model that it was measured on."
+        )
     if len(estimate.total_effect) != len(pairs):
-        raise ValueError(f"The estimate is of {len(estimate.total_effect)} pairs; {len(pairs)} were given.")
+        raise ValueError(
+            f"The estimate was measured on {len(estimate.total_effect)} pairs, but {len(pairs)} were given. Give the "
+            "same pairs."
+        )
     if (estimate.metric, estimate.patch_value) != (metric.name, patch_value.name):
         raise ValueError(
-            f"The estimate is of {estimate.metric} with patch value {estimate.patch_value}; "
-            f"given were {metric.name} and {patch_value.name}."
+            f"The estimate is of {estimate.metric} with patch value {estimate.patch_value}, but {metric.name} with "
+            f"patch value {patch_value.name} was given. Give the same metric and patch value."
         )
     if estimate.unit != estimate.metric_unit:
-        raise ValueError(f"{estimate.method} is in {estimate.unit}, not in units of the metric: nothing to compare.")
+        raise ValueError(
+            f"{estimate.method} is in {estimate.unit}, not in units of the metric, so it cannot be compared with exact "
+            "effects. Check another method."
+        )
     if verify is not None and verify < 1:
         raise ValueError(f"At least 1 node must be verified; got {verify}.")
     refuse_threshold(threshold)
@@ -253,7 +269,7 @@ def refuse_threshold(threshold: float | None) -> None:
     """Refuse a threshold that is not positive.
 
     Raises:
-        ValueError: the threshold is given and not above 0.
+        ValueError: a threshold is given and is not above 0.
     """
     if threshold is not None and not threshold > 0:
         raise ValueError(f"The threshold must be positive, in units of the metric; got {threshold}.")
@@ -261,18 +277,24 @@ def refuse_threshold(threshold: float | None) -> None:
 
 def _refuse_truth(estimate: Effects, exact: Effects, mode: ErrorMode) -> None:
     if (exact.metric, exact.patch_value) != (estimate.metric, estimate.patch_value):
-        raise ValueError(f"The exact effects are of {exact.metric} with patch value {exact.patch_value}.")
+        raise ValueError(
+            f"The exact effects are of {exact.metric} with patch value {exact.patch_value}, but the estimate is of "
+            f"{estimate.metric} with patch value {estimate.patch_value}. Measure the exact effects for the estimate's."
+        )
     if (exact.method, exact.error_mode) != ("exact_patching", mode):
         raise ValueError(
-            f"The estimate in error mode {estimate.error_mode} is checked against exact_patching in mode {mode}; "
-            f"given were effects of {exact.method} in mode {exact.error_mode}."
+            f"An estimate in error mode {estimate.error_mode} is checked against exact_patching in mode {mode}, but "
+            f"effects of {exact.method} in mode {exact.error_mode} were given."
         )
     same = exact.sites == estimate.sites and len(exact.total_effect) == len(estimate.total_effect)
     if not same or not np.allclose(exact.total_effect, estimate.total_effect, rtol=1e-3):
-        raise ValueError("The exact effects are of other sites or pairs than the estimate.")
+        raise ValueError(
+            "The exact effects were measured at other sites or on other pairs than the estimate. Measure both on the "
+            "same."
+        )
     changed = ~(estimate.of_kind("feature") & (estimate.clean == estimate.patch))
     lacking = int((~np.isin(estimate.keys()[changed], exact.keys())).sum())
     if lacking > 0.01 * changed.sum():
         raise ValueError(
-            f"The exact effects lack {lacking} nodes of the estimate: give the effects of all nodes, or none."
+            f"The exact effects lack {lacking} nodes of the estimate. Give those of all nodes, or leave `exact` out."
         )

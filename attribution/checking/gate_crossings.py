@@ -2,8 +2,8 @@
 
     α with μ_d(α) = 0 on the input path (`input_path.py`), found by bisection
 
-A gate that differs between the two runs crosses its threshold an odd number of times. Two crossings closer together
-than 1/16 of the path may be missed. If the jump of another gate carries μ_d past 0, α is the place of that jump.
+A gate that differs between the two runs crosses its threshold an odd number of times. Two crossings less than 1/16 of
+the path apart may be missed. If the jump of another gate carries μ_d past 0, α is the place of that jump.
 """
 
 from dataclasses import replace
@@ -33,22 +33,25 @@ def with_crossings(
     runs_at_once: int = 64,
     progress: Progress = silent,
 ) -> JumpLedger:
-    """The ledger with the α of every gate's crossings in increasing order, each to 4e-6 of the path.
+    """The ledger with the α of every gate's crossings, in increasing order. Each is accurate to 4e-6 of the path.
 
     Args:
         spliced, pairs: the model and the pairs that the ledger belongs to.
-        ledger: the ledger of chord IG, or its `strongest` entries. Costs one forward per crossing and bisection.
+        ledger: the ledger of chord IG, or its `strongest` entries. A crossing costs 18 runs, one for each bisection.
         error_mode: `path` or `zero`, the mode of the ledger.
-        runs_at_once: runs in one forward.
+        runs_at_once: runs in one forward pass.
         progress: is called with the share of the work that is done.
 
     Raises:
-        ValueError: another error mode, or a ledger of other sites than the SAEs'.
+        ValueError: another error mode, or a ledger whose sites are not those of the SAEs.
     """
     if error_mode not in ("path", "zero"):
         raise ValueError(f"Crossings are measured in error mode path or zero; got {error_mode!r}.")
     if ledger.sites != spliced.sites:
-        raise ValueError(f"The ledger is of other sites than the SAEs': {', '.join(ledger.sites)}.")
+        raise ValueError(
+            f"The ledger is of other sites ({', '.join(ledger.sites)}) than those of the SAEs "
+            f"({', '.join(spliced.sites)}). Give the model that chord IG was swept on."
+        )
     found: list[tuple[float, ...]] = [()] * len(ledger)
     with spliced.model.frozen():
         for example in np.unique(ledger.example).tolist():
@@ -69,7 +72,7 @@ def _input_path(spliced: SplicedModel, pairs: PromptPairs, example: int, error_m
 
 
 class _Gates:
-    """The gates of one example's ledger entries, and whether they are open at any α."""
+    """The gates of one example's ledger entries. Finds whether each is open at a given α."""
 
     def __init__(self, path: InputPath, ledger: JumpLedger, entries: Int[Tensor, " gate"], runs_at_once: int) -> None:
         self.path, self.runs_at_once = path, runs_at_once
@@ -79,6 +82,7 @@ class _Gates:
         self.index = torch.from_numpy(ledger.index[chosen].astype(np.int64))
 
     def crossings(self) -> list[tuple[float, ...]]:
+        """The α of each gate's crossings."""
         grid = torch.linspace(0, 1, _GRID + 1, dtype=torch.float64)
         every = torch.arange(len(self.site))
         opened = self._open_on(grid)
@@ -93,7 +97,7 @@ class _Gates:
         return [tuple(sorted(alpha[gate == number].tolist())) for number in every.tolist()]
 
     def _open_on(self, grid: Float[Tensor, " point"]) -> Bool[Tensor, "point gate"]:
-        """Which gates are open at each α; one run per α serves all gates."""
+        """Which gates are open at each α. One run for each α serves all gates."""
         every = torch.arange(len(self.site))
         parts = [
             self._margins(every.repeat(len(a)), torch.arange(len(a)).repeat_interleave(len(every)), a)
@@ -102,6 +106,7 @@ class _Gates:
         return torch.cat([part.unflatten(0, (-1, len(every))) for part in parts]) > 0
 
     def _open(self, gate: Int[Tensor, " bracket"], alpha: Float[Tensor, " bracket"]) -> Bool[Tensor, " bracket"]:
+        """Whether gate[n] is open at alpha[n]."""
         parts = [torch.zeros(0, dtype=torch.bool)]
         for g, a in zip(gate.split(self.runs_at_once), alpha.split(self.runs_at_once), strict=True):
             if len(g):

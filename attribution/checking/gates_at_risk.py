@@ -1,11 +1,12 @@
-"""Nodes at risk: those that may flip a gate downstream that matters, where gradients may be blind. No patching.
+"""Nodes at risk: those that may flip an important gate downstream, a jump that gradients do not see.
 
     risk(u) = Σ over gates d with |predicted Δμ_d(u)| > |μ_d| of |jump_d · ∂m/∂f_d|
     predicted Δμ_d(u) = ∂μ_d/∂u · (p_u − c_u)         first order, at the clean run, through all paths
     jump_d = the value of f_d at its threshold
 
-In units of the metric. One backward per gate. Gates are taken in the order of |jump_d · ∂m/∂f_d| / |μ_d|, so that those
-come first which matter most and are nearest to their thresholds. Source: METHODS of this project.
+Risks are in units of the metric. Nothing is patched; each gate costs one backward pass. Gates are taken in the order of
+|jump_d · ∂m/∂f_d| / |μ_d|: first those that matter most and are nearest to their thresholds. Source: METHODS of this
+project.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from attribution.splice.spliced_model import TOKENS
 
 
 def gate_risks(situation: Situation, patches: list[Patches], gates: int) -> list[Float[Tensor, " patch"]]:
-    """risk(u) of every patch, from the first `gates` gates of each row.
+    """risk(u) of every patch, from the `gates` most dangerous gates of each row.
 
     `situation` must be prepared with gradients, in `frozen` or `zero` mode.
     """
@@ -51,7 +52,7 @@ def gate_risks(situation: Situation, patches: list[Patches], gates: int) -> list
 class _Gates:
     """Gates by row, the most dangerous first: number of the site, position, feature, and weight |jump · ∂m/∂f|.
 
-    `least` is the least movement of the margin that counts: the tolerance of a gate at its threshold, otherwise 0.
+    `least` is the smallest movement of the margin that counts: the tolerance for a gate at its threshold, otherwise 0.
     """
 
     site: Int[Tensor, "row gate"]
@@ -101,13 +102,13 @@ def _dangerous_gates(situation: Situation, count: int) -> _Gates:
 def _weight_and_margin(
     sae: SAE, record: SiteRecord, gradient: Float[Tensor, "row pos width"]
 ) -> tuple[Float[Tensor, "row pos d_sae"], Float[Tensor, "row pos d_sae"] | None]:
-    """|value at the threshold · ∂m/∂f|, and the margin, which is None if the encoder has no gates."""
+    """|value at the threshold · ∂m/∂f|, and the margin; the margin is None if the encoder has no gates."""
     normalised, _ = normalise(record.arrival.to(sae.W_enc.dtype), sae.normalisation)
     projection = sae.project(normalised)
     value, margin = sae.value_and_margin(projection)
     if margin is None:
         return value, None
-    # A margin moves one to one with its own projection.
+    # A margin moves one to one with its own projection, so this is the projection at which the margin is 0.
     at_threshold, _ = sae.value_and_margin(projection - margin)
     of_feature = gradient.to(sae.W_dec.dtype) @ sae.W_dec.T
     if record.frame is not None:
@@ -116,7 +117,7 @@ def _weight_and_margin(
 
 
 def _margins(situation: Situation, gates: _Gates, number: int) -> Float[Tensor, " row"]:
-    """The margin of gate `number` of each row, with its graph."""
+    """The margin of gate `number` of each row, with its gradient graph."""
     result = situation.clean.logits.new_zeros(len(gates.site))
     for place in gates.site[:, number].unique().tolist():
         site = situation.spliced.sites[place]

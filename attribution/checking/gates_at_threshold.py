@@ -1,4 +1,4 @@
-"""The number of gates at their threshold in clean runs, whose states a rule decides (`gate_rounding.py`)."""
+"""The number of gates that stand at their threshold in clean runs. `gate_rounding.py` has the rule for their states."""
 
 import torch
 
@@ -10,9 +10,9 @@ from attribution.splice.spliced_model import SplicedModel
 def gates_at_threshold(
     spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, *, batch_size: int = 16
 ) -> int:
-    """The number of gates at their threshold over all pairs, sites and spliced positions.
+    """The number of gates at their threshold, over all pairs, sites and spliced positions.
 
-    0 in `live` mode, in which effects meet no gate. One forward per batch.
+    It is 0 in `live` mode, in which effects meet no gate. Costs one forward pass for each batch.
     """
     if error_mode == "live":
         return 0

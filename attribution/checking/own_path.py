@@ -5,8 +5,9 @@
 
 Between two flips of downstream gates the metric is smooth in α, and its change is integrated by Gauss-Legendre. A flip
 is located by bisection; its jump is the change over the last interval minus slope · width. Intervals are halved until
-both ends have the same open gates and the integral equals the difference, so a gate that flips and flips back is found
-if a point of an integral lies in between. The residual is exact(u) minus all parts. Source: METHODS of this project.
+both ends have the same open gates and the integral equals the difference of the metric. So a gate that flips and flips
+back within an interval is found if a point of the integral lies in between. The residual is exact(u) minus all parts.
+Source: METHODS of this project.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,17 +50,18 @@ def own_paths(
     resolution: float = 1e-4,
     progress: Progress = silent,
 ) -> dict[int, OwnPath]:
-    """The own paths of some nodes, by key.
+    """The own paths of some nodes, by the nodes' keys (`Effects.keys`).
 
-    Where chunks are kept (`attribution/runs`), each batch is a chunk, and the nodes of one site and kind are its parts.
+    Where chunks are kept (`attribution/runs`), each batch is a chunk. The nodes of one site and kind are a part of it.
 
     Args:
         spliced, pairs, metric, patch_value, batch_size, progress: as in `attribution_patching`.
         nodes: the nodes, as a subset of any method's effects over the same pairs and sites.
         error_mode: `frozen`, `zero`, or `live`, in which no gate is met and nothing jumps.
-        runs_at_once: patched runs in one forward.
-        rtol: largest difference between a smooth piece's integral and its change, as a share of exact(u).
-        resolution: flips closer together than this on the path count as one jump.
+        runs_at_once: patched runs in one forward pass.
+        rtol: largest difference allowed between the integral over a smooth piece and the change of the metric there,
+            as a share of exact(u).
+        resolution: flips closer together than this, in α, count as one jump.
     """
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
@@ -71,12 +73,12 @@ def own_paths(
         situation = prepare(spliced, batch, metric, error_mode, patch_value)
         for number, patch in enumerate(all_patches(situation, wanted)):
             walk = Walk(situation, patch, runs_at_once, rtol, resolution)
-            part = keep(f"walk-{number}", partial(walked_alone, walk, -examples.start))
+            part = keep(f"walk-{number}", partial(walked_part, walk, -examples.start))
             paths += paths_of_arrays(part, spliced.sites)
             progress((done + len(paths)) / len(wanted))
         return arrays_of_paths(paths, spliced.sites)
 
-    def walked_alone(walk: Walk, examples_on: int) -> Arrays:
+    def walked_part(walk: Walk, examples_on: int) -> Arrays:
         return _with_shifted_keys(arrays_of_paths(list(walk.paths()), spliced.sites), examples_on)
 
     def key(examples: range, store: ChunkStore) -> str:
@@ -111,12 +113,12 @@ def path_values(
     patch_value: PatchValue = counterfactual,
     points: int = 65,
 ) -> PathValues:
-    """Metric, slope and margins at equidistant points of one node's own path.
+    """The metric, its slope and margins of gates at equidistant points of one node's own path.
 
     Args:
         spliced, pairs, metric, error_mode, patch_value: as in `own_paths`.
         node: effects with one entry, the node.
-        gates: the gates whose margins are wanted.
+        gates: the gates whose margins are traced.
         points: number of points, both ends included.
 
     Raises:
@@ -124,7 +126,7 @@ def path_values(
         LookupError: the node has the same value in both prompts.
     """
     if len(node) != 1:
-        raise ValueError(f"One node has one path; got {len(node)} nodes.")
+        raise ValueError(f"One node has one path; got {len(node)} nodes. Give effects with one entry.")
     one = PromptPairs((pairs[int(node.example[0])],))
     key = node_keys(node.example * 0, node.position, node.index, site=node.site, kind=node.kind)
     with spliced.model.frozen():
@@ -136,9 +138,9 @@ def path_values(
 
 
 def arrays_of_paths(paths: Sequence[OwnPath], sites: Sequence[str]) -> dict[str, np.ndarray]:
-    """Paths as plain arrays, one row per path, jump or flip.
+    """Paths as plain arrays, with one row for each path, jump or flip.
 
-    `jump.path` and `flip.jump` are the numbers of the path and of the jump that a row belongs to.
+    `jump.path` is the number of the path that a jump lies on, `flip.jump` the number of the jump that a flip causes.
     """
     jumps = [(number, jump) for number, path in enumerate(paths) for jump in path.jumps]
     flips = [(number, flip) for number, (_, jump) in enumerate(jumps) for flip in jump.flips]

@@ -1,7 +1,7 @@
 """The walk along nodes' own paths: intervals of α are halved until every flip is located and every piece is smooth.
 
-`own_path.py` says what is computed. Intervals of all nodes of one site and kind are evaluated together. Sets of open
-gates downstream are compared by a hash.
+`own_path.py` says what is computed. The intervals of all nodes of one site and kind are evaluated together. Whether two
+points have the same open gates downstream is decided by a hash of the open gates.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _RULE = gauss_legendre(3)
 
 @dataclass(frozen=True)
 class GateFlip:
-    """A gate that flips as α grows; `opened` tells whether it opens or closes."""
+    """A gate that flips as α grows. `opened` is True if it opens, False if it closes."""
 
     site: str
     position: int
@@ -33,7 +33,7 @@ class GateFlip:
 
 @dataclass(frozen=True)
 class PathJump:
-    """A jump of the metric by `size` (in its units) at `alpha`, and the gates that flip there."""
+    """A jump of the metric by `size`, in its units, at `alpha`, and the gates that flip there."""
 
     alpha: float
     size: float
@@ -65,7 +65,7 @@ class OwnPath:
 
 @dataclass(frozen=True)
 class PathValues:
-    """One node's path at some α: metric, slope dm/dα, and the margins of some gates."""
+    """One node's path at some points α: the metric, its slope dm/dα, and the margins of some gates."""
 
     alpha: Float[Tensor, " point"]
     metric: Float[Tensor, " point"]
@@ -109,6 +109,7 @@ class Walk:
     hashes: dict[str, Tensor] = field(default_factory=dict)
 
     def paths(self) -> Iterator[OwnPath]:
+        """The own path of every node of the group, in their order."""
         count = len(self.patch)
         todo = self._first()
         exact = self._at_ends(todo, count)
@@ -137,7 +138,7 @@ class Walk:
             yield OwnPath(int(keys[node]), float(exact[node]), float(smooth[node]), tuple(found.get(node, ())))
 
     def trace(self, gates: tuple[GateFlip, ...], points: int) -> "PathValues":
-        """Metric, slope and margins of gates at equidistant α on the path of the group's only patch."""
+        """The metric, its slope and the gates' margins at equidistant α, for a group of a single patch."""
         alpha = torch.linspace(0, 1, points, dtype=torch.float64)
         node = torch.zeros(points, dtype=torch.int64)
         margins: list[dict[GateFlip, Tensor]] = []
@@ -187,7 +188,7 @@ class Walk:
         )
 
     def _evaluate(self, node: Tensor, alpha: Tensor) -> tuple[Float[Tensor, " run"], Int[Tensor, " run"]]:
-        """Metric, and a hash of the open gates downstream, at points of the paths."""
+        """The metric, and a hash of the open gates downstream, at points of the paths."""
         metrics, signatures = [torch.zeros(0, dtype=torch.float64)], [torch.zeros(0, dtype=torch.int64)]
         for chosen in self._chunks(len(node)):
             n, a = node[chosen], alpha[chosen]
@@ -223,7 +224,7 @@ class Walk:
         return situation.metric(logits, situation.batch.rows(row))
 
     def _integral(self, pieces: _Intervals) -> Float[Tensor, " piece"]:
-        """∫ (dm/dα) dα over each piece, jumps of gates left out."""
+        """∫ (dm/dα) dα over each piece. Jumps of gates are not in it."""
         total = torch.zeros(len(pieces), dtype=torch.float64)
         width = pieces.right - pieces.left
         for point, weight in zip(_RULE.points, _RULE.weights, strict=True):
@@ -231,7 +232,7 @@ class Walk:
         return total
 
     def _slopes(self, node: Tensor, alpha: Tensor) -> Float[Tensor, " run"]:
-        """dm/dα at points of the paths, for the open gates there."""
+        """dm/dα at points of the paths, with the gates held as they are there."""
         nothing = torch.zeros(0, dtype=torch.float64)
         return torch.cat([nothing, *(self._slope(node[chosen], alpha[chosen]) for chosen in self._chunks(len(node)))])
 

@@ -1,10 +1,11 @@
 """The quality of the spliced SAEs on some text, each alone and all at once.
 
-    CE recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        L0 = active features a token
-    KL(model ‖ spliced) and CE increase in nats a token                 FVU = Σ|x − x̂|² / Σ|x − mean x|²
+    CE recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)        L0 = active features per token
+    KL(model ‖ spliced) and CE increase, in nats per token              FVU = Σ|x − x̂|² / Σ|x − mean x|²
 
-Spliced: a site writes its reconstruction. Zero: it writes 0. Both at spliced positions only. One bare forward, two for
-each SAE, and two for all together. Source: METHODS of this project, section 7.
+In the spliced run a site writes its reconstruction, in the zero run it writes 0; both at spliced positions only. Costs
+one forward pass of the bare model, two for each SAE, and two for all of them together. Source: METHODS of this project,
+section 7.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,27 +39,29 @@ def sae_quality(
     batch_size: int = 32,
     progress: Progress = silent,
 ) -> SAEQuality:
-    """The quality of the SAEs on prompts. Where chunks are kept (`attribution/runs`), each batch is a chunk.
+    """The quality of the SAEs on some prompts. Where chunks are kept (`attribution/runs`), each batch is a chunk.
 
     Args:
         spliced: the model with its SAEs.
         prompts: token ids of each text. Every next token is predicted, unless `last_only` is given.
         text: description of the prompts.
-        last_only: one token for each prompt; only this token is predicted, after the prompt's end.
-        batch_size: prompts in one forward.
+        last_only: one token for each prompt. Only this token is predicted, as the next one after the prompt.
+        batch_size: prompts in one forward pass.
         progress: is called with the share of the work that is done.
 
     Raises:
         ValueError: no prompts, or none with a token to predict.
     """
     if not prompts or (last_only is None and max(map(len, prompts)) < 2):
-        raise ValueError("There is no token to predict: give texts of at least two tokens each.")
+        raise ValueError("There is no token to predict. Give texts of at least two tokens.")
     sums = {sites: _Sums() for sites in (*((site,) for site in spliced.sites), spliced.sites)}
     with spliced.model.frozen(), torch.no_grad():
         for start in range(0, len(prompts), batch_size):
             chosen = slice(start, start + batch_size)
             given = prompts[chosen], None if last_only is None else last_only[chosen]
-            chunk = kept_chunk(STAGE, partial(_key, spliced, *given), lambda _, g=given: _measured(spliced, *g))
+            chunk = kept_chunk(
+                STAGE, partial(_chunk_key, spliced, *given), lambda _, g=given: _sums_of_batch(spliced, *g)
+            )
             for sites, found in sums.items():
                 found.add(with_prefix(_prefix(sites), chunk))
             progress(min(1.0, (start + batch_size) / len(prompts)))
@@ -73,17 +76,17 @@ def sae_quality(
     )
 
 
-def _key(
+def _chunk_key(
     spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None, store: ChunkStore
 ) -> str:
     ids = {"prompts": [list(ids) for ids in prompts], "answers": None if answers is None else list(answers)}
     return key_of({**environment_of(store, spliced), "quality": STAGE, **ids})
 
 
-def _measured(
+def _sums_of_batch(
     spliced: SplicedModel, prompts: Sequence[Sequence[int]], answers: Sequence[int] | None
 ) -> dict[str, np.ndarray]:
-    """The sums of one batch, by the set of sites that is spliced."""
+    """The sums of one batch, for every set of sites that is spliced together."""
     sums = {sites: _Sums() for sites in (*((site,) for site in spliced.sites), spliced.sites)}
     _Batch.of(spliced, prompts, answers).measure(spliced, sums)
     return {_prefix(sites) + name: values for sites, own in sums.items() for name, values in own.arrays().items()}
@@ -95,7 +98,7 @@ def _prefix(sites: tuple[str, ...]) -> str:
 
 @dataclass
 class _Sums:
-    """Sums over scored tokens (cross-entropies, KL) and over spliced positions (the rest)."""
+    """Sums for one set of sites: cross-entropies and KL over scored tokens, the rest over spliced positions."""
 
     tokens: int = 0
     clean: float = 0.0
@@ -135,7 +138,13 @@ class _Sums:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Prompts padded on the right; `scored` marks the positions whose next token is predicted."""
+    """Prompts padded on the right.
+
+    Attributes:
+        following: the next token at each position.
+        scored: True where the next token is predicted.
+        here: True at spliced positions.
+    """
 
     ids: Int[Tensor, "row pos"]
     last: Int[Tensor, " row"]

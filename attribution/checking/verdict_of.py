@@ -1,6 +1,7 @@
 """The verdict on an estimate, from its verified and flagged nodes.
 
-Agreement over all nodes, by site and by encoder kind; the bound on missed nodes; on request residual curves and traces.
+It holds the agreement over all nodes, by site and by encoder kind, and the bound on missed nodes. `with_details` adds
+residual curves and traces.
 """
 
 from dataclasses import replace
@@ -28,7 +29,7 @@ from graphs.verdict import CHOSEN_BY
 from graphs.words.method_names import method_name
 
 CONFIDENCE = 0.95
-"""Of the bound on missed nodes."""
+"""Confidence of the bound on missed nodes."""
 _RESIDUAL_POINTS = (3, 5, 10, 20, 50)
 """Numbers of quadrature points of the residual curves."""
 
@@ -46,7 +47,13 @@ def verdict_of(
     seed: int,
     top: int,
 ) -> Verdict:
-    """The verdict on an estimate; `flagged` are by their number among the verified, `chords` is chord IG."""
+    """The verdict on an estimate.
+
+    Args:
+        flagged: the flagged nodes, by their number among the verified.
+        chords: chord IG of the pairs; None where effects meet no gate.
+        chosen: which nodes were to be verified, and why.
+    """
     part, exact = verified.estimate, verified.exact
     is_flagged = np.isin(np.arange(len(part)), list(flagged))
     encoders = {site: sae.kind for site, sae in spliced.saes.items()}
@@ -91,7 +98,7 @@ def verdict_of(
 
 
 def _jump_shares(chords: ChordAttribution | None, encoders: dict[str, str]) -> dict[str, float | None]:
-    """Σ|jump| / (Σ|jump| + Σ|smooth|) of chord IG, over all nodes, by site and by encoder kind."""
+    """Σ|jump| / (Σ|jump| + Σ|smooth|) of chord IG: over all nodes, by site and by encoder kind."""
     if chords is None or chords.smooth is None or chords.jump is None:
         return {}
     sites = chords.effects.sites
@@ -148,10 +155,10 @@ def with_details(
     """The verdict with residual curves of input-path IG and chord IG, and with traces of the worst nodes.
 
     Args:
+        verdict: the verdict of `check` on the other arguments.
         spliced, pairs, metric, estimate, patch_value: as they were given to `check`.
-        verdict: the verdict of `check` on them.
-        examples: number of pairs for the residual curves.
-        traced: number of flagged nodes, those with the largest errors, that are walked along their own paths.
+        examples: number of pairs that the residual curves are measured on.
+        traced: number of flagged nodes, those with the largest errors, whose own paths are traced.
         progress: is called with the share of the work that is done.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]

@@ -1,7 +1,8 @@
 """Which nodes of an estimate are verified, and their exact effects.
 
-Either all nodes, or a given number: the strongest by |estimate|, those that put a gate downstream at risk, and a random
-audit of the rest. A node whose clean and patch value are equal needs no run, because its exact effect is 0.
+Either all nodes are verified, or a given number of them: the strongest by |estimate|, those that put a gate downstream
+at risk, and a random audit of the rest. A node whose clean and patch values are equal needs no run, because its exact
+effect is 0.
 """
 
 from dataclasses import dataclass
@@ -28,12 +29,13 @@ from graphs import ErrorNode, FeatureNode, NodeVerdict, TokenNode
 from graphs.verdict import CHOSEN_BY, flag_of
 
 STAGE: Final = "gates_at_risk"
-_GATES_LOOKED_AT = 64
+_GATES_PER_ROW = 64
+"""Gates of a clean run for which the risk that a node flips them is estimated: the most dangerous ones."""
 
 
 @dataclass(frozen=True)
 class ChosenNodes:
-    """The nodes to verify: their keys and, for each, its reason as an index into `CHOSEN_BY`.
+    """The nodes to verify: the key of each, and the reason for which it was chosen, as an index into `CHOSEN_BY`.
 
     `population` is the number of nodes that the audit was drawn from; 0 if all nodes are verified.
     """
@@ -56,10 +58,11 @@ def choose_nodes(
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> ChosenNodes:
-    """Choose `verify` nodes, or all if it is None: half the strongest, a quarter at risk, and the rest by the audit.
+    """Choose `verify` nodes, or all nodes if it is None.
 
-    The audit also takes the places that are left if fewer nodes are at risk; in `live` mode none is. Nodes whose two
-    values are equal are chosen beside these, because they cost nothing.
+    Half of them are the strongest, a quarter are at risk, and the audit draws the others. If fewer nodes are at risk
+    (in `live` mode none is), the audit draws more. Nodes whose two values are equal are chosen in addition, because
+    they cost nothing.
     """
     unchanged = estimate.of_kind("feature") & (estimate.clean == estimate.patch)
     keys = estimate.keys()
@@ -101,12 +104,12 @@ def _risks(
         batch = pairs.batch(examples, spliced.model.device)
         situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
         patches = all_patches(situation)
-        risk = [numpy_of(of) for of in gate_risks(situation, patches, _GATES_LOOKED_AT)]
+        risk = [numpy_of(of) for of in gate_risks(situation, patches, _GATES_PER_ROW)]
         keys = np.concatenate([np.zeros(0, np.int64), *(patch.keys(situation) for patch in patches)])
         return {"key": shifted_keys(keys, -examples.start), "risk": np.concatenate([np.zeros(0), *risk])}
 
     def key(examples: range, store: ChunkStore) -> str:
-        about = {"name": STAGE, "error_mode": error_mode, "gates": _GATES_LOOKED_AT}
+        about = {"name": STAGE, "error_mode": error_mode, "gates": _GATES_PER_ROW}
         return chunk_keys(store, spliced, metric, patch_value, **about).key(pairs, examples)
 
     with spliced.model.frozen():
@@ -127,10 +130,12 @@ class VerifiedNodes:
 
     @classmethod
     def of(cls, estimate: Effects, truth: Effects, chosen: ChosenNodes) -> "VerifiedNodes":
+        """The chosen nodes of an estimate with their exact effects from `truth`."""
         exact_of = dict(zip(truth.keys().tolist(), truth.effect.tolist(), strict=True))
         still = chosen.keys[chosen.reason == CHOSEN_BY.index("unchanged")]
         exact_of |= dict.fromkeys(still.tolist(), 0.0)
-        # A gate within rounding of its threshold may differ between two batch sizes: such a node stays unverified.
+        # A feature whose gate is within rounding of its threshold may be a node at one batch size and not at another.
+        # If exact patching did not meet it, it stays unverified.
         known = np.array([key for key in chosen.keys.tolist() if key in exact_of], dtype=np.int64)
         part = estimate.subset(np.isin(estimate.keys(), known))
         reason_of = dict(zip(chosen.keys.tolist(), chosen.reason.tolist(), strict=True))
@@ -139,7 +144,7 @@ class VerifiedNodes:
         return cls(part, exact, np.array([reason_of[key] for key in keys], dtype=np.int8))
 
     def node(self, number: int) -> FeatureNode | ErrorNode | TokenNode:
-        """The node at one index of the arrays."""
+        """The node at an index of the arrays."""
         e = self.estimate
         site, position, index = e.sites[e.site[number]], int(e.position[number]), int(e.index[number])
         if e.kind[number] == 2:

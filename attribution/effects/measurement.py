@@ -1,4 +1,10 @@
-"""The way every method goes: batches of pairs -> clean runs and changes -> scores of nodes -> Effects."""
+"""How every method runs.
+
+    batches of pairs → the clean run and the change of every node (`Situation`) → a score for every node (`Scores`)
+                     → arrays of one chunk (`Collected`) → `Effects`
+
+A method supplies the second arrow; the rest is the same for all of them, and is here.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,9 +39,10 @@ from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 
 @dataclass(frozen=True)
 class Situation:
-    """One batch of pairs, ready to be scored: clean runs, and the change of every node.
+    """One batch of pairs, ready to be scored: the clean runs, and the change of every node.
 
-    A part of long work may be given a name and to `kept`: where chunks are kept, it survives by itself.
+    `kept` is for work that takes long: it keeps a named part of it, so that the part survives an interrupt by itself
+    where chunks are kept, and computes it elsewhere.
     """
 
     spliced: SplicedModel
@@ -54,7 +61,7 @@ class Situation:
         return self.changes.metric - self.clean_metric.detach()
 
     def error_change(self, site: str) -> Float[Tensor, "row pos width"] | None:
-        """Patch error minus clean error of a site; None in `zero` mode, which has no errors."""
+        """The patch error minus the clean error of a site; None in `zero` mode, which has no errors."""
         new, old = self.changes.errors.get(site), self.clean.sites[site].error
         return None if new is None or old is None else new - old
 
@@ -73,9 +80,9 @@ class Situation:
 
 @dataclass(frozen=True)
 class Scores:
-    """A method's answer for one batch: effects of features, errors and tokens, and the residual of its law.
+    """What a method finds for one batch: effects of features, errors and tokens, and the residual of its law.
 
-    `beside` holds what else it found, as plain arrays; columns of example numbers are named `example`.
+    `beside` holds whatever it finds besides effects, as plain arrays. A column of example numbers is named `example`.
     """
 
     features: Mapping[str, tuple[FeatureChange, Float[Tensor, " changed"]]]
@@ -85,7 +92,7 @@ class Scores:
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def residual_of_sources(self, situation: Situation) -> Float[Tensor, " row"] | None:
-        """See `SOURCES`; None where tokens are not patched."""
+        """The residual of the law `SOURCES`; None where tokens are not patched."""
         if self.tokens is None:
             return None
         sources = self.tokens.sum(-1)
@@ -96,19 +103,27 @@ class Scores:
 
 
 SOURCES = "total effect − Σ effects of the source nodes: tokens, in frozen and path mode also errors"
-"""The source nodes of a run are those that no upstream node determines."""
+"""A law in words. The source nodes of a run are those that no upstream node determines."""
 
 NO_LAW = "none: with zero or mean patch values nodes lie on each other's paths, and their effects overlap"
 
 
 @dataclass(frozen=True)
 class Method:
-    """How a method is run by `measure`: its name, its scores for a batch, and what it needs.
+    """What `measure` needs to know of a method.
 
-    `residual_law` is `SOURCES`, or says what the residual in the scores is. `unit` and `sign` are those of effects
-    where they are not the metric's. `settings` go with the effects. `depends_on` is plain data that also decides what
-    is measured, `only` are keys of the nodes that are (None: all). Where chunks are kept, each holds `pairs_in_chunk`
-    pairs: as many as take some seconds.
+    Attributes:
+        name: as in `Effects.method`.
+        score: gives the scores of one batch.
+        error_modes: the modes that it can be measured in.
+        residual_law: `SOURCES`, or what the residual in its scores is, in words.
+        with_gradients: whether `score` takes gradients of the clean run.
+        with_projections: whether `score` needs projections on the encoders' directions (see `prepare`).
+        unit, sign: of the effects, where they differ from the metric's.
+        settings: settings that the effects name.
+        depends_on: plain data that also decides what is measured; it goes into the keys of chunks.
+        only: keys of the nodes that are measured; None for all.
+        pairs_in_chunk: pairs in a chunk, where chunks are kept: as many as take some seconds.
     """
 
     name: str
@@ -136,7 +151,13 @@ def measure(
     batch_size: int,
     progress: Progress,
 ) -> Effects:
-    """Run a method over all pairs. Arguments are checked before the first forward."""
+    """Run a method over all pairs. Arguments are checked before the first forward pass.
+
+    Raises:
+        ValueError: an error mode that the method does not have, a batch size below 1, a gradient method with a metric
+            whose gradient is 0 at the clean run, pairs that do not fit the model, or a metric that does not return one
+            number for each row.
+    """
     given = method, spliced, pairs, metric
     effects, _ = measure_beside(
         *given,
@@ -159,7 +180,7 @@ def measure_beside(
     batch_size: int,
     progress: Progress,
 ) -> tuple[Effects, list[dict[str, np.ndarray]]]:
-    """As `measure`, with what the method found beside effects, batch by batch."""
+    """As `measure`, with what the method found besides effects: one dictionary of arrays for each batch."""
     if error_mode not in method.error_modes:
         raise ValueError(
             f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
@@ -182,7 +203,7 @@ def measure_beside(
 
 @dataclass(frozen=True)
 class _Run:
-    """One method on its way over all pairs, in chunks (`runs/chunk_store.py`), or batch by batch if none are kept."""
+    """A run of one method over all pairs: in chunks (`runs/chunk_store.py`), or by batches where none are kept."""
 
     method: Method
     spliced: SplicedModel
@@ -192,17 +213,17 @@ class _Run:
     batch_size: int
 
     def chunks(self, pairs: PromptPairs, progress: Progress) -> Iterator[dict[str, np.ndarray]]:
-        """What is found for the pairs, one part after the other."""
+        """The arrays of each chunk, in the order of the pairs."""
         store = current_store()
         keys = None if store is None else self._chunk_keys(store)
         size = self.batch_size if store is None else self.method.pairs_in_chunk
         for examples in pairs.cut(size):
-            told = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
+            progress_here = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
             if store is None or keys is None:
-                found = self._chunk(pairs, examples, told)
+                found = self._chunk(pairs, examples, progress_here)
             else:
                 name, key = self.method.name, keys.key(pairs, examples)
-                compute = partial(self._chunk, pairs, examples, told, partial(store.part, name, key))
+                compute = partial(self._chunk, pairs, examples, progress_here, partial(store.part, name, key))
                 found = store.kept(name, key, compute)
             yield with_moved_examples(found, examples.start)
             progress(examples.stop / len(pairs))
@@ -223,18 +244,18 @@ class _Run:
     def _chunk(
         self, pairs: PromptPairs, examples: range, progress: Progress, keep: KeepPart = compute_unkept
     ) -> dict[str, np.ndarray]:
-        """Plain arrays, examples counted from the chunk's first."""
+        """The arrays of one chunk. Examples are counted from its first."""
         collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
         for start in range(examples.start, examples.stop, self.batch_size):
             batch = pairs.batch(range(start, min(start + self.batch_size, examples.stop)), self.spliced.model.device)
-            told = progress_between(
+            progress_here = progress_between(
                 progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last)))
             )
             with_gradients = self.method.with_gradients
             given = self.spliced, batch, self.metric, self.error_mode, self.patch_value
             situation = prepare(
                 *given,
-                progress=told,
+                progress=progress_here,
                 with_gradients=with_gradients,
                 with_projections=self.method.with_projections,
             )
@@ -252,7 +273,7 @@ def effects_of_chunks(
     sites: tuple[str, ...],
     chunks: Sequence[Arrays],
 ) -> Effects:
-    """All chunks of a measurement together; `sites` open with `TOKENS`."""
+    """The effects of a measurement, from all its chunks. The first of `sites` is `TOKENS`."""
     law, with_residual = method.residual_law, "residual" in chunks[0]
     return Effects(
         method=method.name,
@@ -274,7 +295,7 @@ def effects_of_chunks(
 
 @dataclass(frozen=True)
 class Collected:
-    """Scores of batches on their way to one chunk."""
+    """Collects the scores of batches into the arrays of one chunk."""
 
     residual_law: str
     sites: tuple[str, ...]
@@ -283,7 +304,7 @@ class Collected:
     beside: list[Mapping[str, np.ndarray]] = field(default_factory=list)
 
     def add(self, situation: Situation, scores: Scores) -> None:
-        """One batch more; its tensors are not kept."""
+        """Add a batch. Its numbers are copied, so that its tensors can be freed."""
         self.nodes.extend(node_columns(situation, scores, self.sites))
         found = {"clean_metric": situation.clean_metric, "total_effect": situation.total_effect}
         residual = scores.residual_of_sources(situation) if self.residual_law == SOURCES else scores.residual
@@ -295,7 +316,7 @@ class Collected:
             self.beside.append(scores.beside)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All batches together."""
+        """The arrays of all batches added so far, by the names of a chunk's file."""
         return {
             **{f"{NODES_PREFIX}{name}": column for name, column in joined(self.nodes).items()},
             **{name: np.concatenate(parts) for name, parts in self.metrics.items()},
@@ -318,10 +339,15 @@ def prepare(
     with_gradients: bool = False,
     with_projections: bool = False,
 ) -> Situation:
-    """The clean runs of a batch and the change of every node.
+    """The clean runs of a batch and the change of every node, ready for a method.
 
-    With projections on the encoders' directions, which the secants of chord IG need, the two runs keep them where they
-    can differ: no encoder runs a third time.
+    Args:
+        with_gradients: record the graph of the clean run, so that gradients can be taken.
+        with_projections: keep the projections on the encoders' directions, at the positions where the two runs can
+            differ. The secants of chord IG need them, and would otherwise run every encoder a third time.
+
+    Raises:
+        ValueError: the metric does not return one number for each row.
     """
     # Path methods start from the bare model's run: their errors move from its errors to the patch run's.
     mode_of_ends: ErrorMode = "live" if error_mode == "path" else error_mode
@@ -337,8 +363,8 @@ def prepare(
         clean_metric = bound(clean.logits, batch)
     if clean_metric.shape != batch.last.shape:
         raise ValueError(
-            f"Metric {metric.name!r} returned shape {tuple(clean_metric.shape)}; it must give one number a row, "
-            f"shape ({len(batch.last)},)."
+            f"Metric {metric.name!r} returned shape {tuple(clean_metric.shape)}. It must return one number for each "
+            f"row: shape ({len(batch.last)},)."
         )
     with torch.no_grad():
         changes = patch_value(spliced, batch, clean, bound, error_mode)
@@ -346,12 +372,12 @@ def prepare(
 
 
 def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> list[NodeColumns]:
-    """The rows of `Effects` that a batch's scores make, in parts."""
+    """The rows of `Effects` for a batch's scores, in one part for each site and kind of node."""
     example = situation.batch.example
     parts: list[NodeColumns] = []
     for site, (change, effect) in scores.features.items():
         parts.append(
-            _part(
+            _columns_of_nodes(
                 sites.index(site),
                 "feature",
                 example[change.row],
@@ -369,17 +395,17 @@ def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -
         row, pos = torch.nonzero((difference != 0).any(-1), as_tuple=True)
         norms = [torch.linalg.vector_norm(e[row, pos], dim=-1) for e in (old, situation.changes.errors[site])]
         none = torch.full_like(row, -1)
-        parts.append(_part(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
+        parts.append(_columns_of_nodes(sites.index(site), "error", example[row], pos, none, *norms, effect[row, pos]))
     if scores.tokens is not None:
         old, new = situation.batch.clean_ids, situation.batch.patch_ids
         row, pos = torch.nonzero((old != new) & situation.batch.real, as_tuple=True)
         none = torch.full_like(row, -1)
         values = (old[row, pos], new[row, pos], scores.tokens[row, pos])
-        parts.append(_part(sites.index(TOKENS), "token", example[row], pos, none, *values))
+        parts.append(_columns_of_nodes(sites.index(TOKENS), "token", example[row], pos, none, *values))
     return parts
 
 
-def _part(site: int, kind: str, *columns: Tensor) -> NodeColumns:
+def _columns_of_nodes(site: int, kind: str, *columns: Tensor) -> NodeColumns:
     names = ("example", "position", "index", "clean", "patch", "effect")
     part = {name: numpy_of(column) for name, column in zip(names, columns, strict=True)}
     count = len(part["effect"])

@@ -1,6 +1,6 @@
 """One chunk of finished work as a file: named arrays that are read back bit for bit, or not at all.
 
-    line 1    what it is, its format, the key it was made for and the sha256 of the rest, as JSON
+    line 1    JSON: what the file is, its format, the key it was made for, and the sha256 of the rest
     the rest  the arrays, as numpy's npz without pickle
 
 A file is written beside its place, flushed to disk and then moved there, so it is either whole or absent.
@@ -9,10 +9,10 @@ A file that is torn, changed or made for another key is not read.
 The arrays of a chunk by name:
 
     nodes.<column>                         the columns of `Effects`
-    clean_metric, total_effect, residual   one number a pair
-    beside.<batch>.<name>                  what else a method found in each batch
+    clean_metric, total_effect, residual   one number for each pair
+    beside.<batch>.<name>                  what a method found in a batch besides effects
 
-Examples are counted from the chunk's first pair, so a chunk does not depend on where its pairs stand.
+Examples are counted from the chunk's first pair, so a chunk does not depend on where its pairs stand among all pairs.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from typing import Final
 import numpy as np
 
 CHUNK_FORMAT: Final = 1
-_WHAT: Final = "jumpwire chunk"
+_FILE_KIND: Final = "jumpwire chunk"
 _UNFINISHED: Final = ".unfinished-"
 
 Arrays = Mapping[str, np.ndarray]
@@ -36,11 +36,11 @@ BESIDE_PREFIX: Final = "beside."
 
 
 def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
-    """Write a file that holds `arrays` under `key`. Other processes may write the same file at the same time."""
+    """Write the file of a chunk. Other processes may write the same file at the same time."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
-    about = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    about = {"what": _FILE_KIND, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
     path.parent.mkdir(parents=True, exist_ok=True)  # another run may have removed the empty folder
     try:
@@ -55,7 +55,7 @@ def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
 
 
 def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a file; None if there is no file.
+    """The arrays of a chunk's file; None if there is no file.
 
     Raises:
         ValueError: the file is damaged, or was made for another key.
@@ -64,19 +64,22 @@ def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
         head, _, content = path.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return None
-    wanted = {"what": _WHAT, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
+    wanted = {"what": _FILE_KIND, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     try:
         about = json.loads(head)
     except ValueError as error:
-        raise ValueError(f"{path}: not a chunk of jumpwire.") from error
+        raise ValueError(f"{path} is not a chunk of jumpwire.") from error
     if about != wanted:
-        raise ValueError(f"{path}: damaged, or made for another key than its name says.")
+        raise ValueError(f"{path} is damaged, or was made for another key than its name says.")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return dict(file)
 
 
 def remove_unfinished(folder: Path, older_than: float) -> None:
-    """Remove unfinished files of killed processes, last modified before `older_than` (seconds since 1970)."""
+    """Remove the unfinished files that killed processes left: those last modified before `older_than`.
+
+    `older_than` is in seconds since 1970.
+    """
     for path in folder.glob(f"{_UNFINISHED}*"):
         try:
             if path.stat().st_mtime < older_than:
@@ -102,7 +105,7 @@ def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.n
 
 
 def batches_beside(chunk: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """What a method found in each batch of a chunk beside effects."""
+    """What a method found besides effects: the named arrays of each batch of a chunk, in order."""
     numbers = sorted({int(name.split(".")[1]) for name in chunk if name.startswith(BESIDE_PREFIX)})
     return [with_prefix(f"{BESIDE_PREFIX}{number}.", chunk) for number in numbers]
 

@@ -1,14 +1,14 @@
 """The key of a chunk: sha256 over everything that its numbers depend on.
 
-    this code, the libraries, the device      every source file of `attribution`, versions, kind of device
-    the model, the SAEs                       weights and settings of each, sites, splice_bos, dtype
-    the question                              metric, patch value with its content, error mode
-    the method                                name, settings, what else it measures
-    the chunk                                 token ids, answers and foils of its pairs; which nodes, if not all; what
-                                              else differs from chunk to chunk, such as circuits and references
+    code, libraries, device      every source file of `attribution`, versions, kind of device
+    model and SAEs               weights and settings of each, sites, splice_bos, dtype
+    question                     metric, patch value with its numbers, error mode
+    method                       name, settings, and what else it measures
+    chunk                        token ids, answers and foils of its pairs; the measured nodes, unless all are; and
+                                 whatever else differs from chunk to chunk, such as circuits and references
 
-If any of these changes, so does the key. It leaves out threads, batch sizes and whatever else moves last digits only,
-names of files, and hooks that other code installed on the model.
+If any of these changes, the key changes. The key leaves out three things: what moves the last digits only, such as the
+number of threads and batch sizes; names of files; and hooks that other code installed on the model.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ _LIBRARIES: Final = ("torch", "transformer-lens", "transformers", "numpy")
 
 @runtime_checkable
 class HasDigest(Protocol):
-    """Something with a hash of the numbers it stands for: a patch value, a reference."""
+    """Something that stands for numbers, such as a patch value or a reference, and can hash them."""
 
     def digest(self) -> str:
         """A text that is the same if and only if the numbers are the same."""
@@ -46,15 +46,20 @@ class HasDigest(Protocol):
 
 @dataclass(frozen=True)
 class ChunkKeys:
-    """The keys of one measurement's chunks. `common` is plain data that all chunks share; `only` are keys of nodes."""
+    """The keys of one measurement's chunks.
+
+    Attributes:
+        common: plain data that all chunks share.
+        only: keys of the measured nodes; None if all nodes are measured.
+    """
 
     common: Mapping[str, Any]
     only: np.ndarray | None = None
 
     def key(self, pairs: PromptPairs, examples: range, **more: Any) -> str:
-        """The key of the chunk of consecutive pairs, wherever they stand among all pairs.
+        """The key of the chunk of some consecutive pairs. Where they stand among all pairs does not matter.
 
-        `more` is plain data on which this chunk also depends.
+        `more` is further plain data that this chunk depends on.
         """
         only = None if self.only is None else digest_of(keys_of_examples(self.only, examples))
         return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
@@ -76,18 +81,18 @@ def chunk_keys(
         method: what is measured and how, as plain data.
 
     Raises:
-        ValueError: the metric is the user's own and has no version, or the patch value is and has no digest.
+        ValueError: a user's own metric has no version, or a user's own patch value has no digest.
     """
-    asked = {"patch_value": [patch_value.name, _patch_value(patch_value)], "method": method}
+    question = {"patch_value": [patch_value.name, _digest_of_patch_value(patch_value)], "method": method}
     nodes = None if only is None else np.unique(only)
-    return ChunkKeys({**environment_of(store, spliced), "metric": metric_in_words(metric), **asked}, nodes)
+    return ChunkKeys({**environment_of(store, spliced), "metric": metric_in_words(metric), **question}, nodes)
 
 
 def environment_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
-    """What every number depends on, as plain data: code, libraries, precision, weights, and whether BOS is spliced."""
+    """What every measurement depends on, as plain data: code, libraries, precision, weights, and `splice_bos`."""
     return {
         "format": CHUNK_FORMAT,
-        "code": _code(),
+        "code": _digest_of_code(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "matmul": torch.get_float32_matmul_precision(),
         "weights": weights_of(store, spliced),
@@ -96,19 +101,20 @@ def environment_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
 
 
 def key_of(content: Mapping[str, Any]) -> str:
-    """sha256 over plain data, whatever the order of its keys."""
+    """sha256 over plain data. The order of its keys does not matter."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of(numbers: np.ndarray) -> str:
-    """sha256 over whole numbers, in their order."""
+    """sha256 over whole numbers. Their order matters."""
     return hashlib.sha256(np.ascontiguousarray(numbers, np.int64).tobytes()).hexdigest()
 
 
 def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
     """Digests of the model and its SAEs, with the model's settings and kind of device.
 
-    Computed once for each store, and again after a tensor was written to. (A write through `.data` goes unnoticed.)
+    They are computed once for each store, and again after a tensor was written to. A write through `.data` goes
+    unnoticed.
     """
     tensors = [*spliced.model.module.state_dict().values()]
     tensors += [tensor for sae in spliced.saes.values() for tensor in sae.tensors().values()]
@@ -128,7 +134,7 @@ def weights_of(store: ChunkStore, spliced: SplicedModel) -> dict[str, Any]:
 
 
 @cache
-def _code() -> str:
+def _digest_of_code() -> str:
     """sha256 over the source files of `attribution`: other code may give other numbers."""
     folder, sha = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
@@ -137,23 +143,28 @@ def _code() -> str:
 
 
 def metric_in_words(metric: Metric) -> list[str]:
-    """The metric as plain data; the version of one that is the user's own."""
+    """The metric as plain data, with the version of a user's own metric.
+
+    Raises:
+        ValueError: a user's own metric has no version.
+    """
     if METRICS.get(metric.name) is metric:
         return [metric.name, "built in"]
     if metric.version is None:
         raise ValueError(
-            f"The metric {metric.name!r} is a function of your own, and its name does not tell what it computes. Give "
-            "it a version, Metric(..., version='1'), and change the version whenever the function changes; or measure "
-            "without keeping chunks."
+            f"The metric {metric.name!r} is your own function, and kept chunks cannot tell when it changes. Give it a "
+            "version, Metric(..., version='1'), and another version whenever the function changes; or measure without "
+            "keeping chunks."
         )
     return [metric.name, metric.unit, metric.version]
 
 
-def _patch_value(patch_value: PatchValue) -> str:
+def _digest_of_patch_value(patch_value: PatchValue) -> str:
     if not isinstance(patch_value, HasDigest):
         raise ValueError(
-            f"The patch value {patch_value.name!r} is your own, and its name does not tell its numbers. Give it a "
-            "method digest() that returns another text whenever they change; or measure without keeping chunks."
+            f"The patch value {patch_value.name!r} is your own, and kept chunks cannot tell when its numbers change. "
+            "Give it a method digest() that returns another text whenever they change; or measure without keeping "
+            "chunks."
         )
     return patch_value.digest()
 

@@ -4,11 +4,11 @@
         effects = exact_patching(spliced, pairs, logit_difference)
     store.tallies["exact_patching"]      # how many chunks were computed, how many reused
 
-A chunk is what one method finds for a few prompt pairs, under a key of everything that its numbers depend on
-(`chunk_key.py`). A run that is killed loses only its unfinished chunks. Started again, it computes these and no others.
-On the same machine with the same number of threads, its result equals that of an uninterrupted run bit for bit.
-Elsewhere floating-point sums may be taken in another order, and last digits may differ: machine, threads and batch
-sizes are not in the key. Any number of processes may share a folder.
+A chunk is what one method finds for a few prompt pairs. It is kept under a key of everything that its numbers depend
+on (`chunk_key.py`). A run that is killed loses only its unfinished chunks. Started again, it computes these and no
+others. On the same machine with the same number of threads, its result equals that of an uninterrupted run bit for bit.
+Elsewhere the last digits may differ, because floating-point sums may be taken in another order: machine, threads and
+batch sizes are not in the key. Any number of processes may share a folder.
 """
 
 import time
@@ -24,17 +24,17 @@ from weakref import WeakKeyDictionary
 
 from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
 
-_ROWS: Final = "nodes.effect"
+_ROW_ARRAY: Final = "nodes.effect"
 """The array of a chunk whose length is the chunk's number of rows."""
-_ABANDONED: Final = 3600.0
+_ABANDONED_AFTER: Final = 3600.0
 """Seconds after which an unfinished file is taken to be abandoned."""
 
 
 @dataclass
 class Tally:
-    """Counts for one stage of work: chunks computed and reused, and the rows (a node of an example) in them.
+    """Counts for one stage of work: chunks computed and reused, and their rows. A row is one node in one example.
 
-    `parts_reused` counts parts of chunks that an earlier run began and did not finish.
+    `parts_reused` counts the finished parts of chunks that an earlier run began and did not finish.
     """
 
     computed: int = 0
@@ -46,7 +46,7 @@ class Tally:
 
 @dataclass
 class ChunkStore:
-    """Chunks in a folder. Without `reuse`, all are computed and replace those in the folder.
+    """Chunks in a folder. Without `reuse`, all chunks are computed, and replace those in the folder.
 
     `tallies` counts this store's own work by stage. `digests` caches hashes of weights.
     """
@@ -57,26 +57,26 @@ class ChunkStore:
     digests: WeakKeyDictionary[object, tuple[object, object]] = field(default_factory=WeakKeyDictionary)
 
     def kept(self, stage: str, key: str, compute: Callable[[], Arrays]) -> Arrays:
-        """The chunk of a key: read if it is there and whole, else computed and written."""
+        """The chunk of a key: read if a whole file is there, otherwise computed and written."""
         path = self.folder / f"{stage}-{key}.chunk"
         tally = self.tallies.setdefault(stage, Tally())
         found = self._read(path, key) if self.reuse else None
         if found is not None:
             tally.reused += 1
-            tally.rows_reused += _rows(found)
+            tally.rows_reused += _row_count(found)
             return found
         computed, before = compute(), _inode(path)
         try:
             write_chunk(path, key, computed)
         finally:
-            if _inode(path) != before:  # an interrupt may come when the file is already in its place
+            if _inode(path) != before:  # an interrupt may come after the file was moved to its place
                 tally.computed += 1
-                tally.rows_computed += _rows(computed)
+                tally.rows_computed += _row_count(computed)
         self._drop_parts(stage, key)
         return computed
 
     def part(self, stage: str, key: str, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """A part of a chunk, for chunks that take long; kept on disk until the chunk is finished."""
+        """A part of a chunk that takes long. Parts are kept on disk until their chunk is finished."""
         path, own = self.folder / f"{stage}-{key}.{name}.part", f"{key}.{name}"
         found = self._read(path, own) if self.reuse else None
         if found is not None:
@@ -108,16 +108,16 @@ class ChunkStore:
         try:
             return read_chunk(path, key)
         except ValueError as error:
-            warnings.warn(f"A chunk is damaged and is computed again: {error}", stacklevel=4)
+            warnings.warn(f"A chunk cannot be used and is computed again: {error}", stacklevel=4)
             return None
 
 
 KeepPart = Callable[[str, Callable[[], Arrays]], Arrays]
-"""Name of a part of a chunk, and a function that computes its arrays -> the arrays, computed or read from disk."""
+"""Takes the name of a part of a chunk and a function that computes its arrays. Returns the arrays, computed or read."""
 
 
 def compute_unkept(_name: str, compute: Callable[[], Arrays]) -> Arrays:
-    """The `KeepPart` of work that is not kept: computes."""
+    """The `KeepPart` of work that is not kept: it always computes."""
     return compute()
 
 
@@ -128,14 +128,14 @@ _STORE: ContextVar[ChunkStore | None] = ContextVar("store", default=None)
 def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
     """Inside the `with`, every measurement keeps its chunks in `folder` and reuses those that are there.
 
-    Without `reuse`, nothing is read from the folder. It may be deleted whenever no run is using it.
+    Without `reuse`, nothing is read from the folder. The folder may be deleted whenever no run is using it.
 
     Raises:
         OSError: the folder cannot be written to.
     """
     store = ChunkStore(Path(folder), reuse)
     store.folder.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(store.folder, time.time() - _ABANDONED)
+    remove_unfinished(store.folder, time.time() - _ABANDONED_AFTER)
     before = _STORE.set(store)
     try:
         yield store
@@ -144,14 +144,14 @@ def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
 
 
 def current_store() -> ChunkStore | None:
-    """The store of the innermost `kept_in`; None outside of any."""
+    """The store of the innermost `kept_in` block; None outside of all of them."""
     return _STORE.get()
 
 
 def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[KeepPart], Arrays]) -> Arrays:
-    """A chunk of the current store, under the key that `key` makes; computed if there is no store.
+    """A chunk of the current store, under the key that `key` returns. Without a store it is computed and not kept.
 
-    `compute` gets a function that keeps parts of the chunk.
+    `compute` is called with a function that keeps parts of the chunk.
     """
     store = current_store()
     if store is None:
@@ -161,12 +161,12 @@ def kept_chunk(stage: str, key: Callable[[ChunkStore], str], compute: Callable[[
 
 
 def _inode(path: Path) -> int | None:
-    """The number of the file at a path; another once a new file has been moved there. None if there is none."""
+    """The inode of the file at a path, which changes when a new file is moved there; None if there is no file."""
     try:
         return path.stat().st_ino
     except FileNotFoundError:
         return None
 
 
-def _rows(arrays: Arrays) -> int:
-    return len(arrays[_ROWS]) if _ROWS in arrays else 0
+def _row_count(arrays: Arrays) -> int:
+    return len(arrays[_ROW_ARRAY]) if _ROW_ARRAY in arrays else 0

@@ -1,4 +1,4 @@
-"""Memory: batch sizes that follow from a stated number of bytes.
+"""Memory: batch sizes that fit into a given number of bytes.
 
     a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model] + 4 · vocabulary
                    plain runs   positions · L · 6 · d_model
@@ -6,8 +6,9 @@
                    a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
                                 + 4 · (d_sae + d_in) of encoders that run] + points · 2 · vocabulary
 
-These are upper estimates from shapes, in the wider dtype of the model and its SAEs, beside the loaded weights. A batch
-takes as many pairs as fit, but never more than are fast. Results are sparse, and small beside a batch.
+These are upper estimates from shapes, in numbers of the wider dtype of the model and its SAEs; the loaded weights are
+not included. A batch takes as many pairs as fit, up to the size beyond which larger batches are no faster. Results are
+sparse and small compared with a batch, so they are not counted.
 """
 
 import os
@@ -23,16 +24,19 @@ from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 
 SHARE_OF_FREE: Final = 0.5
+"""Share of the free memory that a run takes unless it is told how much it may take."""
 BYTES_AT_ONCE: Final = 96 * 2**20
-"""Bytes of activations with which runs are fastest on a CPU: more of them leave its cache."""
+"""Bytes of activations with which runs are fastest on a CPU: more do not fit into its cache."""
 _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
+"""Points of a path that are held at a time for each pair, by method."""
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
+"""Pairs in a batch of a method beyond which larger batches are no faster."""
 _MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
 _MOST_RUNS: Final = 256
 
 
 def free_bytes(device: torch.device) -> int:
-    """Free bytes of the GPU, or of the machine's memory within the limit of its container."""
+    """Free bytes of the GPU; on a CPU, of the machine's memory, within the limit of its container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     info = Path("/proc/meminfo")
@@ -49,7 +53,17 @@ def free_bytes(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Room:
-    """Bytes that may be held at a time, and the bytes that one pair of the longest prompts holds."""
+    """How many bytes may be held at a time, and how many a pair with the longest prompt holds.
+
+    Attributes:
+        size: bytes that may be held at a time, the loaded weights not included.
+        recorded: bytes that the recordings of a pair hold.
+        graph: bytes that the gradient graph of a pair holds, at one point of a path.
+        a_run: bytes that one patched run of whole blocks holds.
+        length: tokens of the longest prompt.
+        sites: number of spliced sites.
+        most_cone_bytes: bytes of cone runs beyond which more are no faster.
+    """
 
     size: int
     recorded: int
@@ -61,11 +75,11 @@ class Room:
 
     @classmethod
     def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
-        """Room of `size` bytes; by default, a share of the free memory."""
+        """A room of `size` bytes; by default half of the free memory."""
         if size is None:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
-        held = (f(spliced, length, error_mode) for f in (_recorded, _graph, _run))
+        held = (f(spliced, length, error_mode) for f in (_bytes_of_recordings, _bytes_of_graph, _bytes_of_run))
         most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
         return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
@@ -73,21 +87,22 @@ class Room:
         """Refuse a room that is too small for a single pair.
 
         Raises:
-            ValueError: the message says how much would do.
+            ValueError: the message says how much memory is needed.
         """
         least = self.recorded + max(self.graph, self.a_run)
         needed = -(-least // 2**20)
         if least > self.size:
             raise ValueError(
-                f"One pair of {self.length} tokens with SAEs at {self.sites} sites needs about {needed} MiB beside the "
-                f"weights; allowed are {self.size // 2**20} MiB. Give --memory {needed}M or more, "
-                "SAEs at fewer sites, or shorter prompts."
+                f"One pair of {self.length} tokens with SAEs at {self.sites} sites needs about {needed} MiB in "
+                f"addition to the weights, but only {self.size // 2**20} MiB are allowed. "
+                f"Give --memory {needed}M or more, SAEs at fewer sites, or shorter prompts."
             )
 
     def pairs(self, method: str, most: int = 16) -> int:
-        """Pairs in a batch of a method, given by its name in `METHODS`.
+        """The number of pairs in a batch of a method, which is given by its name in `METHODS`.
 
-        A power of two, so that a little more or less free memory does not change chunks that are batches.
+        It is a power of two, so that a little more or less free memory leaves it as it is: where a batch is a chunk,
+        another size would make earlier chunks useless.
         """
         points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
         share = self.size // 2 if method == "exact" else self.size
@@ -97,18 +112,19 @@ class Room:
 
     @property
     def cone_bytes(self) -> int:
-        """Bytes that the runs of one batch of cones may hold."""
+        """The bytes that the runs of one batch of cones may hold."""
         return max(1, min(self.most_cone_bytes, (self.size - self.pairs("exact") * self.recorded) // 2))
 
     @property
     def runs(self) -> int:
-        """Patched runs of whole blocks in one forward pass."""
+        """The number of patched runs of whole blocks in one forward pass."""
         return max(1, min(_MOST_RUNS, (self.size - self.pairs("exact") * self.recorded) // self.a_run))
 
     def texts(self, spliced: SplicedModel, longest: int, most: int = 32) -> int:
-        """Texts of `longest` tokens in a batch of `sae_quality`, which holds all logits and every site's parts.
+        """The number of texts of `longest` tokens in a batch of `sae_quality`.
 
-        At least one, even if a single text needs more memory than there is, as with a large vocabulary.
+        Such a batch holds all logits and, for every site, the features and the reconstruction. The number is at least
+        1, even if a single text needs more memory than there is, as it may with a large vocabulary.
         """
         parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
         fit = self.size // (longest * (parts + 6 * spliced.model.d_vocab * spliced.model.dtype.itemsize))
@@ -119,32 +135,32 @@ def _itemsize(spliced: SplicedModel) -> int:
     return max(spliced.model.dtype.itemsize, *(sae.W_dec.element_size() for sae in spliced.saes.values()))
 
 
-def _sizes(model: LanguageModel) -> tuple[int, int, int, int]:
+def _model_sizes(model: LanguageModel) -> tuple[int, int, int, int]:
     """Layers, width of the MLP, heads and vocabulary."""
     cfg = model.module.cfg
     wide = int(getattr(cfg, "d_mlp", None) or 4 * model.d_model)
     return model.n_layers, wide, int(getattr(cfg, "n_heads", None) or 1), model.d_vocab
 
 
-def _recorded(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
-    layers, _, _, vocabulary = _sizes(spliced.model)
+def _bytes_of_recordings(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
+    layers, _, _, vocabulary = _model_sizes(spliced.model)
     width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
     plain = layers * 6 * spliced.model.d_model
     encoding = 6 * max(sae.d_sae for sae in spliced.saes.values())
     return (length * (2 * width + plain + encoding) + 4 * vocabulary) * _itemsize(spliced)
 
 
-def _graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
-    layers, wide, heads, vocabulary = _sizes(spliced.model)
+def _bytes_of_graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+    layers, wide, heads, vocabulary = _model_sizes(spliced.model)
     width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
     if error_mode != "live":
         width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
     return (length * width + 2 * vocabulary) * _itemsize(spliced)
 
 
-def _run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
-    """One patched run: the activations of one block at a time and, if encoders run, those of one site."""
-    _, wide, heads, vocabulary = _sizes(spliced.model)
+def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+    """Bytes of one patched run: the activations of one block at a time and, if encoders run, of one site."""
+    _, wide, heads, vocabulary = _model_sizes(spliced.model)
     width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())

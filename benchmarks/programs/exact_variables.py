@@ -14,11 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution import PromptPairs, Situation, SplicedModel, counterfactual, prepare
+from attribution import ErrorMode, PromptPairs, Situation, SplicedModel, counterfactual, prepare
 from attribution.chord.stretches import METRIC as METRIC_END
 from attribution.cones.exact_engine import effects_of_patches
 from attribution.effects.patches import Patches
-from attribution.splice.recording import ErrorMode
 from attribution.splice.resuming import TOKENS, run_between
 from benchmarks.programs.grouping import Grouping, Links, Nodes
 from benchmarks.programs.rasp import Place

@@ -15,6 +15,7 @@ import pandas as pd
 
 from attribution import (
     Effects,
+    ErrorMode,
     JumpReLU,
     PromptPairs,
     ReLU,
@@ -25,8 +26,8 @@ from attribution import (
     gauss_legendre,
     gradient_edges,
     midpoint,
+    path_mode,
 )
-from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.resuming import TOKENS
 from benchmarks.programs.compiled_model import Compiled
 from benchmarks.programs.exact_saes import splice_exactly

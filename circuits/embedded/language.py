@@ -3,8 +3,8 @@
     document = sentences until the length is reached; 8 in 10 about its topic, all names from its cast of six
     sentence = agreement | giving | pronoun | closing | gender evidence | plain | narrative
 
-The sentences of the four tasks are the tasks' own training templates, completed with their answers, so the
-tasks ask for nothing that the text does not teach; everything else is there to be learned beside them.
+The first four kinds of sentence are the tasks' own training templates, completed with their answers, so the tasks ask
+for nothing that the text does not teach. The other kinds are there to be learned beside them.
 """
 
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ from circuits.tasks.grammar import (
 from circuits.tasks.lexicon import (
     ADVERBS,
     AUXILIARIES,
+    CLOSING_MARKS,
     FEMALE_KIN,
     FEMALE_SHARE,
     GENERAL_VERBS,
     HELD_OUT_PEOPLE,
     MALE_KIN,
-    MARKS,
     NAMES,
     OPENERS,
     TIMES,
@@ -57,7 +57,7 @@ _TRAINING_PROFESSIONS = tuple(p for p in FEMALE_SHARE if p not in HELD_OUT_PEOPL
 
 
 def document(rng: Random) -> str:
-    """Words joined by spaces, cut at DOCUMENT_WORDS."""
+    """One document: words joined by spaces, cut at `DOCUMENT_WORDS`."""
     topic = with_cast(rng, draw_topic(rng))
     words: list[str] = []
     while len(words) < DOCUMENT_WORDS:
@@ -74,12 +74,15 @@ def documents(count: int, seed: int) -> Iterator[str]:
 
 def sentence(rng: Random, topic: Topic) -> str:
     """One sentence (or two that belong together) of any kind, with its full stop."""
-    (kind,) = rng.choices(_KINDS, _WEIGHTS)
+    (kind,) = rng.choices(_SENTENCE_KINDS, _SENTENCE_WEIGHTS)
     return f"{kind(rng, topic)} ."
 
 
 def _training_pair(rng: Random, topic: Topic, module: ModuleType, held_out: float = 0.0) -> TextPair:
-    """`held_out`: the share of held-out key words in the templates that the held-out split leaves out."""
+    """A training pair. `held_out` is the share of held-out key words in the templates that may have them.
+
+    These are the templates that the held-out split leaves out.
+    """
     templates: dict[str, str] = module.TRAIN
     (name,) = rng.choices(list(templates), module.TRAIN_WEIGHTS)
     shared = name not in module.HELD_OUT_TEMPLATES
@@ -93,7 +96,7 @@ def _agreement(rng: Random, topic: Topic) -> str:
 
 
 def _giving(rng: Random, topic: Topic) -> str:
-    """Held-out names take part in the templates that the held-out split leaves out, in all their roles."""
+    """Held-out names occur in the templates that the held-out split leaves out, in all roles."""
     pair = _training_pair(rng, topic, indirect_object)
     receiver = pair.answer if rng.random() < 0.95 else f"the {draw_noun(rng, topic)[0]}"
     words = [*pair.clean.split(), *receiver.split()]
@@ -108,7 +111,7 @@ def _closing(rng: Random, topic: Topic) -> str:
     text = f"{pair.clean} {pair.answer}"
     if "outer_open" in pair.roles:
         outer = pair.clean.split()[pair.roles.index("outer_open")]
-        return f"{text} {prepositional_phrase(rng, topic)} {MARKS[outer]}"
+        return f"{text} {prepositional_phrase(rng, topic)} {CLOSING_MARKS[outer]}"
     return text
 
 
@@ -194,7 +197,7 @@ def _weather(rng: Random, topic: Topic) -> str:
     return f"{was} in the {rng.choice(TIMES)}"
 
 
-_KINDS = (
+_SENTENCE_KINDS = (
     _agreement,
     _giving,
     _pronoun,
@@ -206,4 +209,4 @@ _KINDS = (
     _narrative,
     _weather,
 )
-_WEIGHTS = (24, 22, 18, 14, 8, 9, 3, 3, 5, 1)
+_SENTENCE_WEIGHTS = (24, 22, 18, 14, 8, 9, 3, 3, 5, 1)

@@ -11,11 +11,13 @@ from attribution.dictionaries import SAE
 from attribution.models.language_model import LanguageModel
 from attribution.splice.spliced_model import SplicedModel
 
-FOLDER: Final = Path(__file__).resolve().parent
-MODEL_FOLDER: Final = FOLDER / "model"
-SAES_FOLDER: Final = FOLDER / "saes"
+_EMBEDDED_FOLDER: Final = Path(__file__).resolve().parent
+MODEL_FOLDER: Final = _EMBEDDED_FOLDER / "model"
+SAES_FOLDER: Final = _EMBEDDED_FOLDER / "saes"
 EMBEDDED: Final = "embedded"
+"""What the embedded model is called."""
 DEFAULT_SAES: Final = "jumprelu"
+"""The embedded set of SAEs that covers all 12 sites."""
 
 
 def load_model(
@@ -24,11 +26,12 @@ def load_model(
     """The embedded model, or any model that TransformerLens opens.
 
     Args:
-        name_or_folder: `embedded`, a Hugging Face folder on disk, or a name that TransformerLens knows (downloaded).
-        device, dtype: where the weights live and in which precision.
+        name_or_folder: `embedded`, a Hugging Face folder on disk, or a name that TransformerLens knows, whose weights
+            are downloaded.
+        device, dtype: where the weights are kept, and in which precision.
 
     Raises:
-        FileNotFoundError: a path that is no folder, or a folder without config.json.
+        FileNotFoundError: a path is no folder, or the folder has no config.json.
 
     Examples:
         >>> model = load_model()
@@ -53,8 +56,8 @@ def load_saes(
             that is named like an embedded set, write it as a path: `./relu`.
 
     Raises:
-        FileNotFoundError: neither an embedded set nor a folder.
-        SAEFileError: a folder without SAEs, a damaged file, or two SAEs for one site.
+        FileNotFoundError: it is neither an embedded set nor a folder.
+        SAEFileError: the folder has no SAEs, a damaged file, or two SAEs for one site.
 
     Examples:
         >>> saes = load_saes("relu")
@@ -75,8 +78,8 @@ def splice(model: LanguageModel, saes: Mapping[str, SAE] | Iterable[SAE], *, spl
     reconstructs plus the SAE's error.
 
     Args:
-        saes: by site, or SAEs that know their site.
-        splice_bos: splice the BOS position too. SAEs are rarely trained on it, so it is left as it is by default.
+        saes: SAEs by site, or SAEs that know their site.
+        splice_bos: splice at the BOS position too. SAEs are rarely trained on it, so by default it is left as it is.
 
     Raises:
         LookupError: the model has no such site.
@@ -101,12 +104,23 @@ def embedded_model(*, device: str = "cpu", dtype: torch.dtype = torch.float32) -
 def embedded_saes(
     name: str = DEFAULT_SAES, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> dict[str, SAE]:
-    """One of the sets of SAEs trained on the embedded model, by site; the README of this folder describes them."""
+    """A set of SAEs trained on the embedded model, by site. The README of this folder describes the sets.
+
+    Raises:
+        ValueError: there is no such set.
+    """
     if name not in sae_sets():
         raise ValueError(f"No embedded SAE set {name!r}. Sets: {', '.join(sae_sets())}.")
     return dictionaries.load_saes(SAES_FOLDER / name, device=device, dtype=dtype)
 
 
 def sae_sets() -> tuple[str, ...]:
-    """Names of the embedded sets of SAEs."""
+    """The names of the embedded sets of SAEs, as `load_saes` takes them.
+
+    Examples:
+        >>> sae_sets()
+        ('gated', 'jumprelu', 'prolu', 'relu', 'topk')
+        >>> len(load_saes(sae_sets()[0]))
+        4
+    """
     return tuple(sorted(f.name for f in SAES_FOLDER.iterdir() if f.is_dir()))

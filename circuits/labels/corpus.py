@@ -1,7 +1,7 @@
 """Text to read features on: documents as token ids, cut into pieces that fit the model.
 
-A corpus is generated text of the embedded language, a text file with one document a line, or JSONL rows with `text`.
-Every pass reads it again from the start, so memory does not grow with the corpus.
+A corpus is generated text of the embedded language, a text file with one document on each line, or JSONL rows with
+`text`. Every pass reads it again from the start, so memory does not grow with the corpus.
 """
 
 import hashlib
@@ -18,16 +18,21 @@ EMBEDDED_SEED: Final = 4
 """Seed of documents on which neither the model nor the SAEs were trained or evaluated."""
 EMBEDDED_DOCUMENTS: Final = 1000
 LONGEST_PIECE: Final = 128
+"""Tokens in a piece at most, BOS included, unless something else is asked for."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents for one model.
+    """Documents, as one model reads them.
 
     Attributes:
-        name: of the text, for people.
-        read: gives the documents from the start, at every call.
+        name: what files and messages call the text.
+        read: every call returns the documents from the start.
+        model: the model whose tokenizer makes the pieces.
         longest: tokens in a piece at most, BOS included.
+
+    Raises:
+        ValueError: `longest` leaves no room for text.
     """
 
     name: str
@@ -38,7 +43,9 @@ class Corpus:
     def __post_init__(self) -> None:
         opening = self.model.bos_id is not None
         if self.longest < 1 + opening:
-            raise ValueError(f"Pieces of {self.longest} token(s) hold no text: give at least {1 + opening}.")
+            raise ValueError(
+                f"Pieces of {self.longest} token(s) hold no text. Let `longest` be at least {1 + opening}."
+            )
 
     @cached_property
     def _length(self) -> int:
@@ -46,7 +53,7 @@ class Corpus:
         return self.longest if context is None else min(self.longest, context)
 
     def pieces(self) -> Iterator[tuple[int, ...]]:
-        """Token ids of every piece, each with BOS first if the model has one. Documents without tokens are skipped."""
+        """The token ids of every piece, with BOS first if the model has one. Documents without tokens are skipped."""
         opening = (self.model.bos_id,) if self.model.bos_id is not None else ()
         for document in self.read():
             ids = self.model.token_ids(document)[len(opening) :]
@@ -56,17 +63,26 @@ class Corpus:
 
     @cached_property
     def digest_and_count(self) -> tuple[str, int]:
-        """sha256 over the ids of all pieces, so over both text and tokenizer, and the number of pieces."""
+        """sha256 over the ids of all pieces, and the number of pieces. The hash depends on text and tokenizer."""
         sha, count = hashlib.sha256(), 0
         for count, piece in enumerate(self.pieces(), start=1):  # noqa: B007
             sha.update(json.dumps(piece).encode())
         if count == 0:
-            raise ValueError(f"The corpus {self.name} is empty: there is no text to read features on.")
+            raise ValueError(f"The corpus {self.name} is empty. Give one with text to read features on.")
         return sha.hexdigest(), count
 
 
 def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, seed: int = EMBEDDED_SEED) -> Corpus:
-    """Fresh text of the embedded language.
+    """Generated text of the embedded language.
+
+    Args:
+        model: the embedded model.
+        documents: number of documents, of 63 words each.
+        seed: seed of the generator. The default differs from the seeds of all text that the model and its SAEs were
+            trained and judged on.
+
+    Raises:
+        ValueError: fewer than 1 document.
 
     Examples:
         >>> corpus = embedded_corpus(model, documents=20)
@@ -82,11 +98,17 @@ def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, s
 
 
 def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONGEST_PIECE) -> Corpus:
-    """A text file with one document a line, or a .jsonl file with `text` in every row.
+    """A text file with one document on each line, or a .jsonl file with `text` in every row.
+
+    Args:
+        path: the file. It is read again at every pass.
+        model: the model whose tokenizer is used.
+        longest: tokens in a piece at most, BOS included.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: when it is read: not UTF-8, or a row without text; the message names the row.
+        ValueError: raised when the corpus is read, if the file is not UTF-8 or a row has no text. The message names
+            the row.
 
     Examples:
         >>> (folder / "text.txt").write_text("the doctor sees the boats")

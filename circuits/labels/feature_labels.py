@@ -1,13 +1,13 @@
 """Labels of features: their top contexts in a corpus, the tokens they promote and suppress, how often they are active.
 
-    automatic text   fires on: <marked tokens of the top contexts, most frequent first, at most 4>
-                     | written from: <the source tokens with the largest positive part in each of these contexts,
-                       likewise> (by head <h>, if it is the same in all), for attention outputs
+    automatic text   fires on: <the active tokens of the top contexts, most frequent first, at most 4>
+                     | written from: <the source token with the largest positive part in each of these contexts, most
+                       frequent first, at most 4> (by head <h>, if the head is the same in all), for attention outputs
                      | promotes: <the top 3 tokens of the decoder direction, if it is added to the residual stream>
 
-Costs one streaming pass over the corpus for all sites (`top_contexts.py`) and one evaluation of the unembedding per
-feature (`promoted_tokens.py`). For attention outputs, direct feature attribution gives the heads and source tokens that
-wrote the feature. A label that a person gave replaces the automatic text; the evidence stays.
+Costs one streaming pass over the corpus for all sites (`top_contexts.py`) and one evaluation of the unembedding for
+each feature (`promoted_tokens.py`). For attention outputs, direct feature attribution finds the heads and source tokens
+that wrote the feature. A label that a person gave replaces the automatic text; the evidence stays.
 """
 
 from collections import Counter
@@ -49,20 +49,21 @@ def label(
     """Label features by the text they are most active on.
 
     Args:
-        features: a circuit (its features, the strongest first), (site, index) of each, or None for all.
+        features: a circuit (its features are labelled, the strongest first), a list of (site, index), or None for all
+            features of all SAEs.
         corpus: the text to read: `embedded_corpus(model)`, or `corpus_from_file`.
         options: how many contexts, tokens and writers each label shows.
-        mine: a person's labels by (site, index), as `own_labels` reads them. Those of other features are ignored.
-        cache: a folder of earlier labels. Labels of the same model, SAE, text and options are read from it.
-        batch_size: pieces of text in one forward.
-        progress: told the share of work done.
+        mine: a person's labels by (site, index), as `own_labels` reads them. Labels of other features are ignored.
+        cache: a folder that keeps labels. Those of the same model, SAE, text and options are read from it.
+        batch_size: pieces of text in one forward pass.
+        progress: is called with the share of the work that is done, from 0 to 1.
 
     Returns:
         One label for each feature, in the order given.
 
     Raises:
-        LookupError: a site without an SAE.
-        ValueError: a feature that the SAE does not have, no features, or an empty corpus.
+        LookupError: a site has no SAE.
+        ValueError: an SAE does not have the feature, there are no features, or the corpus is empty.
 
     >>> labels = label(spliced, [("blocks.2.hook_resid_post", 368)], embedded_corpus(model, documents=20))
     >>> labels.of("blocks.2.hook_resid_post", 368).source
@@ -74,20 +75,20 @@ def label(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
-    wanted = _wanted(spliced, features)
+    wanted = _places_of(spliced, features)
     mine = {(spliced.site(site), index): text for (site, index), text in (mine or {}).items()}
     for site, index in mine:
         refuse_outside(spliced, site, index, "Your labels")
-    keys = _keys(spliced, wanted, corpus, options)
+    keys = _cache_keys(spliced, wanted, corpus, options)
     store = LabelCache(None if cache is None else Path(cache))
     made = {site: found for site, key in keys.items() if (found := store.read(key)) is not None}
     missing = {site: key["features"] for site, key in keys.items() if site not in made}
-    for site, labels in _computed(spliced, missing, corpus, options, batch_size, progress):
+    for site, labels in _automatic_labels(spliced, missing, corpus, options, batch_size, progress):
         made[site] = labels
         store.write(keys[site], labels)
     by_place = {(label.site, label.index): label for labels in made.values() for label in labels}
     return Labels(
-        tuple(_named(by_place[place], mine.get(place)) for place in wanted),
+        tuple(_with_own_text(by_place[place], mine.get(place)) for place in wanted),
         corpus=corpus.name,
         tokens=next(iter(made.values())).tokens,
         inputs=_inputs(keys),
@@ -95,7 +96,7 @@ def label(
 
 
 def automatic_text(contexts: Sequence[Context], promoted: Sequence[tuple[str, float]] | None) -> str:
-    """The automatic text by the rule at the top of this file. Without contexts it says that the feature never fires."""
+    """The automatic text, by the rule at the top of this file. Without contexts: the feature never fires."""
     if not contexts:
         parts = ["never fires on this corpus"]
     else:
@@ -114,7 +115,9 @@ def _most_common(tokens: Iterable[str]) -> str:
     return ", ".join(word for word, _ in Counter(token.strip() for token in tokens).most_common(MARKED_IN_TEXT))
 
 
-def _wanted(spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, int]] | None) -> list[tuple[str, int]]:
+def _places_of(
+    spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, int]] | None
+) -> list[tuple[str, int]]:
     if features is None:
         return [(site, index) for site in spliced.sites for index in range(spliced.saes[site].d_sae)]
     if isinstance(features, CircuitGraph):
@@ -122,16 +125,18 @@ def _wanted(spliced: SplicedModel, features: CircuitGraph | Sequence[tuple[str, 
         features = [(node.site, node.index) for node in nodes if isinstance(node, FeatureNode)]
     wanted = [(spliced.site(site), index) for site, index in features]
     if not wanted:
-        raise ValueError("No features to label: give a circuit that has some, (site, index) of each, or None for all.")
+        raise ValueError(
+            "No features to label: give a circuit with features, a list of (site, index), or None for all."
+        )
     for site, index in wanted:
         refuse_outside(spliced, site, index, f"{site}/{index}")
     return list(dict.fromkeys(wanted))
 
 
-def _keys(
+def _cache_keys(
     spliced: SplicedModel, wanted: Sequence[tuple[str, int]], corpus: Corpus, options: LabelOptions
 ) -> dict[str, dict[str, Any]]:
-    """For each site, everything that its automatic labels depend on, the chosen features included."""
+    """By site, everything that its automatic labels depend on, the chosen features included."""
     hashes = spliced.hashes()
     shared = {"model": hashes["model"], "corpus": corpus.digest_and_count[0], "splice_bos": spliced.splice_bos}
     return {
@@ -146,11 +151,11 @@ def _inputs(keys: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {**shared, "saes": {site: key["sae"] for site, key in keys.items()}}
 
 
-def _named(label: FeatureLabel, text: str | None) -> FeatureLabel:
+def _with_own_text(label: FeatureLabel, text: str | None) -> FeatureLabel:
     return label if text is None else replace(label, text=text, source="yours")
 
 
-def _computed(
+def _automatic_labels(
     spliced: SplicedModel,
     features: Mapping[str, Sequence[int]],
     corpus: Corpus,
@@ -158,7 +163,7 @@ def _computed(
     batch_size: int,
     progress: Callable[[float], None] | None,
 ) -> Iterator[tuple[str, Labels]]:
-    """Automatic labels of the given features, site by site. Without features the corpus is not read."""
+    """The automatic labels of the given features, site by site. Without features the corpus is not read."""
     if not features:
         return
     seen, tokens = top_contexts(

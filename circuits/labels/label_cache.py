@@ -17,20 +17,20 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True)
 class LabelCache:
-    """Files in `folder`. None: nothing is kept."""
+    """Keeps labels as files in `folder`. If it is None, nothing is kept."""
 
     folder: Path | None
 
     def read(self, key: Mapping[str, Any]) -> Labels | None:
-        """The labels that were made with this very key, or None. A damaged file is ignored with a warning."""
+        """The labels that were made with this key, or None. A damaged file is ignored with a warning."""
         if self.folder is None or not (path := self._path(self.folder, key)).is_file():
             return None
         try:
             labels = load_labels(path)
             if labels.inputs != _plain(key):
-                raise ValueError(f"{path}: made from other inputs than its name says.")
+                raise ValueError(f"{path} was made from other inputs than its name says.")
             if [(label.site, label.index) for label in labels] != [(key["site"], i) for i in key["features"]]:
-                raise ValueError(f"{path}: holds other features than it says.")
+                raise ValueError(f"{path} holds other features than it says.")
         except (ValueError, OSError) as error:
             warnings.warn(f"A cached label file is damaged and is made again: {error}", stacklevel=3)
             return None
@@ -50,5 +50,5 @@ class LabelCache:
 
 
 def _plain(key: Mapping[str, Any]) -> dict[str, Any]:
-    """The key as it comes back from JSON."""
+    """The key as JSON gives it back, with lists in place of tuples."""
     return json.loads(json.dumps(dict(key)))

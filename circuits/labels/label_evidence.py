@@ -1,4 +1,4 @@
-"""The evidence of a label: contexts with the marked token and what wrote it, and the tokens that a feature promotes."""
+"""The evidence behind a label: contexts in which the feature is active, what wrote it there, and what it promotes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ TokenWeights = tuple[tuple[str, float], ...]
 
 
 class TokenPieces:
-    """Writes tokens as they read in running text: joined, they are the text. Pairs of tokens are cached."""
+    """Tokens as they read in running text: joined, they give the text. Pairs of tokens are cached."""
 
     def __init__(self, model: LanguageModel) -> None:
         self._model = model
         self._remembered = lru_cache(maxsize=100_000)(self._piece)
 
     def _piece(self, before: int | None, token: int) -> str:
-        """A token as it reads after another one, with its leading space if it has one."""
+        """A token as it reads after the one before it, with its leading space if it has one."""
         tokenizer = self._model.tokenizer
         if tokenizer is None or before is None:
             return f" {token}" if tokenizer is None else self._model.token_text(token)
@@ -36,20 +36,23 @@ class TokenPieces:
         return both[len(first) :] if both.startswith(first) else self._model.token_text(token)
 
     def of(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """Each token of a piece of text."""
+        """The text of each token of a piece."""
         return tuple(self._remembered(before, token) for before, token in zip((None, *ids), ids, strict=False))
 
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """How much is shown of each feature.
+    """How much a label shows of a feature.
 
     Attributes:
-        contexts: distinct top contexts.
-        before, after: tokens shown before and after the marked one. Contexts with the same `before` tokens count as
-            one.
-        tokens: promoted and suppressed tokens.
-        writers: strongest (head, source) pairs in each context, for attention outputs.
+        contexts: number of distinct top contexts.
+        before, after: tokens shown before and after the active one. Contexts in which it and the `before` tokens are
+            the same count as one.
+        tokens: number of promoted and of suppressed tokens.
+        writers: for attention outputs, the number of strongest (head, source) pairs in each context.
+
+    Raises:
+        ValueError: fewer than 1 context, or a negative number.
     """
 
     contexts: int = 8
@@ -69,7 +72,7 @@ DEFAULT_OPTIONS: Final = LabelOptions()
 
 @dataclass(frozen=True)
 class _Place:
-    """A place where a feature (the chosen one with this number) is active: a position in a piece of the corpus."""
+    """A position in a piece of the corpus where a feature is active. `number` is the feature's among the chosen."""
 
     number: int
     ids: tuple[int, ...]
@@ -78,7 +81,7 @@ class _Place:
 
 
 def texts_of(corpus: Corpus, seen: Mapping[str, ActivePlaces]) -> dict[int, tuple[int, ...]]:
-    """The pieces that contain top contexts, by number; the corpus is read once more."""
+    """The pieces that contain top contexts, by their number in the corpus, which is read once more."""
     needed = {p for found in seen.values() for p in found.piece[found.activation > 0].unique().tolist()}
     return {number: piece for number, piece in enumerate(corpus.pieces()) if number in needed}
 
@@ -93,23 +96,24 @@ def contexts_of(
     options: LabelOptions,
     batch_size: int,
 ) -> list[tuple[Context, ...]]:
-    """The top contexts of each chosen feature of a site; for attention outputs with what wrote the feature there."""
+    """The top contexts of each chosen feature of a site. At attention outputs they say what wrote the feature there."""
     places = [
         _Place(n, texts[int(seen.piece[n, k])], int(seen.position[n, k]), float(seen.activation[n, k]))
         for n, k in torch.nonzero(seen.activation > 0).tolist()
     ]
-    attention = options.writers > 0 and site.endswith(ATTENTION_SITES)
-    written = _written(spliced, site, chosen, places, pieces, options.writers, batch_size) if attention else None
+    writers_of_places: Iterator[tuple[Writer, ...]] | None = None
+    if options.writers > 0 and site.endswith(ATTENTION_SITES):
+        writers_of_places = _writers_at(spliced, site, chosen, places, pieces, options.writers, batch_size)
     found: list[list[Context]] = [[] for _ in chosen]
     for place in places:
         start = max(0, place.position - options.before)
         shown = pieces.of(place.ids[start : place.position + options.after + 1])
-        writers = () if written is None else next(written)
+        writers = () if writers_of_places is None else next(writers_of_places)
         found[place.number].append(Context(shown, place.position - start, place.activation, writers))
     return [tuple(contexts) for contexts in found]
 
 
-def _written(
+def _writers_at(
     spliced: SplicedModel,
     site: str,
     chosen: Sequence[int],
@@ -118,7 +122,7 @@ def _written(
     count: int,
     batch_size: int,
 ) -> Iterator[tuple[Writer, ...]]:
-    """The heads and source tokens that wrote most at each place."""
+    """The heads and source tokens that wrote most of the feature at each place."""
     for rows in in_batches(iter(places), batch_size):
         ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
@@ -142,8 +146,8 @@ def promoted_and_suppressed(
         order = weights.argsort(dim=1, descending=True, stable=True)
         for row, ranked in zip(weights, order, strict=True):
             up, down = ranked[:count], ranked.flip(0)[:count]
-            yield _words(spliced, row, up), _words(spliced, row, down)
+            yield _token_weights(spliced, row, up), _token_weights(spliced, row, down)
 
 
-def _words(spliced: SplicedModel, weights: torch.Tensor, tokens: torch.Tensor) -> TokenWeights:
+def _token_weights(spliced: SplicedModel, weights: torch.Tensor, tokens: torch.Tensor) -> TokenWeights:
     return tuple((spliced.model.token_text(t), float(weights[t])) for t in tokens.tolist())

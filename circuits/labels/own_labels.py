@@ -1,4 +1,4 @@
-"""Labels that a person gave, from JSON or JSONL. They replace automatic ones.
+"""Labels that a person gave, from JSON or JSONL. They replace the automatic ones.
 
 JSONL, or a JSON list      rows {"site": "blocks.2.hook_resid_post", "index": 117, "label": "plural subject"}
 JSON object                {"blocks.2.hook_resid_post/117": "plural subject", ...}
@@ -13,12 +13,12 @@ from attribution.splice.spliced_model import SplicedModel
 
 
 def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int], str]:
-    """Labels by canonical site and index. Errors name the row.
+    """The labels of a file, by canonical site and index. Errors name the row.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a malformed row, a feature that is labelled twice, or one that the SAE does not have.
-        LookupError: a site without an SAE.
+        ValueError: a row is malformed, or its feature is labelled twice or is not one of the SAE's.
+        LookupError: a site has no SAE.
     """
     path = Path(path)
     if not path.is_file():
@@ -31,13 +31,13 @@ def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int],
             raise LookupError(f"{where}: {error.args[0]}") from error
         refuse_outside(spliced, canonical, index, where)
         if (canonical, index) in found:
-            raise ValueError(f"{where}: {site}/{index} is labelled twice.")
+            raise ValueError(f"{where}: {site}/{index} is labelled twice. Remove one of its rows.")
         found[canonical, index] = label
     return found
 
 
 def refuse_outside(spliced: SplicedModel, site: str, index: int, where: str) -> None:
-    """A ValueError for a feature that the SAE at this site does not have. `where` opens the message."""
+    """Raise a ValueError for a feature that the SAE at this site does not have. The message starts with `where`."""
     d_sae = spliced.saes[site].d_sae
     if not 0 <= index < d_sae:
         raise ValueError(f"{where}: {site!r} has no feature {index}; its SAE has features 0 to {d_sae - 1}.")
@@ -60,11 +60,11 @@ def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
                 where = f"Labels {path}, row {number}"
-                yield _row(where, _parsed(line, where))
+                yield _row(where, _parsed_json(line, where))
         return
-    content = _parsed(text, f"Labels {path}")
+    content = _parsed_json(text, f"Labels {path}")
     if isinstance(content, dict):
-        content = [_named(f"Labels {path}, {name!r}", name, label) for name, label in content.items()]
+        content = [_row_of_entry(f"Labels {path}, {name!r}", name, label) for name, label in content.items()]
     if not isinstance(content, list):
         raise ValueError(
             f"Labels {path}: expected rows with site, index and label, or an object from site/index to label."
@@ -73,7 +73,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
         yield _row(f"Labels {path}, row {number}", row)
 
 
-def _named(where: str, name: str, label: Any) -> dict[str, Any]:
+def _row_of_entry(where: str, name: str, label: Any) -> dict[str, Any]:
     try:
         site, index = feature_place(name)
     except ValueError as error:
@@ -92,7 +92,7 @@ def _row(where: str, row: Any) -> tuple[str, str, int, str]:
     return where, site, index, label
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed_json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:

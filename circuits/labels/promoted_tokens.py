@@ -4,10 +4,10 @@
     d = W_dec[f]          at the residual stream, attn_out and mlp_out
     d = W_dec[f] W_O      at hook_z, the heads flattened
 
-The scale of the final norm is positive and common to all tokens, so w ranks tokens as the direction does through the
-norm's weight and the unembedding. This is linearised: at a real residual stream x the direction also changes the scale,
-which adds a multiple of x's own logits. What later layers make of the direction is left out. One evaluation of the
-unembedding per feature. Source: nostalgebraist 2020 (logit lens).
+The final norm's scale is positive and the same for all tokens, so it does not change how w ranks them. This is a linear
+approximation: at a real residual stream x the direction also changes the scale, which adds a multiple of x's own
+logits. What later layers make of the direction is left out. Costs one evaluation of the unembedding for each feature.
+Source: nostalgebraist 2020 (logit lens).
 """
 
 import re
@@ -21,16 +21,18 @@ from attribution.dictionaries import SAE
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of
 
-_ADDED: Final = re.compile(r"blocks\.\d+\.(hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)|attn\.hook_z)")
+_ADDED_TO_STREAM: Final = re.compile(
+    r"blocks\.\d+\.(hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out)|attn\.hook_z)"
+)
 
 
 def is_added_to_stream(site: str) -> bool:
     """True if features at this site are added to the residual stream, directly or through W_O."""
-    return _ADDED.fullmatch(site) is not None
+    return _ADDED_TO_STREAM.fullmatch(site) is not None
 
 
 def logit_weights(model: LanguageModel, sae: SAE, site: str, features: Sequence[int]) -> Float[Tensor, "feature vocab"]:
-    """The logits of each feature's direction alone, at root mean square 1, minus their mean over tokens.
+    """The logits of each feature's direction alone, scaled to root mean square 1, minus their mean over tokens.
 
     Raises:
         ValueError: features at this site are not added to the residual stream.

@@ -1,9 +1,9 @@
 """One streaming pass over a corpus: where each feature is most active, how often, and how strongly.
 
-Batches of pieces run through the bare model. At every site the SAE encodes what arrives, and the best `count` places of
-each feature are kept, so memory does not grow with the corpus. A piece gives at most one place, the strongest (the
-first, if several are equal). Of places that read alike, with the same tokens up to the marked one, only the strongest
-is kept.
+Batches of pieces run through the bare model. At every site the SAE encodes what arrives, and the `count` strongest
+places of each feature are kept, so memory does not grow with the corpus. A piece gives at most one place: the
+strongest, or the first of several that are equally strong. Of places that read alike, with the same tokens up to the
+active one, only the strongest is kept.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,14 +25,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ActivePlaces:
-    """The most active places of some features of one site, by falling activation; 0 fills up where there are fewer.
+    """The most active places of some features of one site, in decreasing order of activation.
+
+    If a feature has fewer places than there are columns, the columns that are left hold 0.
 
     Attributes:
-        activation: at the place.
+        activation: the feature's activation at the place.
         piece, position: where the place is in the corpus.
         key: a hash of the tokens that lead to the place.
         total: the sum of the feature's activations over all spliced tokens.
-        active: how many spliced tokens the feature is active on.
+        active: the number of spliced tokens that the feature is active on.
     """
 
     activation: Float[Tensor, "feature place"]
@@ -44,6 +46,7 @@ class ActivePlaces:
 
     @classmethod
     def nothing(cls, features: int, count: int) -> "ActivePlaces":
+        """No places, with room for `count` of each feature."""
         place = torch.zeros(features, count, dtype=torch.int64)
         return cls(place.double(), place, place, place, place[:, 0].double(), place[:, 0])
 
@@ -61,9 +64,9 @@ def top_contexts(
     """The most active places of the chosen features of each site, and the number of tokens read.
 
     Args:
-        features: indices by site.
-        count: places kept for each feature.
-        before: two places read alike if they share the token and the `before` tokens that lead to it.
+        features: indices of features by site.
+        count: places that are kept for each feature.
+        before: two places read alike if their token and the `before` tokens that lead to it are the same.
     """
     seen = {site: ActivePlaces.nothing(len(chosen), count) for site, chosen in features.items()}
     tokens, first = 0, 0
@@ -71,8 +74,8 @@ def top_contexts(
     for rows in in_batches(corpus.pieces(), batch_size):
         ids, last = padded_batch(rows, spliced.model.device)
         spliced_here = spliced.spliced_positions(ids, last)
-        batch = _Batch(spliced_here, _keys(ids, before), first)
-        functions = {site: partial(_watch, spliced, site, chosen, batch, seen) for site, chosen in features.items()}
+        batch = _Batch(spliced_here, _hashes_of_contexts(ids, before), first)
+        functions = {site: partial(_add_batch, spliced, site, chosen, batch, seen) for site, chosen in features.items()}
         with torch.no_grad():
             logits_with(spliced.model, ids, functions)
         tokens += int(spliced_here.sum())
@@ -83,7 +86,7 @@ def top_contexts(
 
 
 def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` consecutive items."""
+    """Lists of `size` consecutive items; the last one may be shorter."""
     while rows := list(islice(items, size)):
         yield rows
 
@@ -91,7 +94,7 @@ def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 def padded_batch(
     rows: Sequence[tuple[int, ...]], device: torch.device
 ) -> tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]:
-    """Ids padded on the right, and the last real position of each row."""
+    """Token ids padded on the right, and the last real position of each row."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
     return ids, torch.tensor([len(row) - 1 for row in rows], device=device)
@@ -99,12 +102,14 @@ def padded_batch(
 
 @dataclass(frozen=True)
 class _Batch:
+    """Spliced positions, hashes of what leads to each position, and the number of the first piece."""
+
     spliced: Bool[Tensor, "row pos"]
     key: Int[Tensor, "row pos"]
     first: int
 
 
-def _watch(
+def _add_batch(
     spliced: SplicedModel, site: str, chosen: Sequence[int], batch: _Batch, seen: dict[str, ActivePlaces], x: Tensor
 ) -> Tensor:
     features = spliced.saes[site].encode(x).features[..., list(chosen)]
@@ -135,7 +140,7 @@ def _with_batch(seen: ActivePlaces, features: Float[Tensor, "row pos feature"], 
 def _is_best_of_its_key(
     value: Float[Tensor, "feature place"], key: Int[Tensor, "feature place"]
 ) -> Bool[Tensor, "feature place"]:
-    """True for the strongest place of each key; for the first, if several are equally strong."""
+    """True for the strongest place of each key, or the first of several that are equally strong."""
     by_value = value.argsort(dim=1, descending=True, stable=True)
     ranked = key.gather(1, by_value)
     order = by_value.gather(1, ranked.argsort(dim=1, stable=True))
@@ -145,7 +150,7 @@ def _is_best_of_its_key(
     return torch.zeros_like(first).scatter(1, order, first)
 
 
-def _keys(ids: Int[Tensor, "row pos"], before: int) -> Int[Tensor, "row pos"]:
+def _hashes_of_contexts(ids: Int[Tensor, "row pos"], before: int) -> Int[Tensor, "row pos"]:
     """A 64-bit hash of each token and the `before` tokens that lead to it (fewer at the start of a piece)."""
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (before + 1,), generator=generator).to(ids.device) * 2 + 1

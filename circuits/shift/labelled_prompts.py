@@ -16,7 +16,7 @@ from circuits.shift.site_activations import token_prompts
 from circuits.tasks.stereotypes import LabelledText
 
 SUBGROUPS = ((False, False), (False, True), (True, False), (True, True))
-"""(intended, spurious)."""
+"""The four subgroups, each as (intended label, spurious label)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +36,12 @@ class LabelledPrompts:
     def of_texts(
         cls, model: LanguageModel, texts: Sequence[str], intended: Sequence[bool], spurious: Sequence[bool]
     ) -> "LabelledPrompts":
-        """Texts as the model's token ids. A word that its tokenizer does not know is a ValueError."""
+        """Texts as token ids of the model. Raises a ValueError for a word that its tokenizer does not know."""
         return cls(token_prompts(model, texts), torch.tensor(list(intended)), torch.tensor(list(spurious)))
 
     @classmethod
     def of(cls, model: LanguageModel, texts: Sequence[LabelledText]) -> "LabelledPrompts":
-        """Texts of the embedded language. A text of neither class has the intended label False, which nothing reads."""
+        """Texts of the embedded language. A text of neither class gets the intended label False, which is not read."""
         intended, spurious = [bool(t.intended) for t in texts], [t.spurious for t in texts]
         return cls.of_texts(model, [t.text for t in texts], intended, spurious)
 
@@ -51,7 +51,7 @@ class LabelledPrompts:
 
 @dataclass(frozen=True)
 class Interval:
-    """A number and its 95% percentile interval, by a bootstrap over texts."""
+    """A number and its 95% percentile interval from a bootstrap over texts."""
 
     value: float
     low: float
@@ -63,12 +63,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class SubgroupAccuracy:
-    """Shares of right predictions.
+    """Shares of right predictions, from 0 to 1.
 
     Attributes:
-        intended, spurious: of each label, over all texts.
-        worst: of the intended label, in the subgroup where it is lowest.
-        subgroups: of the intended label, in the order of `SUBGROUPS`.
+        intended, spurious: on each label, over all texts.
+        worst: on the intended label, in the subgroup where it is lowest.
+        subgroups: on the intended label in each subgroup, in the order of `SUBGROUPS`.
     """
 
     intended: Interval
@@ -80,16 +80,23 @@ class SubgroupAccuracy:
 def subgroup_accuracy(
     predicted: Bool[Tensor, " text"], labelled: LabelledPrompts, *, resamples: int = 1000, seed: int = 0
 ) -> SubgroupAccuracy:
-    """Accuracies with intervals. The bootstrap resamples texts within each subgroup; an empty one is a ValueError."""
+    """Accuracies with their intervals. The bootstrap resamples texts within each subgroup.
+
+    Raises:
+        ValueError: not one prediction for each text, or a subgroup without texts.
+    """
     if len(predicted) != len(labelled):
-        raise ValueError(f"{len(predicted)} predictions for {len(labelled)} texts.")
+        raise ValueError(f"{len(predicted)} predictions for {len(labelled)} texts. Give one prediction for each text.")
     chosen = [(labelled.intended == i) & (labelled.spurious == s) for i, s in SUBGROUPS]
     for (i, s), members in zip(SUBGROUPS, chosen, strict=True):
         if not members.any():
-            raise ValueError(f"No text has intended label {i} and spurious label {s}: its accuracy is undefined.")
+            raise ValueError(
+                f"No text has intended label {i} and spurious label {s}, so this subgroup's accuracy is undefined. "
+                "Give texts of all four subgroups."
+            )
     sizes = torch.tensor([int(members.sum()) for members in chosen]).double()
     right = torch.stack([(predicted == labelled.intended)[members].double().mean() for members in chosen])
-    # How often n draws with replacement from k right of n hit a right one: binomial(n, k / n).
+    # Of n draws with replacement from n texts, k of them right, binomial(n, k / n) are right.
     generator = torch.Generator().manual_seed(seed)
     draws = torch.binomial(sizes.expand(resamples, 4), right.expand(resamples, 4), generator=generator) / sizes
     shares = sizes / sizes.sum()

@@ -3,9 +3,9 @@
     minimise over w, b:   mean log(1 + exp(−± (w · z + b))) + weight_decay / 2 · |w|²      z = (x − mean) / spread
     logit(x) = (w / spread) · x + b − (w / spread) · mean
 
-The objective is strictly convex, so the data determine the probe: full-batch L-BFGS in float64 from zero, without a
-seed. Inputs are standardised for the fit, so that weight decay treats every direction alike, and folded back
-afterwards.
+The objective is strictly convex, so the data determine the probe and no seed is needed. It is minimised by full-batch
+L-BFGS in float64, from zero. Inputs are standardised for the fit, so that weight decay treats every direction alike;
+the probe that is returned reads activations as they are.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 GRADIENT_AT_OPTIMUM = 1e-6
-"""A fit is finished when no entry of the gradient is larger."""
+"""A fit has reached its optimum when no entry of the gradient is larger than this."""
 
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """logit = weight · x + bias; if it is positive, the probe says class 1 (True)."""
+    """logit = weight · x + bias. If it is positive, the probe predicts class 1 (True)."""
 
     weight: Float[Tensor, " width"]
     bias: Float[Tensor, ""]
@@ -40,8 +40,8 @@ def fit_probe(
     """The probe at the optimum of the objective above.
 
     Raises:
-        ValueError: labels of one class only, a weight decay that is not positive, activations that are not finite, or
-            a fit that does not reach its optimum.
+        ValueError: not one label for each activation, labels of one class only, a weight decay that is not positive,
+            activations that are not finite, or a fit that does not reach its optimum.
     """
     if len(x) != len(labels):
         raise ValueError(f"{len(x)} activations but {len(labels)} labels: give one label for each.")
@@ -55,7 +55,9 @@ def fit_probe(
         )
     x = x.detach().double()
     if not x.isfinite().all():
-        raise ValueError("Some activations are not finite numbers: a probe cannot be fitted to them.")
+        raise ValueError(
+            "Some activations are not finite numbers. A probe cannot be fitted to them: leave their texts out."
+        )
     mean, spread = x.mean(0), x.std(0, correction=0)
     spread = torch.where(spread > 0, spread, 1)
     z, sign = (x - mean) / spread, torch.where(labels, 1.0, -1.0).to(x)

@@ -2,7 +2,7 @@
 
     f = x,   D(f) = f      error 0
 
-Ablating "feature" i sets dimension i of the activation to 0. Everything that works on features works on neurons.
+Ablating "feature" i sets dimension i of the activation to 0. Whatever works on features works on neurons too.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from attribution.splice.spliced_model import SplicedModel
 @final
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Neurons(SAE):
-    """f = x: signed, never gated."""
+    """The encoder f = x. Features are signed and have no gates."""
 
     kind: ClassVar[str] = "neurons"
     encoder_tensors: ClassVar = {}
@@ -30,7 +30,7 @@ class Neurons(SAE):
 
 
 def with_neurons(spliced: SplicedModel, sites: Iterable[str] | None = None) -> SplicedModel:
-    """The same model with neurons in place of SAE features, at the same sites or at the given ones."""
+    """The same model with neurons in place of SAE features, at all its sites or at the given ones of them."""
     chosen = spliced.sites if sites is None else tuple(spliced.site(site) for site in sites)
     saes: dict[str, SAE] = {}
     for site in chosen:

@@ -1,12 +1,12 @@
-"""The effect of each feature on a probe: how much ablating it changes the probe's logit, differently from text to text.
+"""The effect of each feature on a probe: how far ablating it changes the probe's logit by unequal amounts across texts.
 
     e_t(u)     = Σ over positions of  logit(do(f_u at that position = 0)) − logit      on text t
     effect(u)  = mean over t of |e_t(u) − ē(u)|
 
-The part of e that is the same in every text shifts the bias. It separates no two texts, and SHIFT removes it; so it
-does not count. All features are screened by attribution patching (first order, one backward), and the best are patched
-exactly, one run each. No labels are needed. Source: Marks et al. 2024 (effects on a classifier, zero ablation); exact
-effects and centring are ours.
+The mean ē is left out because it moves all texts alike: it separates no two of them, and SHIFT undoes it by moving the
+bias. All features are screened by attribution patching (first order, one backward pass), and the best are patched
+exactly, with one run for each. No labels are needed. Source: Marks et al. 2024 (effects on a classifier, zero
+ablation); exact effects and centring are ours.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from circuits.shift.site_activations import Feature, TokenIds
 
 @dataclass(frozen=True)
 class ProbeEffect:
-    """A feature's effect on a probe and its signed mean ē, in nats per text; ē > 0: ablating it favours class 1."""
+    """A feature's effect on a probe and its signed mean ē, in nats per text. If ē > 0, ablating it favours class 1."""
 
     feature: Feature
     effect: float
@@ -46,16 +46,20 @@ def probe_effects(
     batch_size: int = 16,
     progress: Progress = silent,
 ) -> tuple[ProbeEffect, ...]:
-    """Features at the probe's site and upstream of it, the largest effect first.
+    """The effects of features at the probe's site and upstream of it, the largest first.
 
     Args:
         spliced: the model with its SAEs.
-        site: what the probe reads, at each prompt's last position.
+        site: the site that the probe reads, at each prompt's last position.
         probe: the probe.
-        prompts: token ids; no labels are used.
-        exact: how many features, the best by attribution patching, are patched exactly and returned; None for all.
-        batch_size: prompts per batch.
-        progress: told the share of work done.
+        prompts: token ids of each prompt. No labels are used.
+        exact: number of features, the best by attribution patching, that are patched exactly and returned; None for
+            all.
+        batch_size: prompts in a batch.
+        progress: is called with the share of the work that is done, from 0 to 1.
+
+    Raises:
+        ValueError: `exact` is less than 1, or no SAE is spliced in at or before the site.
     """
     if exact is not None and exact < 1:
         raise ValueError(f"exact must be at least 1, or None for all features; got {exact}.")
@@ -81,7 +85,10 @@ def probe_effects(
 
 
 def ranked_effects(effects: Effects) -> tuple[ProbeEffect, ...]:
-    """The effects of features, from those of single texts and positions, the largest first; no errors, no tokens."""
+    """Each feature's effect, from its effects on single texts and positions, the largest first.
+
+    Errors and tokens are left out.
+    """
     features, place, _ = _features(effects)
     chosen = effects.of_kind("feature")
     texts = len(effects.clean_metric)
@@ -94,7 +101,7 @@ def ranked_effects(effects: Effects) -> tuple[ProbeEffect, ...]:
 
 
 def _features(effects: Effects) -> tuple[list[Feature], np.ndarray, np.ndarray]:
-    """The distinct features, the number of the feature of each feature's entry, and the numbers of these entries."""
+    """The distinct features; for every entry of a feature, which of them it is; and the numbers of these entries."""
     (entries,) = np.nonzero(effects.of_kind("feature"))
     columns = np.stack([effects.site[entries].astype(np.int64), effects.index[entries].astype(np.int64)])
     unique, place = np.unique(columns, axis=1, return_inverse=True)

@@ -1,10 +1,10 @@
 """A language model that ends in a probe: tokens in, the probe's logit out.
 
-    logits(ids) = probe(x_site)      one number a position, read where the probe's site is
+    logits(ids) = probe(x_site)      one number for each position
 
 Every method that measures effects on a model's logits (exact patching, AtP, IG, in every error mode) can then measure
-them on a probe. Metrics read the last position, and so does the probe. At a residual-stream site runs start inside the
-model as usual, and end at the probe.
+them on a probe. Metrics read the last position, and so does the probe. If the probe's site is in the residual
+stream, runs start inside the model as usual, and end at the probe.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ probe_logit: Final = Metric("probe_logit", "nats", of=lambda logits, _batch: log
 
 
 class _Probed(nn.Module):
-    """The module that `LanguageModel` wraps: the blocks up to the probe's site, with the probe as unembedding."""
+    """The module that `LanguageModel` wraps: the blocks up to the probe's site, with the probe as the unembedding."""
 
     def __init__(self, model: LanguageModel, site: str, probe: LinearProbe) -> None:
         super().__init__()
@@ -65,12 +65,18 @@ def _is_before(name: str, site: str) -> bool:
 def ending_in_probe(spliced: SplicedModel, site: str, probe: LinearProbe) -> SplicedModel:
     """The spliced model up to a site, where the probe ends it, with the SAEs before and at the site.
 
-    Effects measured on it with `probe_logit` are changes of the probe's logit in nats.
+    Effects that are measured on it with `probe_logit` are changes of the probe's logit, in nats.
+
+    Raises:
+        ValueError: no SAE is spliced in at or before the site.
     """
     site = spliced.model.resolve(site)
     upstream = upstream_sites(spliced, site)
     if not upstream:
-        raise ValueError(f"No SAE is spliced in at or before {site!r}: there are no features for a probe there.")
+        raise ValueError(
+            f"No SAE is spliced in at or before {site!r}, so a probe there has no features. Splice one in, or probe a "
+            "later site."
+        )
     model = LanguageModel(
         _Probed(spliced.model, site, probe), spliced.model.tokenizer, name=f"{spliced.model.name}, probe at {site}"
     )

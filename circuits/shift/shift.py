@@ -2,12 +2,12 @@
 
     1  a probe of a site is trained on texts in which the intended and the spurious label coincide
     2  features before and at the site are ranked by their effect on the probe's logit       probe_effects.py
-    3  some are chosen, by hand from the words they fire on, or by a rule                    spurious_features.py
-    4  these are ablated everywhere, with live errors, and the probe reads what is left
+    3  the spurious ones are chosen, by hand from the words they fire on or by a rule        spurious_features.py
+    4  these are ablated at every position, with live errors, and the probe reads what is left
 
-Ablating what differs between the classes also moves the logit of all texts alike. So the bias is moved back, to keep
-the mean logit over the training texts; this needs no label. `retrained` is trained again on the training texts with the
-features ablated. Source: Marks et al. 2024, section 4; moving the bias is ours.
+Ablating features also moves the logits of all texts by a common amount. So the bias is moved back until the mean logit
+over the training texts is what it was; this needs no label. Source: Marks et al. 2024, section 4; moving the bias is
+ours.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ class Shifted:
     """A probe that reads activations with some features ablated.
 
     Attributes:
-        spliced, site, ablation: what the probes read: the site's activation with these features set to these values.
+        spliced, site, ablation: the probes read the site's activation with these features set to these values.
         original: the probe as it was trained, on activations without ablation.
         shifted: the original with its bias moved, so that its mean logit over the training texts is as before.
         retrained: trained on the ablated activations of the same texts.
@@ -41,11 +41,11 @@ class Shifted:
     retrained: LinearProbe
 
     def activations(self, prompts: Iterable[TokenIds]) -> Float[Tensor, "text width"]:
-        """What the probes read, with the features ablated."""
+        """The site's activation at each prompt's last position, with the features ablated."""
         return site_activations(self.spliced, tuple(prompts), self.site, self.ablation)
 
     def predict(self, prompts: Iterable[TokenIds]) -> Bool[Tensor, " text"]:
-        """The shifted probe's answers."""
+        """The predictions of the shifted probe."""
         return self.shifted.predict(self.activations(prompts))
 
 
@@ -58,12 +58,12 @@ def shift(
     probe: LinearProbe | None = None,
     weight_decay: float = 0.01,
 ) -> Shifted:
-    """Ablate the chosen features in what a probe of the intended label reads.
+    """Ablate the chosen features in the activations that a probe of the intended label reads.
 
     Args:
         spliced: the model with its SAEs.
-        site: what the probe reads, at each text's last position.
-        training: the texts that the probe is trained on; only their intended labels are used.
+        site: the site that the probe reads, at each text's last position.
+        training: the texts that the probe is trained on. Only their intended labels are used.
         chosen: features that are set to 0, or features with the values that they are set to.
         probe: the original probe; by default it is trained here.
         weight_decay: of every probe that is trained here.
@@ -73,7 +73,7 @@ def shift(
     """
     ablation = chosen if isinstance(chosen, Mapping) else zero_ablation(tuple(chosen))
     if not ablation:
-        raise ValueError("No features are chosen: there is nothing to ablate, and SHIFT would change nothing.")
+        raise ValueError("No features are chosen, so SHIFT would change nothing. Choose at least one.")
     before = site_activations(spliced, training.prompts, site)
     original = probe or fit_probe(before, training.intended, weight_decay=weight_decay)
     after = site_activations(spliced, training.prompts, site, ablation)

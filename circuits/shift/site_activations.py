@@ -1,6 +1,6 @@
 """Activations of texts at a site, with some features ablated everywhere upstream.
 
-    at every spliced site s, every spliced position:   y_s = x_s + D_s(f' ) − D_s(f)     f' = f with the ablated set
+    y_s = x_s + D_s(f') − D_s(f)     at every spliced site s and position; f' is f with the ablated features set
 
 Errors are live: what an SAE leaves out stays, so that without ablation the activations are bit-identical to the bare
 model's. Ablated features are set to 0, or to their mean over reference texts. Activations are read at the last position
@@ -39,12 +39,18 @@ FeatureValues = Mapping[Feature, float]
 
 
 def token_prompts(model: LanguageModel, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Token ids of texts, with BOS first if the model has one. An unknown word is a ValueError."""
+    """Token ids of texts, with BOS first if the model has one.
+
+    Raises:
+        ValueError: a word that the tokenizer does not know.
+    """
     prompts = tuple(tuple(model.token_ids(text)) for text in texts)
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     for text, prompt in zip(texts, prompts, strict=True):
         if unknown is not None and unknown != model.bos_id and unknown in prompt:
-            raise ValueError(f"The text {text!r} has a word the tokenizer does not know.")
+            raise ValueError(
+                f"The text {text!r} has a word that the tokenizer does not know. Use words of its vocabulary."
+            )
     return prompts
 
 
@@ -56,7 +62,7 @@ def site_activations(
     *,
     rows: int = 256,
 ) -> Float[Tensor, "text width"]:
-    """The activation at a site at each prompt's last position, with features ablated. `rows` prompts run at once."""
+    """The activation of a site at each prompt's last position, with features ablated. `rows` prompts run at once."""
     site = spliced.model.resolve(site)
     by_site = _by_site(spliced, ablation or {})
     found: list[Tensor] = []
@@ -72,7 +78,7 @@ def site_activations(
 def _last_activation(
     model: LanguageModel, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"], site: str
 ) -> Float[Tensor, "row width"]:
-    """The activation that leaves a site, after the functions that are already in place there."""
+    """The activation of a site after the functions that are already in place there."""
     found: list[Tensor] = []
 
     def read(x: Tensor) -> Tensor:
@@ -84,7 +90,7 @@ def _last_activation(
 
 
 def recordings_of(spliced: SplicedModel, prompts: Sequence[TokenIds], *, rows: int = 256) -> Iterator[Recording]:
-    """Recordings of prompts without ablation, `rows` at a time."""
+    """Recordings of prompts without ablation, `rows` prompts in each."""
     for ids, last in _batches(prompts, rows, spliced.model.device):
         yield spliced.record(ids, last)
 
@@ -94,7 +100,7 @@ def feature_activations(
 ) -> Float[Tensor, "text feature"]:
     """Each feature's mean activation over the spliced positions of each prompt."""
     if not features:
-        raise ValueError("No features given: there are no activations to read.")
+        raise ValueError("No features given, so there are no activations to read. Give at least one.")
     _by_site(spliced, zero_ablation(features))
     found: list[Tensor] = []
     for run in recordings_of(spliced, prompts, rows=rows):
@@ -115,7 +121,7 @@ def active_features(spliced: SplicedModel, prompts: Sequence[TokenIds]) -> tuple
 
 
 def mean_ablation(spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature]) -> FeatureValues:
-    """Each feature set to its mean over reference prompts, of its mean over their spliced positions."""
+    """Each feature set to its mean activation: over the spliced positions of each prompt, then over prompts."""
     means = feature_activations(spliced, prompts, features).mean(0)
     return dict(zip(features, means.tolist(), strict=True))
 
@@ -126,7 +132,7 @@ def zero_ablation(features: Sequence[Feature]) -> FeatureValues:
 
 
 def _by_site(spliced: SplicedModel, ablation: FeatureValues) -> dict[str, tuple[Int[Tensor, " feature"], Tensor]]:
-    """Indices and values by site. A site without an SAE, or a feature that it does not have, is an error."""
+    """Indices and values by site. Raises an error for a site without an SAE, or a feature that the SAE lacks."""
     grouped: dict[str, dict[int, float]] = {}
     for feature, value in ablation.items():
         site = spliced.site(feature.site)
@@ -152,10 +158,10 @@ def _ablater(
     def function(x: Tensor) -> Tensor:
         encoding = sae.encode(x)
         change = torch.where(here[..., None], value - encoding.features[..., index], 0)
-        written = change @ sae.W_dec[index]
+        added = change @ sae.W_dec[index]
         if encoding.frame is not None:
-            written = encoding.frame.scale * written
-        return (x.to(written.dtype) + written).to(x.dtype)
+            added = encoding.frame.scale * added
+        return (x.to(added.dtype) + added).to(x.dtype)
 
     return function
 
@@ -165,7 +171,7 @@ def _batches(
 ) -> Iterator[tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]]:
     """Prompts padded on the right, and the last position of each."""
     if not prompts or not all(prompts):
-        raise ValueError("No prompts, or an empty one: there is no last position to read an activation at.")
+        raise ValueError("No prompts, or an empty one. Give prompts with a last position to read an activation at.")
     for start in range(0, len(prompts), rows):
         chosen = prompts[start : start + rows]
         width = max(map(len, chosen))

@@ -2,9 +2,10 @@
 
     separation(u) = 2 · AUROC − 1      of u's mean activation over a text's positions, between the spurious labels
 
-1: the feature is always more active in texts with the spurious label; −1: always less; 0: it tells nothing. The rule
-takes the features with the largest effects on the probe and keeps those that separate. It uses texts that are labelled
-for the spurious attribute alone; it never sees the intended label, or texts in which the two labels differ.
+It is 1 if the feature is always more active in texts with the spurious label, −1 if it is always less active, and 0 if
+it says nothing about the label. The rule takes the features with the largest effects on the probe and keeps those that
+separate. It uses texts that are labelled for the spurious attribute alone; it never sees the intended label, or texts
+in which the two labels differ.
 """
 
 from collections.abc import Sequence
@@ -40,14 +41,15 @@ def spurious_features(
     """Of the `among` features with the largest effects, those with |separation| >= `separation`.
 
     Raises:
-        ValueError: texts of one spurious label only, no effects, or no feature that separates so well.
+        ValueError: not one label for each text, texts of one spurious label only, no effects, or no feature with such a
+            separation.
     """
     if len(prompts) != len(spurious):
         raise ValueError(f"{len(prompts)} texts but {len(spurious)} spurious labels: give one label for each.")
     if spurious.all() or not spurious.any():
-        raise ValueError("The texts have one spurious label only: no feature can separate it. Give texts with both.")
+        raise ValueError("The texts have one spurious label only, so nothing can be separated. Give texts with both.")
     if not effects or among < 1:
-        raise ValueError("No features to choose from: give effects, and among at least 1.")
+        raise ValueError("No features to choose from. Give effects, and let `among` be at least 1.")
     largest = effects[:among]
     activations = feature_activations(spliced, prompts, [e.feature for e in largest])
     separations = separation_of(activations, spurious).tolist()
@@ -75,7 +77,7 @@ def separation_of(
 def firing_words(
     spliced: SplicedModel, prompts: Sequence[TokenIds], features: Sequence[Feature], *, count: int = 3
 ) -> dict[Feature, tuple[str, ...]]:
-    """The words, each with the two words before it, on which a feature is most active, summed over all prompts."""
+    """The words on which each feature is most active, summed over all prompts. The two words before come with it."""
     totals: dict[Feature, dict[tuple[int, ...], float]] = {f: {} for f in features}
     for run in recordings_of(spliced, prompts):
         for feature, total in totals.items():

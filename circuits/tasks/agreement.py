@@ -1,7 +1,7 @@
 """Subject-verb agreement: the verb takes the number of the subject, not of the nouns in between.
 
-Key word: the subject's number. Every template puts at least one distractor, whose number is drawn
-independently, between subject and verb.
+The key word is the subject, in the singular or the plural. Every template puts at least one distractor between subject
+and verb; its number is drawn independently.
 """
 
 from random import Random
@@ -24,11 +24,11 @@ TRAIN: dict[str, str] = {
     "prepositional_relative": f"{_SUBJECT} {_NEAR} that <past_verb> the=the_distractor_2 <distractor_2>",
     "relative_prepositional": f"{_SUBJECT} that the=the_distractor <distractor> {_NEAR_2} <distractor_verb>",
 }
-"""Template name to template; the first is the primary one."""
+"""Templates by name. The first is the primary one."""
 
 TRAIN_WEIGHTS = (6, 3, 2, 2, 2, 2, 1)
 HELD_OUT_TEMPLATES = tuple(name for name in TRAIN if name != "adjectives")
-"""Held-out nouns are the subject of the template that is left out, and of no other, in the training text."""
+"""Templates of the held-out split. In the training text, held-out nouns are the subject of the other one only."""
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
     "two_prepositional_relative": f"{_SUBJECT} {_NEAR} {_NEAR_2} {_THAT_3}",

@@ -1,6 +1,6 @@
 """Phrases of the embedded language, drawn at random around a topic.
 
-Every function returns words joined by single spaces and takes its randomness from the `Random` it is given.
+Phrases are words joined by single spaces. Every function takes its randomness from the `Random` that it is given.
 """
 
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ ON_TOPIC = 0.75
 
 
 def draw_topic(rng: Random) -> Topic:
-    """Any topic, all equally likely; its cast is all names."""
+    """A topic, all equally likely. Its cast is all names."""
     return rng.choice(tuple(TOPICS.values()))
 
 
 def with_cast(rng: Random, topic: Topic) -> Topic:
-    """The topic with a cast of six: two women and two men, and one of each whose names are held out."""
+    """The topic with a cast of six: two women, two men, and a woman and a man whose names are held out."""
     women, men = ([n for n in names if n not in HELD_OUT_NAMES] for names in (FEMALE_NAMES, MALE_NAMES))
     held_out = [[n for n in names if n in HELD_OUT_NAMES] for names in (FEMALE_NAMES, MALE_NAMES)]
     cast = (*rng.sample(women, 2), *rng.sample(men, 2), *(rng.choice(names) for names in held_out))
@@ -44,7 +44,10 @@ def with_cast(rng: Random, topic: Topic) -> Topic:
 
 
 def draw_noun(rng: Random, topic: Topic, held_out: bool | None = None, avoid: Sequence[Lemma] = ()) -> Lemma:
-    """A noun (person or thing) not in `avoid`; `held_out` keeps to held-out (True) or other (False) nouns."""
+    """A noun (person or thing) that is not in `avoid`.
+
+    `held_out` restricts it to held-out nouns (True) or to the others (False); None allows both.
+    """
     while True:
         source = topic if rng.random() < ON_TOPIC else draw_topic(rng)
         lemma = rng.choice(source.things if rng.random() < 0.7 else source.people)
@@ -65,12 +68,12 @@ def draw_agreeing(rng: Random, topic: Topic) -> Lemma:
 
 
 def optional_phrase(rng: Random, probability: float, phrase: str) -> tuple[str, ...]:
-    """(phrase,) with this probability, else ()."""
+    """(phrase,) with this probability, otherwise ()."""
     return (phrase,) if rng.random() < probability else ()
 
 
 def noun_phrase(rng: Random, topic: Topic, lemma: Lemma, plural: bool) -> str:
-    """A determiner, sometimes an adjective, and the noun. Three determiners in ten show the number."""
+    """A determiner, sometimes an adjective, and the noun. Three in ten determiners show the noun's number."""
     words = (*optional_phrase(rng, 0.3, draw_adjective(rng, topic)), lemma[plural])
     if rng.random() < 0.7:
         determiner = "the"
@@ -90,7 +93,7 @@ def place_phrase(rng: Random, topic: Topic) -> str:
 
 
 def after_verb(rng: Random, topic: Topic, verb: Lemma) -> str:
-    """What follows a verb: a predicate for is / was, an object for has, else an adverb, a place or nothing."""
+    """What follows a verb: a predicate for is / was, an object for has, otherwise an adverb, a place or nothing."""
     if verb[0] in ("is", "was"):
         if rng.random() < 0.75:
             return " ".join((*optional_phrase(rng, 0.3, rng.choice(ADVERBS)), draw_adjective(rng, topic)))
@@ -101,7 +104,7 @@ def after_verb(rng: Random, topic: Topic, verb: Lemma) -> str:
 
 
 def simple_clause(rng: Random, topic: Topic, held_out: bool | None = None) -> str:
-    """Subject and verb side by side, as in "the old goat wanders slowly" or "many boats need a captain"."""
+    """A clause with no noun between subject and verb: "the old goat wanders slowly", "many boats need a captain"."""
     lemma, plural = draw_noun(rng, topic, held_out), rng.random() < 0.5
     subject = noun_phrase(rng, topic, lemma, plural)
     if rng.random() < 0.25:
@@ -111,7 +114,7 @@ def simple_clause(rng: Random, topic: Topic, held_out: bool | None = None) -> st
 
 
 def prepositional_phrase(rng: Random, topic: Topic) -> str:
-    """Preposition and noun phrase, or a place."""
+    """A preposition and a noun phrase, or a place."""
     if rng.random() < 0.4:
         return place_phrase(rng, topic)
     return f"{rng.choice(PREPOSITIONS)} {any_noun_phrase(rng, topic)}"

@@ -1,7 +1,7 @@
 """Indirect objects: of the people named, the one who is not giving receives.
 
-Key word: the giver's name, which repeats one of the names before. Both orders of the names occur, with three
-names and with bystanders too, so neither the position nor the last name tells the answer.
+The key word is the giver's name, which repeats one of the names before it. Both orders of the names occur, and so do
+three names and bystanders, so neither the position of a name nor the last name gives the answer away.
 """
 
 from random import Random
@@ -33,11 +33,11 @@ TRAIN: dict[str, str] = {
     "three_names": f"<opener> {_THREE} {_GOING} ,=comma <giver> and=and_giver <giver_2> {_GIVING}",
     "bystander": f"{_BYSTANDER} .=stop_bystander <opener> {_TWO} {_GOING} ,=comma <giver> {_GIVING}",
 }
-"""Template name to template; the first is the primary one."""
+"""Templates by name. The first is the primary one."""
 
 TRAIN_WEIGHTS = (4, 3, 3, 3, 2)
 HELD_OUT_TEMPLATES = ("when", "three_names", "bystander")
-"""Held-out names take part in the templates that are left out, and in no other, in the training text."""
+"""Templates of the held-out split. In the training text, held-out names occur in the other ones only."""
 
 OUT_OF_DISTRIBUTION: dict[str, str] = {
     "bystander_between": f"<opener> {_TWO} {_GOING} ,=comma {_BYSTANDER} and=and_giver <giver> {_GIVING}",
@@ -48,7 +48,7 @@ OUT_OF_DISTRIBUTION: dict[str, str] = {
 
 
 def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:
-    """A pair in which the giver is one of two names, and the answer the other."""
+    """A pair in which the giver is one of two names and the answer is the other."""
     *group, bystander = rng.sample([n for n in topic.names if (n in HELD_OUT_NAMES) == held_out], 4)
     size = 3 if "<third>" in template else 2
     group = group[:size]

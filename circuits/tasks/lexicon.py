@@ -1,7 +1,7 @@
-"""The words of the embedded language: topics, nouns with both numbers, names, and marks.
+"""The words of the embedded language: topics, nouns in both numbers, names, and marks.
 
-A lemma is a (singular, plural) pair. Each topic owns its people, things, places, verbs and adjectives;
-some words are held out: the training text puts them where a task has its key word in one or two templates only.
+A lemma is a (singular, plural) pair. Each topic has its own people, things, places, verbs and adjectives. Some words
+are held out: in the training text they are the key word of a task in one or two templates only.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Lemma = tuple[str, str]
 
 @dataclass(frozen=True)
 class Topic:
-    """The words that occur together: `people` and `things` are nouns, `verbs` intransitive, `names` the cast."""
+    """Words that occur together. `people` and `things` are nouns, `verbs` are intransitive, `names` are the cast."""
 
     people: tuple[Lemma, ...]
     things: tuple[Lemma, ...]
@@ -148,34 +148,34 @@ FEMALE_SHARE: dict[str, float] = {
     for topic in TOPICS.values()
     for singular, _ in topic.people
 }
-"""Probability that a person of this profession is referred to as "she"; 0.5 for the neutral ones."""
+"""Probability that a person of a profession is referred to as "she"; 0.5 if the profession has no stereotype."""
 
-MARKS: dict[str, str] = {"(": ")", "[": "]", "«": "»", '"': '"'}
-"""Opening mark to closing mark."""
+CLOSING_MARKS: dict[str, str] = {"(": ")", "[": "]", "«": "»", '"': '"'}
+"""The closing mark of each opening mark."""
 
 HELD_OUT_NOUNS = _words(
     "goose bucket mouse bowl pillow glove globe ruler crab anchor bridge lamp harp trumpet squirrel tent "
     "ladder coat diver explorer"
 )
-"""Singular forms of nouns that are subjects over a distractor in one agreement template only in the training text."""
+"""Nouns, in the singular, that are the subject of one agreement template only in the training text."""
 
 HELD_OUT_PEOPLE = _words("florist midwife violinist shepherd surgeon drummer")
-"""Stereotyped professions that a training pronoun refers to in one template only."""
+"""Stereotyped professions that a pronoun refers to in one template only in the training text."""
 
 HELD_OUT_NAMES = _words("irene diana betty jane adam carl brian kevin")
-"""Names that give and receive in two templates only, and that a training pronoun refers to in one."""
+"""Names that in the training text give and receive in two templates only, and that a pronoun refers to in one only."""
 
 HELD_OUT_NESTINGS = tuple((outer, inner) for outer in ("(", '"') for inner in ("[", "«"))
-"""(outer, inner) opening marks that never nest in the training text."""
+"""Pairs (outer, inner) of opening marks that never nest in the training text."""
 
 
 def pronoun(female: bool) -> str:
-    """The subject pronoun of that gender."""
+    """The subject pronoun: "she" or "he"."""
     return "she" if female else "he"
 
 
 def is_female(name_or_kin: str) -> bool:
-    """Gender of a name or a kin noun, which decides the pronoun whatever the profession."""
+    """Whether a name or a kin noun is female. It decides the pronoun, whatever the profession."""
     return name_or_kin in FEMALE_NAMES or name_or_kin in FEMALE_KIN
 
 
@@ -186,13 +186,14 @@ FUNCTION_WORDS = _words(
 
 
 def article(word: str) -> str:
-    """The indefinite article that goes before the word."""
+    """The indefinite article that goes before a word."""
     return "an" if word[0] in "aeiou" else "a"
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word and mark of the language once, in alphabetical order; special tokens not included."""
-    words = {*ADVERBS, *OPENERS, *TIMES, *WEATHER, *NAMES, *FEMALE_KIN, *MALE_KIN, *MARKS, *MARKS.values()}
+    """Every word and mark of the language once, in alphabetical order. Special tokens are not included."""
+    words = {*ADVERBS, *OPENERS, *TIMES, *WEATHER, *NAMES, *FEMALE_KIN, *MALE_KIN}
+    words |= {*CLOSING_MARKS, *CLOSING_MARKS.values()}
     words |= {*PREPOSITIONS, *GENERAL_ADJECTIVES, *PERSONAL_ADJECTIVES, *FUNCTION_WORDS, *TRANSITIVE_PAST}
     words |= {*CONJUNCTIONS, *REPORTING, *SPEAKING, *GIVING, *GOING}
     lemmas = [*GENERAL_VERBS, *TRANSITIVE, *AUXILIARIES]

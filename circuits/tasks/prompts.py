@@ -12,7 +12,7 @@ from circuits.tasks.templates import SPLITS, TASKS, text_pairs
 
 DEFAULT_EXAMPLES: Final = 8
 END: Final = "end"
-"""The role of the last position in every template, where the answer is read, whatever word is there."""
+"""The role of the last position in every template, whatever word is there: the answer is read at it."""
 
 
 def prompt_pairs(
@@ -26,18 +26,19 @@ def prompt_pairs(
     """Pairs of a clean and a patch prompt of equal length, each with the answer and the wrong answer (the foil).
 
     Args:
-        source: the name of a task (`agreement`, `pronoun`, `indirect_object`, `closing`); a JSON file
-            `{"pairs": [row, ...]}`; a JSONL file with a row a line; or rows. A row maps `clean`, `patch`, `answer` and
-            `wrong` to text. `clean_ids`, `patch_ids` (BOS included), `answer_id` and `wrong_id` win over text;
-            `roles`, optional, names the positions.
-        split: of a task: `train` (the default), `held_out` or `out_of_distribution`. Files and rows have no splits.
-        examples: how many pairs; by default 8 of a task, and all of a file or of rows.
-        seed: of a task's random pairs.
+        source: the name of a task (one of `TASKS`); a JSON file `{"pairs": [row, ...]}`; a JSONL file with one row on
+            each line; or rows. A row maps `clean`, `patch`, `answer` and `wrong` to text. Where it has `clean_ids` and
+            `patch_ids` (BOS included), `answer_id` or `wrong_id`, these are used in place of the text. `roles`, if
+            given, names the positions.
+        model: the model whose tokenizer is used.
+        split: a task's split: `train` (the default), `held_out` or `out_of_distribution`. Files and rows have none.
+        examples: number of pairs; by default 8 pairs of a task, and all pairs of a file or of rows.
+        seed: seed of a task's random pairs.
 
     Raises:
-        ValueError: no such task or split; prompts of unequal length; an answer that is not one token; any other fault
-            of a row, which the message names.
-        FileNotFoundError: no such file.
+        ValueError: there is no such split, prompts of a pair are of unequal length, an answer is not one token, or a
+            row has another fault. The message names the row.
+        FileNotFoundError: there is no task and no file of that name.
 
     Examples:
         >>> rows = [{"clean": "the doctor", "patch": "the doctors", "answer": "is", "wrong": "are"}]
@@ -49,7 +50,7 @@ def prompt_pairs(
         count = DEFAULT_EXAMPLES if examples is None else examples
         return task_pairs(source, "train" if split is None else split, count, seed, model)
     if split is not None:
-        raise ValueError(f"Only a task has splits ({', '.join(SPLITS)}); a file or rows have none: leave split out.")
+        raise ValueError(f"Only a task has splits ({', '.join(SPLITS)}). For a file or rows, leave split out.")
     if isinstance(source, str | Path):
         return _from_file(source, model).head(examples)
     rows = enumerate(source)
@@ -59,9 +60,12 @@ def prompt_pairs(
 
 
 def task_pairs(task: str, split: str, count: int, seed: int, model: LanguageModel) -> PromptPairs:
-    """`count` pairs of a task, tokenised for a model that has each word as one token.
+    """`count` pairs of a task, for a model whose tokenizer has each word as one token.
 
-    Roles name the positions; BOS, where the model has one, has the role `bos`, and the last position is `end`.
+    Roles name the positions. BOS, where the model has one, has the role `bos`, and the last position has `end`.
+
+    Raises:
+        ValueError: the tokenizer splits words of the task.
     """
     opening = () if model.bos_id is None else ("bos",)
     pairs: list[PromptPair] = []
@@ -71,9 +75,9 @@ def task_pairs(task: str, split: str, count: int, seed: int, model: LanguageMode
         pair = pair_from(row, entry, model)
         if len(pair) != len(roles):
             raise ValueError(
-                f"The model's tokenizer splits words of task {task!r} ({text.clean!r} is {len(pair)} tokens for "
-                f"{len(roles)} words). The tasks are written for the embedded model; give your own pairs "
-                "with --pairs for another one."
+                f"The model's tokenizer splits words of task {task!r}: {text.clean!r} is {len(pair)} tokens for "
+                f"{len(roles)} words. The tasks are written for the embedded model. For another model, give your own "
+                "pairs with --pairs."
             )
         pairs.append(PromptPair(pair.clean_ids, pair.patch_ids, pair.answer_id, pair.foil_id, roles))
     return PromptPairs(tuple(pairs))

@@ -1,7 +1,7 @@
 """Gendered pronouns: "she" or "he" refers to the subject, not to the person mentioned last.
 
-Key word: the subject. A name or kin noun decides the pronoun; a profession only makes it likely (a
-stereotype), and a name beside a profession overrides it. Distractors have an independent gender.
+The key word is the subject. A name or a kin noun decides the pronoun. A profession only makes it likely (a stereotype),
+and a name beside the profession overrides it. The gender of distractors is drawn independently.
 """
 
 from random import Random
@@ -35,7 +35,7 @@ TRAIN: dict[str, str] = {
     "kin_of": "the=the_subject <kin> of <distractor_name> was <adjective> because",
     "profession": f"{_PROFESSION} <report> that",
 }
-"""Template name to template. The key slot is <name>, <kin> or <profession>; its role is "subject"."""
+"""Templates by name. The slot of the key word is <name>, <kin> or <profession>; its role is "subject"."""
 
 TRAIN_WEIGHTS = (3, 3, 3, 2, 2, 2)
 
@@ -53,15 +53,16 @@ OUT_OF_DISTRIBUTION: dict[str, str] = {
 """Structures that never occur in the training text."""
 
 HELD_OUT_TEMPLATES = ("profession_nearby", "name_met", "name_overrides")
-"""In the training text held-out people are the subject of `profession` and held-out names of `name_next_sentence` only.
+"""Templates of the held-out split.
 
-Kin nouns are few and none is held out.
+In the training text, held-out people are the subject of `profession` only, and held-out names of `name_next_sentence`
+only. Kin nouns are few, and none of them is held out.
 """
 
 KEY_SLOTS = ("name", "kin", "profession")
 
 
-def _keys(slot: str, topic: Topic, held_out: bool, female: bool) -> list[str]:
+def _key_words(slot: str, topic: Topic, held_out: bool, female: bool) -> list[str]:
     if slot == "kin":
         return list(FEMALE_KIN if female else MALE_KIN)
     if slot == "name":
@@ -72,15 +73,15 @@ def _keys(slot: str, topic: Topic, held_out: bool, female: bool) -> list[str]:
 
 
 def key_slot(template: str) -> str:
-    """The slot of the template that holds the subject: "name", "kin" or "profession"."""
+    """The slot of a template that holds the subject: "name", "kin" or "profession"."""
     return next(slot for slot in KEY_SLOTS if f"<{slot}>" in template)
 
 
 def draw(rng: Random, topic: Topic, name: str, template: str, held_out: bool) -> TextPair:
-    """A pair whose subjects, drawn independently, have different genders (for professions: stereotypes)."""
+    """A pair whose two subjects have different genders (for professions, different stereotypes)."""
     slot = key_slot(template)
     female = rng.random() < 0.5
-    subject, other = (rng.choice(_keys(slot, topic, held_out, gender)) for gender in (female, not female))
+    subject, other = (rng.choice(_key_words(slot, topic, held_out, gender)) for gender in (female, not female))
     distractor, distractor_2, spurious = rng.sample([p for p in FEMALE_SHARE if p not in (subject, other)], 3)
     words = {
         "subject": subject,

@@ -6,9 +6,9 @@ The profession and the thing show the topic. The name decides the gender, as in 
 stereotype of the profession. At the last word the model is about to write "she", "he" or a clause on the topic, so its
 residual stream holds both labels.
 
-    ambiguous       the labels coincide: every text of class 1 is about a woman, every other text about a man
-    balanced        all four subgroups, equally often
-    spurious only   about other topics, labelled for the spurious attribute alone
+    ambiguous       the labels coincide: texts of class 1 are about women, all others about men
+    balanced        all four combinations of the labels, equally often
+    spurious only   texts about other topics, labelled for the spurious attribute alone
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ DEFAULT_TOPICS: TopicPair = ("city", "hospital")
 
 @dataclass(frozen=True)
 class LabelledText:
-    """A text, its intended label (None if it is of neither class) and its spurious label (True: a woman)."""
+    """A text, its intended label (None if it is of neither class), and its spurious label (True: about a woman)."""
 
     text: str
     intended: bool | None
@@ -34,18 +34,18 @@ class LabelledText:
 
 
 def ambiguous_texts(count: int, seed: int, topics: TopicPair = DEFAULT_TOPICS) -> tuple[LabelledText, ...]:
-    """`count` distinct texts whose two labels are equal, both classes equally often."""
+    """`count` distinct texts whose two labels are equal. Both classes are equally frequent."""
     return _draw("ambiguous", count, seed, topics, [(False, False), (True, True)])
 
 
 def balanced_texts(count: int, seed: int, topics: TopicPair = DEFAULT_TOPICS) -> tuple[LabelledText, ...]:
-    """`count` distinct texts, every combination of the two labels equally often."""
+    """`count` distinct texts. The four combinations of the two labels are equally frequent."""
     cells = [(intended, spurious) for intended in (False, True) for spurious in (False, True)]
     return _draw("balanced", count, seed, topics, cells)
 
 
 def spurious_only_texts(count: int, seed: int, topics: TopicPair = DEFAULT_TOPICS) -> tuple[LabelledText, ...]:
-    """`count` distinct texts about any topic but these two, with men and women equally often."""
+    """`count` distinct texts about any topic but these two, half of them about women and half about men."""
     return _draw("spurious only", count, seed, topics, [(None, False), (None, True)])
 
 

@@ -1,9 +1,9 @@
 """Text pairs of a task and split.
 
-train               templates and words of the embedded model's training text
-held_out            some of these templates, with key words that the training text has in other templates only;
-                    closing: with nestings of marks that never occur in training
-out_of_distribution structures that never occur in training, with training words
+train                the templates and words of the embedded model's training text
+held_out             some of these templates, with key words that the training text has in other templates only; for
+                     closing, with nestings of marks that never occur in the training text
+out_of_distribution  words of the training text in structures that never occur in it
 """
 
 from random import Random
@@ -13,18 +13,24 @@ from circuits.tasks import agreement, closing, indirect_object, pronoun
 from circuits.tasks.grammar import draw_topic
 from circuits.tasks.text_pair import TextPair
 
-_MODULES: dict[str, ModuleType] = {
+_TASK_MODULES: dict[str, ModuleType] = {
     "agreement": agreement,
     "pronoun": pronoun,
     "indirect_object": indirect_object,
     "closing": closing,
 }
-TASKS = tuple(_MODULES)
+TASKS = tuple(_TASK_MODULES)
+"""The names of the tasks."""
 SPLITS = ("train", "held_out", "out_of_distribution")
+"""The names of the splits that every task has."""
 
 
 def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, ...]:
-    """`count` distinct pairs, the same for the same seed. The first has the task's primary template."""
+    """`count` distinct pairs, the same for the same seed. The first pair has the task's primary template.
+
+    Raises:
+        ValueError: no such task or split, or a negative count.
+    """
     if task not in TASKS:
         raise ValueError(f"No task {task!r}. Tasks: {', '.join(TASKS)}")
     if split not in SPLITS:
@@ -40,8 +46,8 @@ def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, 
 
 
 def draw_pair(rng: Random, task: str, split: str, first: bool = False) -> TextPair:
-    """One random pair; `first` takes the first template of the split."""
-    module = _MODULES[task]
+    """One random pair. With `first`, it has the first template of the split."""
+    module = _TASK_MODULES[task]
     held_out = split == "held_out"
     if split == "out_of_distribution":
         templates: dict[str, str] = module.OUT_OF_DISTRIBUTION

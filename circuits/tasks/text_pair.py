@@ -1,17 +1,20 @@
-"""A clean text and its minimal counterfactual, word by word, and how a template makes them."""
+"""A clean text and its minimal counterfactual, word for word, and how a template makes them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TextPair:
-    """Two texts of the same length, the next word that is right for each, and what each position is for.
+    """Two texts of the same length, the right next word of each, and what each position is for.
 
     Attributes:
         clean, patch: words joined by single spaces, without BOS.
-        answer, wrong: the next word that is right after `clean`, and the one that is right after `patch`.
-        roles: one name for each word, unique within the pair. A role means the same in all templates of a task.
+        answer, wrong: the right next word after `clean`, and the right next word after `patch`.
+        roles: a name for each word, unique within the pair. A role means the same in all templates of a task.
         template: the name of the template that made the pair.
+
+    Raises:
+        ValueError: the texts and roles differ in length, a role occurs twice, or the texts or answers are equal.
     """
 
     clean: str
@@ -36,9 +39,9 @@ def make_pair(
 ) -> TextPair:
     """Fill a template twice: with `words`, and with `words` overridden by `changed`.
 
-    A template is a string of slots. `<role>` is filled with `words[role]`; several words get the roles role_1, role_2
-    and so on, and an empty filling disappears. `word=role` is a literal word with its role. `word` is a literal word
-    that is its own role.
+    A template is a string of slots. `<role>` is filled with `words[role]`. If these are several words, their roles are
+    role_1, role_2 and so on; if there is none, the slot disappears. `word=role` is a literal word with a role of that
+    name. `word` is a literal word and its own role.
     """
     clean, roles = _fill(template, words)
     patch, _ = _fill(template, words | changed)

@@ -1,4 +1,4 @@
-"""What the command line needs below every command: progress, interruption and exit codes, amounts, safe output.
+"""What every command of the command line needs: progress, interruption and exit codes, amounts, safe output.
 
 Every room of `circuits` may use `atomic_write.atomic_write` and `amounts.time_in_words`, `amounts.flops_in_words`.
 The rest is for `circuits.commands`: `exits.clean_exit`, `progress.progress_bar`, `printable.printable`, and in

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it replaces `path` when the block ends, or is deleted if it raises."""
+    """Yields a temporary path. When the block ends, it replaces `path`; if the block raises, it is deleted."""
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
         yield unfinished

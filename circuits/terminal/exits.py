@@ -29,9 +29,9 @@ def exit_code(stopped: KeyboardInterrupt) -> int:
 
 @contextmanager
 def clean_exit() -> Iterator[None]:
-    """Ends the command as the table above says when the block raises.
+    """When the block raises, ends the command as the table above says.
 
-    KeyError and IndexError are LookupErrors that no message to a user raises: they count as bugs.
+    KeyError and IndexError are LookupErrors too, but no check of the user's input raises them: they count as bugs.
     """
     try:
         with _terminations_as_interrupts():
@@ -48,7 +48,7 @@ def clean_exit() -> Iterator[None]:
 
 @contextmanager
 def _terminations_as_interrupts() -> Iterator[None]:
-    """Inside, SIGTERM raises `Terminated`; outside the main thread, which alone may set signals, nothing changes."""
+    """Inside, SIGTERM raises `Terminated`. Only the main thread may set signals; in another one nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -24,7 +24,7 @@ class CountsRows(Protocol):
 
 @contextmanager
 def progress_bar(console: Console, label: str, counter: CountsRows | None = None) -> Iterator[Callable[[float], None]]:
-    """Shows a bar while the block runs; call the function it yields with the share of work done, from 0 to 1."""
+    """Shows a bar while the block runs. Call the function it yields with the share of the work done, from 0 to 1."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -19,7 +19,7 @@ CHUNKS: Final = "chunks"
 
 @contextmanager
 def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
-    """Inside, finished chunks of work are kept in `folder`; an interrupt ends the command and says how to go on.
+    """Inside, finished chunks of work are kept in `folder`. An interrupt ends the command and says how to go on.
 
     `resume=False` ignores chunks that are already there and computes them again.
     """
@@ -29,7 +29,7 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
         try:
             yield store
         except KeyboardInterrupt as stopped:
-            Console(stderr=True, soft_wrap=True).print(_goodbye(store, folder, resume), highlight=False)
+            Console(stderr=True, soft_wrap=True).print(_interrupt_message(store, folder, resume), highlight=False)
             raise typer.Exit(exit_code(stopped)) from None
         finally:
             with suppress(OSError):  # the folder holds chunks, or was deleted meanwhile
@@ -37,7 +37,7 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
 
 
 def chunks_report(store: "ChunkStore") -> dict[str, Any]:
-    """The folder's name and size in bytes, and for each stage what was computed and what reused, as plain data."""
+    """The folder's name and size in bytes, and what each stage computed and reused, as plain data."""
     return {
         "folder": store.folder.name,
         "bytes": store.bytes,
@@ -52,7 +52,7 @@ def chunks_in_words(store: "ChunkStore") -> str:
     return f"Chunks of work: {done} computed, {found} reused; kept in {store.folder} ({size}), which may be deleted."
 
 
-def _goodbye(store: "ChunkStore", folder: Path, resume: bool) -> str:
+def _interrupt_message(store: "ChunkStore", folder: Path, resume: bool) -> str:
     if store.chunks == 0:
         return "Interrupted before the first chunk of work was done. Files of earlier runs are untouched."
     how = "The same command" if resume else "The same command without --no-resume"

@@ -14,7 +14,7 @@ from benchmarks.bare_passes import atp_over_bare_passes
 from benchmarks.cases import Case, Sizes, random_case
 from benchmarks.cost_of_work import cost_of, flops_of
 from benchmarks.methods import exact_row, plain_rows, refuse_difference, report, rows_of
-from benchmarks.plain_hooks import PlainHooks, evenly_spaced, neighbours
+from benchmarks.plain_hooks import PlainHooks, batches_of_neighbours, evenly_spaced
 
 SMALL = Sizes(layers=2, d_model=32, heads=4, vocabulary=96, d_sae=128, active=6, prompts=2, tokens=5)
 
@@ -45,7 +45,7 @@ def test_plain_forwards_give_the_effects_of_cones_one_by_one_and_in_batches(patc
         chosen = evenly_spaced(len(effects), 40)
         alone = [plain.one(plain.write(effects, n)) for n in chosen]
         np.testing.assert_allclose(alone, effects.effect[chosen], rtol=0, atol=1e-4 * size)
-        for batch in neighbours(effects, 8, 5):
+        for batch in batches_of_neighbours(effects, 8, 5):
             together = plain.batched([plain.write(effects, n) for n in batch])
             np.testing.assert_allclose(together, effects.effect[batch], rtol=0, atol=1e-4 * size)
     with pytest.raises(SystemExit, match="disagree by"):

@@ -136,3 +136,24 @@ def test_only_the_file_that_loads_models_imports_transformer_lens() -> None:
 def test_no_file_is_named_for_nothing() -> None:
     for package in PACKAGES:
         assert not {p.stem for p in sources(package)} & {"utils", "helpers", "common", "misc"}
+
+
+def inner_imports_of(path: Path) -> dict[str, str]:
+    """Names that a file imports from inside the three packages, past their front doors, and the module of each."""
+    return {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(tuple(f"{p}." for p in PACKAGES))
+        for alias in node.names
+    }
+
+
+def test_notebooks_import_from_the_front_doors_only() -> None:
+    for path in (ROOT / "notebooks").glob("*.py"):
+        assert inner_imports_of(path) == {}, path
+
+
+def test_benchmarks_import_past_a_front_door_only_what_no_front_door_has() -> None:
+    public = {name for package in PACKAGES.values() for name in package.__all__}
+    for path in (ROOT / "benchmarks").rglob("*.py"):
+        assert not inner_imports_of(path).keys() & public, path

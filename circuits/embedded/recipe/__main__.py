@@ -14,9 +14,9 @@ STAGES = ("model", "saes", "evaluate")
 
 
 def main() -> None:
-    """Run the chosen stages; each one reads what the one before wrote in --out.
+    """Run the chosen stages. Each one reads what the one before it wrote in --out.
 
-    The saes stage goes on where an interrupted one stopped; a new model begins with no SAEs.
+    The saes stage goes on where an interrupted one stopped. A newly trained model starts without SAEs.
     """
     parser = argparse.ArgumentParser(prog="python -m circuits.embedded.recipe", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/, saes/, quality.json, README.md")

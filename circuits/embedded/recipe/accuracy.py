@@ -1,7 +1,8 @@
-"""How often a model, or a heuristic that is not one, prefers the right next word on task pairs.
+"""How often a model, or a simple heuristic, prefers the right next word on task pairs.
 
-right on clean: logit(answer) > logit(wrong) after the clean text; on patch: the reverse after the patch text
-logit difference: mean of logit(answer) - logit(wrong) on clean and its negative on patch, in nats
+right on clean     logit(answer) > logit(wrong) after the clean text
+right on patch     logit(wrong) > logit(answer) after the patch text
+logit difference   mean of logit(answer) - logit(wrong) on clean texts and its negative on patch texts
 """
 
 from collections import Counter
@@ -15,25 +16,25 @@ from transformers import LlamaForCausalLM
 from circuits.embedded.recipe.tokenizer import BOS, PAD, word_ids
 from circuits.tasks.lexicon import (
     AUXILIARIES,
+    CLOSING_MARKS,
     FEMALE_KIN,
     FEMALE_NAMES,
     FEMALE_SHARE,
     GENERAL_VERBS,
     MALE_KIN,
     MALE_NAMES,
-    MARKS,
     NAMES,
     TOPICS,
 )
 from circuits.tasks.text_pair import TextPair
 
 Scores = Callable[[Sequence[str], Sequence[tuple[str, str]]], list[float]]
-"""(texts, (first word, second word) per text) to the preference for the first word, positive if it wins."""
+"""Takes texts and two words for each; returns each text's preference for its first word, positive if that one wins."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of pairs that are right, and the mean preference for the right word."""
+    """Shares of pairs right on the clean text, the patch text and both; mean preference for the right word."""
 
     clean: float
     patch: float
@@ -46,10 +47,10 @@ class Accuracy:
 
 
 def accuracy(pairs: Sequence[TextPair], scores: Scores) -> Accuracy:
-    """A preference of exactly 0 counts as half right, so indifference scores chance."""
+    """The accuracy on some pairs. A preference of exactly 0 counts as half right, so indifference scores chance."""
     clean = scores([p.clean for p in pairs], [(p.answer, p.wrong) for p in pairs])
     patch = scores([p.patch for p in pairs], [(p.wrong, p.answer) for p in pairs])
-    right = [(_right(c), _right(p)) for c, p in zip(clean, patch, strict=True)]
+    right = [(_share_right(c), _share_right(p)) for c, p in zip(clean, patch, strict=True)]
     count = len(pairs)
     return Accuracy(
         sum(c for c, _ in right) / count,
@@ -59,12 +60,12 @@ def accuracy(pairs: Sequence[TextPair], scores: Scores) -> Accuracy:
     )
 
 
-def _right(preference: float) -> float:
+def _share_right(preference: float) -> float:
     return 0.5 if preference == 0 else float(preference > 0)
 
 
 def model_scores(model: LlamaForCausalLM, batch: int = 128) -> Scores:
-    """Logit differences at the last word."""
+    """The preferences of a model: logit differences at the last word."""
     ids = word_ids()
 
     @torch.no_grad()
@@ -84,7 +85,7 @@ def model_scores(model: LlamaForCausalLM, batch: int = 128) -> Scores:
 
 
 def bigram_scores(documents: Iterable[str]) -> Scores:
-    """Counts of the next word after the last word, over the given text."""
+    """The preferences of a bigram model: how often each word follows the last word in the given documents."""
     counts: Counter[tuple[str, str]] = Counter()
     for text in documents:
         counts.update(pairwise(text.split()))
@@ -99,10 +100,10 @@ def bigram_scores(documents: Iterable[str]) -> Scores:
 
 
 def nearest_scores(texts: Sequence[str], words: Sequence[tuple[str, str]]) -> list[float]:
-    """The word that the nearest cue asks for: 1, -1, or 0 if the cues do not tell.
+    """1 if the nearest cue asks for the first word, -1 if it asks for the second, 0 if no cue decides.
 
-    The cue is the nearest noun's number for verbs, the nearest person's likely gender for pronouns,
-    the nearest name itself for names, and the nearest opening mark for closing marks.
+    The cue is the nearest noun's number for verbs, the nearest person's likely gender for pronouns, the nearest name
+    itself for names, and the nearest opening mark for closing marks.
     """
     return [_nearest(text.split(), pair) for text, pair in zip(texts, words, strict=True)]
 
@@ -112,15 +113,15 @@ def _nearest(text: list[str], words: tuple[str, str]) -> float:
         asked = frozenset({word}) if words[0] in NAMES else _CUES.get(word, frozenset())
         if words[0] in asked or words[1] in asked:
             return 1.0 if words[0] in asked else -1.0
-        if word in MARKS and words[0] in MARKS.values():
+        if word in CLOSING_MARKS and words[0] in CLOSING_MARKS.values():
             return 0.0
     return 0.0
 
 
 def _cues() -> dict[str, frozenset[str]]:
-    """Cue word to the next words it asks for."""
+    """The next words that each cue word asks for."""
     singular_verbs, plural_verbs = (frozenset(v[i] for v in _all_verbs()) for i in (0, 1))
-    cues: dict[str, frozenset[str]] = {mark: frozenset({close}) for mark, close in MARKS.items()}
+    cues: dict[str, frozenset[str]] = {mark: frozenset({close}) for mark, close in CLOSING_MARKS.items()}
     for topic in TOPICS.values():
         for singular, plural in (*topic.people, *topic.things):
             cues[singular], cues[plural] = singular_verbs, plural_verbs

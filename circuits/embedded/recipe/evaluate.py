@@ -1,12 +1,12 @@
-"""Judge the shipped weights: the model on the tasks, the SAEs on text that neither was trained on.
+"""Judge the shipped weights: the model on the tasks, and the SAEs on text that neither was trained on.
 
     L0            mean number of active features
     FVU           sum |x - x_hat|^2 / sum |x - mean x|^2
-    CE recovered  (CE_zero - CE_spliced) / (CE_zero - CE_clean), zero: the site's activation set to 0
-    CE increase   CE_spliced - CE_clean, nats per word
-    dead, dense   share of features that never fire, that fire on more than 10% of the words
+    CE recovered  (CE_zero - CE_spliced) / (CE_zero - CE_clean), where "zero" sets the site's activation to 0
+    CE increase   CE_spliced - CE_clean, in nats per word
+    dead, dense   share of features that never fire, and of those that fire on more than 10% of the words
 
-Everything leaves the position of <s> alone. Writes quality.json and README.md.
+The position of <s> is left as it is throughout. Writes quality.json and README.md.
 """
 
 import json
@@ -22,7 +22,7 @@ from circuits.embedded.language import documents
 from circuits.embedded.recipe.accuracy import accuracy, bigram_scores, model_scores, nearest_scores
 from circuits.embedded.recipe.plain_sae import Weights, decode, encode, read_sae
 from circuits.embedded.recipe.report import write_readme
-from circuits.embedded.recipe.sites import hook_names, read, replaced
+from circuits.embedded.recipe.sites import activation_replaced, hook_names, read_activations
 from circuits.embedded.recipe.tokenizer import encode_documents
 from circuits.embedded.recipe.train_model import load_model
 from circuits.embedded.recipe.train_saes import SAE_SETS
@@ -35,7 +35,7 @@ PAIR_SEED = 11
 
 
 def evaluate(folder: Path, document_count: int = 1000, pair_count: int = 500) -> dict[str, object]:
-    """Judge FOLDER/model and FOLDER/saes; writes quality.json, which is returned, and README.md there."""
+    """Judge the model and the SAEs in a folder. Writes its README.md and quality.json; returns the latter's content."""
     model = load_model(folder / "model")
     tokens = encode_documents(documents(document_count, EVALUATION_SEED), document_count).long()
     quality: dict[str, object] = {
@@ -52,7 +52,7 @@ def evaluate(folder: Path, document_count: int = 1000, pair_count: int = 500) ->
 
 
 def _tasks(model: LlamaForCausalLM, count: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """By task, split and judge; "templates" holds the model's share of pairs that are right on both texts."""
+    """Accuracies by task, split and judge. "templates" holds the model's share of pairs right on both texts."""
     judges = {
         "model": model_scores(model),
         "bigram": bigram_scores(documents(4000, EVALUATION_SEED)),
@@ -77,8 +77,9 @@ def _saes(model: LlamaForCausalLM, tokens: Int[Tensor, "document pos"], folder: 
     clean = _cross_entropy(model, tokens)
     rows: list[dict[str, object]] = []
     for name in names:
-        x = torch.cat([read(model, part, [name])[name][:, 1:].flatten(0, 1) for part in tokens.split(100)])
-        with replaced(model, name, _after_bos(torch.zeros_like)):
+        parts = (read_activations(model, part, [name])[name] for part in tokens.split(100))
+        x = torch.cat([part[:, 1:].flatten(0, 1) for part in parts])
+        with activation_replaced(model, name, _after_bos(torch.zeros_like)):
             zero = _cross_entropy(model, tokens)
         for sae_set in SAE_SETS:
             if (folder / sae_set / name).is_dir():
@@ -103,7 +104,7 @@ def _judge(
         f = encode(config, weights, part)
         active += (f > 0).sum(0)
         error += float((decode(weights, f) - part).double().square().sum())
-    with replaced(model, name, _after_bos(_reconstruct(config, weights))):
+    with activation_replaced(model, name, _after_bos(_reconstruct(config, weights))):
         spliced = _cross_entropy(model, tokens)
     share = active / len(x)
     row = {
@@ -127,7 +128,7 @@ def _after_bos(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def _cross_entropy(model: LlamaForCausalLM, tokens: Int[Tensor, "document pos"], batch: int = 100) -> float:
-    """Mean over all words, in nats."""
+    """The mean over all words, in nats."""
     total = 0.0
     for part in tokens.split(batch):
         total += float(model(input_ids=part, labels=part).loss) * len(part)

@@ -21,14 +21,14 @@ Weights = dict[str, Tensor]
 
 
 def read_sae(folder: Path) -> tuple[dict[str, Any], Weights]:
-    """cfg.json and the weights in float32."""
+    """The config and the weights, in float32, of an SAE's folder."""
     config = json.loads((folder / "cfg.json").read_text())
     weights = load_file(folder / "sae_weights.safetensors")
     return config, {key: value.float() for key, value in weights.items()}
 
 
 def write_sae(folder: Path, config: dict[str, Any], weights: Weights) -> None:
-    """SAELens folder format, weights in float16; the config keeps dtype float32, so loaders upcast."""
+    """Write a folder in SAELens's format. Weights are in float16; the config says float32, so that loaders upcast."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cfg.json").write_text(json.dumps(config, indent=1) + "\n")
     halves = {key: value.detach().half().contiguous() for key, value in weights.items()}
@@ -36,7 +36,7 @@ def write_sae(folder: Path, config: dict[str, Any], weights: Weights) -> None:
 
 
 def encode(config: dict[str, Any], w: Weights, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_sae"]:
-    """Feature activations; the configs written by the recipe normalise nothing."""
+    """Feature activations. Inputs are not normalised, because the recipe's configs normalise nothing."""
     kind = config["architecture"]
     if kind == "prolu":
         m = (x - w["b_dec"]) @ w["W_enc"]
@@ -54,9 +54,9 @@ def encode(config: dict[str, Any], w: Weights, x: Float[Tensor, "*batch d_model"
         return torch.zeros_like(z).scatter(-1, top.indices, top.values.relu())
     if kind == "standard":
         return z.relu()
-    raise ValueError(f"No encoder for architecture {kind!r}: standard, jumprelu, topk, gated, prolu")
+    raise ValueError(f"There is no encoder {kind!r}. Choose one of: standard, jumprelu, topk, gated, prolu.")
 
 
 def decode(w: Weights, f: Float[Tensor, "*batch d_sae"]) -> Float[Tensor, "*batch d_model"]:
-    """Reconstruction of the activation."""
+    """The reconstruction of the activation."""
     return f @ w["W_dec"] + w["b_dec"]

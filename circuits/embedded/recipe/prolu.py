@@ -3,9 +3,9 @@
     m = (x - b_dec) @ W_enc,  f = relu(m) * gate,  gate = (m + b_enc > 0),  rows of W_dec of length 1
     loss = mean |x - x_hat|^2 + l0_penalty * mean sum gate
 
-Encoder: Taggart 2024. The gate has no derivative; the stand-in for d gate / d b_enc is a rectangle of
-width BANDWIDTH around the margin m + b_enc = 0 (as Rajamanoharan et al. 2024 do for JumpReLU). The
-penalty is steered to the wanted L0.
+The encoder is that of Taggart 2024. The gate has no derivative. In place of d gate / d b_enc stands a rectangle of
+width BANDWIDTH around the margin m + b_enc = 0, as Rajamanoharan et al. 2024 do for JumpReLU. The penalty is steered to
+the wanted L0.
 """
 
 import math
@@ -16,15 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from circuits.embedded.recipe.sparsity import steered
+from circuits.embedded.recipe.sparsity import steered_penalty
 
 BANDWIDTH = 0.5
 FIRST_BIAS = -1.0
-"""Both in units in which activations have a mean length of sqrt(d_model)."""
+"""BANDWIDTH and FIRST_BIAS are in units in which activations have a mean length of sqrt(d_model)."""
 
 
 class _Gate(torch.autograd.Function):
-    """1 where m > 0 and m + bias > 0; the gradient reaches the bias only."""
+    """1 where m > 0 and m + bias > 0. The gradient reaches the bias only."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, m: Tensor, bias: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def train_prolu(
     warm_up: int,
     decay: int,
 ) -> dict[str, Tensor]:
-    """Weights W_enc, b_enc, W_dec, b_dec in the units of the activations."""
+    """Train one SAE. Returns W_enc, b_enc, W_dec and b_dec, in the units of the activations."""
     first = next(batches)
     d_model = first.shape[1]
     scale = math.sqrt(d_model) / float(first.norm(dim=1).mean())
@@ -77,6 +77,6 @@ def train_prolu(
         schedule.step()
         with torch.no_grad():
             weights["W_dec"] /= weights["W_dec"].norm(dim=1, keepdim=True)
-        penalty = steered(penalty, float(l0_now.detach()), l0, step, warm_up, steps)
+        penalty = steered_penalty(penalty, float(l0_now.detach()), l0, step, warm_up, steps)
     in_units = {"W_enc": 1.0, "b_enc": 1 / scale, "W_dec": 1.0, "b_dec": 1 / scale}
     return {name: weights[name].detach() * factor for name, factor in in_units.items()}

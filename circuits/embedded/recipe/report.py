@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_TOP = """# The embedded model and its SAEs
+_OPENING = """# The embedded model and its SAEs
 
 Everything here is made by `make embedded`, from nothing but the generated language in `language.py`. The
 tables are written by the recipe and judge the weights as shipped (rounded to float16).
@@ -58,8 +58,8 @@ words.
 
 
 def write_readme(path: Path, quality: Mapping[str, Any], words: int) -> None:
-    """The whole README.md."""
-    text = _TOP.format(words=words, pairs=quality["pairs_per_cell"], ce=quality["cross_entropy"])
+    """Write the whole README.md."""
+    text = _OPENING.format(words=words, pairs=quality["pairs_per_cell"], ce=quality["cross_entropy"])
     for task, splits in quality["tasks"].items():
         for split, judges in splits.items():
             text += _task_row(task, split, judges)

@@ -1,7 +1,7 @@
 """Sites of the embedded model: where an SAE reads, and how to read or replace the activation there.
 
-Hook names are TransformerLens names; here they are mapped to the modules of the Hugging Face model, so that
-training and evaluation need no other library.
+Hook names are those of TransformerLens. They are mapped to the modules of the Hugging Face model, so that training and
+evaluation need no other library.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,19 +13,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-KINDS = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
+SITE_KINDS = ("hook_attn_out", "hook_mlp_out", "hook_resid_post")
 
 
-def hook_names(layers: int, kinds: Sequence[str] = KINDS) -> tuple[str, ...]:
+def hook_names(layers: int, kinds: Sequence[str] = SITE_KINDS) -> tuple[str, ...]:
     """Hook names of these kinds in every layer, in the order of the forward pass."""
     return tuple(f"blocks.{layer}.{kind}" for layer in range(layers) for kind in kinds)
 
 
 @contextmanager
-def replaced(
+def activation_replaced(
     model: LlamaForCausalLM, hook_name: str, change: Callable[[Float[Tensor, "..."]], Float[Tensor, "..."]]
 ) -> Iterator[None]:
-    """While open, every forward pass sends the site's activation (batch pos d_model) through `change`."""
+    """Inside, every forward pass sends the site's activation (batch pos d_model) through `change`."""
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         if isinstance(output, tuple):
@@ -47,7 +47,7 @@ def _module(model: LlamaForCausalLM, hook_name: str) -> nn.Module:
 
 
 @torch.no_grad()
-def read(
+def read_activations(
     model: LlamaForCausalLM, tokens: Int[Tensor, "batch pos"], names: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch pos d_model"]]:
     """Activations at the named sites, by name."""
@@ -62,6 +62,6 @@ def read(
 
     with ExitStack() as stack:
         for name in names:
-            stack.enter_context(replaced(model, name, keep(name)))
+            stack.enter_context(activation_replaced(model, name, keep(name)))
         model(input_ids=tokens)
     return found

@@ -1,4 +1,4 @@
-"""The word tokenizer: one word or mark, one token; <s> goes first when special tokens are asked for."""
+"""The word tokenizer: each word or mark is one token. <s> goes first when special tokens are asked for."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -17,12 +17,12 @@ BOS, UNKNOWN, PAD = "<s>", "<unk>", "<pad>"
 
 
 def word_ids() -> dict[str, int]:
-    """Token to id; the special tokens come first."""
+    """The id of each token. The special tokens come first."""
     return {word: i for i, word in enumerate((PAD, BOS, UNKNOWN, *vocabulary()))}
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Splits at spaces and around punctuation; nothing is lowered, stripped or normalised."""
+    """A tokenizer that splits at spaces and around punctuation. It does not lowercase, strip or normalise anything."""
     ids = word_ids()
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -49,7 +49,7 @@ def save_tokenizer(folder: Path) -> None:
 
 
 def encode_documents(texts: Iterable[str], count: int) -> Int[Tensor, "document pos"]:
-    """The first `count` documents as ids, <s> first; all have the same length."""
+    """The first `count` documents as token ids, with <s> first. All have the same length."""
     ids = word_ids()
     rows = torch.empty(count, DOCUMENT_WORDS + 1, dtype=torch.int16)
     for row, text in zip(rows, islice(texts, count), strict=True):

@@ -1,8 +1,8 @@
-"""Train the embedded language model: a Llama of 4 layers on fresh documents, each seen once.
+"""Train the embedded language model: a Llama of 4 layers, on generated documents, each seen once.
 
-    loss = mean cross-entropy of the next word, AdamW, linear warm-up, cosine decay to 0
+    loss = mean cross-entropy of the next word; AdamW, linear warm-up, cosine decay to 0
 
-The weights are shipped rounded to float16 and evaluated after rounding.
+The weights are shipped rounded to float16, and are evaluated after rounding.
 """
 
 import copy
@@ -48,7 +48,7 @@ def model_config() -> LlamaConfig:
 def train_model(
     folder: Path, steps: int = 5000, batch: int = 32, learning_rate: float = 2e-3, log_every: int = 250
 ) -> None:
-    """Train; every `log_every` steps write the folder and print the accuracy on held-out pairs."""
+    """Train the model. Every `log_every` steps the folder is written and the accuracy on held-out pairs is printed."""
     torch.manual_seed(0)
     model = LlamaForCausalLM(model_config())
     decayed = [p for p in model.parameters() if p.dim() > 1]
@@ -92,7 +92,7 @@ def _batches(steps: int, batch: int) -> Iterator[Int[Tensor, "batch pos"]]:
 
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:
-    """Weights in float16; the config says float32, so that loading gives float32."""
+    """Write the weights in float16. The config says float32, so that loading gives float32."""
     temporary = folder.with_name(folder.name + ".writing")
     copy.deepcopy(model).half().save_pretrained(temporary)
     config = copy.deepcopy(model.config)

@@ -1,9 +1,9 @@
 """Train the SAE sets on the shipped model, with the trainer of sae-lens where it has one.
 
-    jumprelu                  attn_out, mlp_out, resid_post of each layer; BatchTopK in its inference form
+    jumprelu                  attn_out, mlp_out, resid_post of each layer; trained as BatchTopK, in its inference form
     relu, gated, topk, prolu  resid_post of each layer
 
-Training data: activations on documents the model was not trained on, position of <s> left out.
+They are trained on activations on documents that the model was not trained on. The position of <s> is left out.
 """
 
 import math
@@ -25,8 +25,8 @@ from torch import Tensor
 from circuits.embedded.language import documents
 from circuits.embedded.recipe.plain_sae import Weights, encode, read_sae, write_sae
 from circuits.embedded.recipe.prolu import train_prolu
-from circuits.embedded.recipe.sites import hook_names, read
-from circuits.embedded.recipe.sparsity import steered
+from circuits.embedded.recipe.sites import hook_names, read_activations
+from circuits.embedded.recipe.sparsity import steered_penalty
 from circuits.embedded.recipe.tokenizer import encode_documents
 from circuits.embedded.recipe.train_model import MODEL_NAME, load_model
 
@@ -34,14 +34,14 @@ SAE_SETS = ("jumprelu", "relu", "gated", "topk", "prolu")
 SAE_SEED = 3
 """Seed of the documents that the SAEs are trained on."""
 FIRST_LENGTH = 0.1
-"""Length of the decoder rows at the start; the activations are scaled to a mean length of sqrt(d_model)."""
-RARE = 1e-5
-"""Features that fire on a smaller share of the training words are taken out after training."""
+"""Length of the decoder rows at the start. The activations are scaled to a mean length of sqrt(d_model)."""
+RARE_SHARE = 1e-5
+"""Features that fire on a smaller share of the training words than this are removed after training."""
 
 
 @dataclass(frozen=True)
 class SaeRun:
-    """One SAE to train: which set, at which site, and how."""
+    """An SAE to train: its set, its site, and how it is trained."""
 
     sae_set: str
     hook_name: str
@@ -56,7 +56,7 @@ class SaeRun:
 
 
 def sae_runs(layers: int) -> tuple[SaeRun, ...]:
-    """All SAEs that ship, the default set first; a penalty needs more steps than a top k."""
+    """All SAEs that ship, the default set first. SAEs with a penalty need more steps than those with a top k."""
     everywhere = [SaeRun("jumprelu", name) for name in hook_names(layers)]
     residual = hook_names(layers, ("hook_resid_post",))
     top_k = [SaeRun("topk", name) for name in residual]
@@ -71,7 +71,7 @@ def train_saes(
 ) -> None:
     """Collect the activations of `count` documents once, then train the runs, `workers` at a time.
 
-    A run whose folder exists is left as it is, so an interrupted training goes on where it stopped.
+    A run whose folder exists is skipped, so an interrupted training goes on where it stopped.
     """
     start = time.time()
     runs = tuple(run for run in runs if not (folder / run.sae_set / run.hook_name).exists())
@@ -86,12 +86,12 @@ def train_saes(
 
 
 def _collect(model_folder: Path, store: Path, names: list[str], count: int, batch: int = 200) -> None:
-    """One file of float16 activations (token d_model) per site."""
+    """Write a file of float16 activations (token d_model) for each site."""
     model = load_model(model_folder)
     tokens = encode_documents(documents(count, SAE_SEED), count).long()
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     for rows in tokens.split(batch):
-        for name, activation in read(model, rows, names).items():
+        for name, activation in read_activations(model, rows, names).items():
             parts[name].append(activation[:, 1:].flatten(0, 1).half())
     for name in names:
         save_file({"x": torch.cat(parts.pop(name))}, store / f"{name}.safetensors")
@@ -106,7 +106,7 @@ def _batches(x: Float[Tensor, "token d_model"], batch: int) -> Iterator[Float[Te
 
 
 def _train(run: SaeRun, store: Path, folder: Path) -> str:
-    """Train and save one SAE; says what was done."""
+    """Train and save one SAE. Returns a sentence that says what was done."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     start = time.time()
@@ -130,11 +130,11 @@ def _train(run: SaeRun, store: Path, folder: Path) -> str:
 def _without_rare_features(
     config: dict[str, Any], weights: Weights, x: Float[Tensor, "token d_model"]
 ) -> tuple[dict[str, Any], Weights]:
-    """The SAE without the features that (almost) never fire: a site of few dimensions needs fewer."""
+    """The SAE without the features that (almost) never fire. A site of few dimensions needs fewer features."""
     fired = torch.zeros(config["d_sae"])
     for part in x.split(4096):
         fired += (encode(config, weights, part.float()) > 0).sum(0)
-    kept = fired > RARE * len(x)
+    kept = fired > RARE_SHARE * len(x)
     narrow = {
         name: value if name == "b_dec" else value[:, kept] if name == "W_enc" else value[kept]
         for name, value in weights.items()
@@ -213,7 +213,7 @@ def _train_with_sae_lens(run: SaeRun, batches: Iterator[Tensor], target: Path) -
 
 @torch.no_grad()
 def _start_from_data(sae: Any, first: Float[Tensor, "batch d_model"]) -> None:
-    """b_dec is the mean and the directions are activations: random ones miss a site of few dimensions and die."""
+    """Start with b_dec at the mean and directions at activations: random directions die at a site of few dimensions."""
     x = first * math.sqrt(first.shape[1]) / first.norm(dim=1).mean()
     sae.b_dec.copy_(x.mean(0))
     directions = torch.nn.functional.normalize(x[: len(sae.W_dec)] - sae.b_dec, dim=1)
@@ -222,7 +222,7 @@ def _start_from_data(sae: Any, first: Float[Tensor, "batch d_model"]) -> None:
 
 
 def _with_steered_penalty(trainer: Any, batches: Iterator[Tensor], run: SaeRun) -> Iterator[Tensor]:
-    """The trainer's batches; each one first measures L0 and steers the trainer's l1 coefficient."""
+    """The trainer's batches. Before every fourth one, L0 is measured and the trainer's l1 coefficient is steered."""
     (schedule,) = trainer.coefficient_schedulers.values()
     for x in batches:
         if trainer.n_training_steps % 4 == 0 and trainer.n_training_steps > 0:
@@ -230,7 +230,7 @@ def _with_steered_penalty(trainer: Any, batches: Iterator[Tensor], run: SaeRun) 
                 f = trainer.sae.encode(trainer.activation_scaler(x[:512]))
             l0 = float((f > 0).sum(1).float().mean())
             for _ in range(4):
-                schedule.final_value = steered(
+                schedule.final_value = steered_penalty(
                     schedule.final_value, l0, run.l0, trainer.n_training_steps, run.warm_up, run.steps
                 )
         yield x

@@ -144,17 +144,21 @@ def test_effects_that_are_exact_already_are_refused() -> None:
 def test_estimates_of_something_else_are_refused() -> None:
     estimate = estimate_of("frozen")
     sites = ("hook_embed", "blocks.1.hook_mlp_out")
-    refused(r"of other sites than the SAEs': blocks\.1\.hook_mlp_out\.", replace(estimate, sites=sites))
-    refused("The estimate is of 2 pairs; 3 were given", estimate, PAIRS)
     refused(
-        "of logit_difference with patch value counterfactual; given were log_prob", estimate, metric=log_probability
+        r"measured at other sites \(blocks\.1\.hook_mlp_out\) than those of the SAEs", replace(estimate, sites=sites)
     )
-    refused("patch value counterfactual; given were logit_difference and zero", estimate, patch_value=zero)
+    refused("measured on 2 pairs, but 3 were given", estimate, PAIRS)
+    refused(
+        "of logit_difference with patch value counterfactual, but log_probability with",
+        estimate,
+        metric=log_probability,
+    )
+    refused("counterfactual, but logit_difference with patch value zero was given", estimate, patch_value=zero)
 
 
 def test_effects_in_other_units_are_refused() -> None:
     difference = activation_difference(mixed().spliced, TWO, logit_difference)
-    refused("activation_difference is in activation, not in units of the metric: nothing to compare", difference)
+    refused("activation_difference is in activation, not in units of the metric, so it cannot be compared", difference)
 
 
 @pytest.mark.parametrize("budget", [0, -3])
@@ -170,23 +174,23 @@ def test_a_threshold_that_is_not_positive_is_refused(threshold: float) -> None:
 def test_exact_effects_of_another_mode_method_or_measurement_are_refused() -> None:
     frozen = estimate_of("frozen")
     refused(
-        "in error mode frozen is checked against exact_patching in mode frozen; given were effects of exact_patching "
-        "in mode zero",
+        "in error mode frozen is checked against exact_patching in mode frozen, but effects of exact_patching "
+        "in mode zero were given",
         frozen,
         exact=exact_of("zero"),
     )
-    refused("given were effects of attribution_patching in mode frozen", frozen, exact=frozen)
+    refused("but effects of attribution_patching in mode frozen were given", frozen, exact=frozen)
     walked = input_path_integrated_gradients(mixed().spliced, TWO, logit_difference, error_mode="path")
     refused("in error mode path is checked against exact_patching in mode frozen", walked, exact=exact_of("live"))
     exact = exact_of("frozen")
     other = replace(exact, total_effect=exact.total_effect[::-1])
-    refused("The exact effects are of other sites or pairs than the estimate", frozen, exact=other)
-    refused("of other sites or pairs", frozen, exact=replace(exact, sites=exact.sites[::-1]))
+    refused("The exact effects were measured at other sites or on other pairs than the estimate", frozen, exact=other)
+    refused("at other sites or on other pairs", frozen, exact=replace(exact, sites=exact.sites[::-1]))
 
 
 def test_exact_effects_of_another_number_of_pairs_are_refused() -> None:
     three = exact_patching(mixed().spliced, PAIRS, logit_difference, error_mode="frozen")
-    refused("The exact effects are of other sites or pairs", estimate_of("frozen"), exact=three)
+    refused("The exact effects were measured at other sites or on other pairs", estimate_of("frozen"), exact=three)
 
 
 def test_exact_effects_of_another_metric_are_refused() -> None:

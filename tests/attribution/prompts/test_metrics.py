@@ -51,7 +51,7 @@ def test_a_metric_has_exactly_one_definition() -> None:
 
 def test_a_metric_gives_one_number_a_row(llama_world: World) -> None:
     wrong = Metric("all_logits", "logits", of=lambda logits, _: logits)
-    with pytest.raises(ValueError, match=r"'all_logits' returned shape \(3, 24\); it must give one number a row"):
+    with pytest.raises(ValueError, match=r"'all_logits' returned shape \(3, 24\)\. It must return one number for each"):
         attribution_patching(llama_world.spliced, PAIRS, wrong)
 
 

@@ -240,7 +240,7 @@ def test_other_code_settings_or_libraries_compute_again(
     asked = Asked(llama_world.spliced)
     assert asked.tally(tmp_path) == (1, 0)
     if change == "code":
-        monkeypatch.setattr(chunk_key, "_code", lambda: "other")
+        monkeypatch.setattr(chunk_key, "_digest_of_code", lambda: "other")
     elif change == "libraries":
         monkeypatch.setattr(chunk_key, "version", lambda name: f"{name} 0.0")
     else:

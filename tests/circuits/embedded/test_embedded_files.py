@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from circuits.embedded.language import documents
 from circuits.embedded.recipe.accuracy import Accuracy, Scores, accuracy, bigram_scores, model_scores, nearest_scores
 from circuits.embedded.recipe.plain_sae import decode, encode, read_sae
-from circuits.embedded.recipe.sites import hook_names, read, replaced
+from circuits.embedded.recipe.sites import activation_replaced, hook_names, read_activations
 from circuits.embedded.recipe.tokenizer import build_tokenizer, encode_documents, word_ids
 from circuits.embedded.recipe.train_model import load_model
 from circuits.embedded.recipe.train_saes import SaeRun, sae_runs
@@ -178,7 +178,7 @@ def test_sae_table_covers_every_sae_and_none_is_weak() -> None:
 @pytest.mark.parametrize("sae_set", ["jumprelu", "relu", "gated", "topk", "prolu"])
 def test_sae_measured_again_agrees_with_the_table(sae_set: str) -> None:
     name = "blocks.2.hook_resid_post"
-    x = read(model(), held_out_tokens(), [name])[name][:, 1:].flatten(0, 1)
+    x = read_activations(model(), held_out_tokens(), [name])[name][:, 1:].flatten(0, 1)
     config, weights = read_sae(EMBEDDED / "saes" / sae_set / name)
     f = encode(config, weights, x)
     fvu = (decode(weights, f) - x).square().sum() / (x - x.mean(0)).square().sum()
@@ -201,9 +201,9 @@ def test_replacing_an_activation_by_itself_changes_nothing_and_by_zero_something
     with torch.no_grad():
         plain = model()(input_ids=tokens).logits
         for name in hook_names(4):
-            with replaced(model(), name, lambda x: x):
+            with activation_replaced(model(), name, lambda x: x):
                 assert torch.equal(model()(input_ids=tokens).logits, plain)
-            with replaced(model(), name, torch.zeros_like):
+            with activation_replaced(model(), name, torch.zeros_like):
                 assert not torch.allclose(model()(input_ids=tokens).logits, plain)
         assert torch.equal(model()(input_ids=tokens).logits, plain)
 
@@ -217,7 +217,7 @@ def test_sites_are_the_ones_transformer_lens_means_by_their_names() -> None:
     )
     tokens = held_out_tokens()[:2]
     names = hook_names(4)
-    ours = read(model(), tokens, names)
+    ours = read_activations(model(), tokens, names)
     with torch.no_grad():
         _, cache_ = bridge.run_with_cache(tokens, names_filter=list(names))
     for name in names:

@@ -9,6 +9,7 @@ from circuits.embedded.language import DOCUMENT_WORDS, documents
 from circuits.tasks.grammar import draw_noun, draw_topic, noun_phrase
 from circuits.tasks.lexicon import (
     AUXILIARIES,
+    CLOSING_MARKS,
     CONJUNCTIONS,
     FEMALE_NAMES,
     FEMALE_SHARE,
@@ -18,7 +19,6 @@ from circuits.tasks.lexicon import (
     HELD_OUT_NESTINGS,
     HELD_OUT_NOUNS,
     HELD_OUT_PEOPLE,
-    MARKS,
     PREPOSITIONS,
     REPORTING,
     TOPICS,
@@ -112,14 +112,14 @@ def test_held_out_nestings_never_occur_and_all_others_do() -> None:
     for words in WORDS:
         still_open: list[str] = []
         for word in words:
-            if still_open and word == MARKS[still_open[-1]]:
+            if still_open and word == CLOSING_MARKS[still_open[-1]]:
                 still_open.pop()
-            elif word in MARKS:
+            elif word in CLOSING_MARKS:
                 seen |= {(still_open[-1], word)} if still_open else set()
                 still_open.append(word)
             assert len(still_open) <= 2
     assert not seen & set(HELD_OUT_NESTINGS)
-    assert len(seen) == len(MARKS) * (len(MARKS) - 1) - len(HELD_OUT_NESTINGS)
+    assert len(seen) == len(CLOSING_MARKS) * (len(CLOSING_MARKS) - 1) - len(HELD_OUT_NESTINGS)
 
 
 def test_pronouns_follow_the_stereotype_in_its_share() -> None:
