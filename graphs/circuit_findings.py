@@ -1,14 +1,14 @@
 """Findings: the flags of a verdict at the nodes of a circuit.
 
 A flagged node lies at a token position of one example; a circuit's node lies in a column that all examples share. They
-are the same node where site, kind and index agree and the position has the column's name.
+are the same node where site, kind and index agree and the column has one of the position's names.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphs.circuit_graph import CircuitGraph, Position
-from graphs.nodes import Node
+from graphs.nodes import Node, labels_at
 from graphs.verdict import NodeVerdict, PathTrace, Verdict
 
 
@@ -57,6 +57,6 @@ def flagged_in(positions: Sequence[Position], verdict: Verdict) -> Iterator[tupl
     """The flagged nodes at these positions: each as a node of a circuit with these columns, and the verdict on it."""
     column = {position.label: place for place, position in enumerate(positions)}
     for flagged in verdict.flagged if verdict.names else ():
-        place = column.get(verdict.names[flagged.example][flagged.node.position])
-        if place is not None:
-            yield replace(flagged.node, position=place), flagged
+        for label in dict.fromkeys(labels_at(verdict.names[flagged.example], flagged.node.position)):
+            if label in column:
+                yield replace(flagged.node, position=column[label]), flagged

@@ -20,7 +20,11 @@ EXACT: Final = "every effect was measured by exact patching"
 
 @dataclass(frozen=True)
 class Position:
-    """A column of the graph: its name, and its clean and patch token in the first example that has the column."""
+    """A column of the graph: its name, and the tokens that the prompts have there.
+
+    A token that all prompts share is given as it is; else the commonest with its share, as `the (62%)`, or `various`
+    where none makes up half.
+    """
 
     label: str
     clean_token: str

@@ -8,13 +8,12 @@ positions at once may have more or less effect than their sum.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from graphs.circuit_graph import CircuitGraph, Position, WeightedNode
 from graphs.edges import Edge
-from graphs.nodes import MetricNode, Node
+from graphs.nodes import EVERYWHERE, MetricNode, Node
 
-EVERYWHERE: Final = "all positions"
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
 

@@ -4,8 +4,12 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
+
+EVERYWHERE: Final = "everywhere"
+"""The name of the one column of a circuit without positions: a node is wherever its feature is active."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,3 +61,11 @@ def node_name(node: FeatureNode | ErrorNode | TokenNode, position: str | None = 
     if isinstance(node, TokenNode):
         return f"token@{at}"
     return f"{node.site}/{node.index if isinstance(node, FeatureNode) else 'error'}@{at}"
+
+
+def labels_at(names: Sequence[str], position: int) -> tuple[str, str, str]:
+    """Every name by which a circuit may know a position of a prompt whose positions have these names.
+
+    Its own name, its distance from the end (−1 is the last position), and `EVERYWHERE`.
+    """
+    return names[position], str(position - len(names)), EVERYWHERE

@@ -1,9 +1,21 @@
-"""Names of positions, by which nodes of different prompts are matched: roles, or distances from the end."""
+"""Names of positions, by which nodes of different prompts are matched.
+
+role     the name that a task gives a position, such as `subject`
+offset   its distance from the end of the prompt, where the metric is read: `-1` is the last position
+none     one name for all positions, `everywhere`: a node stands wherever its feature is active
+"""
 
 from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
 
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
+from graphs.nodes import EVERYWHERE, labels_at
+
+PositionScheme = Literal["role", "offset", "none"]
+SCHEMES: Final = ("role", "offset", "none")
 
 
 class SameRoles:
@@ -35,3 +47,37 @@ def position_names(pairs: PromptPairs) -> list[tuple[str, ...]]:
 
 def _from_the_end(pair: PromptPair) -> tuple[str, ...]:
     return tuple(str(p - len(pair)) for p in range(len(pair)))
+
+
+def scheme_of(pairs: PromptPairs, asked: str = "auto") -> PositionScheme:
+    """The scheme asked for; `auto` is `role` where every pair has roles, else `none`.
+
+    Raises:
+        ValueError: no such scheme, or roles that not all pairs have.
+    """
+    with_roles = all(pair.roles is not None for pair in pairs)
+    if asked == "auto":
+        return "role" if with_roles else "none"
+    if asked == "role" and not with_roles:
+        raise ValueError("The pairs do not name their positions. Give each pair `roles`, or choose offset or none.")
+    for scheme in ("role", "offset", "none"):
+        if asked == scheme:
+            return scheme
+    raise ValueError(f"No scheme of positions {asked!r}. Schemes: auto, {', '.join(SCHEMES)}.")
+
+
+def column_names(pairs: PromptPairs, scheme: PositionScheme | None = None) -> list[tuple[str, ...]]:
+    """The column that each position of each pair lies in; by default that of `position_names`."""
+    if scheme == "none":
+        return [(EVERYWHERE,) * len(pair) for pair in pairs]
+    return [_from_the_end(pair) for pair in pairs] if scheme == "offset" else position_names(pairs)
+
+
+def places_by_label(pairs: PromptPairs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For every name that a circuit may give a position, the examples and positions that have it."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for example, names in enumerate(position_names(pairs)):
+        for position in range(len(names)):
+            for label in dict.fromkeys(labels_at(names, position)):
+                found.setdefault(label, []).append((example, position))
+    return {label: (np.array(places)[:, 0], np.array(places)[:, 1]) for label, places in found.items()}

@@ -4,11 +4,13 @@ The answer is right for the clean prompt, the foil (`wrong` in files) for the pa
 as texts, which the model's tokenizer turns into ids (`models/tokenising.py`), as ids, or as both.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from attribution.models.language_model import LanguageModel
+from graphs.nodes import EVERYWHERE
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ def check_pair(row: int, pair: PromptPair) -> None:
     twice = sorted({role for role in pair.roles if pair.roles.count(role) > 1})
     if twice:
         raise ValueError(f"Pair {row}: the role {twice[0]!r} occurs twice; each position needs a name of its own.")
+    for role in pair.roles:
+        if role == EVERYWHERE or re.fullmatch(r"-\d+", role):
+            raise ValueError(
+                f"Pair {row}: the role {role!r} means something else: {EVERYWHERE!r} all positions, and -1, -2, ... "
+                "distances from the end. Choose another name."
+            )
 
 
 def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:

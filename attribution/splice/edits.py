@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 EVERYWHERE: Final = -1
-"""As row and position of a node: every row, every spliced position."""
+"""As position of a node: every spliced position of its row. As row, with that position: every row."""
 
 ERROR: Final = -1
 """As index of a node: the site's error."""
@@ -100,7 +100,10 @@ class SiteNodes:
     def mask(self, rows: int, positions: int, d_sae: int, start: int = 0) -> Bool[Tensor, "rows positions columns"]:
         """True at the nodes; the last column is the error's. `start` is the position of the first column."""
         mask = torch.zeros(rows, positions, d_sae + 1, dtype=torch.bool, device=self.index.device)
-        mask[:, :, self.index[self.pos == EVERYWHERE]] = True
+        everywhere = self.pos == EVERYWHERE
+        mask[:, :, self.index[everywhere & (self.row == EVERYWHERE)]] = True
+        in_row = everywhere & (self.row != EVERYWHERE)
+        mask[self.row[in_row], :, self.index[in_row]] = True
         here = self._within(positions, start)
         mask[self.row[here], self.pos[here] - start, self.index[here]] = True
         return mask
@@ -108,10 +111,12 @@ class SiteNodes:
     def found_in(self, changed: Bool[Tensor, "rows positions columns"], start: int = 0) -> Int[Tensor, " node"]:
         """Numbers of the nodes that have an entry where `changed` is True."""
         free = self.pos == EVERYWHERE
-        anywhere = changed.flatten(0, 1).any(0)
+        in_rows = changed.any(1)
+        row, index = self.row[free], self.index[free]
+        anywhere = torch.where(row == EVERYWHERE, in_rows.any(0)[index], in_rows[row.clamp(min=0), index])
         here = self._within(changed.shape[1], start)
         placed = changed[self.row[here], self.pos[here] - start, self.index[here]]
-        return torch.cat([self.node[free][anywhere[self.index[free]]], self.node[here][placed]]).unique()
+        return torch.cat([self.node[free][anywhere], self.node[here][placed]]).unique()
 
     def _within(self, positions: int, start: int) -> Bool[Tensor, " entry"]:
         return (self.pos >= start) & (self.pos < start + positions)

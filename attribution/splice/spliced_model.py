@@ -122,6 +122,11 @@ class SplicedModel:
         """Spliced sites in the order the forward pass reaches them."""
         return tuple(self.saes)
 
+    @property
+    def unspliced_bos(self) -> int | None:
+        """The BOS token, which is not spliced where it opens a prompt; None if it is."""
+        return None if self.splice_bos else self.model.bos_id
+
     def hashes(self) -> dict[str, Any]:
         """sha256 of the model's weights under `model`, and of each SAE's under `saes`, by site."""
         return {"model": self.model.digest(), "saes": {site: sae.digest() for site, sae in self.saes.items()}}

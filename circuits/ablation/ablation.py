@@ -101,6 +101,7 @@ def ablate(
     """
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     labels = position_names(pairs)
+    _refuse_unspliced(spliced, pairs, labels, ablation)
     parts: list[_Part] = []
     collected = FeatureShifts(spliced.sites)
     with spliced.model.frozen():
@@ -132,6 +133,23 @@ def ablate(
         ),
         values_changed=values,
     )
+
+
+def _refuse_unspliced(
+    spliced: SplicedModel, pairs: PromptPairs, labels: Sequence[Sequence[str]], ablation: Ablation
+) -> None:
+    """A ValueError if the nodes stand only where no SAE is spliced in."""
+    places = [
+        (name, position, pair.clean_ids[0] == spliced.unspliced_bos)
+        for name in ablation.names
+        for pair, own in zip(pairs, labels, strict=True)
+        for position in name.columns(own)
+    ]
+    if places and all(bos and position == 0 and not name.is_token for name, position, bos in places):
+        raise ValueError(
+            f"Cannot {ablation.operation.label} {places[0][0]}: position 0 is not spliced (BOS is spliced only with "
+            "splice_bos=True)."
+        )
 
 
 @dataclass(frozen=True)

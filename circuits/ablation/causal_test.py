@@ -18,12 +18,12 @@ from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, silent
-from attribution.splice.edits import REMOVE, NodeEdit, SiteNodes
+from attribution.splice.edits import EVERYWHERE, REMOVE, NodeEdit, SiteNodes
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from circuits.ablation.edits import reference_of
-from circuits.ablation.node_names import NodeName, circuit_names
+from circuits.ablation.node_names import NodeName, circuit_names, token_places
 from graphs import CircuitGraph
 
 
@@ -152,8 +152,15 @@ def _knocked_out(
     rows = batch.rows(torch.zeros(len(names), dtype=torch.long, device=batch.last.device))
     entries: dict[str, list[tuple[int, int, int, int]]] = {}
     entry = situation.clean.entry.repeat(len(names), 1, 1)
+    spliced_here = situation.clean.spliced[0].tolist()
+    places: dict[int, list[int]] = {n: [] for n in range(len(names))}
     for n, name in enumerate(names):
-        for pos in name.columns(labels):
+        if name.is_token:
+            places[n] = [pos for _, _, pos in token_places([name], [labels])]
+        else:
+            places[n] = [pos for pos in name.columns(labels) if pos == EVERYWHERE or spliced_here[pos]]
+    for n, name in enumerate(names):
+        for pos in places[n]:
             if not name.is_token:
                 entries.setdefault(name.site, []).append((n, n, pos, name.index))
             elif changes.entry is not None:

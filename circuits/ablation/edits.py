@@ -118,7 +118,7 @@ class BatchEdits:
 def edits_of(situation: Situation, labels: PositionNames, ablation: Ablation) -> BatchEdits:
     """The edits that an ablation makes in a batch."""
     spliced, operation = situation.spliced, ablation.operation
-    tables = site_nodes(_acting(ablation), labels, spliced)
+    tables = site_nodes(_acting(ablation), labels, spliced, situation.clean.spliced)
     reference = kept_reference if operation is KEEP_ONLY else reference_of
     edits = tuple(
         edit_of(operation, site, nodes, reference(situation, site))

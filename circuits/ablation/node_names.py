@@ -1,16 +1,21 @@
 """Nodes by name: `blocks.3.hook_mlp_out/117@verb`, `blocks.3.hook_mlp_out/error@3`, `token@subject`.
 
-After `@` comes the name of a position, or its number, counted from 0. Without `@` the name means the node at every
-position. Nodes in a circuit file have the same names.
+After `@` comes the name of a position, its number, counted from 0, or its distance from the end, as -1. Without `@`, or
+with `@everywhere`, the name means the node at every position. Nodes in a circuit file have the same names.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+
+from jaxtyping import Bool
+from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
 from attribution.splice.edits import ERROR, EVERYWHERE, SiteNodes
 from attribution.splice.spliced_model import TOKENS, SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode, MetricNode, Position, TokenNode
+from graphs.nodes import EVERYWHERE as EVERYWHERE_LABEL
 
 PositionNames = Sequence[Sequence[str]]
 """The name of each position of each prompt."""
@@ -42,7 +47,11 @@ class NodeName:
             return (EVERYWHERE,)
         if isinstance(self.position, int):
             return (self.position,) if self.position < len(labels) else ()
-        return (labels.index(self.position),) if self.position in labels else ()
+        if self.position in labels:
+            return (labels.index(self.position),)
+        if re.fullmatch(r"-\d+", self.position) and -int(self.position) <= len(labels):
+            return (len(labels) + int(self.position),)
+        return ()
 
     def __str__(self) -> str:
         name = "token" if self.is_token else f"{self.site}/{'error' if self.is_error else self.index}"
@@ -67,7 +76,8 @@ def parse_node(text: str, spliced: SplicedModel) -> NodeName:
     site = spliced.site(site)
     if index != "error" and int(index) >= (d_sae := spliced.saes[site].d_sae):
         raise ValueError(f"{text!r}: the SAE there has features 0 to {d_sae - 1}.")
-    return NodeName(site, ERROR if index == "error" else int(index), position or None)
+    everywhere = position in ("", EVERYWHERE_LABEL)
+    return NodeName(site, ERROR if index == "error" else int(index), None if everywhere else position)
 
 
 def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: PositionNames) -> tuple[NodeName, ...]:
@@ -105,6 +115,8 @@ def node_name_of(
 ) -> NodeName:
     """The name of a node of a graph, with its position by name: prompts that the graph is not of may have it too."""
     label = positions[node.position].label
+    if label == EVERYWHERE_LABEL and not isinstance(node, TokenNode):
+        return NodeName(spliced.site(node.site), node.index if isinstance(node, FeatureNode) else ERROR, None)
     if isinstance(node, TokenNode):
         return NodeName(TOKENS, ERROR, label)
     return NodeName(spliced.site(node.site), node.index if isinstance(node, FeatureNode) else ERROR, label)
@@ -119,16 +131,24 @@ def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
 
 
 def site_nodes(
-    names: Sequence[NodeName | None], labels: PositionNames, spliced: SplicedModel
+    names: Sequence[NodeName | None],
+    labels: PositionNames,
+    spliced: SplicedModel,
+    here: Bool[Tensor, "row pos"] | None = None,
 ) -> Mapping[str, SiteNodes]:
-    """The places of features and errors in a batch of prompts, by site. A node's number is its index in `names`."""
+    """The places of features and errors in a batch of prompts, by site. A node's number is its index in `names`.
+
+    With `here`, the spliced positions, places that are not spliced are left out.
+    """
+    inside = None if here is None else here.tolist()
     entries: dict[str, list[tuple[int, int, int, int]]] = {site: [] for site in spliced.sites}
     for number, name in enumerate(names):
         if name is None or name.is_token:
             continue
         rows = [(EVERYWHERE, ())] if name.position is None else enumerate(labels)
         for row, own in rows:
-            entries[name.site] += [(number, row, pos, name.index) for pos in name.columns(own)]
+            places = [p for p in name.columns(own) if inside is None or p == EVERYWHERE or inside[row][p]]
+            entries[name.site] += [(number, row, pos, name.index) for pos in places]
     device = spliced.model.device
     return {site: SiteNodes.of(own, device) for site, own in entries.items()}
 
@@ -140,5 +160,5 @@ def token_places(names: Sequence[NodeName], labels: PositionNames) -> list[tuple
         for number, name in enumerate(names)
         if name.is_token
         for row, own in enumerate(labels)
-        for pos in name.columns(own)
+        for pos in (range(len(own)) if name.position == EVERYWHERE_LABEL else name.columns(own))
     ]

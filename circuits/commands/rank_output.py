@@ -6,8 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from circuits.ranking.dataset import DatasetRanking
-from graphs.merged_positions import EVERYWHERE
-from graphs.nodes import short_site
+from graphs.nodes import EVERYWHERE, short_site
 
 
 def print_ranking(console: Console, found: DatasetRanking, *, method: str, rows: int, file: Path) -> None:

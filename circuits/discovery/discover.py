@@ -235,7 +235,13 @@ def _with_exact_circuit(
     question: Question, measured: MeasuredNodes, chosen: Ranking, progress: Progress
 ) -> MeasuredNodes:
     """Patch all nodes of a screened circuit, in every example."""
-    keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
+    keys = member_keys(
+        (w.node for w in chosen.nodes),
+        chosen.positions,
+        question.pairs,
+        question.spliced.sites,
+        question.spliced.unspliced_bos,
+    )
     unknown = measured.effects.keys()[~measured.exact]
     wanted = unknown[np.isin(unknown, keys)]
     if len(wanted) == 0:
@@ -245,7 +251,13 @@ def _with_exact_circuit(
 
 
 def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:
-    keys = member_keys((w.node for w in chosen.nodes), chosen.positions, question.pairs, question.spliced.sites)
+    keys = member_keys(
+        (w.node for w in chosen.nodes),
+        chosen.positions,
+        question.pairs,
+        question.spliced.sites,
+        question.spliced.unspliced_bos,
+    )
     nodes = effects.subset(np.isin(effects.keys(), keys))
     given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
     if question.patch_value is counterfactual:

@@ -72,9 +72,7 @@ def faithfulness_report(
         (True, True)
     """
     nodes = [w.node for w in circuit.nodes]
-    sets = {
-        name: circuit_and_rest(nodes, circuit.positions, pairs, spliced.sites, errors) for name, pairs in splits.items()
-    }
+    sets = {name: circuit_and_rest(nodes, circuit.positions, pairs, spliced, errors) for name, pairs in splits.items()}
     for name, (kept, _) in sets.items():
         _refuse_strange_positions(name, nodes, circuit.positions, kept)
     refuse_undefined(spliced, splits, metric, reference, batch_size)

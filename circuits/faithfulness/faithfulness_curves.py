@@ -129,9 +129,7 @@ def _circuits(
         if share == 1:
             found += model_and_nothing(errors)
         else:
-            found += circuit_and_rest(
-                nodes[: size_of_share(share, len(nodes))], positions, pairs, spliced.sites, errors
-            )
+            found += circuit_and_rest(nodes[: size_of_share(share, len(nodes))], positions, pairs, spliced, errors)
     return found
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from attribution.effects.metric_keeping import ALL_ERRORS, ErrorChoice, Kept
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.spliced_model import SplicedModel
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.positions import member_keys
 from graphs import ErrorNode, FeatureNode, Node, Position
@@ -55,12 +56,12 @@ def size_of_share(share: float, nodes: int) -> int:
 
 
 def circuit_and_rest(
-    nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, sites: Sequence[str], errors: ErrorChoice
+    nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, spliced: SplicedModel, errors: ErrorChoice
 ) -> tuple[Kept, Kept]:
     """C and M∖C in these prompts."""
     if errors not in ALL_ERRORS:
         raise ValueError(f"No choice of errors {errors!r}. Choices: {', '.join(ALL_ERRORS)}.")
-    keys, all_errors = member_keys(nodes, positions, pairs, sites), ALL_ERRORS[errors]
+    keys, all_errors = member_keys(nodes, positions, pairs, spliced.sites, spliced.unspliced_bos), ALL_ERRORS[errors]
     return Kept(keys, all_errors=all_errors), Kept(keys, complement=True, all_errors=all_errors)
 
 

@@ -53,7 +53,7 @@ def smallest_faithful(
     nodes = ordered_nodes(ranking, order, errors)
 
     def sets_of(size: int) -> tuple[Kept, Kept]:
-        return circuit_and_rest(nodes[:size], ranking.positions, pairs, spliced.sites, errors)
+        return circuit_and_rest(nodes[:size], ranking.positions, pairs, spliced, errors)
 
     def run(sets: Sequence[Kept], told: Progress = silent) -> Float[np.ndarray, "set pair"]:
         return metric_keeping(spliced, pairs, metric, sets, reference, batch_size=batch_size, progress=told)

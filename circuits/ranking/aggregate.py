@@ -13,6 +13,7 @@ import numpy as np
 
 from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.position_names import PositionScheme
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS
 from circuits.ranking.averages import Averages, group_averages, group_sums
@@ -41,13 +42,23 @@ class Ranking:
         return replace(self, nodes=tuple(w for w in self.nodes if w.node in nodes))
 
 
-def rank_nodes(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact: np.ndarray | None = None) -> Ranking:
+def rank_nodes(
+    effects: Effects,
+    pairs: PromptPairs,
+    model: LanguageModel,
+    exact: np.ndarray | None = None,
+    *,
+    scheme: PositionScheme | None = None,
+) -> Ranking:
     """Average effects over their pairs, positions aligned by name, and sort by |mean effect|, the largest first.
+
+    Without positions, a node's effect in an example is the sum over the positions where it changes.
 
     Args:
         effects: of any method, one for each example and node.
         pairs, model: what the effects were measured on.
         exact: marks the effects that exact patching measured. By default all of them if that is the method, else none.
+        scheme: which positions share a column; by default roles where all pairs have them, else distances.
 
     Raises:
         ValueError: there are no effects: no node differs between the clean and the patch run.
@@ -60,19 +71,24 @@ def rank_nodes(effects: Effects, pairs: PromptPairs, model: LanguageModel, exact
         raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
     if exact is None:
         exact = np.full(len(effects), effects.method == "exact_patching")
-    alignment = align_positions(pairs, model)
+    alignment = align_positions(pairs, model, scheme)
     nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
     return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
 
 
 def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[WeightedNode]:
     column = alignment.columns_of(effects.example, effects.position)
-    keys = np.stack([effects.site, effects.kind, column, effects.index])
-    nodes, group = np.unique(keys, axis=1, return_inverse=True)
+    keys = np.stack([effects.example, effects.site, effects.kind, column, effects.index])
+    own, place = np.unique(keys, axis=1, return_inverse=True)
+    place, count = place.reshape(-1), own.shape[1]
+    size = np.bincount(place, minlength=count)
+    effect = group_sums(place, effects.effect, count)
+    clean, patch = (group_sums(place, values, count) / size for values in (effects.clean, effects.patch))
+    nodes, group = np.unique(own[1:], axis=1, return_inverse=True)
     group, groups = group.reshape(-1), nodes.shape[1]
-    found = group_averages(group, effects.effect, groups, len(alignment.columns))
-    ends = [group_sums(group, values, groups) / found.count for values in (effects.clean, effects.patch)]
-    verified = group_sums(group, exact, groups)
+    found = group_averages(group, effect, groups, len(alignment.columns))
+    ends = [group_sums(group, values, groups) / found.count for values in (clean, patch)]
+    verified = group_sums(group, group_sums(place, exact, count) == size, groups)
     named = [node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in nodes.T.tolist()]
     return [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from attribution.edges.edges import METRIC_KEY, Edges
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.position_names import PositionScheme
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS, columns_of_keys
 from circuits.ranking.aggregate import node_at
@@ -36,13 +37,22 @@ class AveragedFlow:
 
 
 def average_edges(
-    edges: Edges, pairs: PromptPairs, model: LanguageModel, sites: tuple[str, ...], metric: str
+    edges: Edges,
+    pairs: PromptPairs,
+    model: LanguageModel,
+    sites: tuple[str, ...],
+    metric: str,
+    scheme: PositionScheme | None = None,
 ) -> AveragedFlow:
-    """Average over examples, with positions aligned by name. `sites` are those of the effects, the tokens first."""
-    alignment = align_positions(pairs, model)
+    """Average over examples, with positions aligned by name. `sites` are those of the effects, the tokens first.
+
+    Without positions, an edge's weight in an example is the sum over pairs of positions.
+    """
+    alignment = align_positions(pairs, model, scheme)
     ends = [_aligned(keys, edges.example, alignment) for keys in (edges.source, edges.target)]
-    both, group = _groups(np.concatenate(ends))
-    found = group_averages(group, edges.weight, both.shape[1], len(pairs))
+    own, place = _groups(np.concatenate([edges.example[None], *ends]))
+    both, group = _groups(own[1:])
+    found = group_averages(group, group_sums(place, edges.weight, own.shape[1]), both.shape[1], len(pairs))
     averaged = [
         Edge(
             source=_node(column[:4], sites, metric),

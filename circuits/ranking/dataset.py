@@ -24,8 +24,7 @@ from circuits.ranking.aggregate import Ranking, node_at, weighted_node
 from circuits.ranking.averages import RunningAverages
 from circuits.ranking.positions import order_of_names
 from graphs import MetricNode, Node, Position
-from graphs.merged_positions import EVERYWHERE
-from graphs.nodes import node_name
+from graphs.nodes import EVERYWHERE, node_name
 
 ROLES: Final = "the roles that the pairs give their tokens"
 FROM_THE_END: Final = "distances from the end of the prompt: -1 is its last token"

@@ -1,22 +1,29 @@
 """Positions of different prompts, by name: which of them belong together, and where a circuit's nodes are in a prompt.
 
-A position's name is its role where the task gives roles. Otherwise it is the distance from the end of the prompt, where
-the metric is read; so prompts of any length share names. A node of a circuit is in every prompt that has a position of
-that name, and in no other prompt.
+A scheme (`attribution/prompts/position_names.py`) says what positions share a column: those with one role, those at one
+distance from the end, or all of them. A node of a circuit stands in a prompt wherever its column's name is, whatever
+scheme the prompts are measured with: a circuit of roles is in prompts with these roles, one of distances in prompts
+that are long enough, one without positions in all.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import networkx as nx
 import numpy as np
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.position_names import position_names
+from attribution.prompts.position_names import PositionScheme, column_names, places_by_label
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.node_keys import KINDS, node_keys
+from attribution.splice.node_keys import KINDS, columns_of_keys, node_keys
 from attribution.splice.spliced_model import TOKENS
 from graphs import FeatureNode, MetricNode, Node, Position, TokenNode
+from graphs.nodes import EVERYWHERE
+
+VARIOUS: Final = "various"
+"""Stands for the tokens of a column of which none makes up half."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +39,29 @@ class Alignment:
         return np.concatenate([np.array(own) for own in self.columns])[starts[example] + position]
 
 
-def align_positions(pairs: PromptPairs, model: LanguageModel) -> Alignment:
+def align_positions(pairs: PromptPairs, model: LanguageModel, scheme: PositionScheme | None = None) -> Alignment:
     """One column for each name of a position, in the order of the text."""
-    names = position_names(pairs)
-    order = order_of_names(names)
+    names = column_names(pairs, scheme)
+    order = [EVERYWHERE] if scheme == "none" else order_of_names(names)
     place = {name: column for column, name in enumerate(order)}
-    tokens: dict[str, tuple[int, int]] = {}
+    tokens: dict[str, tuple[Counter[int], Counter[int]]] = {name: (Counter(), Counter()) for name in order}
     for pair, own in zip(pairs, names, strict=True):
         for name, clean, patch in zip(own, pair.clean_ids, pair.patch_ids, strict=True):
-            tokens.setdefault(name, (clean, patch))
+            tokens[name][0][clean] += 1
+            tokens[name][1][patch] += 1
     return Alignment(
-        tuple(Position(name, *(model.token_text(t) for t in tokens[name])) for name in order),
+        tuple(Position(name, *(token_in_words(seen, model) for seen in tokens[name])) for name in order),
         tuple(tuple(place[name] for name in own) for own in names),
     )
+
+
+def token_in_words(seen: Counter[int], model: LanguageModel) -> str:
+    """The text of the only token seen; else the commonest with its share, or `various` where none makes up half."""
+    (token, count), *_ = seen.most_common(1)
+    share = count / seen.total()
+    if share == 1:
+        return model.token_text(token)
+    return f"{model.token_text(token)} ({share:.0%})" if share >= 0.5 else VARIOUS
 
 
 def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:
@@ -62,15 +79,22 @@ def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def member_keys(
-    nodes: Iterable[Node], positions: Sequence[Position], pairs: PromptPairs, sites: Sequence[str]
+    nodes: Iterable[Node],
+    positions: Sequence[Position],
+    pairs: PromptPairs,
+    sites: Sequence[str],
+    unspliced: int | None = None,
 ) -> np.ndarray:
     """The keys (as in `Effects.keys`, sorted) of a circuit's nodes in every pair that has their positions.
+
+    Features and errors stand at spliced positions only.
 
     Args:
         nodes: of a circuit or a ranking; the metric is ignored.
         positions: of the circuit; the nodes' positions are indices into it.
         pairs: any prompts.
         sites: the spliced sites, in the order of the forward pass.
+        unspliced: the token that is not spliced where a prompt opens with it (`SplicedModel.unspliced_bos`).
 
     Raises:
         LookupError: a node at a site that is not spliced.
@@ -85,9 +109,13 @@ def member_keys(
             raise LookupError(f"No SAE is spliced in at {site!r}. Spliced sites: {', '.join(sites)}.")
         column = places[site], KINDS.index(node.kind), node.index if isinstance(node, FeatureNode) else -1
         at.setdefault(positions[node.position].label, []).append(column)
-    standing = _standing(pairs)
+    standing = places_by_label(pairs)
     parts = [_everywhere(np.array(own), *standing[label]) for label, own in at.items() if label in standing]
-    return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    keys = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    opening = np.flatnonzero([pair.clean_ids[0] == unspliced for pair in pairs])
+    columns = columns_of_keys(keys)
+    outside = np.isin(columns["example"], opening) & (columns["position"] == 0) & (columns["site"] > 0)
+    return keys[~outside]
 
 
 def _everywhere(nodes: np.ndarray, example: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -95,12 +123,3 @@ def _everywhere(nodes: np.ndarray, example: np.ndarray, position: np.ndarray) ->
     site, kind, index = (np.repeat(column, len(example)) for column in nodes.T)
     example, position = (np.tile(places, len(nodes)) for places in (example, position))
     return node_keys(example, position, index, site=site, kind=kind)
-
-
-def _standing(pairs: PromptPairs) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each name of a position, the examples and positions that have it."""
-    found: dict[str, list[tuple[int, int]]] = {}
-    for example, names in enumerate(position_names(pairs)):
-        for position, name in enumerate(names):
-            found.setdefault(name, []).append((example, position))
-    return {name: (np.array(places)[:, 0], np.array(places)[:, 1]) for name, places in found.items()}

@@ -41,7 +41,7 @@ def test_effects_and_edges_are_added_up_over_positions() -> None:
         (feature, METRIC): 2.0,
     }
     assert merged.certificate is None
-    assert [p.label for p in merged.positions] == ["all positions"]
+    assert [p.label for p in merged.positions] == ["everywhere"]
 
 
 def test_a_circuit_at_one_position_stays_what_it_is() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -174,9 +175,35 @@ def test_faithfulness_is_undefined_where_ablation_changes_nothing() -> None:
 
 
 def test_prompts_that_name_their_positions_otherwise_are_an_error() -> None:
+    named = PromptPairs(tuple(replace(p, roles=tuple(f"p{n}" for n in range(len(p)))) for p in TRAIN))
+    of_roles = rank_nodes(exact_patching(world().spliced, named, logit_difference), named, world().model)
     pairs = PromptPairs((PromptPair((0, 5, 9), (0, 6, 9), 4, 7, ("a", "b", "c")),))
     with pytest.raises(ValueError, match="No prompt of split 's' has a position of the circuit"):
-        faithfulness_report(world().spliced, {"s": pairs}, logit_difference, ranking())
+        faithfulness_report(world().spliced, {"s": pairs}, logit_difference, of_roles)
+
+
+@pytest.mark.parametrize("scheme", ["offset", "none"])
+def test_a_circuit_without_roles_is_on_prompts_with_them(scheme: Literal["offset", "none"]) -> None:
+    """Distances and `everywhere` name positions of every prompt; roles of the prompts do not matter."""
+    effects = exact_patching(world().spliced, TRAIN, logit_difference)
+    found = rank_nodes(effects, TRAIN, world().model, scheme=scheme).top(40)
+    named = PromptPairs(tuple(replace(p, roles=tuple(f"p{n}" for n in range(len(p)))) for p in TRAIN))
+    plain, roles = (
+        faithfulness_report(world().spliced, {"s": pairs}, logit_difference, found, bootstrap=QUICK)[0]
+        for pairs in (TRAIN, named)
+    )
+    assert roles.faithfulness == plain.faithfulness
+
+
+def test_all_nodes_without_positions_are_the_model_and_a_node_stands_wherever_its_feature_is_active() -> None:
+    effects = exact_patching(world().spliced, TRAIN, logit_difference)
+    everywhere = rank_nodes(effects, TRAIN, world().model, scheme="none")
+    assert [p.label for p in everywhere.positions] == ["everywhere"]
+    offset = rank_nodes(effects, TRAIN, world().model, scheme="offset")
+    assert len(everywhere.nodes) < len(offset.nodes)
+    assert sum(w.effect for w in everywhere.nodes) == pytest.approx(sum(w.effect for w in offset.nodes), abs=1e-9)
+    report = faithfulness_report(world().spliced, {"s": TRAIN}, logit_difference, everywhere, bootstrap=QUICK)[0]
+    assert report.faithfulness == pytest.approx(1, abs=1e-6)
 
 
 def test_wrong_choices_are_refused_before_any_work() -> None:

@@ -103,7 +103,7 @@ def test_together_adds_up_positions_in_each_example_first(
     spliced: SplicedModel, pairs: PromptPairs, whole: Effects
 ) -> None:
     found = streamed(spliced, pairs, 4, together=True)
-    assert [p.label for p in found.ranking.positions] == ["all positions"]
+    assert [p.label for p in found.ranking.positions] == ["everywhere"]
     strongest = next(w for w in found.ranking.nodes if isinstance(w.node, FeatureNode))
     assert isinstance(strongest.node, FeatureNode)
     here = whole.at(strongest.node.site) & whole.of_kind("feature") & (whole.index == strongest.node.index)
