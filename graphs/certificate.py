@@ -74,6 +74,39 @@ class Screening:
 
 
 @dataclass(frozen=True)
+class SizeChoice:
+    """How the size of the circuit was chosen.
+
+    Attributes:
+        by: the search, in words.
+        split: the name of the pairs that chose; `own` where the pairs that found the circuit did.
+        pairs: their number.
+        target: the faithfulness asked for.
+        faithfulness: that of the set chosen, before pruning, on these pairs.
+        nodes: its features and errors; `most` is the largest number allowed.
+        reached: whether the target was reached, with one standard error to spare.
+        largest: the number of all nodes, and `largest_faithfulness` what all of them reach on these pairs.
+        needed: the fewest nodes of the search's curve that reach the target; None if no set does.
+        new_words: whether these pairs differ from their patch prompts in tokens that no training pair does.
+        opponents: the nodes left out that opposed the task most, by name, with their effect alone.
+    """
+
+    by: str
+    split: str
+    pairs: int
+    target: float
+    faithfulness: float
+    nodes: int
+    most: int
+    reached: bool
+    largest: int
+    largest_faithfulness: float
+    needed: int | None
+    new_words: bool
+    opponents: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Certificate:
     """Evidence for one circuit.
 
@@ -90,6 +123,7 @@ class Certificate:
         curves: one per split: the ranking from which the circuit was chosen, at sizes around the circuit's. The circuit
             may differ from the ranking's first nodes because dangling nodes were pruned.
         missing: the reason for each measurement that was not made, by its name.
+        size_choice: how the size of the circuit was chosen; None where it was given, or follows from effects.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
     """
@@ -104,6 +138,7 @@ class Certificate:
     curves: tuple[FaithfulnessCurve, ...] = ()
     missing: Mapping[str, str] | None = None
     gates_at_threshold: int = 0
+    size_choice: SizeChoice | None = None
 
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
@@ -115,6 +150,7 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
         quality=lambda found: dataclass_from_plain(SAEQuality, found, sites=_site_quality),
         faithfulness=Faithfulness.from_dict,
         curves=FaithfulnessCurve.from_dict,
+        size_choice=lambda found: found and dataclass_from_plain(SizeChoice, found),
     )
 
 

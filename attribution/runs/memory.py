@@ -60,6 +60,7 @@ class Room:
         recorded: bytes that the recordings of a pair hold.
         graph: bytes that the gradient graph of a pair holds, at one point of a path.
         a_run: bytes that one patched run of whole blocks holds.
+        masked: bytes that the gradient graph of a masked run holds, in which every encoder runs.
         length: tokens of the longest prompt.
         sites: number of spliced sites.
         most_cone_bytes: bytes of cone runs beyond which more are no faster.
@@ -69,6 +70,7 @@ class Room:
     recorded: int
     graph: int
     a_run: int
+    masked: int
     length: int
     sites: int
     most_cone_bytes: int
@@ -79,7 +81,8 @@ class Room:
         if size is None:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
-        held = (f(spliced, length, error_mode) for f in (_bytes_of_recordings, _bytes_of_graph, _bytes_of_run))
+        held = [f(spliced, length, error_mode) for f in (_bytes_of_recordings, _bytes_of_graph, _bytes_of_run)]
+        held.append(_bytes_of_graph(spliced, length, "frozen"))
         most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
         return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
@@ -104,11 +107,19 @@ class Room:
         It is a power of two, so that a little more or less free memory leaves it as it is: where a batch is a chunk,
         another size would make earlier chunks useless.
         """
+        if method == "mask-path":
+            return min(self.masked_pairs, most)
         points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
         share = self.size // 2 if method == "exact" else self.size
         fit = share // (self.recorded + points * self.graph)
         wanted = max(1, min(_MOST_PAIRS.get(method, most), fit))
         return 1 << (wanted.bit_length() - 1)
+
+    @property
+    def masked_pairs(self) -> int:
+        """Pairs in a batch of masked runs: with gradients, and side by side with a second run for secants."""
+        fit = self.size // (2 * (self.recorded + self.masked))
+        return 1 << (max(1, min(64, fit)).bit_length() - 1)
 
     @property
     def cone_bytes(self) -> int:

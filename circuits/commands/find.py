@@ -37,6 +37,7 @@ from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
+    from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.runs.chunk_store import ChunkStore
     from circuits.commands.run_files import RunFolder
     from circuits.discovery.deciding import Decision
@@ -47,10 +48,17 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 DEFAULT_EXAMPLES: Final = 100
 DEFAULT_BUDGET: Final = "5m"
-DEFAULT_FAITHFULNESS: Final = 0.85
-"""On the circuit's own prompts, before pruning."""
+DEFAULT_FAITHFULNESS: Final = 0.8
+"""On the pairs that choose the circuit's size, with one standard error to spare."""
+DEFAULT_MOST: Final = 1000
+DEFAULT_VALIDATION: Final = 0.25
+DEFAULT_TEST: Final = 0.25
+SELECTIONS: Final = ("iterated", "ranking")
+SCHEMES: Final = ("auto", "role", "offset", "none")
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
+TEST_SPLIT: Final = "test"
+"""The name of a file's pairs that judge the circuit."""
 LABEL_CACHE: Final = "label_cache"
 """Folder, beside the run's, that remembers labels; for a run in out/ it is the one that `jumpwire labels` uses."""
 
@@ -96,14 +104,33 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
             min=1,
         ),
     ] = None
+    select: Annotated[
+        str | None,
+        option(
+            CIRCUIT,
+            "How nodes are chosen: iterated (a search that drops what helps the circuit least) or ranking (the first "
+            "nodes of a ranking). Default: iterated with --faithful, else ranking.",
+            metavar="HOW",
+        ),
+    ] = None
+    positions: Annotated[
+        str,
+        option(
+            CIRCUIT,
+            "What a node is: a feature at a role that the pairs name (role), at a distance from the end (offset), or "
+            "wherever it is active (none). auto: role where the pairs have roles, else none.",
+            metavar="SCHEME",
+        ),
+    ] = SCHEMES[0]
     faithful: Annotated[
         float | None,
         option(
             CIRCUIT,
-            "Keep the fewest nodes with this faithfulness (1: the circuit does all that the model does). "
-            f"Default: {DEFAULT_FAITHFULNESS}.",
+            "Keep the fewest nodes with this faithfulness (1: the circuit does all that the model does) on pairs that "
+            f"did not find the circuit. Default: {DEFAULT_FAITHFULNESS}.",
         ),
     ] = None
+    most: Annotated[int, option(CIRCUIT, "With --faithful: keep at most this many nodes.", min=1)] = DEFAULT_MOST
     nodes: Annotated[int | None, option(CIRCUIT, "Instead: keep this many nodes, the strongest.", min=1)] = None
     threshold: Annotated[
         float | None, option(CIRCUIT, "Instead: keep nodes with at least this |mean effect|, in units of the metric.")
@@ -115,7 +142,7 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         str | None,
         option(
             CIRCUIT,
-            "Method by whose effects nodes are ranked. Default: chord-ig with --faithful, else that of --method.",
+            "Method by whose effects nodes are ranked, with --select ranking. Default: that of --method.",
             metavar="METHOD",
         ),
     ] = None
@@ -123,12 +150,25 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         0.002
     )
     per_pair: Annotated[bool, option(CIRCUIT, "Find a circuit for each pair, not one for all.", "--per-pair")] = False
+    validation: Annotated[
+        float,
+        option(
+            EVIDENCE,
+            "Share of the pairs that choose the circuit's size and do not find it. Of a task's held-out pairs this "
+            "share is taken; of a file, any pairs.",
+            min=0.0,
+        ),
+    ] = DEFAULT_VALIDATION
+    test: Annotated[
+        float,
+        option(EVIDENCE, "Share of a file's pairs that judge the circuit, unless --held-out does.", min=0.0),
+    ] = DEFAULT_TEST
     held_out: Annotated[
         str | None,
-        option(EVIDENCE, "File with other prompt pairs on which faithfulness is measured too.", metavar="FILE"),
+        option(EVIDENCE, "File with other prompt pairs that judge the circuit.", metavar="FILE"),
     ] = None
     other_examples: Annotated[
-        int, option(EVIDENCE, "Pairs of each other split of the task on which faithfulness is measured too.", min=0)
+        int, option(EVIDENCE, "Pairs of each other split of the task: they choose the size and judge.", min=0)
     ] = 100
     text: Annotated[
         str | None,
@@ -180,6 +220,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
         loaded = inputs.load()
         hashes = loaded.hashes()
+        loaded, others = _parts(inputs, options, loaded)
         plan["patch_value"] = patch_value(options.patch, loaded.spliced, loaded.prompts, options.error)
         plan["inputs"] = {
             "task": inputs.name,
@@ -195,7 +236,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             _print_decision(console, decision, store)
         label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
         told = stack.enter_context(progress_bar(console, label, store))
-        runs = _runs(inputs, options, loaded, plan, progress_between(told, 0.0, 0.9))
+        runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
                 found = next(runs)
@@ -208,6 +249,37 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             about |= {"chunks": chunks_report(store), "decision": decision}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
+
+
+@dataclass(frozen=True)
+class OtherPairs:
+    """Pairs that do not find the circuit: those that choose its size, and those that judge it, by name."""
+
+    validation: "PromptPairs | None"
+    judging: "dict[str, PromptPairs]"
+
+
+def _parts(inputs: Inputs, options: FindOptions, loaded: Loaded) -> tuple[Loaded, OtherPairs]:
+    """What finds the circuit, and the other pairs.
+
+    A task has splits with other words: a share of its held-out pairs chooses the size, the rest judges. A file is cut.
+    """
+    from circuits.selection.pair_parts import split_pairs
+
+    judging = inputs.other_prompts(loaded.spliced.model, options.other_examples, options.held_out)
+    if options.per_pair:
+        return loaded, OtherPairs(None, {})
+    if inputs.pairs is None:
+        first = next(iter(judging), None)
+        if first is None or not options.validation:
+            return loaded, OtherPairs(None, judging)
+        cut = split_pairs(judging[first], validation=options.validation, by_words=True, seed=inputs.seed)
+        return loaded, OtherPairs(cut.validation, judging | {first: cut.train})
+    test = 0.0 if judging else options.test
+    cut = split_pairs(loaded.prompts, validation=options.validation, test=test, seed=inputs.seed)
+    if cut.test is not None:
+        judging = {TEST_SPLIT: cut.test}
+    return replace(loaded, prompts=cut.train), OtherPairs(cut.validation, judging)
 
 
 @contextmanager
@@ -223,6 +295,9 @@ def _plan(options: FindOptions) -> dict[str, Any]:
     refuse_unknown("method", options.method, (AUTO, *METHOD_NAMES))
     refuse_unknown("metric", options.metric, METRIC_NAMES)
     refuse_unknown("patch", options.patch, PATCH_NAMES)
+    refuse_unknown("positions", options.positions, SCHEMES)
+    if options.select is not None:
+        refuse_unknown("select", options.select, SELECTIONS)
     if options.rank_by is not None:
         refuse_unknown("rank-by", options.rank_by, METHOD_NAMES)
 
@@ -242,8 +317,9 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "memory": options.memory,
         "error_mode": options.error,
         "points": quadrature(options.points, options.rule, options.method),
-        "select": Selection(options.nodes, options.threshold, options.share, faithful),
+        "select": Selection(options.nodes, options.threshold, options.share, faithful, options.most, options.select),  # pyright: ignore[reportArgumentType]
         "rank_by": options.rank_by,
+        "positions": options.positions,
         "least_edge": options.least_edge,
         "explained": options.explained,
     }
@@ -276,7 +352,12 @@ def _print_decision(console: Console, decision: "Decision", store: "ChunkStore")
 
 
 def _runs(
-    inputs: Inputs, options: FindOptions, loaded: Loaded, plan: dict[str, Any], told: Callable[[float], None]
+    inputs: Inputs,
+    options: FindOptions,
+    loaded: Loaded,
+    others: OtherPairs,
+    plan: dict[str, Any],
+    told: Callable[[float], None],
 ) -> "Iterator[Found]":
     """One result for all pairs, or one for each pair."""
     from circuits.discovery.discover import discover, discover_each
@@ -284,10 +365,16 @@ def _runs(
     if options.per_pair:
         yield from discover_each(loaded.spliced, loaded.prompts, progress=told, **plan)
         return
-    model = loaded.spliced.model
-    splits = inputs.other_prompts(model, options.other_examples, options.held_out)
-    texts = _texts(inputs, options, model)
-    yield discover(loaded.spliced, loaded.prompts, splits=splits, texts=texts, progress=told, **plan)
+    texts = _texts(inputs, options, loaded.spliced.model)
+    yield discover(
+        loaded.spliced,
+        loaded.prompts,
+        validation=others.validation,
+        splits=others.judging,
+        texts=texts,
+        progress=told,
+        **plan,
+    )
 
 
 def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:

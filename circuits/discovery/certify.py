@@ -30,6 +30,8 @@ from graphs.verdict import FLAGS
 
 OWN_SPLIT = "own"
 """The name of the split that the circuit was found on."""
+VALIDATION_SPLIT = "validation"
+"""The name of the split that chose the circuit's size."""
 
 
 def certify(
@@ -49,12 +51,12 @@ def certify(
         question: the question that the circuit answers.
         verdict: of the checker, if nodes were screened by an estimate.
         ranking: what the circuit was chosen from. Faithfulness by size is that of its first nodes.
-        splits: further pairs on which faithfulness is measured.
+        splits: pairs that judge the circuit, and those that chose its size; faithfulness is measured on each.
         texts: token ids of general texts by name; the SAEs are measured on them and on the task.
         progress: told the share of work done.
     """
     missing: dict[str, str] = {}
-    every = {OWN_SPLIT: question.pairs, **(splits or {})}
+    every = {**(splits or {}), OWN_SPLIT: question.pairs}  # what judges comes first
     faithfulness, curves = _faithfulness(
         circuit, question, every, ranking, missing, progress_between(progress, 0.0, 0.6)
     )

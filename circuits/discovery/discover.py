@@ -13,13 +13,15 @@ from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature
 from attribution.methods.registry import METHODS, WALKS_ERRORS, refuse_points
 from attribution.prompts.metrics import Metric, logit_difference
+from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
-from circuits.discovery.certify import certify
+from circuits.discovery.certify import OWN_SPLIT, VALIDATION_SPLIT, certify
+from circuits.discovery.choosing import Chosen, search_nodes
 from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET, Decision, decide
 from circuits.discovery.measuring import (
     MeasuredNodes,
@@ -30,14 +32,19 @@ from circuits.discovery.measuring import (
     with_exact,
 )
 from circuits.discovery.selection import Selection
+from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
 from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
+from circuits.selection.pair_parts import refuse_shared_pairs
 from graphs import CircuitGraph, Verdict, prune
+from graphs.pruning import needed_edges
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Methods whose estimates are shown beside the effects of a circuit's nodes."""
+MOST_LOST = 0.01
+"""Faithfulness that pruning dangling nodes may cost at most."""
 CHECKED_METHOD = "ig"
 """The method that is checked against exact effects: of those above, the one in widest use."""
 
@@ -76,8 +83,10 @@ def discover(
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     points: Quadrature | None = None,
-    select: Selection = Selection(faithful=0.85),  # noqa: B008  (a frozen value)
+    select: Selection = Selection(faithful=0.8),  # noqa: B008  (a frozen value)
     rank_by: str | None = None,
+    positions: str = "auto",
+    validation: PromptPairs | None = None,
     least_edge: float = 0.002,
     compare: Sequence[str] = COMPARED_METHODS,
     explained: int = 10,
@@ -102,23 +111,25 @@ def discover(
             they meet gates; they are measured in `path` mode (in `zero` mode if this is `zero`).
         patch_value: what nodes are set to. With a patch prompt, edges are chord flow, else plain gradients.
         points: the points of the path, for methods that integrate.
-        select: which nodes the circuit has before pruning. By default the fewest that are faithful.
-        rank_by: the method whose ranking `select` chooses from. By default `method`; for a faithful circuit with a
-            patch prompt it is chord IG, whose rankings need fewer nodes than those of exact effects
-            (`benchmarks/faithfulness.py`). Exact patching changes one node of the intact model, so nodes that back each
-            other up look weak.
+        select: which nodes the circuit has before pruning. By default the fewest that are faithful, as the iterated
+            mask path finds them (`circuits/selection/iterated.py`): exact patching changes one node of the intact
+            model, so nodes that back each other up look weak, and rankings of such effects need many more nodes.
+        rank_by: the method whose ranking `select` chooses from, if it does; by default `method`.
+        positions: what a node is: `role` (a feature at a role that the pairs name), `offset` (at a distance from the
+            end), `none` (wherever it is active), or `auto`: roles where the pairs name them, else none.
+        validation: pairs that choose the size of the circuit. By default, the pairs that find it do.
         least_edge: edges below this share of |mean total effect| are pruned, except the strongest of each node.
         compare: methods whose estimates are measured too, for the circuit's nodes. If IG is among them and every node
             was patched, IG is checked.
         explained: for how many of the circuit's flagged nodes the cause and the own path are shown.
-        splits: other pairs by the name of their split; faithfulness is measured on them too.
+        splits: pairs that judge the circuit, by the name of their split.
         texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
         inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
 
     Raises:
-        ValueError: unknown methods; options that exclude each other; a pair that does not fit into memory; no node
-            that differs between the prompts. All but the last before anything is measured.
+        ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, or does not fit
+            into memory; no node that differs between the prompts. All but the last before anything is measured.
 
     Examples:
         >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
@@ -129,22 +140,30 @@ def discover(
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
     question.room.refuse_if_too_small()
+    scheme = scheme_of(pairs, positions)
+    parts = {OWN_SPLIT: pairs, **({} if validation is None else {VALIDATION_SPLIT: validation}), **(splits or {})}
+    refuse_shared_pairs(parts)
     decision = decide(question, budget, verify) if method == AUTO_METHOD else None
     if decision is not None:
         method, verify = decision.method, decision.verify
-    if rank_by is None:
-        rank_by = "chord-ig" if select.faithful is not None and patch_value is counterfactual else method
+    searches = select.searches and rank_by is None
+    rank_by = rank_by or method
     measured = measure_nodes(question, method, verify, points, progress_between(progress, 0.0, 0.4))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
-    estimates = own | _estimates(question, measured, method, (*compare, rank_by), progress_between(progress, 0.4, 0.55))
-    rankings = {name: rank_nodes(effects, pairs, spliced.model) for name, effects in estimates.items()}
-    ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
-    by = rankings.get(rank_by, ranking)
-    chosen = select.of(by, question)
+    estimates = own | _estimates(question, measured, method, (*compare, rank_by), progress_between(progress, 0.4, 0.45))
+    rankings = {name: rank_nodes(effects, pairs, spliced.model, scheme=scheme) for name, effects in estimates.items()}
+    ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
+    if searches:
+        picked = search_nodes(question, ranking, select, validation, progress_between(progress, 0.45, 0.55))
+    else:
+        by = rankings.get(rank_by, ranking)
+        picked = Chosen(select.of(by, question), by, rank_by if rank_by in rankings else method)
     if measured.verdict is not None:
-        measured = _with_exact_circuit(question, measured, chosen, progress_between(progress, 0.55, 0.6))
-        ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact)
-    chosen = ranking.only({weighted.node for weighted in chosen.nodes})
+        patched = {w.node for w in picked.nodes.nodes}.union(picked.opponents)
+        given = question, measured, ranking.only(patched)
+        measured = _with_exact_circuit(*given, progress_between(progress, 0.55, 0.6))
+        ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
+    chosen = ranking.only({weighted.node for weighted in picked.nodes.nodes})
     checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), progress_between(progress, 0.6, 0.65))
     edges = _edges(question, measured.effects, chosen, progress_between(progress, 0.65, 0.75))
     whole = assemble(
@@ -152,15 +171,13 @@ def discover(
         measured,
         ranking,
         edges=edges,
-        flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name),
+        flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name, scheme),
         estimates=rankings,
-        ranked_by=rank_by if rank_by in rankings else method,
+        ranked_by=picked.ranked_by,
         checked=checked,
         inputs=inputs or {},
     )
-    circuit = prune(whole, least=least_edge * abs(whole.measurement.total_effect))
-    if not circuit.strongest():
-        circuit = whole  # few nodes, none of which leads to the metric directly: shown as they were chosen
+    circuit = _pruned(question, whole, least_edge * abs(whole.measurement.total_effect))
     if checked is not None:
         given = circuit, question, measured.effects, explained
         checked = with_causes(checked, *given, progress_between(progress, 0.75, 0.8))
@@ -168,12 +185,12 @@ def discover(
         circuit,
         question,
         verdict=measured.verdict,
-        ranking=by,
-        splits=splits,
+        ranking=picked.order,
+        splits={**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})},
         texts=texts,
         progress=progress_between(progress, 0.8, 1.0),
     )
-    circuit = replace(circuit, certificate=certificate)
+    circuit = replace(circuit, certificate=replace(certificate, size_choice=picked.size_with(ranking)))
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
 
 
@@ -248,6 +265,25 @@ def _with_exact_circuit(
         return measured
     exact = question.exact(wanted, progress)
     return with_exact(measured, exact.keys(), exact.effect)
+
+
+def _pruned(question: Question, whole: CircuitGraph, least: float) -> CircuitGraph:
+    """The circuit without weak edges, and without dangling nodes unless F then falls by more than `MOST_LOST`."""
+    pruned = prune(whole, least=least)
+    if not pruned.measurement.pruned:
+        return pruned
+    own = {OWN_SPLIT: question.pairs}
+    given = question.spliced, own, question.metric
+    options: dict[str, Any] = {"reference": question.reference, "batch_size": question.room.pairs("exact", 64)}
+    try:
+        (before,), (after,) = (faithfulness_report(*given, circuit, **options) for circuit in (whole, pruned))
+    except ValueError:  # F is undefined, which the certificate says
+        return pruned if pruned.strongest() else whole
+    if pruned.strongest() and after.faithfulness >= before.faithfulness - MOST_LOST:
+        return pruned
+    kept = {(edge.source, edge.target) for edge in pruned.edges} | needed_edges(whole.edges)
+    edges = tuple(e for e in whole.edges if abs(e.weight) >= least or (e.source, e.target) in kept)
+    return replace(whole, edges=edges)
 
 
 def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:

@@ -1,6 +1,7 @@
 """Which nodes of a ranking make a circuit: a number, those above a threshold, a share, or enough to be faithful."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -18,8 +19,11 @@ class Selection:
         nodes: this many of the strongest.
         threshold: those with |mean effect| >= threshold, in units of the metric.
         share: the fewest with at least this share of Σ |mean effect| over all nodes.
-        faithful: the fewest with at least this faithfulness on the pairs that they were found on
-            (`circuits/faithfulness/smallest_faithful.py`), and at most `most`.
+        faithful: the fewest with at least this faithfulness, and at most `most`.
+        by: `iterated` searches with the mask path (`circuits/selection/iterated.py`), for a number of nodes or a
+            faithfulness; `ranking` takes the first nodes of a ranking, which for a faithfulness are measured on the
+            pairs that they were found on (`circuits/faithfulness/smallest_faithful.py`). By default `iterated` for a
+            faithfulness, else `ranking`.
 
     Raises:
         ValueError: no rule or several, or a value that makes no sense.
@@ -33,7 +37,13 @@ class Selection:
     threshold: float | None = None
     share: float | None = None
     faithful: float | None = None
-    most: int = 400
+    most: int = 1000
+    by: Literal["iterated", "ranking"] | None = None
+
+    @property
+    def searches(self) -> bool:
+        """Whether the nodes are searched for, not taken from a ranking."""
+        return self.by == "iterated" or (self.by is None and self.faithful is not None)
 
     def __post_init__(self) -> None:
         if sum(rule is not None for rule in (self.nodes, self.threshold, self.share, self.faithful)) != 1:
@@ -46,6 +56,12 @@ class Selection:
             raise ValueError(f"A share lies above 0 and is at most 1; got {self.share}.")
         if self.faithful is not None and not 0 < self.faithful <= 1:
             raise ValueError(f"The faithfulness aimed at must be positive and at most 1; got {self.faithful}.")
+        if self.most < 1:
+            raise ValueError(f"At least 1 node must be allowed; got {self.most}.")
+        if self.by not in (None, "iterated", "ranking"):
+            raise ValueError(f"No selection {self.by!r}. Selections: iterated, ranking.")
+        if self.by == "iterated" and (self.threshold is not None or self.share is not None):
+            raise ValueError("A threshold and a share of effect belong to a ranking: choose by='ranking'.")
 
     def of(self, ranking: Ranking, question: Question) -> Ranking:
         """The chosen nodes of a ranking. A threshold that no node reaches is a ValueError."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from graphs.certificate import Certificate, SAEQuality, Screening
+from graphs.certificate import Certificate, SAEQuality, Screening, SizeChoice
 from graphs.circuit_graph import CircuitGraph, Measurement
 from graphs.faithfulness import Faithfulness
 from graphs.strongest_edges import left_out_of
@@ -55,6 +55,7 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
     return (
         *(_faithful(f) for f in certificate.faithfulness),
         *(_complete(f) for f in certificate.faithfulness),
+        *_chosen(certificate.size_choice),
         _exact(certificate, circuit.measurement),
         *_screened(certificate.screening),
         _errors(certificate),
@@ -106,6 +107,46 @@ def _complete(found: Faithfulness) -> CertificateLine:
         colour=_graded(abs(found.completeness), 0.2, 0.5),
         rule="green within 0.2 of 0, amber within 0.5 of 0",
     )
+
+
+def _chosen(choice: SizeChoice | None) -> Iterator[CertificateLine]:
+    if choice is None:
+        return
+    who = {"own": "the pairs that found the circuit, since there were too few to set some aside,"}.get(
+        choice.split, f"{counted_noun(choice.pairs, 'pair')} that did not find the circuit"
+    )
+    words = " with other words" if choice.new_words and choice.split != "own" else ""
+    reading = f"F = {_number(choice.faithfulness)} on {who}{words}; {_number(choice.target)} was asked for."
+    if not choice.reached:
+        reading += f" {_limit_of(choice)}"
+    yield CertificateLine(
+        name="size",
+        value=f"{choice.nodes:,} of {choice.largest:,} nodes",
+        reading=reading,
+        colour="amber" if not choice.reached or choice.split == "own" else "green",
+        rule="green where other pairs than the circuit's own chose the size and F reached the target, else amber",
+    )
+    if choice.opponents:
+        listed = ", ".join(f"{name} ({effect:+.3g})" for name, effect in choice.opponents.items())
+        yield CertificateLine(
+            name="opponents left out",
+            value=counted_noun(len(choice.opponents), "node"),
+            reading=f"The strongest nodes outside that work against the task, with their effects alone: {listed}.",
+            colour="grey",
+            rule=NO_RULE,
+        )
+
+
+def _limit_of(choice: SizeChoice) -> str:
+    """What would reach the target, in one sentence with its numbers."""
+    if choice.largest_faithfulness < choice.target:
+        return (
+            f"No set can: all {choice.largest:,} nodes reach {_number(choice.largest_faithfulness)}. More pairs, or "
+            "SAEs with smaller errors, would raise that."
+        )
+    if choice.needed is not None and choice.needed > choice.most:
+        return f"About {choice.needed:,} nodes reach it; at most {choice.most:,} were allowed."
+    return "No set of the search reaches it with one standard error to spare. More pairs would make that error smaller."
 
 
 def _number(value: float) -> str:

@@ -18,6 +18,7 @@ ROOMS = (
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
     *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
     *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
+    *("circuits.selection",),
     *("circuits.ablation", "circuits.labels", "circuits.shift", "circuits.discovery", "circuits.commands"),
 )
 """Every room, lowest first: a room imports from itself and from those before it."""

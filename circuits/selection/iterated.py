@@ -1,0 +1,286 @@
+"""The search for a small faithful set: attribute on the mask path to what is left, drop what helps least, repeat.
+
+    C_0 = all nodes        C_{k+1} = C_k without the share of its nodes that help least, by A_{C_k}
+
+The order of removal is a ranking, and F of every set on the way is its curve. F may exceed 1 where nodes that oppose
+the task have been dropped. They are part of the mechanism: while F is above 1 + `BAND`, nodes with the smallest |A| are
+dropped, whatever their sign.
+
+Attribution is on the training pairs in both directions (clean and patch exchanged), which costs twice as much and finds
+sets that hold on other pairs. The validation pairs choose the size: the smallest set with F − one standard error >=
+target. The rounds on both sides of it are searched by bisection, nodes just outside are exchanged for nodes just inside
+where that raises F, and at last single nodes are dropped as long as the target holds. Source: this project.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+from attribution.effects.quadrature import midpoint
+from attribution.masks.masked_metric import upper_half
+from attribution.runs.progress import Progress, silent
+from circuits.selection.node_sets import NodeSet, NodeSets
+
+BAND: Final = 0.15
+"""How far above 1 the search lets F rise on the training pairs."""
+DROP: Final = 0.15
+"""Share of the nodes dropped in a round."""
+MOST_POINTS: Final = 16
+FAIR_RESIDUAL: Final = 0.05
+"""Points of the path are doubled until the residual is at most this share of F, or `MOST_POINTS` are reached."""
+NEGLIGIBLE: Final = 0.005
+"""A round drops more than its share where the nodes that help least, up to half of all, carry less than this in all."""
+EDGE: Final = 16
+"""Nodes inside and outside a set that are tried for exchange."""
+TRIED: Final = 100
+"""Nodes that are tried for removal one by one."""
+LOST: Final = 0.5
+"""The search ends when F on the deciding pairs is below this share of the target."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One set on the way: its size, and F on the training and on the validation pairs (None without any)."""
+
+    size: int
+    training: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found.
+
+    Attributes:
+        chosen: the nodes of the set.
+        rounds: every set on the way, the largest first: the faithfulness curve.
+        training, validation: F of the chosen set.
+        reached: whether it has the F asked for; if not, it is the most faithful set of at most the size allowed.
+        order: the round in which each node was dropped; nodes dropped later matter more.
+        slopes: the attribution of each node when it was dropped, in units of F; negative for opponents of the task.
+    """
+
+    chosen: NodeSet
+    rounds: tuple[Round, ...]
+    training: float
+    validation: float | None
+    reached: bool
+    order: np.ndarray
+    slopes: Float[np.ndarray, " node"]
+
+    def opponents(self, most: int = 5) -> tuple[int, ...]:
+        """The nodes left out that opposed the task most when they were dropped, the strongest first."""
+        worst = np.argsort(np.where(self.chosen, 0.0, self.slopes))[:most]
+        return tuple(int(n) for n in worst if self.slopes[n] < 0 and not self.chosen[n])
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """Forwards of all training pairs in both directions that a search takes: a backward counts as two."""
+
+    rounds: int
+    forwards: int
+
+
+def expected_cost(nodes: int, *, drop: float = DROP, points: int = 4, least: int = 10) -> SearchCost:
+    """The cost of the rounds from `nodes` nodes down to `least`; refinement takes up to `TRIED` forwards more."""
+    rounds = math.ceil(math.log(max(nodes / least, 1)) / -math.log1p(-drop))
+    return SearchCost(rounds, rounds * (2 + 3 * points + 2) + TRIED + 2 * EDGE)
+
+
+def iterate(
+    training: NodeSets,
+    both: NodeSets,
+    validation: NodeSets | None,
+    *,
+    target: float | None = 0.8,
+    most: int = 1000,
+    nodes: int | None = None,
+    drop: float = DROP,
+    refine: bool = True,
+    progress: Progress = silent,
+) -> Search:
+    """Search for the smallest set that is faithful.
+
+    Args:
+        training: sets on the training pairs.
+        both: sets of the same nodes on the training pairs in both directions; attribution is on these.
+        validation: sets of the same nodes on the pairs that choose the size. None: the training pairs choose.
+        target: the F to reach on the deciding pairs, with one standard error to spare. None with `nodes`.
+        most: the largest set allowed.
+        nodes: the size of the set, instead of `target`.
+        drop: share of the nodes dropped in a round.
+        refine: exchange nodes at the edge of the set and drop single ones.
+        progress: told the share of work done.
+
+    Raises:
+        ValueError: F is undefined on the pairs; a share outside (0, 1).
+    """
+    if not 0 < drop < 1:
+        raise ValueError(f"The share dropped in a round lies between 0 and 1; got {drop}.")
+    deciding = training if validation is None else validation
+    found = _Rounds(training, both, validation, drop)
+    everything = np.ones(len(training.nodes), bool)
+    least = nodes if nodes is not None else 1
+    limit = LOST * (target or 0.0)
+    kept, sets = everything, list[NodeSet]()
+    while True:
+        sets.append(kept)
+        latest = found.measured(kept)
+        progress(0.8 * math.log(len(everything) / latest.size + 1e-9) / math.log(len(everything) + 1))
+        lost = target is not None and deciding.faithfulness(kept) < limit and latest.training < limit
+        if latest.size <= least or lost:
+            break
+        kept = found.next(kept, least)
+    if nodes is not None:
+        chosen = sets[-1]
+    else:
+        assert target is not None
+        chosen = _smallest(sets, deciding, target, most, found)
+    if refine:
+        aim = target if target is not None else deciding.faithfulness(chosen)
+        chosen = _exchanged(chosen, training, found, deciding)
+        if nodes is None and _reaches(deciding, chosen, aim):
+            chosen = _trimmed(chosen, both, deciding, training, aim)
+    progress(1.0)
+    reached = target is None or _reaches(deciding, chosen, target)
+    return Search(
+        chosen,
+        tuple(found.rounds),
+        training.faithfulness(chosen),
+        None if validation is None else validation.faithfulness(chosen),
+        reached,
+        found.order,
+        found.slopes,
+    )
+
+
+class _Rounds:
+    """The rounds so far, and what each dropped node was worth."""
+
+    def __init__(self, training: NodeSets, both: NodeSets, validation: NodeSets | None, drop: float) -> None:
+        self.training, self.both, self.validation, self.drop = training, both, validation, drop
+        count = len(training.nodes)
+        self.rounds: list[Round] = []
+        self.order = np.full(count, np.iinfo(np.int64).max)
+        self.slopes = np.zeros(count)
+        self.points = self._points()
+
+    def _points(self) -> int:
+        """Points on the whole path: doubled from 8 until the residual is fair."""
+        everything = np.ones(len(self.training.nodes), bool)
+        points = 8
+        while points < MOST_POINTS and self.both.residual(everything, midpoint(points)) > FAIR_RESIDUAL:
+            points *= 2
+        return points
+
+    def measured(self, kept: NodeSet) -> Round:
+        validation = None if self.validation is None else self.validation.faithfulness(kept)
+        self.rounds.append(Round(int(kept.sum()), self.training.faithfulness(kept), validation))
+        return self.rounds[-1]
+
+    def next(self, kept: NodeSet, least: int) -> NodeSet:
+        """The set without the nodes that help least."""
+        size = int(kept.sum())
+        worst = self.worst(kept)
+        idle = int(np.searchsorted(np.cumsum(np.abs(self.slopes[worst])), NEGLIGIBLE))
+        count = min(max(1, int(size * self.drop), min(idle, size // 2)), size - least)
+        dropped = worst[:count]
+        self.order[dropped] = len(self.rounds) * len(kept) + np.arange(count)
+        left = kept.copy()
+        left[dropped] = False
+        return left
+
+    def worst(self, kept: NodeSet) -> np.ndarray:
+        """The nodes of a set, those first that are to go first."""
+        path = self.both.shares(kept, upper_half(self.points // 2))
+        members = np.flatnonzero(kept)
+        self.slopes[members] = path.attribution[members]
+        score = path.attribution[members]
+        if self.training.faithfulness(kept) > 1 + BAND:
+            score = np.abs(score)
+        return members[np.argsort(score, kind="stable")]
+
+    def best_outside(self, kept: NodeSet) -> np.ndarray:
+        """The nodes outside a set whose slope along its path is largest."""
+        outside = self.both.shares(kept, upper_half(self.points // 2)).outside
+        order = np.argsort(-outside, kind="stable")
+        return order[outside[order] > 0]
+
+
+def _reaches(deciding: NodeSets, chosen: NodeSet, target: float) -> bool:
+    return bool(chosen.any()) and deciding.faithfulness(chosen) - deciding.standard_error(chosen) >= target
+
+
+def _smallest(sets: Sequence[NodeSet], deciding: NodeSets, target: float, most: int, found: _Rounds) -> NodeSet:
+    """The smallest set that reaches the target, between rounds too; else the most faithful one that is allowed."""
+    allowed = [n for n, kept in enumerate(sets) if kept.sum() <= most]
+    if not allowed:
+        raise ValueError(f"At most {most} nodes are allowed, and the search stopped at {int(sets[-1].sum())}.")
+    good = [n for n in allowed if _reaches(deciding, sets[n], target)]
+    if not good:
+        return max((sets[n] for n in allowed), key=lambda kept: -abs(1 - deciding.faithfulness(kept)))
+    last = good[-1]
+    if last + 1 == len(sets):
+        return sets[last]
+    between = np.flatnonzero(sets[last] & ~sets[last + 1])
+    between = between[np.argsort(found.order[between])]
+    low, high = 0, len(between)  # nodes of the round that can go: low of them can, high of them cannot
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _reaches(deciding, _without(sets[last], between[:middle]), target):
+            low = middle
+        else:
+            high = middle
+    return _without(sets[last], between[:low])
+
+
+def _without(kept: NodeSet, nodes: np.ndarray) -> NodeSet:
+    left = kept.copy()
+    left[nodes] = False
+    return left
+
+
+def _exchanged(chosen: NodeSet, training: NodeSets, found: _Rounds, deciding: NodeSets) -> NodeSet:
+    """Nodes just outside exchanged for nodes just inside, as long as that raises F on the training pairs.
+
+    Every trial is one forward. An exchange stays if F does not fall on the deciding pairs.
+    """
+    inside, outside = found.worst(chosen)[:EDGE], found.best_outside(chosen)[:EDGE]
+    now = training.faithfulness(chosen)
+    loss = {int(n): now - training.faithfulness(_without(chosen, np.array([n]))) for n in inside}
+    gain = {int(n): training.faithfulness(_with(chosen, int(n))) - now for n in outside}
+    for out, into in zip(sorted(loss, key=lambda n: loss[n]), sorted(gain, key=lambda n: -gain[n]), strict=False):
+        if gain[into] <= loss[out] or training.faithfulness(chosen) > 1:
+            break
+        trial = _with(_without(chosen, np.array([out])), into)
+        raised = training.faithfulness(trial) > training.faithfulness(chosen)
+        if raised and deciding.faithfulness(trial) >= deciding.faithfulness(chosen):
+            chosen = trial
+    return chosen
+
+
+def _with(kept: NodeSet, node: int) -> NodeSet:
+    more = kept.copy()
+    more[node] = True
+    return more
+
+
+def _trimmed(chosen: NodeSet, both: NodeSets, deciding: NodeSets, training: NodeSets, target: float) -> NodeSet:
+    """Single nodes dropped, those first that F misses least in both directions, while the target holds."""
+    members = np.flatnonzero(chosen)
+    if len(members) > TRIED:
+        return chosen
+    left = {int(n): both.faithfulness(_without(chosen, np.array([n]))) for n in members}
+    failed = 0
+    for node in sorted(left, key=lambda n: -left[n]):
+        trial = _without(chosen, np.array([node]))
+        if _reaches(deciding, trial, target) and training.faithfulness(trial) >= target:
+            chosen = trial
+        elif (failed := failed + 1) == EDGE // 2:
+            break
+    return chosen

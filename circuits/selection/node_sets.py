@@ -1,0 +1,107 @@
+"""A ranking's nodes as sets: the faithfulness of any set of them on some pairs, and how much each node of it helps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from attribution.effects.metric_keeping import EVERYTHING, NOTHING, metric_keeping
+from attribution.effects.quadrature import Quadrature
+from attribution.masks.mask_nodes import MaskNodes
+from attribution.masks.masked_metric import MaskedMetric, MaskPath
+from attribution.prompts.metrics import Metric
+from attribution.prompts.position_names import places_by_label
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.edits import ERROR
+from attribution.splice.references import Reference
+from attribution.splice.spliced_model import SplicedModel
+from circuits.faithfulness.bootstrap import Scale
+from graphs import ErrorNode, FeatureNode, Position
+
+NodeSet = Bool[np.ndarray, " node"]
+
+
+@dataclass(frozen=True)
+class NodeSets:
+    """Sets of some features and errors, on some pairs.
+
+    Args:
+        nodes: the nodes that sets are made of; their positions are indices into `positions`.
+        pairs: prompts on which faithfulness is measured. A node stands wherever they have its position.
+        reference: the value of everything outside a set.
+    """
+
+    spliced: SplicedModel
+    pairs: PromptPairs
+    metric: Metric
+    reference: Reference
+    nodes: Sequence[FeatureNode | ErrorNode]
+    positions: Sequence[Position]
+    batch_size: int = 64
+    _known: dict[bytes, Float[np.ndarray, " pair"]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def scale(self) -> Scale:
+        """m(M) and m(∅) of every pair.
+
+        Raises:
+            ValueError: F is undefined on these pairs.
+        """
+        sets = [EVERYTHING, NOTHING]
+        return Scale(
+            *metric_keeping(self.spliced, self.pairs, self.metric, sets, self.reference, batch_size=self.batch_size)
+        )
+
+    @property
+    def span(self) -> float:
+        """mean m(M) − mean m(∅)."""
+        return float(self.scale.full.mean() - self.scale.empty.mean())
+
+    def faithfulness(self, chosen: NodeSet) -> float:
+        """F of a set."""
+        return self.scale.ratio(self._values(chosen))
+
+    def standard_error(self, chosen: NodeSet) -> float:
+        """The standard error of F over the pairs: of the mean of m(C) − m(∅) − F · (m(M) − m(∅)), over the span."""
+        if len(self.pairs) < 2:
+            return 0.0
+        part, scale = self._values(chosen), self.scale
+        rest = part - scale.empty - scale.ratio(part) * (scale.full - scale.empty)
+        return float(rest.std(ddof=1) / np.sqrt(len(rest)) / abs(self.span))
+
+    def shares(self, chosen: NodeSet, points: Quadrature) -> MaskPath:
+        """Attribution on the mask path to a set, in units of F: positive where a node helps."""
+        path = self._game.attribution(chosen, points)
+        return MaskPath(path.attribution / self.span, path.outside / self.span)
+
+    def residual(self, chosen: NodeSet, points: Quadrature) -> float:
+        """|F − Σ attribution|: what the quadrature and jumps on the whole path miss, in units of F."""
+        return abs(self.faithfulness(chosen) - float(self.shares(chosen, points).attribution.sum()))
+
+    def _values(self, chosen: NodeSet) -> Float[np.ndarray, " pair"]:
+        key = np.packbits(chosen).tobytes()
+        if key not in self._known:
+            self._known[key] = self._game.values(chosen.astype(np.float64))
+        return self._known[key]
+
+    @cached_property
+    def _game(self) -> MaskedMetric:
+        labels = {position.label: column for column, position in enumerate(self.positions)}
+        columns = [np.full(len(pair), -1) for pair in self.pairs]
+        for label, (example, position) in places_by_label(self.pairs).items():
+            if label in labels:
+                for e, p in zip(example, position, strict=True):
+                    columns[e][p] = labels[label]
+        index = [node.index if isinstance(node, FeatureNode) else ERROR for node in self.nodes]
+        table = [(n.site, n.position, i) for n, i in zip(self.nodes, index, strict=True)]
+        return MaskedMetric(
+            self.spliced,
+            self.pairs,
+            self.metric,
+            self.reference,
+            MaskNodes.of(self.spliced.sites, table),
+            [own.tolist() for own in columns],
+            self.batch_size,
+        )

@@ -1,0 +1,117 @@
+"""Parts of the pairs: one finds the circuit, another chooses its size, a third judges it. No pair is in two of them.
+
+A pair and the same pair with clean and patch exchanged count as one. Parts may also differ in their words: a circuit
+that knows the words of its training pairs then meets new ones where it is chosen and judged.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
+
+
+@dataclass(frozen=True)
+class PairParts:
+    """Pairs to find a circuit on, to choose its size on, and to judge it on; None where there is no such part."""
+
+    train: PromptPairs
+    validation: PromptPairs | None
+    test: PromptPairs | None
+
+
+FEWEST: Final = 12
+"""With fewer pairs, none are set aside for validation."""
+
+
+def split_pairs(
+    pairs: PromptPairs, *, validation: float = 0.25, test: float = 0.0, by_words: bool = False, seed: int = 0
+) -> PairParts:
+    """Cut the pairs into parts of about these shares; those of each part keep their order.
+
+    Args:
+        by_words: keep pairs together that differ from their patch prompts in the same tokens, so that each part has
+            words of its own.
+
+    Raises:
+        ValueError: shares that leave nothing to find a circuit on.
+    """
+    if validation < 0 or test < 0 or validation + test >= 1:
+        raise ValueError(
+            f"Shares of 0 or more that leave pairs to find the circuit on; got validation {validation}, test {test}."
+        )
+    if len(pairs) < FEWEST:
+        validation = 0.0
+    groups = [_changed_tokens(pair) if by_words else _identity(pair) for pair in pairs]
+    different = list(dict.fromkeys(groups))
+    order = np.random.default_rng(seed).permutation(len(different))
+    wanted = {"test": round(test * len(pairs)), "validation": round(validation * len(pairs))}
+    part_of: dict[object, str] = {}
+    for n in order:
+        size = groups.count(different[n])
+        name = next((name for name, left in wanted.items() if left >= size), "train")
+        if name != "train":
+            wanted[name] -= size
+        part_of[different[n]] = name
+    parts = {
+        name: tuple(pair for pair, group in zip(pairs, groups, strict=True) if part_of[group] == name)
+        for name in ("train", "validation", "test")
+    }
+    if not parts["train"]:
+        raise ValueError("No pairs are left to find the circuit on. Give more pairs, or smaller shares.")
+    found = {name: PromptPairs(own) if own else None for name, own in parts.items()}
+    assert found["train"] is not None
+    refuse_shared_pairs({name: own for name, own in found.items() if own is not None})
+    return PairParts(found["train"], found["validation"], found["test"])
+
+
+def has_new_words(train: PromptPairs, other: PromptPairs) -> bool:
+    """Whether no pair of `other` differs from its patch prompt in the same tokens as a pair of `train`."""
+    known = {_changed_tokens(pair) for pair in train}
+    return not any(_changed_tokens(pair) in known for pair in other)
+
+
+def refuse_shared_pairs(parts: Mapping[str, PromptPairs]) -> None:
+    """Refuse parts that share a pair.
+
+    Raises:
+        ValueError: a pair stands in two parts, perhaps with clean and patch exchanged. The message says which.
+    """
+    seen: dict[object, tuple[str, int]] = {}
+    for name, pairs in parts.items():
+        for row, pair in enumerate(pairs):
+            other, other_row = seen.setdefault(_identity(pair), (name, row))
+            if other != name:
+                raise ValueError(
+                    f"Pair {row} of part {name!r} is pair {other_row} of part {other!r}: what judges a circuit must "
+                    "not have found it. Remove it from one of them."
+                )
+
+
+def both_directions(pairs: PromptPairs, most: int = 64) -> PromptPairs:
+    """The pairs and the same pairs turned: with clean and patch, answer and foil exchanged.
+
+    Of more than `most` / 2 pairs, every second one is turned, and none is there twice.
+    """
+    if 2 * len(pairs) <= most:
+        return PromptPairs((*pairs, *map(_turned, pairs)))
+    return PromptPairs(tuple(_turned(pair) if row % 2 else pair for row, pair in enumerate(pairs)))
+
+
+def _turned(pair: PromptPair) -> PromptPair:
+    return PromptPair(pair.patch_ids, pair.clean_ids, pair.foil_id, pair.answer_id, pair.roles)
+
+
+def _changed_tokens(pair: PromptPair) -> object:
+    both = zip(pair.clean_ids, pair.patch_ids, strict=True)
+    clean, patch = (
+        zip(*((c, p) for c, p in both if c != p), strict=True) if pair.clean_ids != pair.patch_ids else ((), ())
+    )
+    return frozenset([clean, patch])
+
+
+def _identity(pair: PromptPair) -> object:
+    return frozenset([pair.clean_ids, pair.patch_ids])
