@@ -37,6 +37,9 @@ TAKES_POINTS: Final = ("ig", "ig-input", "chord-ig", "mask-path")
 WALKS_ERRORS: Final = ("ig-input", "chord-ig")
 """The methods whose paths move the errors too; compared with exact patching in `frozen` mode, they use `path` mode."""
 
+LIVE_ONLY: Final = ("mask-path",)
+"""The methods whose runs compute every SAE error anew: they have no other error mode."""
+
 LOOKS_AT_CLEAN: Final = ("atp", "atp-star")
 """The methods that take gradients at the clean run only, and are blind if the metric is flat there."""
 

@@ -25,11 +25,11 @@ def refuse_excluded(method: str, error: str | None, patch: str, metric: str) -> 
 
     All by their names on the command line. `error` None stands for the method's own mode, which always fits.
     """
-    from attribution.methods.registry import LOOKS_AT_CLEAN, WALKS_ERRORS
+    from attribution.methods.registry import LIVE_ONLY, LOOKS_AT_CLEAN, WALKS_ERRORS
     from attribution.prompts.metrics import METRICS
 
     walks = method in WALKS_ERRORS
-    modes = ("live", "frozen", "zero", *(("path",) if walks else ()))
+    modes = ("live",) if method in LIVE_ONLY else ("live", "frozen", "zero", *(("path",) if walks else ()))
     if error is not None and error not in modes:
         also = f", or --method {' or '.join(WALKS_ERRORS)}" if error == "path" else ""
         raise ValueError(f"--method {method} has no --error {error}. Give --error {', '.join(modes)}{also}.")

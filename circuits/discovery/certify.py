@@ -103,7 +103,7 @@ def _faithfulness(
                 batch_size=question.room.pairs("exact", 64),
                 progress=progress_between(part, 0.0, 0.2),
             )
-            if ranking is not None:
+            if ranking is not None and name != VALIDATION_SPLIT:  # the search has been along it there
                 what = f"faithfulness over size, {name}"
                 curves.append(
                     curve_around(found[-1].nodes, ranking, by, question, name, pairs, progress_between(part, 0.2, 1.0))

@@ -75,14 +75,14 @@ def faithfulness_report(
     sets = {name: circuit_and_rest(nodes, circuit.positions, pairs, spliced, errors) for name, pairs in splits.items()}
     for name, (kept, _) in sets.items():
         _refuse_strange_positions(name, nodes, circuit.positions, kept)
-    refuse_undefined(spliced, splits, metric, reference, batch_size)
+    scales = scales_of(spliced, splits, metric, reference, batch_size)
     found: list[Faithfulness] = []
     for split, within in each_split(splits, progress):
         pairs = splits[split]
         run = partial(metric_keeping, spliced, pairs, metric, batch_size=batch_size, progress=within)
-        full, empty, kept, rest = run([EVERYTHING, NOTHING, *sets[split]], reference)
+        kept, rest = run(sets[split], reference)
         about = Conditions(split, reference.name, errors, metric, bootstrap)
-        found.append(faithfulness_of(about, Scale(full, empty), kept, rest, _size(nodes, errors)))
+        found.append(faithfulness_of(about, scales[split], kept, rest, _size(nodes, errors)))
     return tuple(found)
 
 
@@ -143,16 +143,22 @@ def _refuse_strange_positions(split: str, nodes: Sequence[Node], positions: Sequ
         )
 
 
-def refuse_undefined(
+def scales_of(
     spliced: SplicedModel, splits: Mapping[str, PromptPairs], metric: Metric, reference: Reference, batch_size: int
-) -> None:
-    """A ValueError, before any long work, if F is undefined on a split or the reference has no value for a prompt."""
+) -> dict[str, Scale]:
+    """m(M) and m(∅) of every split, by its name.
+
+    Raises:
+        ValueError: F is undefined on a split, or the reference has no value for a prompt.
+    """
+    found: dict[str, Scale] = {}
     for split, pairs in splits.items():
         ends = metric_keeping(spliced, pairs, metric, [EVERYTHING, NOTHING], reference, batch_size=batch_size)
         try:
-            Scale(*ends)
+            found[split] = Scale(*ends)
         except ValueError as error:
             raise ValueError(f"Split {split!r}: {error}") from None
+    return found
 
 
 def each_split(splits: Mapping[str, PromptPairs], progress: Progress) -> Iterator[tuple[str, Progress]]:

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from attribution.effects.metric_keeping import EVERYTHING, NOTHING, ErrorChoice, Kept, metric_keeping
+from attribution.effects.metric_keeping import ErrorChoice, Kept, metric_keeping
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, silent
 from attribution.splice.references import Reference, counterfactual
 from attribution.splice.spliced_model import SplicedModel
 from circuits.faithfulness.bootstrap import Bootstrap, Scale
-from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Conditions, each_split, refuse_undefined
+from circuits.faithfulness.faithfulness import DEFAULT_BOOTSTRAP, Conditions, each_split, scales_of
 from circuits.faithfulness.ranked_circuits import (
     RankingOrder,
     circuit_and_rest,
@@ -64,15 +64,15 @@ def faithfulness_curves(
     if not families or not all(families.values()):
         raise ValueError("No rankings: give at least one, and at least one under each name.")
     ordered = {name: [ordered_nodes(r, order, errors) for r in family] for name, family in families.items()}
-    refuse_undefined(spliced, splits, metric, reference, batch_size)
+    scales = scales_of(spliced, splits, metric, reference, batch_size)
     found: list[FaithfulnessCurve] = []
     for split, within in each_split(splits, progress):
-        pairs, sets = splits[split], [EVERYTHING, NOTHING]
+        pairs, sets = splits[split], list[Kept]()
         for name, family in families.items():
             for ranking, nodes in zip(family, ordered[name], strict=True):
                 sets += _circuits(spliced, pairs, nodes, ranking.positions, shares, errors)
         values = metric_keeping(spliced, pairs, metric, sets, reference, batch_size=batch_size, progress=within)
-        scale, start = Scale(values[0], values[1]), 2
+        scale, start = scales[split], 0
         about = Conditions(split, reference.name, errors, metric, bootstrap)
         for name, family in families.items():
             own = values[start : (start := start + 2 * len(family) * len(shares))]

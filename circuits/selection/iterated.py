@@ -34,7 +34,7 @@ FAIR_RESIDUAL: Final = 0.05
 """Points of the path are doubled until the residual is at most this share of F, or `MOST_POINTS` are reached."""
 NEGLIGIBLE: Final = 0.005
 """A round drops more than its share where the nodes that help least, up to half of all, carry less than this in all."""
-EDGE: Final = 16
+EDGE: Final = 8
 """Nodes inside and outside a set that are tried for exchange."""
 TRIED: Final = 100
 """Nodes that are tried for removal one by one."""
@@ -281,6 +281,6 @@ def _trimmed(chosen: NodeSet, both: NodeSets, deciding: NodeSets, training: Node
         trial = _without(chosen, np.array([node]))
         if _reaches(deciding, trial, target) and training.faithfulness(trial) >= target:
             chosen = trial
-        elif (failed := failed + 1) == EDGE // 2:
+        elif (failed := failed + 1) == EDGE:
             break
     return chosen

@@ -104,8 +104,8 @@ def test_circuit_file_holds_nodes_edges_and_a_certificate_and_says_what_they_are
     assert circuit.positions[-1].label == "end"
     certificate = circuit.certificate
     assert certificate is not None
-    assert [f.split for f in certificate.faithfulness] == ["own", "held_out", "out_of_distribution"]
-    assert [f.pairs for f in certificate.faithfulness] == [3, 4, 4]
+    assert [f.split for f in certificate.faithfulness] == ["held_out", "out_of_distribution", "own"]
+    assert [f.pairs for f in certificate.faithfulness] == [4, 4, 3]
     assert [q.text for q in certificate.quality] == ["the task's answers", "general text"]
     assert dict(certificate.hashes) == json.loads((run / "run.json").read_text())["hashes"]
 

@@ -32,7 +32,8 @@ def world() -> World:
 
 
 def found(**options: Any) -> Found:
-    options = {"error_mode": "frozen", "select": ALL, "compare": (), "rank_by": None, "least_edge": 0.0, **options}
+    quick: dict[str, Any] = {"error_mode": "frozen", "select": ALL, "compare": (), "rank_by": None, "least_edge": 0.0}
+    options = {**quick, "positions": "offset", **options}
     return discover(world().spliced, PAIRS, logit_difference, **options)
 
 
@@ -84,7 +85,14 @@ def test_edges_are_means_over_all_pairs_with_their_spread() -> None:
     each = [
         {(e.source, e.target): e.weight for e in one.circuit.edges}
         for one in discover_each(
-            world().spliced, PAIRS, logit_difference, error_mode="frozen", select=ALL, compare=(), least_edge=0.0
+            world().spliced,
+            PAIRS,
+            logit_difference,
+            error_mode="frozen",
+            select=ALL,
+            compare=(),
+            least_edge=0.0,
+            positions="offset",
         )
     ]
     names = [len(pair) for pair in PAIRS]
@@ -293,7 +301,7 @@ def test_nodes_of_which_none_leads_to_the_metric_are_shown_as_they_were_chosen()
     """In the first pair the strongest node is an MLP's error, and a residual site lies between it and the metric."""
     pairs = PromptPairs(PAIRS.pairs[:1])
     options: dict[str, Any] = {"error_mode": "live", "select": Selection(nodes=1), "compare": (), "least_edge": 0.0}
-    one = discover(world().spliced, pairs, logit_difference, **options)
+    one = discover(world().spliced, pairs, logit_difference, positions="offset", **options)
     assert [w.node for w in one.circuit.strongest()] == [ErrorNode("blocks.0.hook_mlp_out", 3)]
     assert one.circuit.edges == ()
     assert one.circuit.measurement.pruned == 0
