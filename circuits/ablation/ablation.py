@@ -25,6 +25,7 @@ from attribution.splice.spliced_model import SplicedModel, SplicedRun
 from circuits.ablation.edits import Ablation, edits_of
 from circuits.ablation.feature_shifts import FeatureShift, FeatureShifts
 from circuits.ablation.node_names import NodeName
+from circuits.faithfulness.bootstrap import is_undefined
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Outcome:
         ablation: what was done to which nodes.
         metric, unit: the name of the metric, and its unit.
         before, after: the metric of each pair without and with the ablation, both in the ablation's error mode.
+        nothing: the metric of each pair with every node at its patch value.
         likeliest_before, likeliest_after: the likeliest next token of each prompt, as text.
         tokens: the likeliest next tokens before and after; probabilities are means over prompts.
         features: the features whose activations change most, as their encoders read what arrives at their sites.
@@ -59,12 +61,24 @@ class Outcome:
     unit: str
     before: np.ndarray
     after: np.ndarray
+    nothing: np.ndarray
     likeliest_before: tuple[str, ...]
     likeliest_after: tuple[str, ...]
     tokens: tuple[TokenChange, ...]
     features: tuple[FeatureShift, ...]
     idle: tuple[NodeName, ...]
     values_changed: int
+
+    @property
+    def faithfulness(self) -> float | None:
+        """F of the nodes that were kept: (after − nothing) / (before − nothing), of means over pairs.
+
+        None for other operations than `KEEP_ONLY`, and where the denominator is 0.
+        """
+        before, after, nothing = (float(values.mean()) for values in (self.before, self.after, self.nothing))
+        if self.ablation.operation is not KEEP_ONLY or is_undefined(before, nothing):
+            return None
+        return (after - nothing) / (before - nothing)
 
 
 def ablate(
@@ -124,6 +138,7 @@ def ablate(
         unit=metric.unit,
         before=np.concatenate([p.before for p in parts]),
         after=np.concatenate([p.after for p in parts]),
+        nothing=np.concatenate([p.nothing for p in parts]),
         likeliest_before=tuple(text(int(t)) for t in before.argmax(-1)),
         likeliest_after=tuple(text(int(t)) for t in after.argmax(-1)),
         tokens=_top_tokens(spliced, before.mean(0), after.mean(0), top),
@@ -158,6 +173,7 @@ class _Part:
 
     before: np.ndarray
     after: np.ndarray
+    nothing: np.ndarray
     likely_before: Float[Tensor, "row vocab"]
     likely_after: Float[Tensor, "row vocab"]
     touched: Tensor
@@ -177,6 +193,7 @@ def _ablate_batch(
     part = _Part(
         numpy_of(situation.clean_metric),
         numpy_of(situation.metric(logits, batch)),
+        numpy_of(situation.changes.metric),
         situation.clean.logits.softmax(-1),
         logits.softmax(-1),
         touched,

@@ -82,6 +82,11 @@ def _metric(report: Report) -> Text:
     if len(outcome.before) > 1:
         change = outcome.after - outcome.before
         text.append(f" (means; {change.min():+.3f} to {change.max():+.3f} over pairs)")
+    if outcome.faithfulness is not None:
+        text.append(f"\nF = {outcome.faithfulness:.2f}", style="bold")
+        text.append(
+            f": the nodes kept restore that share of the model's effect; with none, {outcome.nothing.mean():+.3f}"
+        )
     pair = report.prompts[0]
     if outcome.metric == "logit_difference" and len(report.prompts) == 1:
         answer, foil = (report.model.token_text(t) for t in (pair.answer_id, pair.foil_id))

@@ -11,7 +11,7 @@ from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.question import Question
 from circuits.selection.iterated import Search, iterate
-from circuits.selection.node_sets import NodeSets
+from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions, has_new_words
 from graphs import ErrorNode, FeatureNode, TokenNode
 from graphs.certificate import SizeChoice
@@ -65,7 +65,7 @@ def search_nodes(
     deciding = training if validation is None else sets(validation)
     found = iterate(
         training,
-        sets(both_directions(question.pairs)),
+        Directions([sets(pairs) for pairs in both_directions(question.pairs)]),
         None if validation is None else deciding,
         target=select.faithful,
         most=select.most,

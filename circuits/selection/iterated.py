@@ -23,7 +23,7 @@ from jaxtyping import Float
 from attribution.effects.quadrature import midpoint
 from attribution.masks.masked_metric import upper_half
 from attribution.runs.progress import Progress, silent
-from circuits.selection.node_sets import NodeSet, NodeSets
+from circuits.selection.node_sets import Directions, NodeSet, NodeSets
 
 BAND: Final = 0.15
 """How far above 1 the search lets F rise on the training pairs."""
@@ -94,7 +94,7 @@ def expected_cost(nodes: int, *, drop: float = DROP, points: int = 4, least: int
 
 def iterate(
     training: NodeSets,
-    both: NodeSets,
+    both: Directions,
     validation: NodeSets | None,
     *,
     target: float | None = 0.8,
@@ -132,7 +132,12 @@ def iterate(
         sets.append(kept)
         latest = found.measured(kept)
         progress(0.8 * math.log(len(everything) / latest.size + 1e-9) / math.log(len(everything) + 1))
-        lost = target is not None and deciding.faithfulness(kept) < limit and latest.training < limit
+        lost = (
+            target is not None
+            and latest.size <= most
+            and deciding.faithfulness(kept) < limit
+            and latest.training < limit
+        )
         if latest.size <= least or lost:
             break
         kept = found.next(kept, least)
@@ -162,7 +167,7 @@ def iterate(
 class _Rounds:
     """The rounds so far, and what each dropped node was worth."""
 
-    def __init__(self, training: NodeSets, both: NodeSets, validation: NodeSets | None, drop: float) -> None:
+    def __init__(self, training: NodeSets, both: Directions, validation: NodeSets | None, drop: float) -> None:
         self.training, self.both, self.validation, self.drop = training, both, validation, drop
         count = len(training.nodes)
         self.rounds: list[Round] = []
@@ -219,8 +224,6 @@ def _reaches(deciding: NodeSets, chosen: NodeSet, target: float) -> bool:
 def _smallest(sets: Sequence[NodeSet], deciding: NodeSets, target: float, most: int, found: _Rounds) -> NodeSet:
     """The smallest set that reaches the target, between rounds too; else the most faithful one that is allowed."""
     allowed = [n for n, kept in enumerate(sets) if kept.sum() <= most]
-    if not allowed:
-        raise ValueError(f"At most {most} nodes are allowed, and the search stopped at {int(sets[-1].sum())}.")
     good = [n for n in allowed if _reaches(deciding, sets[n], target)]
     if not good:
         return max((sets[n] for n in allowed), key=lambda kept: -abs(1 - deciding.faithfulness(kept)))
@@ -270,7 +273,7 @@ def _with(kept: NodeSet, node: int) -> NodeSet:
     return more
 
 
-def _trimmed(chosen: NodeSet, both: NodeSets, deciding: NodeSets, training: NodeSets, target: float) -> NodeSet:
+def _trimmed(chosen: NodeSet, both: Directions, deciding: NodeSets, training: NodeSets, target: float) -> NodeSet:
     """Single nodes dropped, those first that F misses least in both directions, while the target holds."""
     members = np.flatnonzero(chosen)
     if len(members) > TRIED:

@@ -55,6 +55,14 @@ class NodeSets:
         )
 
     @property
+    def is_defined(self) -> bool:
+        """Whether F is defined on these pairs."""
+        try:
+            return bool(self.scale.full.size)
+        except ValueError:
+            return False
+
+    @property
     def span(self) -> float:
         """mean m(M) − mean m(∅)."""
         return float(self.scale.full.mean() - self.scale.empty.mean())
@@ -75,10 +83,6 @@ class NodeSets:
         """Attribution on the mask path to a set, in units of F: positive where a node helps."""
         path = self._game.attribution(chosen, points)
         return MaskPath(path.attribution / self.span, path.outside / self.span)
-
-    def residual(self, chosen: NodeSet, points: Quadrature) -> float:
-        """|F − Σ attribution|: what the quadrature and jumps on the whole path miss, in units of F."""
-        return abs(self.faithfulness(chosen) - float(self.shares(chosen, points).attribution.sum()))
 
     def _values(self, chosen: NodeSet) -> Float[np.ndarray, " pair"]:
         key = np.packbits(chosen).tobytes()
@@ -105,3 +109,38 @@ class NodeSets:
             [own.tolist() for own in columns],
             self.batch_size,
         )
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The same nodes on several sets of pairs, each in units of its own F: pairs as they are, and pairs turned.
+
+    Sets of pairs on which F is undefined, as turned pairs may be for a metric of one's own, count for nothing.
+    """
+
+    sets: Sequence[NodeSets]
+
+    @cached_property
+    def _weighted(self) -> list[tuple[NodeSets, float]]:
+        defined = [own for own in self.sets if own.is_defined]
+        if not defined:
+            _ = self.sets[0].scale  # says what is wrong
+        whole = sum(len(own.pairs) for own in defined)
+        return [(own, len(own.pairs) / whole) for own in defined]
+
+    def faithfulness(self, chosen: NodeSet) -> float:
+        """The mean F of a set."""
+        return sum(weight * own.faithfulness(chosen) for own, weight in self._weighted)
+
+    def shares(self, chosen: NodeSet, points: Quadrature) -> MaskPath:
+        """The mean attribution on the mask path to a set, in units of F."""
+        found = [(own.shares(chosen, points), weight) for own, weight in self._weighted]
+        attribution, outside = (
+            np.sum([weight * getattr(path, name) for path, weight in found], axis=0)
+            for name in ("attribution", "outside")
+        )
+        return MaskPath(attribution, outside)
+
+    def residual(self, chosen: NodeSet, points: Quadrature) -> float:
+        """|F − Σ attribution|: what the quadrature and jumps on the whole path miss, in units of F."""
+        return abs(self.faithfulness(chosen) - float(self.shares(chosen, points).attribution.sum()))

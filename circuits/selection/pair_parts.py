@@ -91,16 +91,16 @@ def refuse_shared_pairs(parts: Mapping[str, PromptPairs]) -> None:
                 )
 
 
-def both_directions(pairs: PromptPairs, most: int = 64) -> PromptPairs:
-    """The pairs and the same pairs turned: with clean and patch, answer and foil exchanged.
+def both_directions(pairs: PromptPairs, most: int = 64) -> tuple[PromptPairs, ...]:
+    """Pairs as they are, and pairs turned: with clean and patch, answer and foil exchanged.
 
-    Of more than `most` / 2 pairs, every second one is turned and none is there twice; of more than `most`, as many are
-    taken, spread evenly.
+    Of at most `most` / 2 pairs, each is in both. Of more, every second one is turned and none is in both; of more than
+    `most`, as many are taken, spread evenly.
     """
     if 2 * len(pairs) <= most:
-        return PromptPairs((*pairs, *map(_turned, pairs)))
+        return pairs, PromptPairs(tuple(map(_turned, pairs)))
     taken = [pairs[int(n)] for n in np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).round())]
-    return PromptPairs(tuple(_turned(pair) if row % 2 else pair for row, pair in enumerate(taken)))
+    return PromptPairs(tuple(taken[::2])), PromptPairs(tuple(map(_turned, taken[1::2])))
 
 
 def _turned(pair: PromptPair) -> PromptPair:
