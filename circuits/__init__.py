@@ -138,6 +138,7 @@ if TYPE_CHECKING:
     from circuits.labels.feature_labels import label
     from circuits.ranking.aggregate import rank_nodes
     from circuits.ranking.dataset import rank
+    from circuits.selection.pair_parts import split_pairs
     from circuits.tasks.prompts import prompt_pairs
     from circuits.tasks.templates import SPLITS, TASKS
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
@@ -190,6 +191,7 @@ __all__ = [
     "set_feature",
     "side_effect",
     "splice",
+    "split_pairs",
     "write_page",
 ]
 
@@ -229,6 +231,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.labels.corpus": ("corpus_from_file", "embedded_corpus"),
     "circuits.labels.feature_labels": ("label",),
     "circuits.ranking.dataset": ("rank",),
+    "circuits.selection.pair_parts": ("split_pairs",),
     "circuits.tasks.prompts": ("prompt_pairs",),
     "circuits.tasks.templates": ("SPLITS", "TASKS"),
     "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),

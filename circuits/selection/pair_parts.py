@@ -33,11 +33,20 @@ def split_pairs(
     """Cut the pairs into parts of about these shares; those of each part keep their order.
 
     Args:
+        pairs: to cut.
+        validation, test: shares of the pairs that choose a circuit's size, and that judge it. Of fewer than 12 pairs
+            none are set aside for validation.
         by_words: keep pairs together that differ from their patch prompts in the same tokens, so that each part has
             words of its own.
+        seed: of the draw.
 
     Raises:
         ValueError: shares that leave nothing to find a circuit on.
+
+    Examples:
+        >>> parts = split_pairs(prompt_pairs("agreement", model, examples=40), validation=0.25, test=0.25)
+        >>> len(parts.train), len(parts.validation), len(parts.test)
+        (20, 10, 10)
     """
     if validation < 0 or test < 0 or validation + test >= 1:
         raise ValueError(

@@ -112,11 +112,12 @@ def _complete(found: Faithfulness) -> CertificateLine:
 def _chosen(choice: SizeChoice | None) -> Iterator[CertificateLine]:
     if choice is None:
         return
-    who = {"own": "the pairs that found the circuit, since there were too few to set some aside,"}.get(
-        choice.split, f"{counted_noun(choice.pairs, 'pair')} that did not find the circuit"
-    )
-    words = " with other words" if choice.new_words and choice.split != "own" else ""
-    reading = f"F = {_number(choice.faithfulness)} on {who}{words}; {_number(choice.target)} was asked for."
+    if choice.split == "own":
+        who = "the pairs that found the circuit, since none were set aside"
+    else:
+        words = " with other words" if choice.new_words else ""
+        who = f"{counted_noun(choice.pairs, 'pair')}{words}, which did not find the circuit"
+    reading = f"F = {_number(choice.faithfulness)} on {who}; {_number(choice.target)} was asked for."
     if not choice.reached:
         reading += f" {_limit_of(choice)}"
     yield CertificateLine(

@@ -1,11 +1,14 @@
 """A circuit's nodes in prompts that it was not found on."""
 
+from collections import Counter
+
 import pytest
 
+from attribution.prompts.position_names import column_names, scheme_of
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import NodeOfExample, node_of_key
-from circuits.ranking.positions import member_keys
+from circuits.ranking.positions import member_keys, token_in_words
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 
 SITES = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post")
@@ -33,3 +36,50 @@ def test_a_node_stands_where_the_name_of_its_position_stands() -> None:
 def test_a_site_that_is_not_spliced_is_an_error() -> None:
     with pytest.raises(LookupError, match=r"No SAE is spliced in at 'blocks\.9"):
         member_keys([ErrorNode("blocks.9.hook_mlp_out", 0)], POSITIONS, PromptPairs((pair("subject"),)), SITES)
+
+
+def test_a_node_stands_at_distances_and_everywhere_but_not_at_a_bos_that_is_not_spliced() -> None:
+    bos = 0
+    pairs = PromptPairs((PromptPair((bos, 5), (bos, 6), 1, 2), PromptPair((bos, 5, 7), (bos, 6, 7), 1, 2)))
+    positions = (Position("-2", "", ""), Position("everywhere", "", ""))
+    nodes = (FeatureNode(SITES[0], 0, 3), ErrorNode(SITES[1], 1))
+
+    def places(unspliced: int | None) -> set[tuple[int, str, int]]:
+        keys = member_keys(nodes, positions, pairs, SITES, unspliced)
+        found = [node_of_key(int(key), ("hook_embed", *SITES)) for key in keys]
+        return {(node.example, node.kind, node.position) for node in found}
+
+    spliced = {(1, "feature", 1), (0, "error", 1), (1, "error", 1), (1, "error", 2)}
+    assert places(bos) == spliced
+    assert places(None) == spliced | {(0, "feature", 0), (0, "error", 0), (1, "error", 0)}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text"),
+    [((4, 4, 4), "4"), ((4, 4, 4, 5), "4 (75%)"), ((4, 5, 6), "various")],
+)
+def test_a_column_never_shows_the_first_prompts_token_as_if_it_were_all_s(tokens: tuple[int, ...], text: str) -> None:
+    class Texts:
+        def token_text(self, token: int) -> str:
+            return str(token)
+
+    assert token_in_words(Counter(tokens), Texts()) == text  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("role", ["everywhere", "-3"])
+def test_a_role_that_names_other_positions_is_refused(role: str) -> None:
+    with pytest.raises(ValueError, match="means something else"):
+        PromptPairs((pair("subject", role),))
+
+
+def test_the_scheme_follows_the_pairs_unless_one_is_asked_for() -> None:
+    named, unnamed = PromptPairs((pair("a", "b"),)), PromptPairs((PromptPair((1, 2), (1, 3), 4, 5),))
+    assert scheme_of(named) == "role"
+    assert scheme_of(unnamed) == "none"
+    assert scheme_of(named, "offset") == "offset"
+    assert column_names(named, "none") == [("everywhere", "everywhere")]
+    assert column_names(named, "offset") == [("-2", "-1")]
+    with pytest.raises(ValueError, match="do not name their positions"):
+        scheme_of(unnamed, "role")
+    with pytest.raises(ValueError, match="No scheme of positions 'nowhere'"):
+        scheme_of(unnamed, "nowhere")

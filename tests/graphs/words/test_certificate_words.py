@@ -20,6 +20,7 @@ from graphs import (
     load_circuit,
     save_circuit,
 )
+from graphs.certificate import SizeChoice
 from graphs.words.certificate_words import worst_of
 from tests.graphs.test_circuit_graph import CIRCUIT
 from tests.graphs.test_faithfulness import curve
@@ -149,3 +150,51 @@ def test_plain_gradient_edges_are_amber_and_chord_edges_by_their_balance() -> No
         measured = replace(CIRCUIT.measurement, edge_method=method, edge_imbalance=imbalance)
         circuit = replace(CIRCUIT, measurement=measured, certificate=CERTIFICATE)
         assert {line.name: line.colour for line in certificate_lines(circuit)}["edges"] == colour
+
+
+CHOICE = SizeChoice(
+    by="iterated mask path",
+    split="validation",
+    pairs=25,
+    target=0.8,
+    faithfulness=0.86,
+    nodes=70,
+    most=1000,
+    reached=True,
+    largest=9000,
+    largest_faithfulness=1.0,
+    needed=64,
+    new_words=True,
+    opponents={"blocks.0.hook_mlp_out/error@end": 0.07},
+)
+
+
+def test_a_certificate_says_who_chose_the_size_and_what_was_left_out(tmp_path: Path) -> None:
+    found = lines(size_choice=CHOICE)
+    assert (found["size"].value, found["size"].colour) == ("70 of 9,000 nodes", "green")
+    assert "F = 0.86 on 25 pairs with other words, which did not find the circuit; 0.80" in found["size"].reading
+    assert "blocks.0.hook_mlp_out/error@end (+0.07)" in found["opponents left out"].reading
+    assert "size" not in lines()
+    circuit = replace(CIRCUIT, certificate=replace(CERTIFICATE, size_choice=CHOICE))
+    save_circuit(circuit, tmp_path / "c.json")
+    assert load_circuit(tmp_path / "c.json") == circuit
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"needed": 1445}, "About 1,445 nodes reach it; at most 1,000 were allowed."),
+        ({"largest_faithfulness": 0.41}, "No set can: all 9,000 nodes reach 0.41."),
+        ({"needed": 64}, "No set of the search reaches it with one standard error to spare."),
+    ],
+)
+def test_a_missed_target_says_in_a_sentence_what_would_reach_it(changes: dict[str, Any], sentence: str) -> None:
+    line = lines(size_choice=replace(CHOICE, reached=False, faithfulness=0.5, **changes))["size"]
+    assert sentence in line.reading
+    assert line.colour == "amber"
+
+
+def test_a_size_that_its_own_pairs_chose_is_not_green() -> None:
+    line = lines(size_choice=replace(CHOICE, split="own"))["size"]
+    assert line.colour == "amber"
+    assert "the pairs that found the circuit" in line.reading

@@ -1,0 +1,105 @@
+"""A search inside `discover`: other pairs choose the size of its circuit, and no pair judges what it found."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.prompt_pairs import PromptPairs
+from circuits import KEEP_ONLY, Ablation, ablate, load_model, load_saes, prompt_pairs, splice
+from circuits.discovery.discover import Found, discover
+from circuits.discovery.selection import Selection
+from circuits.selection.pair_parts import split_pairs
+from graphs import ErrorNode, FeatureNode
+
+
+@cache
+def world() -> Any:
+    sites = {site: sae for site, sae in load_saes().items() if site.endswith("hook_resid_post")}
+    return splice(load_model(), sites)
+
+
+@cache
+def parts() -> tuple[PromptPairs, PromptPairs, PromptPairs]:
+    held_out = split_pairs(
+        prompt_pairs("agreement", world().model, split="held_out", examples=40), validation=0.5, by_words=True
+    )
+    assert held_out.validation is not None
+    return prompt_pairs("agreement", world().model, examples=16), held_out.validation, held_out.train
+
+
+@cache
+def found(positions: str = "auto") -> Found:
+    train, validation, judge = parts()
+    return discover(
+        world(),
+        train,
+        logit_difference,
+        positions=positions,
+        validation=validation,
+        splits={"held_out": judge},
+        compare=(),
+        explained=0,
+    )
+
+
+@pytest.mark.parametrize("positions", ["auto", "none"])
+def test_the_circuit_generalises_and_its_certificate_says_who_chose_its_size(positions: str) -> None:
+    circuit = found(positions).circuit
+    certificate = circuit.certificate
+    assert certificate is not None
+    assert certificate.size_choice is not None
+    assert [f.split for f in certificate.faithfulness] == ["held_out", "validation", "own"]
+    judged, validation, own = certificate.faithfulness
+    choice = certificate.size_choice
+    assert (choice.split, choice.new_words, choice.reached) == ("validation", True, True)
+    assert validation.faithfulness >= 0.78  # pruning costs at most .01
+    assert judged.faithfulness > 0.65
+    assert own.faithfulness > 0.8
+    assert circuit.measurement.ranked_by == "iterated mask path"
+    labels = {p.label for p in circuit.positions}
+    assert ("everywhere" in labels) == (positions == "none")
+    assert ("subject" in labels) == (positions == "auto")
+
+
+def test_keeping_only_the_circuits_nodes_is_its_faithfulness() -> None:
+    circuit, (train, _, _) = found("none").circuit, parts()
+    names = [circuit.name(w.node) for w in circuit.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
+    outcome = ablate(world(), train, logit_difference, Ablation.named(names, world(), train, operation=KEEP_ONLY))
+    assert circuit.certificate is not None
+    own = next(f for f in circuit.certificate.faithfulness if f.split == "own")
+    assert outcome.faithfulness == pytest.approx(own.faithfulness, abs=1e-4)
+
+
+def test_a_pair_that_would_judge_what_it_found_is_refused() -> None:
+    train, validation, judge = parts()
+    planted = PromptPairs((*judge, train[3]))
+    for given in ({"splits": {"judge": planted}}, {"validation": planted}):
+        with pytest.raises(ValueError, match="is pair 3 of part 'own': what judges a circuit must"):
+            discover(world(), train, logit_difference, **given)  # pyright: ignore[reportArgumentType]
+    planted = PromptPairs((*judge, validation[0]))
+    with pytest.raises(ValueError, match="of part 'validation'"):
+        discover(world(), train, logit_difference, validation=validation, splits={"judge": planted})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"faithful": 0.8, "most": 0}, "At least 1 node"),
+        ({"threshold": 0.1, "by": "iterated"}, "belong to a ranking"),
+        ({"faithful": 0.8, "by": "luck"}, "No selection 'luck'"),
+    ],
+)
+def test_a_selection_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Selection(**arguments)
+
+
+def test_a_search_for_a_number_of_nodes() -> None:
+    train, _, _ = parts()
+    circuit = discover(
+        world(), train, logit_difference, select=Selection(nodes=20, by="iterated"), compare=(), explained=0
+    ).circuit
+    members = [w for w in circuit.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
+    assert len(members) + circuit.measurement.pruned == 20
