@@ -191,11 +191,13 @@ for line in certificate_lines(searched)[:9]:
     print(f"{marks[line.colour]} {line.name:38} {line.value}")
 
 # %% [markdown]
-# MEASURED_SEARCH
+# The search keeps 409 nodes, where the ranking kept 120, and restores 90% of the effect on nouns that it never met, where
+# the ranking's nodes restore 33% and its first 400 restore 75%. Every line is green: the rest of the model, without
+# these nodes, does nothing of the task.
 #
 # ## 3. Look at it
 #
-# What follows is the circuit of the ranking: fewer nodes make a better story.
+# What follows is the circuit of the ranking: fewer nodes are easier to look at.
 #
 # All nodes stand at two positions: the subject, and `end`, the last word of the prompt, where the verb is predicted. So
 # the picture has two columns. It shows the nodes on the strongest paths from the subject's token to the metric (below:
