@@ -21,7 +21,7 @@ attribution` loads no torch.
   batch and its patch values (`Situation`).
 
 Rooms, each importing only from those before it: `models`, `prompts`, `dictionaries`, `splice`, `runs`, `effects`,
-`chord`, `cones`, `methods`, `edges`, `checking`.
+`chord`, `cones`, `masks`, `methods`, `edges`, `checking`.
 """
 
 from importlib import import_module

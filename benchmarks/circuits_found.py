@@ -11,21 +11,15 @@ last pairs of the file judge.
 
 import argparse
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from attribution import PromptPairs, SplicedModel
-from attribution.effects.effects import Effects
-from attribution.methods.mask_path import mask_path
+from attribution import METHODS, PromptPairs, SplicedModel
 from attribution.prompts.position_names import PositionScheme
-from attribution.splice.references import counterfactual
+from attribution.splice import references
 from circuits import (
-    attribution_patching,
-    chord_integrated_gradients,
-    exact_patching,
-    integrated_gradients,
     load_model,
     load_saes,
     logit_difference,
@@ -40,13 +34,14 @@ from circuits.selection.pair_parts import both_directions
 from graphs import ErrorNode, FeatureNode
 
 TARGETS = (0.5, 0.8, 0.9)
-METHODS: Mapping[str, Callable[..., Effects]] = {
-    "exact, live": exact_patching,
-    "AtP": attribution_patching,
-    "IG, site path": integrated_gradients,
-    "chord IG": chord_integrated_gradients,
-    "mask path, once": mask_path,
+RANKINGS = {
+    "exact, live": "exact",
+    "AtP": "atp",
+    "IG, site path": "ig",
+    "chord IG": "chord-ig",
+    "mask path, once": "mask-path",
 }
+"""Rankings in the table, and the method of each."""
 
 
 def sizes_needed(order: np.ndarray, sets: NodeSets) -> list[str]:
@@ -70,9 +65,9 @@ def compare(spliced: SplicedModel, train: PromptPairs, judge: PromptPairs, schem
     first: Ranking | None = None
     orders: dict[str, tuple[np.ndarray, float]] = {}
     nodes: Sequence[FeatureNode | ErrorNode] = ()
-    for name, method in METHODS.items():
+    for name, method in RANKINGS.items():
         start = time.process_time()
-        ranking = rank_nodes(method(spliced, train, logit_difference), train, spliced.model, scheme=scheme)
+        ranking = rank_nodes(METHODS[method](spliced, train, logit_difference), train, spliced.model, scheme=scheme)
         own = [w.node for w in ranking.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
         if first is None:
             first, nodes = ranking, own
@@ -82,7 +77,7 @@ def compare(spliced: SplicedModel, train: PromptPairs, judge: PromptPairs, schem
     assert first is not None
 
     def sets(pairs: PromptPairs) -> NodeSets:
-        return NodeSets(spliced, pairs, logit_difference, counterfactual, nodes, first.positions)
+        return NodeSets(spliced, pairs, logit_difference, references.counterfactual, nodes, first.positions)
 
     start = time.process_time()
     found = iterate(sets(train), Directions([sets(own) for own in both_directions(train)]), None, refine=False)

@@ -191,7 +191,7 @@ for line in certificate_lines(searched)[:9]:
     print(f"{marks[line.colour]} {line.name:38} {line.value}")
 
 # %% [markdown]
-# The search keeps 409 nodes, where the ranking kept 120, and restores 90% of the effect on nouns that it never met, where
+# The search keeps 409 nodes, where the ranking kept 120, and restores 90% of the effect on nouns it never met, where
 # the ranking's nodes restore 33% and its first 400 restore 75%. Every line is green: the rest of the model, without
 # these nodes, does nothing of the task.
 #
