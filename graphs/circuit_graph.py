@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphs.certificate import Certificate, certificate_from_plain
 from graphs.edges import Edge
-from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
+from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
 from graphs.plain_data import as_plain_data
 
@@ -29,6 +29,11 @@ class Position:
     label: str
     clean_token: str
     patch_token: str
+
+    @property
+    def heading(self) -> str:
+        """The clean token, or where the prompts' tokens are various, the label."""
+        return self.label if self.clean_token in ("", VARIOUS) else self.clean_token
 
 
 @dataclass(frozen=True)

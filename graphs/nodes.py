@@ -11,6 +11,9 @@ from typing import ClassVar, Final
 EVERYWHERE: Final = "everywhere"
 """The name of the one column of a circuit without positions: a node is wherever its feature is active."""
 
+VARIOUS: Final = "various"
+"""Stands for the tokens of a column of which none makes up half."""
+
 
 @dataclass(frozen=True, order=True)
 class FeatureNode:

@@ -9,7 +9,6 @@ that are long enough, one without positions in all.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import networkx as nx
 import numpy as np
@@ -20,10 +19,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS, columns_of_keys, node_keys
 from attribution.splice.spliced_model import TOKENS
 from graphs import FeatureNode, MetricNode, Node, Position, TokenNode
-from graphs.nodes import EVERYWHERE
-
-VARIOUS: Final = "various"
-"""Stands for the tokens of a column of which none makes up half."""
+from graphs.nodes import EVERYWHERE, VARIOUS
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,8 @@ def _two_lines(position: Position) -> str:
 
 def _tokens(position: Position, longest: int) -> str:
     clean, patch = _cut(position.clean_token, longest), _cut(position.patch_token, longest)
-    return clean if position.clean_token == position.patch_token else f"{clean} → {patch}"
+    same = position.clean_token == position.patch_token
+    return _cut(position.heading, longest) if same else f"{clean} → {patch}"
 
 
 def _cut(text: str, longest: int) -> str:

@@ -89,7 +89,7 @@ def _id_of(name: str, named: Mapping[str, str]) -> str:
 
 
 def _metadata(circuit: CircuitGraph, slug: str, scan: str) -> dict[str, Any]:
-    tokens = [position.clean_token or position.label for position in circuit.positions]
+    tokens = [position.heading for position in circuit.positions]
     spaced = any(token.startswith(" ") for token in tokens)
     generator = {"name": "jumpwire", "version": version("jumpwire")}
     return {
@@ -116,8 +116,8 @@ def _description(circuit: CircuitGraph) -> str:
             f"{measured.sign}.",
             f"Method: {measured.method}; metric: {measured.metric}; SAE errors: {measured.error_mode}.",
             f"Evidence: {measured.evidence}.",
-            "Columns are positions aligned across examples; the prompt shows the clean tokens of the first example "
-            f"that has them: {columns}.",
+            "Columns are positions aligned across examples; the prompt shows the commonest clean token of each: "
+            f"{columns}.",
             f"Layers are sites, in the order of the forward pass: {layers}.",
             f"Influence is the cumulative share of Σ|effect|. The p of the output is {output_weight(circuit)[1]}.",
             *(() if left_out is None else (left_out.sentence,)),

@@ -239,7 +239,7 @@ function levelLabel(context, { label, clean_token: clean, patch_token: patch }, 
   context.fillText(clipped(context, label, room), x, y + 33);
 }
 
-function turnedLabel(context, { clean_token: clean, patch_token: patch }, x, y, palette) {
+function turnedLabel(context, { label, clean_token: clean, patch_token: patch }, x, y, palette) {
   context.save();
   context.translate(x + 3, y);
   context.rotate(-Math.PI / 4);
@@ -247,7 +247,8 @@ function turnedLabel(context, { clean_token: clean, patch_token: patch }, x, y, 
   context.textBaseline = "middle";
   context.font = `11px ${palette.mono}`;
   context.fillStyle = patch === clean ? palette.ink : palette.accent;
-  const text = patch === clean ? shown(clean) : `${shown(clean)} → ${shown(patch)}`;
+  const same = clean === "various" ? label : shown(clean); // a name says more than that the prompts differ
+  const text = patch === clean ? same : `${shown(clean)} → ${shown(patch)}`;
   context.fillText(clipped(context, text, 86), 0, 4);
   context.restore();
 }

@@ -35,7 +35,7 @@ function whereAndWhen(app, node) {
   if (node.members) return "A group: the effects of its members and the weights of their edges are summed. Only a joint patch would show what the members do together.";
   const position = app.base.header.positions[node.position];
   const patched = position.clean_token === position.patch_token ? [] : [" → ", quoted(position.patch_token)];
-  const where = ["at ", el("bdi", {}, position.label), ": ", quoted(position.clean_token), patched, " in the first pair"];
+  const where = ["at ", el("bdi", {}, position.label), ": ", quoted(position.clean_token), patched];
   const values = node.clean === null || node.patch === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
   return [where, `${values} · changes in ${node.count} of ${app.base.header.measurement.examples} pairs`];
 }
