@@ -78,20 +78,6 @@ class Search:
         return tuple(int(n) for n in worst if self.slopes[n] < 0 and not self.chosen[n])
 
 
-@dataclass(frozen=True)
-class SearchCost:
-    """Forwards of all training pairs in both directions that a search takes: a backward counts as two."""
-
-    rounds: int
-    forwards: int
-
-
-def expected_cost(nodes: int, *, drop: float = DROP, points: int = 4, least: int = 10) -> SearchCost:
-    """The cost of the rounds from `nodes` nodes down to `least`; refinement takes up to `TRIED` forwards more."""
-    rounds = math.ceil(math.log(max(nodes / least, 1)) / -math.log1p(-drop))
-    return SearchCost(rounds, rounds * (2 + 3 * points + 2) + TRIED + 2 * EDGE)
-
-
 def iterate(
     training: NodeSets,
     both: Directions,

@@ -17,7 +17,7 @@ from circuits import load_model, load_saes, prompt_pairs, splice
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.faithfulness.smallest_faithful import smallest_faithful
 from circuits.ranking.aggregate import Ranking, rank_nodes
-from circuits.selection.iterated import Search, expected_cost, iterate
+from circuits.selection.iterated import Search, iterate
 from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions
 from graphs import ErrorNode, FeatureNode
@@ -149,8 +149,3 @@ def test_a_share_that_drops_nothing_or_all_is_refused(drop: float) -> None:
     spliced, pairs, ranking = embedded()
     with pytest.raises(ValueError, match="lies between 0 and 1"):
         search(spliced, pairs, logit_difference, ranking, drop=drop)
-
-
-def test_the_cost_is_known_beforehand() -> None:
-    found, _ = embedded_search()
-    assert len(found.rounds) <= expected_cost(len(found.chosen), least=1).rounds + 1
