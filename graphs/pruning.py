@@ -13,10 +13,11 @@ from graphs.edges import Edge
 from graphs.nodes import MetricNode, Node
 
 
-def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
+def prune(circuit: CircuitGraph, *, least: float = 0.0, keep_dangling: bool = False) -> CircuitGraph:
     """Drop dangling nodes, then edges with |weight| < `least`; `measurement.pruned` counts the dropped nodes.
 
-    `least` is in units of the edges.
+    `least` is in units of the edges. With `keep_dangling`, only edges are dropped: those that would be, except the
+    strongest out of and into every node.
     """
     import networkx as nx
 
@@ -27,6 +28,8 @@ def prune(circuit: CircuitGraph, *, least: float = 0.0) -> CircuitGraph:
     kept = before | set(goals)
     edges = [edge for edge in circuit.edges if edge.source in kept and edge.target in kept]
     needed = needed_edges(edges)
+    if keep_dangling:
+        kept, edges, needed = set(graph), circuit.edges, needed | needed_edges(circuit.edges)
     return replace(
         circuit,
         nodes=tuple(w for w in circuit.nodes if w.node in kept),

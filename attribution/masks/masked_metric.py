@@ -13,8 +13,8 @@ Aumann & Shapley 1974; Sundararajan et al. 2017.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -82,7 +82,6 @@ class MaskedMetric:
     nodes: MaskNodes
     columns: Sequence[Sequence[int]]
     batch_size: int = 64
-    _batches: list[MaskedBatch] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.pairs.check_fits(self.spliced.model, splice_bos=self.spliced.splice_bos)
@@ -108,7 +107,7 @@ class MaskedMetric:
     def gradient(self, mask: Float[np.ndarray, " node"]) -> Float[np.ndarray, " node"]:
         """∂m/∂λ at one point, as the mean over the pairs."""
         given = (torch.as_tensor(mask, dtype=self._dtype, device=self._device), None)
-        found = [batch.slopes(*given) for batch in self._all()]
+        found = [batch.slopes(*given) for batch in self._batches]
         return numpy_of(torch.stack(found).sum(0)) / len(self.pairs) / self._prepared.draws
 
     @property
@@ -119,7 +118,7 @@ class MaskedMetric:
     def _device(self) -> torch.device:
         return self.spliced.model.device
 
-    @property
+    @cached_property
     def _prepared(self) -> PreparedReference:
         return self.reference.prepared(self.spliced, self.pairs)
 
@@ -127,34 +126,31 @@ class MaskedMetric:
         at = torch.as_tensor(mask, dtype=self._dtype, device=self._device)
         found, draws = np.zeros(len(self.pairs)), self._prepared.draws
         with torch.no_grad():
-            for batch in self._all():
+            for batch in self._batches:
                 found[numpy_of(batch.pairs.example)] += numpy_of(batch.metric(at)) / draws
         return {"metric": found}
 
     def _slopes(self, kept: Bool[np.ndarray, " node"], points: Quadrature, secants: bool, _keep: KeepPart) -> Arrays:
         total = torch.zeros(len(self.nodes), dtype=torch.float64, device=self._device)
         end = torch.as_tensor(kept, dtype=self._dtype, device=self._device)
-        for batch in self._all():
+        for batch in self._batches:
             jumps = batch.secants(end) if secants else None
             for point, weight in zip(points.points, points.weights, strict=True):
                 total += weight * batch.slopes(point * end, jumps).double()
         return {"slope": numpy_of(total) / len(self.pairs) / self._prepared.draws}
 
-    def _all(self) -> list[MaskedBatch]:
-        """Every batch with every draw of the reference; made once, and held."""
-        if not self._batches:
-            prepared = self._prepared
-            with torch.no_grad(), self.spliced.model.frozen():
-                for examples in self.pairs.cut(self.batch_size):
-                    pairs = self.pairs.batch(examples, self._device)
-                    clean = logits_at(self.spliced.model, pairs.clean_ids, pairs.last, {})
-                    bound = self.metric.bind(at_least_float32(clean), pairs)
-                    for draw in range(prepared.draws):
-                        values = prepared(pairs, draw)
-                        given = self.spliced, pairs, bound, self.nodes, self._column(pairs)
-                        made = MaskedBatch.of(*given, values)
-                        self._batches.append(made)
-        return self._batches
+    @cached_property
+    def _batches(self) -> list[MaskedBatch]:
+        """Every batch with every draw of the reference."""
+        found: list[MaskedBatch] = []
+        with torch.no_grad(), self.spliced.model.frozen():
+            for examples in self.pairs.cut(self.batch_size):
+                pairs = self.pairs.batch(examples, self._device)
+                clean = logits_at(self.spliced.model, pairs.clean_ids, pairs.last, {})
+                bound = self.metric.bind(at_least_float32(clean), pairs)
+                given = self.spliced, pairs, bound, self.nodes, self._column(pairs)
+                found += (MaskedBatch.of(*given, self._prepared(pairs, n)) for n in range(self._prepared.draws))
+        return found
 
     def _column(self, pairs: PairBatch) -> Int[Tensor, "row pos"]:
         column = torch.full_like(pairs.clean_ids, -1)

@@ -19,6 +19,7 @@ from torch import Tensor
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import Method, Scores, Situation, measure
 from attribution.effects.quadrature import Quadrature, midpoint
+from attribution.effects.situation_references import kept_reference
 from attribution.masks.mask_nodes import MaskNodes
 from attribution.masks.masked_batch import MaskedBatch
 from attribution.prompts.metrics import Metric
@@ -27,7 +28,7 @@ from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import ERROR
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import SparseFeatures
-from attribution.splice.references import SiteReference, reference_in_record
+from attribution.splice.references import SiteReference
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 
 LAW = "effect of setting every feature and error to its patch value − Σ effects of nodes"
@@ -103,13 +104,8 @@ def _nodes_of(situation: Situation) -> MaskNodes:
 
 def _reference(situation: Situation, site: str) -> SiteReference:
     """The patch value of every node of a site, in its own frame where there is a patch run."""
-    patch, sae = situation.changes.patch, situation.spliced.saes[site]
-    if patch is not None:
-        return reference_in_record(patch.sites[site], sae)
-    change, clean = situation.changes.features[site], situation.clean.sites[site]
-    values = clean.features.dense()
-    values[change.row, change.pos, change.index] = change.new
-    return SiteReference(SparseFeatures.of(values), situation.changes.errors[site], None)
+    values = kept_reference(situation, site)
+    return SiteReference(SparseFeatures.of(values.features), values.errors, values.offset)
 
 
 def _scores(

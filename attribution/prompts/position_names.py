@@ -6,7 +6,7 @@ none     one name for all positions, `everywhere`: a node stands wherever its fe
 """
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from graphs.nodes import EVERYWHERE, labels_at
 
 PositionScheme = Literal["role", "offset", "none"]
-SCHEMES: Final = ("role", "offset", "none")
+SCHEMES: Final[tuple[PositionScheme, ...]] = get_args(PositionScheme)
 
 
 class SameRoles:
@@ -60,7 +60,7 @@ def scheme_of(pairs: PromptPairs, asked: str = "auto") -> PositionScheme:
         return "role" if with_roles else "none"
     if asked == "role" and not with_roles:
         raise ValueError("The pairs do not name their positions. Give each pair `roles`, or choose offset or none.")
-    for scheme in ("role", "offset", "none"):
+    for scheme in SCHEMES:
         if asked == scheme:
             return scheme
     raise ValueError(f"No scheme of positions {asked!r}. Schemes: auto, {', '.join(SCHEMES)}.")

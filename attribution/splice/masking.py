@@ -19,7 +19,6 @@ from typing import Final, Protocol, runtime_checkable
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from attribution.dictionaries import SAE, Frame
 from attribution.dictionaries.kinds.sae import places_of
@@ -118,10 +117,7 @@ def write_masked(
     if secants is not None:
         key = torch.unique(torch.cat([key, secants.key]))
     entries = SparseFeatures(key, features.flatten()[key], (features.shape[0], features.shape[1], features.shape[2]))
-    own, ref = entries.value, g_ref.flatten()[key]
-    if projection is not None and projection.requires_grad:
-        p = projection.flatten()[key]
-        own = own + _slopes(sae, entries, secants) * (p - p.detach())
+    own, ref = through_projection(entries, projection, _slopes(sae, entries, secants)), g_ref.flatten()[key]
     if frame is not None:
         scale = frame.scale.expand(*features.shape[:2], 1).flatten()[entries.place]
         own = own * scale
@@ -146,8 +142,17 @@ def summed(sae: SAE, weights: SparseFeatures) -> Float[Tensor, "row pos width"]:
     """Σ weight · W_dec at each position, by the cheaper of a product and a sum over the entries."""
     if worth_a_product(len(weights.key), math.prod(weights.shape)):
         return weights.dense() @ sae.W_dec
-    flat = embedding_bag(weights.index, sae.W_dec, weights.starts, mode="sum", per_sample_weights=weights.value)
-    return flat.unflatten(0, weights.shape[:2])
+    return sae.summed(weights.starts, weights.index, weights.value).unflatten(0, weights.shape[:2])
+
+
+def through_projection(
+    entries: SparseFeatures, projection: Float[Tensor, "row pos d_sae"] | None, slope: Float[Tensor, " entry"]
+) -> Float[Tensor, " entry"]:
+    """The entries' values, whose gradients go to the projection with the given slopes, where it has gradients."""
+    if projection is None or not projection.requires_grad:
+        return entries.value
+    p = projection.flatten()[entries.key]
+    return entries.value + slope * (p - p.detach())
 
 
 def worth_a_product(active: int, entries: int) -> bool:

@@ -21,7 +21,7 @@ from attribution.dictionaries import SAE, Frame
 from attribution.splice.edits import KeepOnly, NodeEdit, Touched, changed_values
 from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
-from attribution.splice.masking import KeptMask, decoder_offset, worth_a_product, write_masked
+from attribution.splice.masking import KeptMask, decoder_offset, through_projection, worth_a_product, write_masked
 from attribution.splice.recording import ErrorMode, SparseFeatures
 from attribution.splice.resuming import with_error
 
@@ -72,10 +72,7 @@ def decoded(
     The same features give the same bits wherever they are decoded. It means nothing at positions where features do not
     count. Gradients go to the projection that the features were made of, where it is given and has them.
     """
-    value = features.value
-    if projection is not None and projection.requires_grad:
-        p = projection.flatten()[features.key]
-        value = value + sae.open_slope()[features.index] * (p - p.detach())
+    value = through_projection(features, projection, sae.open_slope()[features.index])
     if worth_a_product(len(value), math.prod(features.shape)):
         if value.requires_grad:
             dense = dense.flatten().index_put((features.key,), value).unflatten(0, features.shape)

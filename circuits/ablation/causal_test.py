@@ -14,6 +14,7 @@ import torch
 
 from attribution.checking.agreement import pearson, spearman
 from attribution.effects.measurement import Situation, numpy_of, prepare
+from attribution.effects.situation_references import reference_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -22,8 +23,7 @@ from attribution.splice.edits import EVERYWHERE, REMOVE, NodeEdit, SiteNodes
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
-from circuits.ablation.edits import reference_of
-from circuits.ablation.node_names import NodeName, circuit_names, token_places
+from circuits.ablation.node_names import NodeName, circuit_names
 from graphs import CircuitGraph
 
 
@@ -152,16 +152,12 @@ def _knocked_out(
     rows = batch.rows(torch.zeros(len(names), dtype=torch.long, device=batch.last.device))
     entries: dict[str, list[tuple[int, int, int, int]]] = {}
     entry = situation.clean.entry.repeat(len(names), 1, 1)
-    spliced_here = situation.clean.spliced[0].tolist()
-    places: dict[int, list[int]] = {n: [] for n in range(len(names))}
+    here = situation.clean.spliced[0].tolist()
     for n, name in enumerate(names):
-        if name.is_token:
-            places[n] = [pos for _, _, pos in token_places([name], [labels])]
-        else:
-            places[n] = [pos for pos in name.columns(labels) if pos == EVERYWHERE or spliced_here[pos]]
-    for n, name in enumerate(names):
-        for pos in places[n]:
+        for pos in name.columns(labels):
             if not name.is_token:
+                if pos != EVERYWHERE and not here[pos]:
+                    continue
                 entries.setdefault(name.site, []).append((n, n, pos, name.index))
             elif changes.entry is not None:
                 entry[n, pos] = changes.entry[0, pos]

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.effects.measurement import Situation
+from attribution.effects.situation_references import kept_reference, reference_of
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.edits import (
@@ -25,7 +26,6 @@ from attribution.splice.edits import (
     edit_of,
 )
 from attribution.splice.patch_values import PatchValue, counterfactual
-from attribution.splice.references import reference_in_record
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from attribution.splice.writing import write_site
 from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, site_nodes, token_places
@@ -141,22 +141,6 @@ def _touched(situation: Situation, edit: NodeEdit | KeepOnly) -> Touched:
     """What one edit alone changes in the clean run."""
     clean, sae = situation.clean.sites[edit.site], situation.spliced.saes[edit.site]
     return write_site(sae, clean.arrival, situation.clean.spliced, [edit], situation.error_mode, clean.error).touched[0]
-
-
-def reference_of(situation: Situation, site: str) -> ReferenceValues:
-    """Reference values of a site's features and errors: the clean value, except where the patch value differs."""
-    change = situation.changes.features[site]
-    features = situation.clean.sites[site].features.dense()
-    features[change.row, change.pos, change.index] = change.new
-    return ReferenceValues(features, situation.changes.errors.get(site, torch.zeros(())))
-
-
-def kept_reference(situation: Situation, site: str) -> ReferenceValues:
-    """As `reference_of`, but values of the patch run keep that run's normalisation, as in m(C)."""
-    patch = situation.changes.patch
-    if patch is None or patch.sites[site].error is None:
-        return reference_of(situation, site)
-    return reference_in_record(patch.sites[site], situation.spliced.saes[site]).values()
 
 
 def constant_edits(ablation: Ablation, situation: Situation, labels: PositionNames) -> tuple[NodeEdit | KeepOnly, ...]:

@@ -45,6 +45,8 @@ class NodeName:
         """The positions of the node in a prompt with these names; `EVERYWHERE` stands for all."""
         if self.position is None:
             return (EVERYWHERE,)
+        if self.position == EVERYWHERE_LABEL:  # of a token, which no splice expands
+            return tuple(range(len(labels)))
         if isinstance(self.position, int):
             return (self.position,) if self.position < len(labels) else ()
         if self.position in labels:
@@ -160,5 +162,5 @@ def token_places(names: Sequence[NodeName], labels: PositionNames) -> list[tuple
         for number, name in enumerate(names)
         if name.is_token
         for row, own in enumerate(labels)
-        for pos in (range(len(own)) if name.position == EVERYWHERE_LABEL else name.columns(own))
+        for pos in name.columns(own)
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from rich.console import Console
 
 from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.inputs import Inputs, Loaded
+from circuits.commands.inputs import Inputs, Loaded, OtherPairs
 from circuits.commands.options import (
     CIRCUIT,
     EVIDENCE,
@@ -37,7 +37,6 @@ from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
-    from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.runs.chunk_store import ChunkStore
     from circuits.commands.run_files import RunFolder
     from circuits.discovery.deciding import Decision
@@ -57,8 +56,6 @@ SELECTIONS: Final = ("iterated", "ranking")
 SCHEMES: Final = ("auto", "role", "offset", "none")
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
-TEST_SPLIT: Final = "test"
-"""The name of a file's pairs that judge the circuit."""
 LABEL_CACHE: Final = "label_cache"
 """Folder, beside the run's, that remembers labels; for a run in out/ it is the one that `jumpwire labels` uses."""
 
@@ -220,7 +217,11 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
         loaded = inputs.load()
         hashes = loaded.hashes()
-        loaded, others = _parts(inputs, options, loaded)
+        others = OtherPairs()
+        if not options.per_pair:
+            shares = {"validation": options.validation, "test": options.test}
+            judging = inputs.other_prompts(loaded.spliced.model, options.other_examples, options.held_out)
+            loaded, others = inputs.parted(loaded, judging, **shares)
         plan["patch_value"] = patch_value(options.patch, loaded.spliced, loaded.prompts, options.error)
         plan["inputs"] = {
             "task": inputs.name,
@@ -249,37 +250,6 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             about |= {"chunks": chunks_report(store), "decision": decision}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
-
-
-@dataclass(frozen=True)
-class OtherPairs:
-    """Pairs that do not find the circuit: those that choose its size, and those that judge it, by name."""
-
-    validation: "PromptPairs | None"
-    judging: "dict[str, PromptPairs]"
-
-
-def _parts(inputs: Inputs, options: FindOptions, loaded: Loaded) -> tuple[Loaded, OtherPairs]:
-    """What finds the circuit, and the other pairs.
-
-    A task has splits with other words: a share of its held-out pairs chooses the size, the rest judges. A file is cut.
-    """
-    from circuits.selection.pair_parts import split_pairs
-
-    judging = inputs.other_prompts(loaded.spliced.model, options.other_examples, options.held_out)
-    if options.per_pair:
-        return loaded, OtherPairs(None, {})
-    if inputs.pairs is None:
-        first = next(iter(judging), None)
-        if first is None or not options.validation:
-            return loaded, OtherPairs(None, judging)
-        cut = split_pairs(judging[first], validation=options.validation, by_words=True, seed=inputs.seed)
-        return loaded, OtherPairs(cut.validation, judging | {first: cut.train})
-    test = 0.0 if judging else options.test
-    cut = split_pairs(loaded.prompts, validation=options.validation, test=test, seed=inputs.seed)
-    if cut.test is not None:
-        judging = {TEST_SPLIT: cut.test}
-    return replace(loaded, prompts=cut.train), OtherPairs(cut.validation, judging)
 
 
 @contextmanager

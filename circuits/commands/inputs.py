@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
 
+TEST_SPLIT: Final = "test"
+"""The name of a file's pairs that judge the circuit."""
 SMALL: Final = 256
 """Models up to this width run on one thread."""
 
@@ -88,6 +90,35 @@ class Inputs(ModelInputs, PromptOptions):
                 raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
             found[name] = PromptPairs.from_json(held_out, model)
         return found
+
+    def parted(
+        self, loaded: "Loaded", judging: "Mapping[str, PromptPairs]", *, validation: float, test: float
+    ) -> "tuple[Loaded, OtherPairs]":
+        """What finds the circuit, and the other pairs.
+
+        A task has splits with other words, which are in `judging`: a share of the first of them chooses the size, the
+        rest judges. A file is cut; a share of it judges unless `judging` does.
+        """
+        from circuits.selection.pair_parts import split_pairs
+
+        if self.pairs is None:
+            first = next(iter(judging), None)
+            if first is None or not validation:
+                return loaded, OtherPairs(None, judging)
+            cut = split_pairs(judging[first], validation=validation, by_words=True, seed=self.seed)
+            return loaded, OtherPairs(cut.validation, {**judging, first: cut.train})
+        cut = split_pairs(loaded.prompts, validation=validation, test=0.0 if judging else test, seed=self.seed)
+        if cut.test is not None:
+            judging = {TEST_SPLIT: cut.test}
+        return replace(loaded, prompts=cut.train), OtherPairs(cut.validation, judging)
+
+
+@dataclass(frozen=True)
+class OtherPairs:
+    """Pairs that do not find the circuit: those that choose its size, and those that judge it, by name."""
+
+    validation: "PromptPairs | None" = None
+    judging: "Mapping[str, PromptPairs]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from circuits.discovery.measuring import MeasuredNodes, flags_of
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.aggregate_edges import AveragedFlow
 from graphs import CircuitGraph, Measurement, MetricNode, Node, Verdict, WeightedNode
+from graphs.nodes import EVERYWHERE
+
+SUMMED: Final = "; a node's effect is the sum over the positions where it changes"
+"""What effects are where nodes have no position, in words."""
 
 
 def assemble(
@@ -102,7 +106,7 @@ def _measurement(
         metric=effects.metric,
         unit=effects.unit,
         metric_unit=effects.metric_unit,
-        sign=effects.sign,
+        sign=effects.sign + (SUMMED if chosen.positions[0].label == EVERYWHERE else ""),
         error_mode=effects.error_mode,
         patch_value=effects.patch_value,
         examples=len(effects.total_effect),

@@ -39,7 +39,6 @@ from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
 from circuits.selection.pair_parts import refuse_shared_pairs
 from graphs import CircuitGraph, Verdict, prune
-from graphs.pruning import needed_edges
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Methods whose estimates are shown beside the effects of a circuit's nodes."""
@@ -141,8 +140,8 @@ def discover(
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
     question.room.refuse_if_too_small()
     scheme = scheme_of(pairs, positions)
-    parts = {OWN_SPLIT: pairs, **({} if validation is None else {VALIDATION_SPLIT: validation}), **(splits or {})}
-    refuse_shared_pairs(parts)
+    others = {**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})}
+    refuse_shared_pairs({OWN_SPLIT: pairs, **others})
     decision = decide(question, budget, verify) if method == AUTO_METHOD else None
     if decision is not None:
         method, verify = decision.method, decision.verify
@@ -186,7 +185,7 @@ def discover(
         question,
         verdict=measured.verdict,
         ranking=picked.order,
-        splits={**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})},
+        splits=others,
         texts=texts,
         progress=progress_between(progress, 0.8, 1.0),
     )
@@ -252,19 +251,20 @@ def _with_exact_circuit(
     question: Question, measured: MeasuredNodes, chosen: Ranking, progress: Progress
 ) -> MeasuredNodes:
     """Patch all nodes of a screened circuit, in every example."""
-    keys = member_keys(
-        (w.node for w in chosen.nodes),
-        chosen.positions,
-        question.pairs,
-        question.spliced.sites,
-        question.spliced.unspliced_bos,
-    )
+    keys = _keys_of(chosen, question)
     unknown = measured.effects.keys()[~measured.exact]
     wanted = unknown[np.isin(unknown, keys)]
     if len(wanted) == 0:
         return measured
     exact = question.exact(wanted, progress)
     return with_exact(measured, exact.keys(), exact.effect)
+
+
+def _keys_of(chosen: Ranking, question: Question) -> np.ndarray:
+    """The keys of the chosen nodes in every pair."""
+    spliced = question.spliced
+    nodes = (w.node for w in chosen.nodes)
+    return member_keys(nodes, chosen.positions, question.pairs, spliced.sites, spliced.unspliced_bos)
 
 
 def _pruned(question: Question, whole: CircuitGraph, least: float) -> CircuitGraph:
@@ -281,19 +281,11 @@ def _pruned(question: Question, whole: CircuitGraph, least: float) -> CircuitGra
         return pruned if pruned.strongest() else whole
     if pruned.strongest() and after.faithfulness >= before.faithfulness - MOST_LOST:
         return pruned
-    kept = {(edge.source, edge.target) for edge in pruned.edges} | needed_edges(whole.edges)
-    edges = tuple(e for e in whole.edges if abs(e.weight) >= least or (e.source, e.target) in kept)
-    return replace(whole, edges=edges)
+    return prune(whole, least=least, keep_dangling=True)
 
 
 def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:
-    keys = member_keys(
-        (w.node for w in chosen.nodes),
-        chosen.positions,
-        question.pairs,
-        question.spliced.sites,
-        question.spliced.unspliced_bos,
-    )
+    keys = _keys_of(chosen, question)
     nodes = effects.subset(np.isin(effects.keys(), keys))
     given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
     if question.patch_value is counterfactual:

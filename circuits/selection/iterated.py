@@ -177,7 +177,7 @@ class _Rounds:
     def next(self, kept: NodeSet, least: int) -> NodeSet:
         """The set without the nodes that help least."""
         size = int(kept.sum())
-        worst = self.worst(kept)
+        worst, _ = self.edge(kept)
         idle = int(np.searchsorted(np.cumsum(np.abs(self.slopes[worst])), NEGLIGIBLE))
         count = min(max(1, int(size * self.drop), min(idle, size // 2)), size - least)
         dropped = worst[:count]
@@ -186,21 +186,15 @@ class _Rounds:
         left[dropped] = False
         return left
 
-    def worst(self, kept: NodeSet) -> np.ndarray:
-        """The nodes of a set, those first that are to go first."""
+    def edge(self, kept: NodeSet) -> tuple[np.ndarray, np.ndarray]:
+        """The nodes of a set, those first that are to go first; and those outside whose slope is largest."""
         path = self.both.shares(kept, upper_half(self.points // 2))
-        members = np.flatnonzero(kept)
+        members, outside = np.flatnonzero(kept), np.argsort(-path.outside, kind="stable")
         self.slopes[members] = path.attribution[members]
         score = path.attribution[members]
         if self.training.faithfulness(kept) > 1 + BAND:
             score = np.abs(score)
-        return members[np.argsort(score, kind="stable")]
-
-    def best_outside(self, kept: NodeSet) -> np.ndarray:
-        """The nodes outside a set whose slope along its path is largest."""
-        outside = self.both.shares(kept, upper_half(self.points // 2)).outside
-        order = np.argsort(-outside, kind="stable")
-        return order[outside[order] > 0]
+        return members[np.argsort(score, kind="stable")], outside[path.outside[outside] > 0]
 
 
 def _reaches(deciding: NodeSets, chosen: NodeSet, target: float) -> bool:
@@ -239,7 +233,7 @@ def _exchanged(chosen: NodeSet, training: NodeSets, found: _Rounds, deciding: No
 
     Every trial is one forward. An exchange stays if F does not fall on the deciding pairs.
     """
-    inside, outside = found.worst(chosen)[:EDGE], found.best_outside(chosen)[:EDGE]
+    inside, outside = (nodes[:EDGE] for nodes in found.edge(chosen))
     now = training.faithfulness(chosen)
     loss = {int(n): now - training.faithfulness(_without(chosen, np.array([n]))) for n in inside}
     gain = {int(n): training.faithfulness(_with(chosen, int(n))) - now for n in outside}

@@ -58,9 +58,10 @@ class NodeSets:
     def is_defined(self) -> bool:
         """Whether F is defined on these pairs."""
         try:
-            return bool(self.scale.full.size)
+            _ = self.scale
         except ValueError:
             return False
+        return True
 
     @property
     def span(self) -> float:
@@ -122,9 +123,7 @@ class Directions:
 
     @cached_property
     def _weighted(self) -> list[tuple[NodeSets, float]]:
-        defined = [own for own in self.sets if own.is_defined]
-        if not defined:
-            _ = self.sets[0].scale  # says what is wrong
+        defined = [own for own in self.sets if own.is_defined] or [self.sets[0]]  # its scale says what is wrong
         whole = sum(len(own.pairs) for own in defined)
         return [(own, len(own.pairs) / whole) for own in defined]
 

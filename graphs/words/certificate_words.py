@@ -132,7 +132,10 @@ def _chosen(choice: SizeChoice | None) -> Iterator[CertificateLine]:
         yield CertificateLine(
             name="opponents left out",
             value=counted_noun(len(choice.opponents), "node"),
-            reading=f"The strongest nodes outside that work against the task, with their effects alone: {listed}.",
+            reading=(
+                "The nodes outside that worked against the task most, in the set that was left when they were dropped. "
+                f"Their effects alone: {listed}."
+            ),
             colour="grey",
             rule=NO_RULE,
         )

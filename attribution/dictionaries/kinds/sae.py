@@ -171,7 +171,14 @@ class SAE(ABC):
         frame: Frame | None,
     ) -> Float[Tensor, "place d_in"]:
         """As `decode`, from active features only. They are ordered by place; those of place n begin at `starts[n]`."""
-        return self._restored(embedding_bag(index, self.W_dec, starts, mode="sum", per_sample_weights=value), frame)
+        return self._restored(self.summed(starts, index, value), frame)
+
+    @final
+    def summed(
+        self, starts: Int[Tensor, " place"], index: Int[Tensor, " active"], weight: Float[Tensor, " active"]
+    ) -> Float[Tensor, "place d_in"]:
+        """Σ weight · decoder direction at each place; ordered by place as in `decode_active`."""
+        return embedding_bag(index, self.W_dec, starts, mode="sum", per_sample_weights=weight)
 
     def _restored(self, written: Float[Tensor, "*batch d_in"], frame: Frame | None) -> Float[Tensor, "*batch d_in"]:
         if frame is None and self.normalisation != "none":

@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 from attribution.effects.quadrature import RULES
 from attribution.methods.registry import METHODS
 from attribution.prompts.metrics import METRICS
+from attribution.prompts.position_names import SCHEMES
 from attribution.splice.recording import ErrorMode
 from circuits.commands import find, options
 from circuits.commands.app import app
 from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET
+from circuits.discovery.selection import Selection
 from circuits.embedded.load import DEFAULT_SAES
 from circuits.terminal.amounts import seconds_of
 
@@ -70,3 +72,9 @@ def test_a_wrong_amount_is_answered_with_examples() -> None:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2
         assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_selections_and_schemes_are_those_that_there_are() -> None:
+    assert ("auto", *SCHEMES) == find.SCHEMES
+    for by in find.SELECTIONS:
+        assert Selection(faithful=0.8, by=by).by == by
