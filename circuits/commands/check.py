@@ -110,6 +110,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         loaded = inputs.load()
         if earlier is not None and earlier.hashes != loaded.hashes():
             raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
+        loaded = loaded if earlier is None else earlier.measured(loaded)
     files = {"verdict": folder / "verdict.json", "page": folder / "verdict.html"}
     label = f"checking {plan.method} on {len(loaded.prompts)} pair(s)"
     with resumable(folder / CHUNKS, resume=options.resume) as store:

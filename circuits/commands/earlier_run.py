@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuits.commands.inputs import Inputs
+from circuits.commands.inputs import Inputs, Loaded
 from graphs import CircuitGraph, load_circuit
 
 if TYPE_CHECKING:
@@ -29,6 +29,15 @@ class EarlierRun:
             raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(content["arguments"], content["hashes"], folder)
+
+    def measured(self, loaded: Loaded) -> Loaded:
+        """What the run measured, of everything that its inputs load: of a file, the pairs that found the circuit."""
+        inputs = Inputs.from_arguments(self.arguments)
+        if inputs.pairs is None or self.arguments["per_pair"] or "validation" not in self.arguments:
+            return loaded
+        test = 0.0 if self.arguments["held_out"] else self.arguments["test"]
+        cut = inputs.file_parts(loaded.prompts, self.arguments["validation"], test)
+        return replace(loaded, prompts=cut.train)
 
     def effects(self) -> "Effects":
         """The run's effects of all nodes."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
+    from circuits.selection.pair_parts import PairParts
 
 TEST_SPLIT: Final = "test"
 """The name of a file's pairs that judge the circuit."""
@@ -99,18 +100,25 @@ class Inputs(ModelInputs, PromptOptions):
         A task has splits with other words, which are in `judging`: a share of the first of them chooses the size, the
         rest judges. A file is cut; a share of it judges unless `judging` does.
         """
-        from circuits.selection.pair_parts import split_pairs
-
         if self.pairs is None:
             first = next(iter(judging), None)
             if first is None or not validation:
                 return loaded, OtherPairs(None, judging)
+
+            from circuits.selection.pair_parts import split_pairs
+
             cut = split_pairs(judging[first], validation=validation, by_words=True, seed=self.seed)
             return loaded, OtherPairs(cut.validation, {**judging, first: cut.train})
-        cut = split_pairs(loaded.prompts, validation=validation, test=0.0 if judging else test, seed=self.seed)
+        cut = self.file_parts(loaded.prompts, validation, 0.0 if judging else test)
         if cut.test is not None:
             judging = {TEST_SPLIT: cut.test}
         return replace(loaded, prompts=cut.train), OtherPairs(cut.validation, judging)
+
+    def file_parts(self, prompts: "PromptPairs", validation: float, test: float) -> "PairParts":
+        """The pairs of a file, cut into what finds a circuit, what chooses its size and what judges it."""
+        from circuits.selection.pair_parts import split_pairs
+
+        return split_pairs(prompts, validation=validation, test=test, seed=self.seed)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """`jumpwire check`, run as a user runs it: on the embedded model."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from circuits.commands import app as cli
 from circuits.commands.app import app
 from circuits.commands.check import FAIL_ON
 from circuits.commands.inputs import Inputs
+from circuits.tasks.templates import text_pairs
 from graphs import load_verdict
 
 QUICK = ("--saes", "prolu", "--examples", "2")
@@ -166,3 +168,23 @@ def test_a_bug_does_not_end_with_the_exit_code_of_a_flag(monkeypatch: pytest.Mon
 def test_every_method_but_exact_can_be_asked_for() -> None:
     shown = " ".join(run("check", "--help").output.replace("│", " ").split())
     assert all(name in shown for name in METHODS if name not in ("exact", "activation-difference"))
+
+
+@pytest.mark.parametrize("judged_by", ["a part of the file", "another file"])
+def test_a_run_on_a_file_that_was_cut_is_checked_on_the_pairs_that_found_its_circuit(
+    judged_by: str, tmp_path: Path
+) -> None:
+    rows = [asdict(text) for split in ("train", "held_out") for text in text_pairs("agreement", split, 16, 0)]
+    wanted = {"clean", "patch", "answer", "wrong"}
+    for name, own in (("pairs", rows[:16]), ("others", rows[16:])):
+        content = {"pairs": [{key: row[key] for key in wanted} for row in own]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    given = ("--saes", "topk", "--pairs", tmp_path / "pairs.json", "--nodes", "10", "--no-labels", "--explained", "0")
+    judge = () if judged_by == "a part of the file" else ("--held-out", tmp_path / "others.json")
+    result = run("find", *given, *judge, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    result = run("check", tmp_path / "run", "--explained", "0")
+    assert result.exit_code == 0, result.output
+    found = load_verdict(tmp_path / "run" / "verdict.json")
+    assert found.examples == (8 if judge == () else 12)
+    assert found.verified == found.nodes
