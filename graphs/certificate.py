@@ -6,7 +6,7 @@ turns the numbers into lines with a reading and a colour.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.plain_data import dataclass_from_plain
@@ -88,6 +88,7 @@ class SizeChoice:
         largest: the number of all nodes, and `largest_faithfulness` what all of them reach on these pairs.
         needed: the fewest nodes of the search's curve that reach the target; None if no set does.
         new_words: whether these pairs differ from their patch prompts in tokens that no training pair does.
+        folds: number of folds, where the size was chosen by cross-validation on the circuit's own pairs; else 0.
         opponents: the nodes left out that opposed the task most, by name, with their effect alone.
     """
 
@@ -104,6 +105,36 @@ class SizeChoice:
     needed: int | None
     new_words: bool
     opponents: Mapping[str, float]
+    folds: int = 0
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How often circuits found on resampled pairs have the nodes and edges of this one.
+
+    Attributes:
+        over: what is resampled, with replacement: `pairs`, or `templates` with all their pairs.
+        resamples: number of resamples.
+        nodes, edges: numbers in the circuit; `stable_nodes` and `stable_edges` are those in at least `STABLE` of the
+            resamples.
+        mean: the mean inclusion rate of the circuit's nodes.
+        overlap: mean Jaccard index of the circuit's and a resample's features and errors.
+        kept_from: nodes with a smaller rate were left out; None where none were.
+    """
+
+    over: str
+    resamples: int
+    nodes: int
+    stable_nodes: int
+    edges: int
+    stable_edges: int
+    mean: float
+    overlap: float
+    kept_from: float | None = None
+
+
+STABLE: Final = 0.9
+"""A node or an edge is stable if at least this share of the resamples have it."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +155,7 @@ class Certificate:
             may differ from the ranking's first nodes because dangling nodes were pruned.
         missing: the reason for each measurement that was not made, by its name.
         size_choice: how the size of the circuit was chosen; None where it was given, or follows from effects.
+        stability: over resampled pairs, and over templates where the pairs have several; empty without resamples.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
     """
@@ -139,6 +171,7 @@ class Certificate:
     missing: Mapping[str, str] | None = None
     gates_at_threshold: int = 0
     size_choice: SizeChoice | None = None
+    stability: tuple[Stability, ...] = ()
 
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
@@ -150,6 +183,7 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
         quality=lambda found: dataclass_from_plain(SAEQuality, found, sites=_site_quality),
         faithfulness=Faithfulness.from_dict,
         curves=FaithfulnessCurve.from_dict,
+        stability=lambda found: dataclass_from_plain(Stability, found),
         size_choice=lambda found: found and dataclass_from_plain(SizeChoice, found),
     )
 

@@ -52,6 +52,8 @@ class WeightedNode:
             undivided jump (`chord_integrated_gradients`); None where no flow was measured.
         flags: in how many examples a check flagged the estimate of the node's effect, by flag; `Measurement.flags_of`
             names the estimate.
+        inclusion: share of resamples of the pairs whose circuit has the node; None where none were drawn.
+        inclusion_templates: the same where whole templates are resampled.
     """
 
     node: Node
@@ -66,6 +68,8 @@ class WeightedNode:
     carried: float | None = None
     undivided: float | None = None
     flags: Mapping[str, int] = field(default_factory=dict, hash=False)
+    inclusion: float | None = None
+    inclusion_templates: float | None = None
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,7 @@ class CircuitGraph(NotebookDisplay):
                 )
             node_type = _NODE_TYPES[data["kind"]]
             own = {f.name: data[f.name] for f in fields(node_type)}
-            values = {f: data[f] for f in WeightedNode.__dataclass_fields__ if f != "node"}
+            values = {f: data[f] for f in WeightedNode.__dataclass_fields__ if f != "node" and f in data}
             nodes[name] = WeightedNode(node=node_type(**own), **values)
         certificate = graph.graph["certificate"]
         return cls(

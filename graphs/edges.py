@@ -16,6 +16,7 @@ class Edge:
             None if unknown.
         standard_error: of the mean; None for a single example, or if unknown.
         count: number of examples that have the edge; None if unknown.
+        inclusion, inclusion_templates: as in `WeightedNode`.
     """
 
     source: Node
@@ -24,3 +25,5 @@ class Edge:
     mean_absolute: float | None = None
     standard_error: float | None = None
     count: int | None = None
+    inclusion: float | None = None
+    inclusion_templates: float | None = None

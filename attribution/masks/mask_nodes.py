@@ -79,21 +79,27 @@ class NodeAddresses:
 
 @dataclass(frozen=True)
 class NodeMask:
-    """The λ of one site's nodes, from one mask for each node; nodes that carry none have λ = 0.
+    """The λ of one site's nodes, from one mask for each node, or for each row and node; others have λ = 0.
 
     `mask` has one entry more than there are nodes: the last is 0.
     """
 
-    mask: Float[Tensor, " node_and_none"]
+    mask: Float[Tensor, "row_or_one node_and_none"]
     addresses: NodeAddresses
 
     def of_features(self, key: Int[Tensor, " entry"]) -> Float[Tensor, " entry"]:
         """λ of the features at these entries of [row, position, feature]."""
         place = key.div(self.addresses.d_sae, rounding_mode="floor")
-        return self.mask[self.addresses.numbers(place, key - place * self.addresses.d_sae)]
+        return self._at(place, key - place * self.addresses.d_sae)
 
     def of_errors(self) -> Float[Tensor, "row pos"]:
         """λ of the error at each position."""
         places = torch.arange(self.addresses.column.numel(), device=self.mask.device)
-        numbers = self.addresses.numbers(places, torch.full_like(places, self.addresses.d_sae))
-        return self.mask[numbers].view_as(self.addresses.column)
+        found = self._at(places, torch.full_like(places, self.addresses.d_sae))
+        return found.view_as(self.addresses.column)
+
+    def _at(self, place: Int[Tensor, " entry"], index: Int[Tensor, " entry"]) -> Float[Tensor, " entry"]:
+        numbers = self.addresses.numbers(place, index)
+        if len(self.mask) == 1:
+            return self.mask[0, numbers]
+        return self.mask[place.div(self.addresses.column.shape[1], rounding_mode="floor"), numbers]

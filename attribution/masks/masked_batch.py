@@ -47,19 +47,29 @@ class MaskedBatch:
         here = spliced.spliced_positions(pairs.clean_ids, pairs.last)
         return cls(spliced, pairs, bound, here, references, addresses)
 
-    def metric(self, mask: Float[Tensor, " node"], jumps: Mapping[str, Secants] | None = None) -> Float[Tensor, " row"]:
-        """m(λ) of each row."""
+    def metric(
+        self, mask: Float[Tensor, "*row node"], jumps: Mapping[str, Secants] | None = None
+    ) -> Float[Tensor, " row"]:
+        """m(λ) of each row. Rows share their masks, or each has its own."""
         jumps = jumps or {}
         functions = {site: self._function(site, _with_none(mask), jumps.get(site)) for site in self.spliced.sites}
         with self.spliced.model.frozen():
             logits = logits_at(self.spliced.model, self.pairs.clean_ids, self.pairs.last, functions)
         return self.bound(at_least_float32(logits), self.pairs)
 
-    def slopes(self, mask: Float[Tensor, " node"], jumps: Mapping[str, Secants] | None) -> Float[Tensor, " node"]:
+    def slopes(
+        self, mask: Float[Tensor, "*row node"], jumps: Mapping[str, Secants] | None
+    ) -> Float[Tensor, "*row node"]:
         """∂(Σ over rows of m)/∂λ, with the slopes of `jumps` for the gates that these list."""
         leaf = mask.detach().clone().requires_grad_()
         with torch.enable_grad():
             return torch.autograd.grad(self.metric(leaf, jumps).sum(), leaf)[0]
+
+    def slopes_by_row(
+        self, mask: Float[Tensor, " node"], jumps: Mapping[str, Secants] | None
+    ) -> Float[Tensor, "row node"]:
+        """∂m/∂λ of each row."""
+        return self.slopes(mask.expand(len(self.pairs.last), -1), jumps)
 
     def secants(self, end: Float[Tensor, " node"]) -> Mapping[str, Secants]:
         """Those of every site, between the runs with λ = 0 and with λ = `end`, which run side by side."""
@@ -84,7 +94,9 @@ class MaskedBatch:
             logits_at(self.spliced.model, twice.clean_ids, twice.last, functions)
         return found
 
-    def _function(self, site: str, mask: Float[Tensor, " node_and_none"], jumps: Secants | None) -> SiteFunction:
+    def _function(
+        self, site: str, mask: Float[Tensor, "row_or_one node_and_none"], jumps: Secants | None
+    ) -> SiteFunction:
         sae, node_mask = self.spliced.saes[site], NodeMask(mask, self.addresses[site])
         reference = self.references[site]
 
@@ -97,5 +109,6 @@ class MaskedBatch:
         return function
 
 
-def _with_none(mask: Float[Tensor, " node"]) -> Float[Tensor, " node_and_none"]:
-    return torch.cat([mask, mask.new_zeros(1)])
+def _with_none(mask: Float[Tensor, "*row node"]) -> Float[Tensor, "row_or_one node_and_none"]:
+    rows = mask if mask.ndim == 2 else mask[None]
+    return torch.cat([rows, rows.new_zeros(len(rows), 1)], dim=1)

@@ -55,10 +55,12 @@ class MaskPath:
     Attributes:
         attribution: A_C(u) of each node in C; 0 outside C.
         outside: the mean slope ∂m/∂λ_u along the path of each node outside C: what it would add, to first order.
+        by_pair: the slopes of some nodes in every pair, in C or not; the others have 0. None where none were asked for.
     """
 
     attribution: Float[np.ndarray, " node"]
     outside: Float[np.ndarray, " node"]
+    by_pair: Float[np.ndarray, "pair node"] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,18 @@ class MaskedMetric:
         points: Quadrature = midpoint(8),  # noqa: B008  (a frozen value)
         *,
         secants: bool = True,
+        by_pair: Bool[np.ndarray, " node"] | None = None,
     ) -> MaskPath:
-        """A_C of the nodes `kept`, and the slopes of the others."""
-        about = {"points": points.points, "weights": points.weights, "secants": secants}
-        mean = self._kept("attribution", kept, about, partial(self._slopes, kept, points, secants))["slope"]
-        return MaskPath(np.where(kept, mean, 0.0), np.where(kept, 0.0, mean))
+        """A_C of the nodes `kept`, and the slopes of the others; pair by pair too for the nodes of `by_pair`."""
+        about: dict[str, object] = {"points": points.points, "weights": points.weights, "secants": secants}
+        if by_pair is not None:
+            about["by pair"] = digest_of(by_pair)
+        found = self._kept("attribution", kept, about, partial(self._slopes, kept, points, secants, by_pair))
+        mean, each = found["slope"], None
+        if by_pair is not None:
+            each = np.zeros((len(self.pairs), len(kept)), np.float32)
+            each[:, by_pair] = found["by_pair"]
+        return MaskPath(np.where(kept, mean, 0.0), np.where(kept, 0.0, mean), each)
 
     def gradient(self, mask: Float[np.ndarray, " node"]) -> Float[np.ndarray, " node"]:
         """∂m/∂λ at one point, as the mean over the pairs."""
@@ -130,14 +139,27 @@ class MaskedMetric:
                 found[numpy_of(batch.pairs.example)] += numpy_of(batch.metric(at)) / draws
         return {"metric": found}
 
-    def _slopes(self, kept: Bool[np.ndarray, " node"], points: Quadrature, secants: bool, _keep: KeepPart) -> Arrays:
+    def _slopes(
+        self,
+        kept: Bool[np.ndarray, " node"],
+        points: Quadrature,
+        secants: bool,
+        by_pair: Bool[np.ndarray, " node"] | None,
+        _keep: KeepPart,
+    ) -> Arrays:
         total = torch.zeros(len(self.nodes), dtype=torch.float64, device=self._device)
+        each = np.zeros((len(self.pairs), 0 if by_pair is None else int(by_pair.sum())), np.float32)
         end = torch.as_tensor(kept, dtype=self._dtype, device=self._device)
         for batch in self._batches:
             jumps = batch.secants(end) if secants else None
-            for point, weight in zip(points.points, points.weights, strict=True):
-                total += weight * batch.slopes(point * end, jumps).double()
-        return {"slope": numpy_of(total) / len(self.pairs) / self._prepared.draws}
+            if by_pair is None:
+                total += _along(points, partial(batch.slopes, jumps=jumps), end)
+                continue
+            rows = _along(points, partial(batch.slopes_by_row, jumps=jumps), end)
+            total += rows.sum(0)
+            each[numpy_of(batch.pairs.example)] += numpy_of(rows)[:, by_pair] / self._prepared.draws
+        found = {"slope": numpy_of(total) / len(self.pairs) / self._prepared.draws}
+        return found if by_pair is None else {**found, "by_pair": each}
 
     @cached_property
     def _batches(self) -> list[MaskedBatch]:
@@ -177,3 +199,13 @@ class MaskedMetric:
             )
 
         return kept_chunk(STAGE, key, compute)
+
+
+def _along(
+    points: Quadrature,
+    slopes: Callable[[Float[Tensor, " node"]], Float[Tensor, "*row node"]],
+    end: Float[Tensor, " node"],
+) -> Float[Tensor, "*row node"]:
+    """∫ slopes(α · end) dα in float64, by quadrature."""
+    weighted = zip(points.points, points.weights, strict=True)
+    return torch.stack([weight * slopes(point * end).double() for point, weight in weighted]).sum(0)

@@ -15,13 +15,17 @@ from graphs.nodes import EVERYWHERE
 
 @dataclass(frozen=True)
 class PromptPair:
-    """One pair as token ids. `roles` names each position, BOS included, if a task knows its meaning."""
+    """One pair as token ids.
+
+    `roles` names each position, BOS included, if a task knows its meaning; `template` the template that made the pair.
+    """
 
     clean_ids: tuple[int, ...]
     patch_ids: tuple[int, ...]
     answer_id: int
     foil_id: int
     roles: tuple[str, ...] | None = None
+    template: str | None = None
 
     def __len__(self) -> int:
         return len(self.clean_ids)
@@ -62,7 +66,8 @@ def check_pair(row: int, pair: PromptPair) -> None:
 def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     """One pair from a mapping with texts, ids or both; ids win. `row` names the pair in errors.
 
-    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. Optional: roles.
+    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. Optional: roles,
+    template.
 
     Raises:
         ValueError: a missing key, a wrong type, a word unknown to the tokenizer, an answer of several tokens, or a pair
@@ -84,9 +89,9 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
         return ids[0]
 
     roles = entry.get("roles")
-    return PromptPair(
-        prompt("clean"), prompt("patch"), word("answer"), word("wrong"), None if roles is None else tuple(roles)
-    )
+    named = None if roles is None else tuple(roles)
+    ids = prompt("clean"), prompt("patch"), word("answer"), word("wrong")
+    return PromptPair(*ids, named, entry.get("template"))
 
 
 def check_entry(row: int, entry: Any) -> None:
@@ -108,6 +113,9 @@ def check_entry(row: int, entry: Any) -> None:
     roles = entry.get("roles")
     if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
         raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
+    template = entry.get("template")
+    if template is not None and not isinstance(template, str):
+        raise ValueError(f"Pair {row}: template must be the name of a template; found {template!r}.")
     if all(ids_key in entry for ids_key in keys.values()):
         prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
         named = None if roles is None else tuple(roles)

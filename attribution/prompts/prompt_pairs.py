@@ -74,6 +74,11 @@ class PromptPairs:
         """The first `count` pairs; all if `count` is None."""
         return self if count is None else PromptPairs(self.pairs[:count])
 
+    def by_template(self) -> dict[str, "PromptPairs"]:
+        """The pairs of each template, by its name; those of no named template are left out."""
+        names = dict.fromkeys(pair.template for pair in self.pairs if pair.template is not None)
+        return {name: PromptPairs(tuple(p for p in self.pairs if p.template == name)) for name in names}
+
     def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
         """Consecutive batches of at most `size` pairs, padded on the right."""
         for examples in self.cut(size):

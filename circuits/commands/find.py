@@ -52,6 +52,7 @@ DEFAULT_FAITHFULNESS: Final = 0.8
 DEFAULT_MOST: Final = 1000
 DEFAULT_VALIDATION: Final = 0.25
 DEFAULT_TEST: Final = 0.25
+DEFAULT_RESAMPLES: Final = 100
 SELECTIONS: Final = ("iterated", "ranking")
 SCHEMES: Final = ("auto", "role", "offset", "none")
 GENERAL_PIECES: Final = 32
@@ -128,6 +129,14 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         ),
     ] = None
     most: Annotated[int, option(CIRCUIT, "With --faithful: keep at most this many nodes.", min=1)] = DEFAULT_MOST
+    keep_if_stable: Annotated[
+        float | None,
+        option(
+            CIRCUIT,
+            "Of the nodes that the search finds, keep those that at least this share (0 to 1) of the searches on "
+            "resampled pairs find too.",
+        ),
+    ] = None
     nodes: Annotated[int | None, option(CIRCUIT, "Instead: keep this many nodes, the strongest.", min=1)] = None
     threshold: Annotated[
         float | None, option(CIRCUIT, "Instead: keep nodes with at least this |mean effect|, in units of the metric.")
@@ -156,6 +165,23 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
             min=0.0,
         ),
     ] = DEFAULT_VALIDATION
+    folds: Annotated[
+        int | None,
+        option(
+            EVIDENCE,
+            "Without validation pairs: choose the circuit's size by cross-validation with this many folds (0: the pairs "
+            "that find it choose). Default: 4 with fewer than 32 pairs.",
+            min=0,
+        ),
+    ] = None
+    resamples: Annotated[
+        int,
+        option(
+            EVIDENCE,
+            "Circuits found on resampled pairs: how many of them have a node or an edge is its stability. 0: none.",
+            min=0,
+        ),
+    ] = DEFAULT_RESAMPLES
     test: Annotated[
         float,
         option(EVIDENCE, "Share of a file's pairs that judge the circuit, unless --held-out does.", min=0.0),
@@ -287,8 +313,18 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "memory": options.memory,
         "error_mode": options.error,
         "points": quadrature(options.points, options.rule, options.method),
-        "select": Selection(options.nodes, options.threshold, options.share, faithful, options.most, options.select),  # pyright: ignore[reportArgumentType]
+        "select": Selection(
+            nodes=options.nodes,
+            threshold=options.threshold,
+            share=options.share,
+            faithful=faithful,
+            most=options.most,
+            by=options.select,  # pyright: ignore[reportArgumentType]
+            stable=options.keep_if_stable,
+        ),
         "rank_by": options.rank_by,
+        "folds": options.folds,
+        "resamples": options.resamples,
         "positions": options.positions,
         "least_edge": options.least_edge,
         "explained": options.explained,

@@ -107,7 +107,7 @@ class Inputs(ModelInputs, PromptOptions):
 
             from circuits.selection.pair_parts import split_pairs
 
-            cut = split_pairs(judging[first], validation=validation, by_words=True, seed=self.seed)
+            cut = split_pairs(judging[first], validation=validation, by_words=True, seed=self.seed, fewest=12)
             return loaded, OtherPairs(cut.validation, {**judging, first: cut.train})
         cut = self.file_parts(loaded.prompts, validation, 0.0 if judging else test)
         if cut.test is not None:

@@ -21,7 +21,7 @@ from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
 from circuits.discovery.certify import OWN_SPLIT, VALIDATION_SPLIT, certify
-from circuits.discovery.choosing import Chosen, search_nodes
+from circuits.discovery.choosing import Deciding, Ranked, first_nodes, search_nodes
 from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET, Decision, decide
 from circuits.discovery.measuring import (
     MeasuredNodes,
@@ -32,6 +32,7 @@ from circuits.discovery.measuring import (
     with_exact,
 )
 from circuits.discovery.selection import Selection
+from circuits.discovery.stability import DEFAULT_RESAMPLES, Resamples, with_inclusion
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
@@ -86,6 +87,8 @@ def discover(
     rank_by: str | None = None,
     positions: str = "auto",
     validation: PromptPairs | None = None,
+    folds: int | None = None,
+    resamples: int = DEFAULT_RESAMPLES,
     least_edge: float = 0.002,
     compare: Sequence[str] = COMPARED_METHODS,
     explained: int = 10,
@@ -116,7 +119,11 @@ def discover(
         rank_by: the method whose ranking `select` chooses from, if it does; by default `method`.
         positions: what a node is: `role` (a feature at a role that the pairs name), `offset` (at a distance from the
             end), `none` (wherever it is active), or `auto`: roles where the pairs name them, else none.
-        validation: pairs that choose the size of the circuit. By default, the pairs that find it do.
+        validation: pairs that choose the size of the circuit.
+        folds: without `validation`, choose the size by cross-validation with so many folds; 0 lets the pairs that find
+            the circuit choose it. By default 4 with 4 to 31 pairs, else 0.
+        resamples: how many circuits are found on resampled pairs; the share of them that have a node or an edge is its
+            inclusion rate. Where pairs name several templates, as many are found on resampled templates.
         least_edge: edges below this share of |mean total effect| are pruned, except the strongest of each node.
         compare: methods whose estimates are measured too, for the circuit's nodes. If IG is among them and every node
             was patched, IG is checked.
@@ -142,6 +149,7 @@ def discover(
     scheme = scheme_of(pairs, positions)
     others = {**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})}
     refuse_shared_pairs({OWN_SPLIT: pairs, **others})
+    deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
     decision = decide(question, budget, verify) if method == AUTO_METHOD else None
     if decision is not None:
         method, verify = decision.method, decision.verify
@@ -153,10 +161,11 @@ def discover(
     rankings = {name: rank_nodes(effects, pairs, spliced.model, scheme=scheme) for name, effects in estimates.items()}
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
     if searches:
-        picked = search_nodes(question, ranking, select, validation, progress_between(progress, 0.45, 0.55))
+        part = progress_between(progress, 0.45, 0.55)
+        picked = search_nodes(question, Ranked(ranking, measured.effects, scheme), select, deciding, drawn, part)
     else:
-        by = rankings.get(rank_by, ranking)
-        picked = Chosen(select.of(by, question), by, rank_by if rank_by in rankings else method)
+        by = Ranked(rankings.get(rank_by, ranking), estimates.get(rank_by, measured.effects), scheme)
+        picked = first_nodes(question, by, select, drawn, rank_by if rank_by in rankings else method)
     if measured.verdict is not None:
         patched = {w.node for w in picked.nodes.nodes}.union(picked.opponents)
         given = question, measured, ranking.only(patched)
@@ -165,18 +174,20 @@ def discover(
     chosen = ranking.only({weighted.node for weighted in picked.nodes.nodes})
     checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), progress_between(progress, 0.6, 0.65))
     edges = _edges(question, measured.effects, chosen, progress_between(progress, 0.65, 0.75))
+    flow = average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name, scheme)
     whole = assemble(
         chosen,
         measured,
         ranking,
         edges=edges,
-        flow=average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name, scheme),
+        flow=flow,
         estimates=rankings,
         ranked_by=picked.ranked_by,
         checked=checked,
         inputs=inputs or {},
     )
-    circuit = _pruned(question, whole, least_edge * abs(whole.measurement.total_effect))
+    least = least_edge * abs(whole.measurement.total_effect)
+    circuit = _pruned(question, whole, least)
     if checked is not None:
         given = circuit, question, measured.effects, explained
         checked = with_causes(checked, *given, progress_between(progress, 0.75, 0.8))
@@ -190,6 +201,8 @@ def discover(
         progress=progress_between(progress, 0.8, 1.0),
     )
     circuit = replace(circuit, certificate=replace(certificate, size_choice=picked.size_with(ranking)))
+    if picked.resampled is not None:
+        circuit = with_inclusion(circuit, picked.resampled, flow, least=least, kept_from=select.stable)
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
 
 

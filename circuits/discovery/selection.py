@@ -24,6 +24,7 @@ class Selection:
             faithfulness; `ranking` takes the first nodes of a ranking, which for a faithfulness are measured on the
             pairs that they were found on (`circuits/faithfulness/smallest_faithful.py`). By default `iterated` for a
             faithfulness, else `ranking`.
+        stable: of the nodes that a search finds, keep those in at least this share of the searches on resampled pairs.
 
     Raises:
         ValueError: no rule or several, or a value that makes no sense.
@@ -39,6 +40,7 @@ class Selection:
     faithful: float | None = None
     most: int = 1000
     by: Literal["iterated", "ranking"] | None = None
+    stable: float | None = None
 
     @property
     def searches(self) -> bool:
@@ -58,6 +60,11 @@ class Selection:
             raise ValueError(f"The faithfulness aimed at must be positive and at most 1; got {self.faithful}.")
         if self.most < 1:
             raise ValueError(f"At least 1 node must be allowed; got {self.most}.")
+        if self.stable is not None and not (self.searches and 0 < self.stable <= 1):
+            raise ValueError(
+                "Only a search (by='iterated') can keep its stable nodes, from a share above 0 and up to 1; "
+                f"got {self.stable}."
+            )
         if self.by not in (None, "iterated", "ranking"):
             raise ValueError(f"No selection {self.by!r}. Selections: iterated, ranking.")
         if self.by == "iterated" and (self.threshold is not None or self.share is not None):

@@ -75,6 +75,14 @@ class Scale:
         """F of a circuit from its metric in every pair, averaged over draws if there are several."""
         return float((part.mean() - self.empty.mean()) / (self.full.mean() - self.empty.mean()))
 
+    def standard_error(self, part: Float[np.ndarray, " pair"]) -> float:
+        """The standard error of F over the pairs: of the mean of m(C) − m(∅) − F · (m(M) − m(∅)), over the span."""
+        if len(self.full) < 2:
+            return 0.0
+        span = self.full - self.empty
+        rest = part - self.empty - self.ratio(part) * span
+        return float(rest.std(ddof=1) / np.sqrt(len(rest)) / abs(span.mean()))
+
     def ratio_interval(self, part: Float[np.ndarray, "*draw pair"], bootstrap: Bootstrap) -> tuple[Bound, Bound]:
         """The interval of `ratio`. Draws, if there are several, are resampled too, independently of the pairs."""
         if len(self.full) == 1:

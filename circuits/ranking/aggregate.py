@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
@@ -74,6 +75,28 @@ def rank_nodes(
     alignment = align_positions(pairs, model, scheme)
     nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
     return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
+
+
+def effects_by_pair(
+    effects: Effects,
+    pairs: PromptPairs,
+    model: LanguageModel,
+    nodes: Sequence[Node],
+    scheme: PositionScheme | None = None,
+) -> Float[np.ndarray, "pair node"]:
+    """The effect of each of these nodes in every pair, as `rank_nodes` averages them; 0 where it has none."""
+    alignment = align_positions(pairs, model, scheme)
+    column = alignment.columns_of(effects.example, effects.position)
+    place = {node: n for n, node in enumerate(nodes)}
+    different, group = np.unique(
+        np.stack([effects.site, effects.kind, column, effects.index]), axis=1, return_inverse=True
+    )
+    named = (node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in different.T.tolist())
+    number = np.array([place.get(node, -1) for node in named])[group.reshape(-1)]
+    found = np.zeros((len(pairs), len(nodes)))
+    wanted = number >= 0
+    np.add.at(found, (effects.example[wanted], number[wanted]), effects.effect[wanted])
+    return found
 
 
 def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[WeightedNode]:

@@ -8,6 +8,7 @@ An example that lacks the edge counts as 0, so that the mean edges into a node a
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from attribution.edges.edges import METRIC_KEY, Edges
 from attribution.models.language_model import LanguageModel
@@ -30,10 +31,23 @@ class CarriedFlow:
 
 @dataclass(frozen=True)
 class AveragedFlow:
-    """Edges between nodes of aligned positions, and what the target features carry."""
+    """Edges between nodes of aligned positions, and what the target features carry.
+
+    `example`, `edge` and `weight` list the weight of every edge in each example that has it, with the edge's number in
+    `edges`.
+    """
 
     edges: tuple[Edge, ...]
     carried: dict[Node, CarriedFlow]
+    example: np.ndarray
+    edge: np.ndarray
+    weight: np.ndarray
+
+    def by_pair(self, pairs: int) -> Float[np.ndarray, "pair edge"]:
+        """The weight of every edge in each of so many pairs; 0 where a pair lacks it."""
+        found = np.zeros((pairs, len(self.edges)))
+        found[self.example, self.edge] = self.weight
+        return found
 
 
 def average_edges(
@@ -52,7 +66,8 @@ def average_edges(
     ends = [_aligned(keys, edges.example, alignment) for keys in (edges.source, edges.target)]
     own, place = _groups(np.concatenate([edges.example[None], *ends]))
     both, group = _groups(own[1:])
-    found = group_averages(group, group_sums(place, edges.weight, own.shape[1]), both.shape[1], len(pairs))
+    weight = group_sums(place, edges.weight, own.shape[1])
+    found = group_averages(group, weight, both.shape[1], len(pairs))
     averaged = [
         Edge(
             source=_node(column[:4], sites, metric),
@@ -64,7 +79,7 @@ def average_edges(
         )
         for n, column in enumerate(both.T.tolist())
     ]
-    return AveragedFlow(tuple(averaged), _carried(edges, alignment, sites, len(pairs)))
+    return AveragedFlow(tuple(averaged), _carried(edges, alignment, sites, len(pairs)), own[0], group, weight)
 
 
 def _carried(edges: Edges, alignment: Alignment, sites: tuple[str, ...], examples: int) -> dict[Node, CarriedFlow]:

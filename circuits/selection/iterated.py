@@ -10,6 +10,8 @@ Attribution is on the training pairs in both directions (clean and patch exchang
 sets that hold on other pairs. The validation pairs choose the size: the smallest set with F − one standard error >=
 target. The rounds on both sides of it are searched by bisection, nodes just outside are exchanged for nodes just inside
 where that raises F, and at last single nodes are dropped as long as the target holds. Source: this project.
+
+Searches on resampled pairs can run beside it (`resampled.py`): in how many of them a node is kept is its stability.
 """
 
 import math
@@ -21,9 +23,10 @@ import numpy as np
 from jaxtyping import Float
 
 from attribution.effects.quadrature import midpoint
-from attribution.masks.masked_metric import upper_half
+from attribution.masks.masked_metric import MaskPath, upper_half
 from attribution.runs.progress import Progress, silent
 from circuits.selection.node_sets import Directions, NodeSet, NodeSets
+from circuits.selection.resampled import ResampledSearch
 
 BAND: Final = 0.15
 """How far above 1 the search lets F rise on the training pairs."""
@@ -62,6 +65,7 @@ class Search:
         reached: whether it has the F asked for; if not, it is the most faithful set of at most the size allowed.
         order: the round in which each node was dropped; nodes dropped later matter more.
         slopes: the attribution of each node when it was dropped, in units of F; negative for opponents of the task.
+        resampled: the searches on resampled pairs; None without any.
     """
 
     chosen: NodeSet
@@ -71,6 +75,7 @@ class Search:
     reached: bool
     order: np.ndarray
     slopes: Float[np.ndarray, " node"]
+    resampled: ResampledSearch | None = None
 
     def opponents(self, most: int = 5) -> tuple[int, ...]:
         """The nodes left out that opposed the task most when they were dropped, the strongest first."""
@@ -88,6 +93,7 @@ def iterate(
     nodes: int | None = None,
     drop: float = DROP,
     refine: bool = True,
+    weights: Float[np.ndarray, "resample pair"] | None = None,
     progress: Progress = silent,
 ) -> Search:
     """Search for the smallest set that is faithful.
@@ -101,6 +107,7 @@ def iterate(
         nodes: the size of the set, instead of `target`.
         drop: share of the nodes dropped in a round.
         refine: exchange nodes at the edge of the set and drop single ones.
+        weights: how often each resample draws each training pair, as a share of all draws; a search runs on each.
         progress: told the share of work done.
 
     Raises:
@@ -109,7 +116,7 @@ def iterate(
     if not 0 < drop < 1:
         raise ValueError(f"The share dropped in a round lies between 0 and 1; got {drop}.")
     deciding = training if validation is None else validation
-    found = _Rounds(training, both, validation, drop)
+    found = _Rounds(training, both, validation, drop, weights)
     everything = np.ones(len(training.nodes), bool)
     least = nodes if nodes is not None else 1
     limit = LOST * (target or 0.0)
@@ -147,15 +154,24 @@ def iterate(
         reached,
         found.order,
         found.slopes,
+        found.resampled,
     )
 
 
 class _Rounds:
     """The rounds so far, and what each dropped node was worth."""
 
-    def __init__(self, training: NodeSets, both: Directions, validation: NodeSets | None, drop: float) -> None:
+    def __init__(
+        self,
+        training: NodeSets,
+        both: Directions,
+        validation: NodeSets | None,
+        drop: float,
+        weights: Float[np.ndarray, "resample pair"] | None,
+    ) -> None:
         self.training, self.both, self.validation, self.drop = training, both, validation, drop
         count = len(training.nodes)
+        self.resampled = None if weights is None else ResampledSearch.of(weights, count)
         self.rounds: list[Round] = []
         self.order = np.full(count, np.iinfo(np.int64).max)
         self.slopes = np.zeros(count)
@@ -175,26 +191,35 @@ class _Rounds:
         return self.rounds[-1]
 
     def next(self, kept: NodeSet, least: int) -> NodeSet:
-        """The set without the nodes that help least."""
-        size = int(kept.sum())
-        worst, _ = self.edge(kept)
+        """The set without the nodes that help least; every resample's set loses as many."""
+        size, resampled = int(kept.sum()), self.resampled
+        path = self._path(kept, None if resampled is None else kept | resampled.alive.any(0))
+        worst = self._weakest_first(kept, path)
         idle = int(np.searchsorted(np.cumsum(np.abs(self.slopes[worst])), NEGLIGIBLE))
         count = min(max(1, int(size * self.drop), min(idle, size // 2)), size - least)
+        start = len(self.rounds) * len(kept)
+        if resampled is not None and path.by_pair is not None:
+            above = self.training.faithfulness_of(kept, resampled.weights) > 1 + BAND
+            resampled.drop(path.by_pair, above, count, start)
         dropped = worst[:count]
-        self.order[dropped] = len(self.rounds) * len(kept) + np.arange(count)
-        left = kept.copy()
-        left[dropped] = False
-        return left
+        self.order[dropped] = start + np.arange(count)
+        return _without(kept, dropped)
 
     def edge(self, kept: NodeSet) -> tuple[np.ndarray, np.ndarray]:
         """The nodes of a set, those first that are to go first; and those outside whose slope is largest."""
-        path = self.both.shares(kept, upper_half(self.points // 2))
-        members, outside = np.flatnonzero(kept), np.argsort(-path.outside, kind="stable")
-        self.slopes[members] = path.attribution[members]
-        score = path.attribution[members]
+        path = self._path(kept, None)
+        outside = np.argsort(-path.outside, kind="stable")
+        return self._weakest_first(kept, path), outside[path.outside[outside] > 0]
+
+    def _path(self, kept: NodeSet, by_pair: NodeSet | None) -> MaskPath:
+        return self.both.shares(kept, upper_half(self.points // 2), by_pair)
+
+    def _weakest_first(self, kept: NodeSet, path: MaskPath) -> np.ndarray:
+        members = np.flatnonzero(kept)
+        self.slopes[members] = score = path.attribution[members]
         if self.training.faithfulness(kept) > 1 + BAND:
             score = np.abs(score)
-        return members[np.argsort(score, kind="stable")], outside[path.outside[outside] > 0]
+        return members[np.argsort(score, kind="stable")]
 
 
 def _reaches(deciding: NodeSets, chosen: NodeSet, target: float) -> bool:

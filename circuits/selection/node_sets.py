@@ -44,15 +44,19 @@ class NodeSets:
 
     @cached_property
     def scale(self) -> Scale:
-        """m(M) and m(∅) of every pair.
+        """m(M) and m(∅), which must differ.
 
         Raises:
             ValueError: F is undefined on these pairs.
         """
-        sets = [EVERYTHING, NOTHING]
-        return Scale(
-            *metric_keeping(self.spliced, self.pairs, self.metric, sets, self.reference, batch_size=self.batch_size)
-        )
+        return Scale(*self.ends)
+
+    @cached_property
+    def ends(self) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+        """m(M) and m(∅) of every pair, which may agree."""
+        given, sets = (self.spliced, self.pairs, self.metric), [EVERYTHING, NOTHING]
+        full, empty = metric_keeping(*given, sets, self.reference, batch_size=self.batch_size)
+        return full, empty
 
     @property
     def is_defined(self) -> bool:
@@ -70,22 +74,31 @@ class NodeSets:
 
     def faithfulness(self, chosen: NodeSet) -> float:
         """F of a set."""
-        return self.scale.ratio(self._values(chosen))
+        return self.scale.ratio(self.values(chosen))
 
     def standard_error(self, chosen: NodeSet) -> float:
-        """The standard error of F over the pairs: of the mean of m(C) − m(∅) − F · (m(M) − m(∅)), over the span."""
-        if len(self.pairs) < 2:
-            return 0.0
-        part, scale = self._values(chosen), self.scale
-        rest = part - scale.empty - scale.ratio(part) * (scale.full - scale.empty)
-        return float(rest.std(ddof=1) / np.sqrt(len(rest)) / abs(self.span))
+        """The standard error of F over the pairs."""
+        return self.scale.standard_error(self.values(chosen))
 
-    def shares(self, chosen: NodeSet, points: Quadrature) -> MaskPath:
-        """Attribution on the mask path to a set, in units of F: positive where a node helps."""
-        path = self._game.attribution(chosen, points)
-        return MaskPath(path.attribution / self.span, path.outside / self.span)
+    def faithfulness_of(
+        self, chosen: NodeSet, weights: Float[np.ndarray, "resample pair"]
+    ) -> Float[np.ndarray, " resample"]:
+        """F of a set on resampled pairs; NaN where it is undefined."""
+        scale = self.scale
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (weights @ (self.values(chosen) - scale.empty)) / (weights @ (scale.full - scale.empty))
 
-    def _values(self, chosen: NodeSet) -> Float[np.ndarray, " pair"]:
+    def shares(self, chosen: NodeSet, points: Quadrature, by_pair: NodeSet | None = None) -> MaskPath:
+        """Attribution on the mask path to a set, in units of F: positive where a node helps.
+
+        `by_pair` of the result has the part of each pair, for the nodes asked for; parts add up to the attribution.
+        """
+        path = self._game.attribution(chosen, points, by_pair=by_pair)
+        parts = None if path.by_pair is None else path.by_pair / len(self.pairs) / self.span
+        return MaskPath(path.attribution / self.span, path.outside / self.span, parts)
+
+    def values(self, chosen: NodeSet) -> Float[np.ndarray, " pair"]:
+        """m(C) of every pair."""
         key = np.packbits(chosen).tobytes()
         if key not in self._known:
             self._known[key] = self._game.values(chosen.astype(np.float64))
@@ -117,28 +130,44 @@ class Directions:
     """The same nodes on several sets of pairs, each in units of its own F: pairs as they are, and pairs turned.
 
     Sets of pairs on which F is undefined, as turned pairs may be for a metric of one's own, count for nothing.
+
+    Args:
+        sets: one for each direction.
+        rows: which training pair each pair of a set is; by default the set's own order.
     """
 
     sets: Sequence[NodeSets]
+    rows: Sequence[Sequence[int]] = ()
 
     @cached_property
-    def _weighted(self) -> list[tuple[NodeSets, float]]:
-        defined = [own for own in self.sets if own.is_defined] or [self.sets[0]]  # its scale says what is wrong
-        whole = sum(len(own.pairs) for own in defined)
-        return [(own, len(own.pairs) / whole) for own in defined]
+    def _weighted(self) -> list[tuple[NodeSets, float, Sequence[int]]]:
+        both = list(zip(self.sets, self._rows, strict=True))
+        defined = [(own, at) for own, at in both if own.is_defined] or both[:1]  # the scale of that says what is wrong
+        whole = sum(len(own.pairs) for own, _ in defined)
+        return [(own, len(own.pairs) / whole, at) for own, at in defined]
+
+    @property
+    def _rows(self) -> Sequence[Sequence[int]]:
+        return self.rows or [range(len(own.pairs)) for own in self.sets]
 
     def faithfulness(self, chosen: NodeSet) -> float:
         """The mean F of a set."""
-        return sum(weight * own.faithfulness(chosen) for own, weight in self._weighted)
+        return sum(weight * own.faithfulness(chosen) for own, weight, _ in self._weighted)
 
-    def shares(self, chosen: NodeSet, points: Quadrature) -> MaskPath:
-        """The mean attribution on the mask path to a set, in units of F."""
-        found = [(own.shares(chosen, points), weight) for own, weight in self._weighted]
+    def shares(self, chosen: NodeSet, points: Quadrature, by_pair: NodeSet | None = None) -> MaskPath:
+        """The mean attribution on the mask path to a set, in units of F; with each pair's part, as in `NodeSets`."""
+        found = [(own.shares(chosen, points, by_pair), weight, at) for own, weight, at in self._weighted]
         attribution, outside = (
-            np.sum([weight * getattr(path, name) for path, weight in found], axis=0)
+            np.sum([weight * getattr(path, name) for path, weight, _ in found], axis=0)
             for name in ("attribution", "outside")
         )
-        return MaskPath(attribution, outside)
+        if by_pair is None:
+            return MaskPath(attribution, outside)
+        parts = np.zeros((1 + max(max(at) for at in self._rows), len(chosen)))
+        for path, weight, at in found:
+            assert path.by_pair is not None
+            parts[list(at)] += weight * path.by_pair
+        return MaskPath(attribution, outside, parts)
 
     def residual(self, chosen: NodeSet, points: Quadrature) -> float:
         """|F − Σ attribution|: what the quadrature and jumps on the whole path miss, in units of F."""

@@ -14,6 +14,10 @@ from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 
 
+FEWEST: Final = 32
+"""Of fewer pairs, none are set aside for validation; cross-validation chooses the size (`cross_validation.py`)."""
+
+
 @dataclass(frozen=True)
 class PairParts:
     """Pairs to find a circuit on, to choose its size on, and to judge it on; None where there is no such part."""
@@ -23,22 +27,24 @@ class PairParts:
     test: PromptPairs | None
 
 
-FEWEST: Final = 12
-"""With fewer pairs, none are set aside for validation."""
-
-
 def split_pairs(
-    pairs: PromptPairs, *, validation: float = 0.25, test: float = 0.0, by_words: bool = False, seed: int = 0
+    pairs: PromptPairs,
+    *,
+    validation: float = 0.25,
+    test: float = 0.0,
+    by_words: bool = False,
+    seed: int = 0,
+    fewest: int = FEWEST,
 ) -> PairParts:
     """Cut the pairs into parts of about these shares; those of each part keep their order.
 
     Args:
         pairs: to cut.
-        validation, test: shares of the pairs that choose a circuit's size, and that judge it. Of fewer than 12 pairs
-            none are set aside for validation.
+        validation, test: shares of the pairs that choose a circuit's size, and that judge it.
         by_words: keep pairs together that differ from their patch prompts in the same tokens, so that each part has
             words of its own.
         seed: of the draw.
+        fewest: of fewer pairs, none are set aside for validation.
 
     Raises:
         ValueError: shares that leave nothing to find a circuit on.
@@ -52,7 +58,7 @@ def split_pairs(
         raise ValueError(
             f"Shares of 0 or more that leave pairs to find the circuit on; got validation {validation}, test {test}."
         )
-    if len(pairs) < FEWEST:
+    if len(pairs) < fewest:
         validation = 0.0
     groups = [_changed_tokens(pair) if by_words else _identity(pair) for pair in pairs]
     different = list(dict.fromkeys(groups))
@@ -75,6 +81,26 @@ def split_pairs(
     assert found["train"] is not None
     refuse_shared_pairs({name: own for name, own in found.items() if own is not None})
     return PairParts(found["train"], found["validation"], found["test"])
+
+
+def folds_of(pairs: PromptPairs, folds: int, seed: int = 0) -> list[list[int]]:
+    """The pairs cut into folds of about equal size, by number. A pair and the same pair turned share a fold.
+
+    Raises:
+        ValueError: fewer than 2 folds, or fewer different pairs than folds.
+    """
+    groups = [_identity(pair) for pair in pairs]
+    different = list(dict.fromkeys(groups))
+    if not 2 <= folds <= len(different):
+        raise ValueError(f"Cross-validation needs 2 to {len(different)} folds for these pairs; got {folds}.")
+    order = np.random.default_rng(seed).permutation(len(different))
+    fold_of = {different[n]: place % folds for place, n in enumerate(order)}
+    return [[n for n, group in enumerate(groups) if fold_of[group] == fold] for fold in range(folds)]
+
+
+def different_pairs(pairs: PromptPairs) -> int:
+    """The number of different pairs; one and the same turned count once."""
+    return len({_identity(pair) for pair in pairs})
 
 
 def has_new_words(train: PromptPairs, other: PromptPairs) -> bool:
@@ -106,14 +132,20 @@ def both_directions(pairs: PromptPairs, most: int = 64) -> tuple[PromptPairs, ..
     Of at most `most` / 2 pairs, each is in both. Of more, every second one is turned and none is in both; of more than
     `most`, as many are taken, spread evenly.
     """
-    if 2 * len(pairs) <= most:
-        return pairs, PromptPairs(tuple(map(_turned, pairs)))
-    taken = [pairs[int(n)] for n in np.unique(np.linspace(0, len(pairs) - 1, min(most, len(pairs))).round())]
-    return PromptPairs(tuple(taken[::2])), PromptPairs(tuple(map(_turned, taken[1::2])))
+    as_they_are, turned = rows_of_directions(len(pairs), most)
+    return PromptPairs(tuple(pairs[n] for n in as_they_are)), PromptPairs(tuple(_turned(pairs[n]) for n in turned))
+
+
+def rows_of_directions(count: int, most: int = 64) -> tuple[list[int], list[int]]:
+    """Which of `count` pairs `both_directions` leaves as they are, and which it turns."""
+    if 2 * count <= most:
+        return list(range(count)), list(range(count))
+    taken: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).round()).astype(int).tolist()
+    return taken[::2], taken[1::2]
 
 
 def _turned(pair: PromptPair) -> PromptPair:
-    return PromptPair(pair.patch_ids, pair.clean_ids, pair.foil_id, pair.answer_id, pair.roles)
+    return PromptPair(pair.patch_ids, pair.clean_ids, pair.foil_id, pair.answer_id, pair.roles, pair.template)
 
 
 def _changed_tokens(pair: PromptPair) -> object:

@@ -1,6 +1,7 @@
 """Prompt pairs for a model: from a task's templates, from a file, or from rows."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ def prompt_pairs(
         source: the name of a task (one of `TASKS`); a JSON file `{"pairs": [row, ...]}`; a JSONL file with one row on
             each line; or rows. A row maps `clean`, `patch`, `answer` and `wrong` to text. Where it has `clean_ids` and
             `patch_ids` (BOS included), `answer_id` or `wrong_id`, these are used in place of the text. `roles`, if
-            given, names the positions.
+            given, names the positions, and `template` the template that made the row.
         model: the model whose tokenizer is used.
         split: a task's split: `train` (the default), `held_out` or `out_of_distribution`. Files and rows have none.
         examples: number of pairs; by default 8 pairs of a task, and all pairs of a file or of rows.
@@ -79,7 +80,7 @@ def task_pairs(task: str, split: str, count: int, seed: int, model: LanguageMode
                 f"{len(roles)} words. The tasks are written for the embedded model. For another model, give your own "
                 "pairs with --pairs."
             )
-        pairs.append(PromptPair(pair.clean_ids, pair.patch_ids, pair.answer_id, pair.foil_id, roles))
+        pairs.append(replace(pair, roles=roles, template=text.template))
     return PromptPairs(tuple(pairs))
 
 

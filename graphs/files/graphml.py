@@ -11,12 +11,14 @@ Node ids are n0, n1, ... in the circuit's order. Attributes that are None are le
              name                            string   of the metric
              effect, mean_absolute,          double   as in `WeightedNode`, in the unit of the measurement
              standard_error, carried,
-             undivided
+             undivided, inclusion,
+             inclusion_templates
              clean, patch                    double   feature: activation; error: L2 norm
              count, verified                 int      examples
              estimates, flags                string   JSON object: effect by method, count by flag
     edge     weight, mean_absolute,          double   as in `Edge`, in the unit of the measurement
-             standard_error
+             standard_error, inclusion,
+             inclusion_templates
              count                           int      examples
              order                           int      place of the edge among the circuit's edges
 

@@ -67,7 +67,7 @@ def _nodes(rows: Iterable[Mapping[str, Any]]) -> dict[str, WeightedNode]:
         if row["id"] in found:
             raise ValueError(f"the node {row['id']!r} occurs twice.")
         own = {name: value for name, value in row.items() if name != "id" and name not in _VALUES}
-        found[row["id"]] = WeightedNode(node=node_from_plain(own), **{name: row[name] for name in _VALUES})
+        found[row["id"]] = WeightedNode(node=node_from_plain(own), **{k: row[k] for k in _VALUES if k in row})
     return found
 
 

@@ -10,6 +10,8 @@
     name                 string   the metric only
     effect, mean_absolute, standard_error, carried, undivided
                          double   as in `WeightedNode`, in the unit of the measurement
+    inclusion, inclusion_templates
+                         double   share of resamples, as in `WeightedNode`
     clean, patch         double   feature: activation; error: L2 norm
     count, verified      int64    examples
     estimate.<method>    double   the effect by another method, in the same unit
@@ -19,6 +21,8 @@
     source, target       string   names of nodes
     weight, mean_absolute, standard_error
                          double   as in `Edge`, in the unit of the measurement
+    inclusion, inclusion_templates
+                         double   share of resamples
     count                int64    examples
 
 Both tables carry sites, positions, measurement and certificate as JSON in the metadata of their schema, under the key
