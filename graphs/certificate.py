@@ -10,6 +10,7 @@ from typing import Any
 
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.plain_data import dataclass_from_plain
+from graphs.site_trial import TrialOfSites, trial_from_plain
 from graphs.verdict import MissedBound
 
 
@@ -124,6 +125,9 @@ class Certificate:
             may differ from the ranking's first nodes because dangling nodes were pruned.
         missing: the reason for each measurement that was not made, by its name.
         size_choice: how the size of the circuit was chosen; None where it was given, or follows from effects.
+        trial: what all nodes reach at all sites and at each kind of them; None where no trial was made.
+        alone: faithfulness with the layers below `Measurement.from_layer` at their reference too, one entry per split,
+            in units of the whole splice's m(M) − m(∅); empty where no layers are kept as they are.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
     """
@@ -139,6 +143,8 @@ class Certificate:
     missing: Mapping[str, str] | None = None
     gates_at_threshold: int = 0
     size_choice: SizeChoice | None = None
+    trial: TrialOfSites | None = None
+    alone: tuple[Faithfulness, ...] = ()
 
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
@@ -151,6 +157,8 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
         faithfulness=Faithfulness.from_dict,
         curves=FaithfulnessCurve.from_dict,
         size_choice=lambda found: found and dataclass_from_plain(SizeChoice, found),
+        trial=lambda found: found and trial_from_plain(found),
+        alone=Faithfulness.from_dict,
     )
 
 

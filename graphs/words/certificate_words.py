@@ -6,42 +6,21 @@ The thresholds of a colour are in the function that makes its line, next to the 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from graphs.certificate import Certificate, SAEQuality, Screening, SizeChoice
 from graphs.circuit_graph import CircuitGraph, Measurement
 from graphs.faithfulness import Faithfulness
 from graphs.strongest_edges import left_out_of
+from graphs.words.certificate_line import NO_RULE, CertificateLine, Colour
 from graphs.words.number_formats import counted_noun
+from graphs.words.site_words import alone_line, kept_in_words, trial_line
 from graphs.words.verdict_words import AT_THRESHOLD
 
-Colour = Literal["green", "amber", "red", "grey"]
 COLOURS: Final[tuple[Colour, ...]] = ("red", "amber", "green", "grey")
 """Worst first."""
 COLOUR_MARKS: Final[Mapping[Colour, str]] = {"green": "●", "amber": "▲", "red": "■", "grey": "·"}
 """What stands for a colour in black and white."""
-
-NO_RULE: Final = "no colour: a fact, not a judgement"
-
-
-@dataclass(frozen=True)
-class CertificateLine:
-    """One line of a certificate, all in words.
-
-    Attributes:
-        name: what the line is about.
-        value: its number, with its unit.
-        reading: what the number means.
-        colour: how far to trust it.
-        rule: the rule that the colour follows.
-    """
-
-    name: str
-    value: str
-    reading: str
-    colour: Colour
-    rule: str
 
 
 def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
@@ -53,9 +32,11 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
     if certificate is None:
         return tuple(_left_out(circuit))
     return (
-        *(_faithful(f) for f in certificate.faithfulness),
-        *(_complete(f) for f in certificate.faithfulness),
+        *(_faithful(f, circuit.measurement) for f in certificate.faithfulness),
+        *(_complete(f, circuit.measurement) for f in certificate.faithfulness),
+        *alone_line(circuit.measurement, certificate.alone),
         *_chosen(certificate.size_choice),
+        *trial_line(certificate.trial),
         _exact(certificate, circuit.measurement),
         *_screened(certificate.screening),
         _errors(certificate),
@@ -82,12 +63,12 @@ def _graded(value: float, good: float, fair: float) -> Colour:
     return "green" if value <= good else "amber" if value <= fair else "red"
 
 
-def _faithful(found: Faithfulness) -> CertificateLine:
+def _faithful(found: Faithfulness, measured: Measurement) -> CertificateLine:
     return CertificateLine(
-        name=f"faithfulness, {_split(found)}",
+        name=f"faithfulness, {_split(found)}{_from_layer(measured)}",
         value=f"{_number(found.faithfulness)} {_interval(found.low, found.high)}".rstrip(),
         reading=(
-            f"With every other node at its {found.reference} value, the circuit restores "
+            f"With every other node at its {found.reference} value{_kept(measured)}, the circuit restores "
             f"{_percent(found.faithfulness)} of the whole model's effect ({counted_noun(found.pairs, 'pair')})."
         ),
         colour=_graded(abs(1 - found.faithfulness), 0.2, 0.5),
@@ -95,12 +76,12 @@ def _faithful(found: Faithfulness) -> CertificateLine:
     )
 
 
-def _complete(found: Faithfulness) -> CertificateLine:
+def _complete(found: Faithfulness, measured: Measurement) -> CertificateLine:
     return CertificateLine(
-        name=f"completeness, {_split(found)}",
+        name=f"completeness, {_split(found)}{_from_layer(measured)}",
         value=f"{_number(found.completeness)} {_interval(found.completeness_low, found.completeness_high)}".rstrip(),
         reading=(
-            f"With the circuit at its {found.reference} value, the rest of the model restores "
+            f"With the circuit at its {found.reference} value{_kept(measured)}, the rest of the model restores "
             f"{_percent(found.completeness)} of the whole model's effect"
             + ("; 0% would mean that nothing outside contributes." if abs(found.completeness) > 0.2 else ".")
         ),
@@ -165,6 +146,15 @@ def _percent(share: float) -> str:
 
 def _split(found: Faithfulness) -> str:
     return {"own": "its own prompts"}.get(found.split, found.split.replace("_", " "))
+
+
+def _from_layer(measured: Measurement) -> str:
+    return "" if measured.from_layer is None else f", from layer {measured.from_layer}"
+
+
+def _kept(measured: Measurement) -> str:
+    kept = kept_in_words(measured.from_layer)
+    return "" if kept is None else f" and the {kept}"
 
 
 def _interval(low: float | None, high: float | None) -> str:
