@@ -13,6 +13,13 @@ splits that every task has.
     (('agreement', 'pronoun', 'indirect_object', 'closing'), ('train', 'held_out', 'out_of_distribution'))
     >>> everywhere = [prompt_pairs(task, model, split=split, examples=1) for task in TASKS for split in SPLITS]
 
+A splice may be restricted, and everything below then measures that: to some sites (`at_sites`: names, kinds, globs),
+or to a layer and those above, with all below kept as it is (`from_layer`). `trial_of_sites` says what each kind of site
+lets through.
+
+    >>> spliced.at_sites("resid_post").from_layer(3).sites
+    ('blocks.3.hook_resid_post',)
+
 **Metrics**: numbers read from the logits at a prompt's last position. Every effect is a change of one, in its unit;
 positive: the metric rises when the node takes its patch value. `logit_difference`: logit(answer) − logit(foil), in
 logits. `log_probability`: log p(answer), in nats. `kl_divergence`: KL(clean run ‖ this run) over the vocabulary, in
@@ -139,6 +146,7 @@ if TYPE_CHECKING:
     from circuits.ranking.aggregate import rank_nodes
     from circuits.ranking.dataset import rank
     from circuits.selection.pair_parts import split_pairs
+    from circuits.selection.trial_of_sites import trial_of_sites
     from circuits.tasks.prompts import prompt_pairs
     from circuits.tasks.templates import SPLITS, TASKS
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
@@ -192,6 +200,7 @@ __all__ = [
     "side_effect",
     "splice",
     "split_pairs",
+    "trial_of_sites",
     "write_page",
 ]
 
@@ -232,6 +241,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.labels.feature_labels": ("label",),
     "circuits.ranking.dataset": ("rank",),
     "circuits.selection.pair_parts": ("split_pairs",),
+    "circuits.selection.trial_of_sites": ("trial_of_sites",),
     "circuits.tasks.prompts": ("prompt_pairs",),
     "circuits.tasks.templates": ("SPLITS", "TASKS"),
     "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.plain_data import dataclass_from_plain
+from graphs.site_trial import TrialOfSites, trial_from_plain
 from graphs.verdict import MissedBound
 
 
@@ -156,6 +157,9 @@ class Certificate:
         missing: the reason for each measurement that was not made, by its name.
         size_choice: how the size of the circuit was chosen; None where it was given, or follows from effects.
         stability: over resampled pairs, and over templates where the pairs have several; empty without resamples.
+        trial: what all nodes reach at all sites and at each kind of them; None where no trial was made.
+        alone: faithfulness with the layers below `Measurement.from_layer` at their reference too, one entry per split,
+            in units of the whole splice's m(M) − m(∅); empty where no layers are kept as they are.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
     """
@@ -172,6 +176,8 @@ class Certificate:
     gates_at_threshold: int = 0
     size_choice: SizeChoice | None = None
     stability: tuple[Stability, ...] = ()
+    trial: TrialOfSites | None = None
+    alone: tuple[Faithfulness, ...] = ()
 
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
@@ -185,6 +191,8 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
         curves=FaithfulnessCurve.from_dict,
         stability=lambda found: dataclass_from_plain(Stability, found),
         size_choice=lambda found: found and dataclass_from_plain(SizeChoice, found),
+        trial=lambda found: found and trial_from_plain(found),
+        alone=Faithfulness.from_dict,
     )
 
 

@@ -97,6 +97,7 @@ class Measurement:
         edges_measured: number of edges before any were dropped.
         pruned: number of nodes removed because no path of kept edges leads from them to the metric.
         flags_of: the estimate that the nodes' flags judge; None where no estimate was checked.
+        from_layer: everything below this layer is kept as it is, in finding and in judging; None where nothing is.
         inputs: what the circuit was made from: models, prompts, settings, hashes.
     """
 
@@ -121,6 +122,7 @@ class Measurement:
     edges_measured: int = 0
     pruned: int = 0
     flags_of: str | None = None
+    from_layer: int | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 

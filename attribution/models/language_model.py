@@ -110,6 +110,13 @@ class LanguageModel:
         """
         return self._sites.resolve(name)
 
+    def canonical(self, name: str) -> str:
+        """The canonical name of a hook; a name that no hook has, as a kind or a glob of sites, stays as it is."""
+        try:
+            return self.resolve(name)
+        except LookupError:
+            return name
+
     def hook_point(self, site: str) -> nn.Module:
         """The module whose output is the activation at a site."""
         return self._sites.hooks[self.resolve(site)]

@@ -7,6 +7,7 @@ Canonical names are those of HookedTransformer (`blocks.3.hook_mlp_out`). A brid
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Final, final
 
 from torch import nn
@@ -48,7 +49,9 @@ class SiteNames:
 
 
 def layer_of(site: str) -> int:
-    """The number of the block that a site lies in.
+    """The number of the block that a site lies in, by its name: `hook_resid_pre` and `hook_resid_post` of a block too.
+
+    So the embedding, `blocks.0.hook_resid_pre`, lies in layer 0.
 
     Raises:
         ValueError: the site lies outside every block, so it cannot be spliced.
@@ -60,6 +63,51 @@ def layer_of(site: str) -> int:
             "every other site is named blocks.<layer>...."
         )
     return int(match.group(1))
+
+
+def kind_of(site: str) -> str:
+    """What a site is in its block, whatever the block: `resid_post`, `mlp_out`, `attn.z`."""
+    return re.sub(r"^blocks\.\d+\.", "", site).replace("hook_", "")
+
+
+def kinds_of(sites: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The sites of each kind, both in the order given."""
+    kinds = dict.fromkeys(map(kind_of, sites))
+    return {kind: tuple(site for site in sites if kind_of(site) == kind) for kind in kinds}
+
+
+def sites_named(names: Sequence[str], sites: Sequence[str]) -> tuple[str, ...]:
+    """Those of `sites` that a name stands for: a site, a kind (`resid_post`), or a glob of either (`blocks.[23].*`).
+
+    Raises:
+        LookupError: no names, or one that stands for none of the sites; the message lists kinds and sites.
+    """
+    there = f"There are: {', '.join(kinds_of(sites))}, each a kind; {', '.join(sites)}."
+    if not names:
+        raise LookupError(f"No sites are named. {there}")
+    for name in names:
+        if not any(_stands_for(name, site) for site in sites):
+            raise LookupError(f"No SAE is spliced in at a site called {name!r}. {there}")
+    return tuple(site for site in sites if any(_stands_for(name, site) for name in names))
+
+
+def sites_from(layer: int, sites: Sequence[str]) -> tuple[str, ...]:
+    """The sites at `layer` and above.
+
+    Raises:
+        ValueError: none is, or all are, so that no layer would be left as it is; the message names the layers.
+    """
+    layers = sorted({layer_of(site) for site in sites})
+    if not layers[0] < layer <= layers[-1]:
+        wrong = "no SAE lies there or above" if layer > layers[-1] else "no SAE lies below, so nothing would change"
+        layers_there = ", ".join(map(str, layers))
+        useful = f"Give one of the layers above {layers[0]}" if len(layers) > 1 else "One layer has no boundary inside"
+        raise ValueError(f"From layer {layer}: {wrong}. SAEs are spliced in at layers {layers_there}. {useful}.")
+    return tuple(site for site in sites if layer_of(site) >= layer)
+
+
+def _stands_for(name: str, site: str) -> bool:
+    return fnmatchcase(site, name) or fnmatchcase(kind_of(site), name)
 
 
 def _canonical(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ Padding is never spliced, and BOS only on request: y = x there.
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast, final
@@ -24,7 +25,7 @@ from attribution.dictionaries import SAE, Frame
 from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import SiteFunction, constant, logits_at, logits_with
 from attribution.models.language_model import LanguageModel
-from attribution.models.site_names import layer_of
+from attribution.models.site_names import layer_of, sites_from, sites_named
 from attribution.models.soundness import activation_widths, check_soundness
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.gate_rounding import Keep, settled
@@ -107,6 +108,9 @@ class SplicedModel:
                     f"there is {width} wide."
                 )
         self.saes: dict[str, SAE] = {site: found[site] for site in widths}
+        self.boundary: int | None = None
+        """The layer below which everything is kept as it is, though there are SAEs (`from_layer`)."""
+        self._whole: SplicedModel | None = None
         with model.frozen():
             check_soundness(self.sites, ids, probe)
         self.can_resume: bool = can_resume(model)
@@ -126,6 +130,42 @@ class SplicedModel:
     def unspliced_bos(self) -> int | None:
         """The BOS token, which is not spliced where it opens a prompt; None if it is."""
         return None if self.splice_bos else self.model.bos_id
+
+    @property
+    def whole(self) -> "SplicedModel":
+        """The splice with the layers below the boundary; itself without one."""
+        return self._whole or self
+
+    def at_sites(self, *names: str) -> "SplicedModel":
+        """The same model with SAEs at some of its sites only; the others run as they are.
+
+        Args:
+            names: sites, kinds (`resid_post`, `mlp_out`, `attn.z`), or globs of either (`blocks.[23].*`, `*_out`).
+
+        Raises:
+            LookupError: a name that no spliced site has; the message lists them.
+        """
+        part = self._with(sites_named(tuple(map(self.model.canonical, names)), self.sites))
+        part._whole = None if self._whole is None else self._whole.at_sites(*names)
+        return part
+
+    def from_layer(self, layer: int) -> "SplicedModel":
+        """The same model with SAEs at `layer` and above; `boundary` and `whole` remember what lies below.
+
+        A splice with every node kept changes nothing. So this is the splice in which all nodes below are always kept,
+        and m(C) here is m(C and all nodes below) in `whole`, while m(∅) leaves the layers below as they are.
+
+        Raises:
+            ValueError: no site lies so far up, or none below; the message names the layers.
+        """
+        part = self._with(sites_from(layer, self.sites))
+        part.boundary, part._whole = layer, self.whole
+        return part
+
+    def _with(self, sites: Sequence[str]) -> "SplicedModel":
+        part = copy(self)
+        part.saes = {site: self.saes[site] for site in sites}
+        return part
 
     def hashes(self) -> dict[str, Any]:
         """sha256 of the model's weights under `model`, and of each SAE's under `saes`, by site."""

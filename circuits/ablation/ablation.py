@@ -47,6 +47,7 @@ class Outcome:
         metric, unit: the name of the metric, and its unit.
         before, after: the metric of each pair without and with the ablation, both in the ablation's error mode.
         nothing: the metric of each pair with every node at its patch value.
+        from_layer: the layer below which everything is kept as it is; None where nothing is.
         likeliest_before, likeliest_after: the likeliest next token of each prompt, as text.
         tokens: the likeliest next tokens before and after; probabilities are means over prompts.
         features: the features whose activations change most, as their encoders read what arrives at their sites.
@@ -68,6 +69,7 @@ class Outcome:
     features: tuple[FeatureShift, ...]
     idle: tuple[NodeName, ...]
     values_changed: int
+    from_layer: int | None = None
 
     @property
     def faithfulness(self) -> float | None:
@@ -147,6 +149,7 @@ def ablate(
             name for n, name in enumerate(ablation.names) if n not in touched and ablation.operation is not KEEP_ONLY
         ),
         values_changed=values,
+        from_layer=spliced.boundary,
     )
 
 

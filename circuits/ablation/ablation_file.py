@@ -40,6 +40,7 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
             "nothing": outcome.nothing.tolist(),
         },
         "faithfulness": outcome.faithfulness,
+        "from_layer": outcome.from_layer,
         "likeliest": {"before": outcome.likeliest_before, "after": outcome.likeliest_after},
         "tokens": [asdict(token) for token in outcome.tokens],
         "features": [{"name": str(f), **asdict(f)} for f in outcome.features],

@@ -25,6 +25,7 @@ from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
     from attribution.splice.edits import Operation
+    from circuits.ablation.ablation import Outcome
     from circuits.ablation.edits import Ablation
 
 ABLATION: Final = "Ablation"
@@ -224,6 +225,20 @@ def _test(
     print_test(console, test, len(loaded.prompts), path, rows=options.rows)
 
 
+def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome: "Outcome") -> float | None:
+    """F of the nodes kept where the layers below the boundary are at their patch value too; None without a boundary."""
+    from attribution.prompts.metrics import METRICS
+    from circuits.ablation.ablation import ablate as run_ablation
+
+    if outcome.from_layer is None or outcome.faithfulness is None:
+        return None
+    assert options.patch is not None
+    assert options.metric is not None
+    whole, prompts = loaded.spliced.whole, loaded.prompts
+    everywhere = replace(ablation, patch_value=patch_value(options.patch, whole, prompts, options.error))
+    return run_ablation(whole, prompts, METRICS[options.metric], everywhere).faithfulness
+
+
 def _ablate(
     console: Console,
     inputs: Inputs,
@@ -265,8 +280,14 @@ def _ablate(
                 seed=inputs.seed,
                 progress=lambda share: told(0.8 + 0.2 * share),
             )
-    content = {**about, **outcome_data(outcome), "side_effect": side_effect_data(effect, source)}
+    alone = _alone(loaded, options, ablation, outcome)
+    content = {
+        **about,
+        **outcome_data(outcome),
+        "faithfulness_alone": alone,
+        "side_effect": side_effect_data(effect, source),
+    }
     write_ablation(path, {**content, "generated": None if texts is None else asdict(texts)})
-    report = Report(outcome, effect, source, texts, prompts, spliced.model)
+    report = Report(outcome, effect, source, texts, prompts, spliced.model, alone)
     name = "text" if options.text is not None else inputs.name
-    print_ablation(console, report, path, title=f"{name} on {spliced.model.name}", per_pair=options.per_pair)
+    print_ablation(console, report, path, title=f"{name} on {loaded.model_in_words}", per_pair=options.per_pair)

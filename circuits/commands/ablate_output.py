@@ -16,13 +16,17 @@ from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.generation import GeneratedText, decoded_text
 from circuits.ablation.side_effect import SideEffect
+from graphs.words.site_words import kept_in_words
 
 _SHOWN_NODES = 3
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one ablation changed. `side_effect`, its `source` of text, and `generated` are None if not asked for."""
+    """What one ablation changed. `side_effect`, its `source` of text, and `generated` are None if not asked for.
+
+    `alone` is F of the nodes kept where the layers below the boundary are at their patch value too.
+    """
 
     outcome: Outcome
     side_effect: SideEffect | None
@@ -30,6 +34,7 @@ class Report:
     generated: GeneratedText | None
     prompts: PromptPairs
     model: LanguageModel
+    alone: float | None = None
 
 
 def print_ablation(console: Console, report: Report, path: Path, *, title: str, per_pair: bool) -> None:
@@ -86,6 +91,10 @@ def _metric(report: Report) -> Text:
         text.append(f"\nF = {outcome.faithfulness:.2f}", style="bold")
         text.append(
             f": the nodes kept restore that share of the model's effect; with none, {outcome.nothing.mean():+.3f}"
+        )
+    if report.alone is not None:
+        text.append(
+            f"\n  {kept_in_words(outcome.from_layer)}; with them at their patch value too, F = {report.alone:.2f}"
         )
     pair = report.prompts[0]
     if outcome.metric == "logit_difference" and len(report.prompts) == 1:

@@ -117,7 +117,8 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         with progress_bar(console, label, store) as told:
             verdict = _checked(plan, loaded, earlier, options, files["verdict"], told)
         save_verdict(verdict, files["verdict"])
-        write_verdict_page(verdict, files["page"], title=f"{inputs.name} on {loaded.spliced.model.name}")
+        write_verdict_page(verdict, files["page"], title=f"{inputs.name} on {loaded.model_in_words}")
+        console.print(f"{inputs.name} on {loaded.model_in_words}", style="bold", highlight=False)
         print_verdict(console, verdict, rows=options.rows, files=files)
         console.print(chunks_in_words(store), highlight=False)
     flags = {v.flag for v in verdict.flagged}

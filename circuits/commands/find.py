@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
     from graphs import Labels
+    from graphs.site_trial import TrialOfSites
 
 AUTO: Final = "auto"
 DEFAULT_EXAMPLES: Final = 100
@@ -169,8 +170,8 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         int | None,
         option(
             EVIDENCE,
-            "Without validation pairs: choose the circuit's size by cross-validation with this many folds (0: the pairs "
-            "that find it choose). Default: 4 with fewer than 32 pairs.",
+            "Without validation pairs: choose the circuit's size by cross-validation with this many folds (0: the "
+            "pairs that find it choose). Default: 4 with fewer than 32 pairs.",
             min=0,
         ),
     ] = None
@@ -261,13 +262,17 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             decision = _decide(options, loaded, plan)
         if decision is not None:
             _print_decision(console, decision, store)
+        if not options.per_pair:
+            with console.status("trying the sites"), _timed(seconds, "try sites"):
+                plan["trial"] = _trial(options, loaded, others, plan)
+            _print_trial(console, plan["trial"])
         label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
         told = stack.enter_context(progress_bar(console, label, store))
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
                 found = next(runs)
-            title = f"{inputs.name} on {loaded.spliced.model.name}" + (f", pair {number}" if options.per_pair else "")
+            title = f"{inputs.name} on {loaded.model_in_words}" + (f", pair {number}" if options.per_pair else "")
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
             with _timed(seconds, "label"):
@@ -355,6 +360,27 @@ def _print_decision(console: Console, decision: "Decision", store: "ChunkStore")
     earlier = store.tallies[DECISION_STAGE].reused > 0
     note = f" (Decided when the run in {store.folder} began; --no-resume decides again.)" if earlier else ""
     console.print(decision.sentence + note, highlight=False)
+
+
+def _trial(options: FindOptions, loaded: Loaded, others: OtherPairs, plan: dict[str, Any]) -> "TrialOfSites | None":
+    """What each kind of site lets through; None if there is one kind, or F is undefined, which the certificate says."""
+    from attribution.models.site_names import kinds_of
+    from circuits.selection.trial_of_sites import trial_of_sites
+
+    if len(kinds_of(loaded.spliced.sites)) == 1:
+        return None
+    given = {name: plan[name] for name in ("patch_value", "error_mode", "positions", "memory")}
+    try:
+        return trial_of_sites(loaded.spliced, loaded.prompts, plan["metric"], others=others.validation, **given)
+    except ValueError:
+        return None
+
+
+def _print_trial(console: Console, trial: "TrialOfSites | None") -> None:
+    from graphs.words.site_words import trial_in_words
+
+    if trial is not None:
+        console.print(trial_in_words(trial), highlight=False)
 
 
 def _runs(

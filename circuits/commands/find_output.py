@@ -10,6 +10,8 @@ from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, cert
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
+_AGAIN = "again"
+"""Heading of the share of resamples that have a node or an edge."""
 _WIDE = 100
 """Columns of a terminal that has room for readings and bars."""
 
@@ -79,12 +81,14 @@ def _edges(circuit: CircuitGraph, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("weight", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
+    table.add_column(_AGAIN, justify="right", no_wrap=True)
     table.add_column("from", no_wrap=True)
     table.add_column("to", no_wrap=True)
     for edge in sorted(circuit.edges, key=lambda e: -abs(e.weight))[:rows]:
         table.add_row(
             Text(f"{edge.weight:+.4f}", style="green" if edge.weight >= 0 else "magenta"),
             "" if edge.standard_error is None else f"{edge.standard_error:.4f}",
+            _rate(edge.inclusion),
             Text(circuit.name(edge.source)),
             Text(circuit.name(edge.target)),
         )
@@ -95,6 +99,7 @@ def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("effect", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
+    table.add_column(_AGAIN, justify="right", no_wrap=True)
     wide = width >= _WIDE
     if wide:
         table.add_column("", no_wrap=True)
@@ -109,7 +114,7 @@ def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
     for weighted in strongest:
         row = _row(circuit, weighted)
         if wide:
-            row.insert(2, Text("█" * max(1, round(12 * abs(weighted.effect) / largest)), style=_colour(weighted)))
+            row.insert(3, Text("█" * max(1, round(12 * abs(weighted.effect) / largest)), style=_colour(weighted)))
         table.add_row(*(row if wide else row[:-1]))
     return table
 
@@ -124,11 +129,16 @@ def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
     return [
         Text(f"{weighted.effect:+.4f}", style=_colour(weighted)),
         "" if weighted.standard_error is None else f"{weighted.standard_error:.4f}",
+        _rate(weighted.inclusion),
         Text(circuit.name(node).rpartition("@")[0]),
         Text(position.label),
         Text(token.strip()),
         values,
     ]
+
+
+def _rate(inclusion: float | None) -> str:
+    return "" if inclusion is None else f"{inclusion:.0%}"
 
 
 def _colour(weighted: WeightedNode) -> str:
@@ -146,6 +156,8 @@ def _closing(found: Found, target: RunFolder) -> Text:
     kept = len(found.circuit.strongest()) + measured.pruned
     text = Text(f"{kept} of {measured.nodes_measured} nodes chosen{share}{pruned}. ")
     text.append(f"{len(found.circuit.edges)} of {measured.edges_measured} edges kept.\n")
+    if any(w.inclusion is not None for w in found.circuit.nodes):
+        text.append(f"{_AGAIN}: found again in this share of the circuits found on resampled pairs\n", style="dim")
     if found.checked is not None:
         text.append(f"{found.checked.sentence}\n")
     text.append(f"effect: in {measured.unit}; {measured.sign}\n", style="dim")

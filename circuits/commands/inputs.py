@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
 from circuits.tasks.templates import SPLITS
+from graphs.words.site_words import kept_in_words
 
 if TYPE_CHECKING:
     from attribution.dictionaries import SAE
@@ -27,13 +28,28 @@ class ModelInputs(ModelOptions):
     """The model and its SAEs."""
 
     def load_spliced(self) -> "SplicedModel":
-        """Load the model and its SAEs."""
+        """Load the model and its SAEs, at the chosen sites and layers.
+
+        Raises:
+            LookupError: no SAE is at a site of `sites`; the message lists what there is.
+            ValueError: `from_layer` leaves nothing, or everything.
+        """
         from attribution.splice.spliced_model import SplicedModel
 
         _silence_transformers()
         model, saes = _model_and_saes(self.model, self.saes)
         _limit_threads(model)
-        return SplicedModel(model, saes, splice_bos=self.splice_bos)
+        spliced = SplicedModel(model, self._chosen(saes, model), splice_bos=self.splice_bos)
+        return spliced if self.from_layer is None else spliced.from_layer(self.from_layer)
+
+    def _chosen(self, saes: "dict[str, SAE]", model: "LanguageModel") -> "dict[str, SAE]":
+        """Those at `sites`. Others are left out before they are spliced in: they may be why sites are chosen."""
+        from attribution.models.site_names import sites_named
+
+        if self.sites is None:
+            return saes
+        wanted = sites_named(tuple(map(model.canonical, self.names_of_sites)), tuple(map(model.canonical, saes)))
+        return {name: sae for name, sae in saes.items() if model.canonical(name) in wanted}
 
 
 @dataclass(frozen=True)
@@ -49,8 +65,8 @@ class Inputs(ModelInputs, PromptOptions):
 
     @classmethod
     def from_arguments(cls, arguments: Mapping[str, Any]) -> "Inputs":
-        """From the arguments in run.json."""
-        chosen: dict[str, Any] = {f.name: arguments[f.name] for f in fields(cls)}
+        """From the arguments in run.json; a default stands for those that an older run does not have."""
+        chosen: dict[str, Any] = {f.name: arguments[f.name] for f in fields(cls) if f.name in arguments}
         return cls(**chosen)
 
     def arguments(self) -> dict[str, Any]:
@@ -135,6 +151,12 @@ class Loaded:
 
     spliced: "SplicedModel"
     prompts: "PromptPairs"
+
+    @property
+    def model_in_words(self) -> str:
+        """The model's name, with the layers that are kept as they are."""
+        kept = kept_in_words(self.spliced.boundary)
+        return self.spliced.model.name + ("" if kept is None else f", {kept}")
 
     def hashes(self) -> dict[str, Any]:
         """Those of the model and the SAEs (`SplicedModel.hashes`), and under `prompts` that of the prompts."""

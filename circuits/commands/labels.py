@@ -1,6 +1,6 @@
 """`jumpwire labels`: say what features stand for, those of a circuit or by name, and write the labels to a file."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -131,7 +131,7 @@ def _model(chosen: ModelInputs, found: CircuitFile | None) -> ModelInputs:
     """The model and SAEs that the user chose; by default those of the run beside the circuit."""
     if found is None or found.inputs is None or chosen != ModelInputs():
         return chosen
-    return ModelInputs(found.inputs.model, found.inputs.saes, found.inputs.splice_bos)
+    return ModelInputs(**{field.name: getattr(found.inputs, field.name) for field in fields(ModelInputs)})
 
 
 def _corpus(options: LabelsOptions, spliced: "SplicedModel") -> "Corpus":

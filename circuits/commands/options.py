@@ -87,10 +87,34 @@ class ModelOptions:
     splice_bos: Annotated[
         bool, option(INPUTS, "Splice SAEs in at the BOS position too; most are not trained on it.", "--splice-bos")
     ] = False
+    sites: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            "Splice SAEs in at these sites only, with commas between: kinds (resid_post), names, or globs of either "
+            "(blocks.[23].*). Default: at every site that has one.",
+            metavar="SITES",
+        ),
+    ] = None
+    from_layer: Annotated[
+        int | None,
+        option(
+            INPUTS,
+            "Splice SAEs in at this layer and above; all below is kept as it is, in finding and in judging.",
+            metavar="LAYER",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.model is not None and self.saes is None:
             raise ValueError("--model needs --saes: SAEs trained on that model.")
+        if self.sites is not None and not self.names_of_sites:
+            raise ValueError("--sites names no site. Write for example --sites resid_post,mlp_out.")
+
+    @property
+    def names_of_sites(self) -> tuple[str, ...]:
+        """The names in `sites`, one by one; none where all sites are taken."""
+        return tuple(filter(None, map(str.strip, (self.sites or "").split(","))))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from circuits.commands.options import (
 )
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_in_words, chunks_report, resumable
+from graphs.words.site_words import kept_in_words
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
@@ -113,6 +114,8 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
             )
         with atomic_write(target) as path:
             write_ranking(found, path, chunks_report(store))
+        if (kept := kept_in_words(spliced.boundary)) is not None:
+            console.print(f"{inputs.name}: {kept}", highlight=False)
         print_ranking(console, found, method=options.method, rows=options.rows, file=target)
         console.print(chunks_in_words(store), highlight=False)
 

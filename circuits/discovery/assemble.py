@@ -29,6 +29,7 @@ def assemble(
     checked: Verdict | None,
     ranked_by: str,
     inputs: Mapping[str, Any],
+    from_layer: int | None = None,
 ) -> CircuitGraph:
     """The chosen nodes, the metric and the edges among them; nothing is pruned.
 
@@ -40,6 +41,7 @@ def assemble(
         checked: a verdict on an estimate; each node shows how often it is flagged.
         ranked_by: the method whose ranking the nodes were chosen from.
         inputs: what the circuit was made from; stored in it.
+        from_layer: the layer below which everything is kept as it is.
     """
     others = {name: {w.node: w.effect for w in by.nodes} for name, by in estimates.items()}
     flags = flags_of(checked, chosen.positions)
@@ -53,7 +55,9 @@ def assemble(
         positions=chosen.positions,
         nodes=(*nodes, metric),
         edges=flow.edges,
-        measurement=_measurement(chosen, measured, ranking, edges, flow, checked, ranked_by, inputs),
+        measurement=replace(
+            _measurement(chosen, measured, ranking, edges, flow, checked, ranked_by, inputs), from_layer=from_layer
+        ),
     )
     return sorted_by_depth(circuit)
 

@@ -72,6 +72,7 @@ def certify(
         screening=None if verdict is None else _screening(verdict),
         quality=_quality(question, texts or {}, progress_between(progress, 0.6, 1.0)),
         faithfulness=faithfulness,
+        alone=_alone(circuit, question, every, missing),
         curves=curves,
         missing=missing,
         gates_at_threshold=_at_threshold(question, verdict),
@@ -111,6 +112,26 @@ def _faithfulness(
         except ValueError as error:
             missing[what] = str(error)
     return tuple(found), tuple(curves)
+
+
+def _alone(
+    circuit: CircuitGraph, question: Question, splits: Mapping[str, PromptPairs], missing: dict[str, str]
+) -> tuple[Faithfulness, ...]:
+    """Faithfulness on each split with the layers below the boundary at their reference too; nothing without one."""
+    found: list[Faithfulness] = []
+    for name, pairs in splits.items() if question.spliced.boundary is not None else ():
+        try:
+            found += faithfulness_report(
+                question.spliced.whole,
+                {name: pairs},
+                question.metric,
+                circuit,
+                reference=question.reference,
+                batch_size=question.room.pairs("exact", 64),
+            )
+        except ValueError as error:
+            missing[f"the circuit alone, {name}"] = str(error)
+    return tuple(found)
 
 
 def _verified(circuit: CircuitGraph) -> float:

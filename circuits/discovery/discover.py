@@ -40,6 +40,7 @@ from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
 from circuits.selection.pair_parts import refuse_shared_pairs
 from graphs import CircuitGraph, Verdict, prune
+from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Methods whose estimates are shown beside the effects of a circuit's nodes."""
@@ -93,6 +94,7 @@ def discover(
     compare: Sequence[str] = COMPARED_METHODS,
     explained: int = 10,
     splits: Mapping[str, PromptPairs] | None = None,
+    trial: TrialOfSites | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     progress: Progress = silent,
@@ -100,7 +102,8 @@ def discover(
     """Measure every node, keep the strongest, join them by edges, prune, and certify what is left.
 
     Args:
-        spliced: the model with its SAEs.
+        spliced: the model with its SAEs. `spliced.from_layer(2)` keeps all below as it is, in finding and in judging;
+            `spliced.at_sites("resid_post")` has SAEs at these sites only.
         pairs: prompt pairs. Effects and edges are averaged over them, with positions aligned by role.
         metric: what effects are changes of; their unit is the metric's.
         method: a name of `METHODS`, or `auto`: exact patching if its forecast fits the budget, else an estimate that is
@@ -129,6 +132,7 @@ def discover(
             was patched, IG is checked.
         explained: for how many of the circuit's flagged nodes the cause and the own path are shown.
         splits: pairs that judge the circuit, by the name of their split.
+        trial: a trial of the sites (`trial_of_sites`), for the certificate.
         texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
         inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
@@ -183,6 +187,7 @@ def discover(
         flow=flow,
         estimates=rankings,
         ranked_by=picked.ranked_by,
+        from_layer=spliced.boundary,
         checked=checked,
         inputs=inputs or {},
     )
@@ -200,7 +205,8 @@ def discover(
         texts=texts,
         progress=progress_between(progress, 0.8, 1.0),
     )
-    circuit = replace(circuit, certificate=replace(certificate, size_choice=picked.size_with(ranking)))
+    certificate = replace(certificate, size_choice=picked.size_with(ranking), trial=trial)
+    circuit = replace(circuit, certificate=certificate)
     if picked.resampled is not None:
         circuit = with_inclusion(circuit, picked.resampled, flow, least=least, kept_from=select.stable)
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)

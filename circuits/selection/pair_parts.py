@@ -13,7 +13,6 @@ import numpy as np
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 
-
 FEWEST: Final = 32
 """Of fewer pairs, none are set aside for validation; cross-validation chooses the size (`cross_validation.py`)."""
 

@@ -15,6 +15,7 @@ from graphs.figures.position_axis import label_position_axis, pixels_below_axis
 from graphs.nodes import MetricNode, short_site
 from graphs.words.circuit_words import headline
 from graphs.words.number_formats import counted_noun, signed_number
+from graphs.words.site_words import kept_in_words
 
 _SYMBOLS: Final = {"feature": "circle", "error": "diamond", "token": "square", "metric": "star"}
 _LEGEND: Final = {"feature": "features", "error": "SAE errors", "token": "tokens", "metric": "metric"}
@@ -120,13 +121,13 @@ def _hover(circuit: CircuitGraph, weighted: WeightedNode) -> str:
 def _reading(circuit: CircuitGraph, nodes: int, edges: int) -> str:
     measured = circuit.measurement
     method = measured.method.replace("_", " ")
+    kept = "" if measured.from_layer is None else f", {kept_in_words(measured.from_layer)}"
     left_out = (len(circuit.strongest()) - nodes, "node"), (len(circuit.edges) - edges, "edge")
     missing = " and ".join(f"{counted_noun(count, noun)}" for count, noun in left_out if count)
     return (
         f"Mean of {counted_noun(measured.examples, 'pair')}; {method}, {measured.error_mode} errors, "
-        f"{measured.patch_value} patch; {measured.evidence}. Size shows |effect|, line width |weight|; green raises "
-        "the "
-        f"metric, purple lowers it." + (f" The weakest are not drawn: {missing}." if missing else "")
+        f"{measured.patch_value} patch{kept}; {measured.evidence}. Size shows |effect|, line width |weight|; "
+        "green raises the metric, purple lowers it." + (f" The weakest are not drawn: {missing}." if missing else "")
     )
 
 

@@ -7,7 +7,7 @@ text tokens, and a double octagon the metric. A red outline marks a node whose e
     of     attribute   meaning
     node   effect      in the unit of the measurement
     edge   value       the edge's weight, in the same unit (`weight` has another meaning in DOT)
-    graph  comment     unit, sign, evidence, and which edges were left out
+    graph  comment     unit, sign, evidence, which layers are kept as they are, and which edges were left out
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from graphs.figures.colours import sign_colour
 from graphs.files.graphml import escape_xml_text
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, TokenNode, short_site
 from graphs.strongest_edges import left_out_of
+from graphs.words.site_words import kept_in_words
 
 _SHAPES: Final = {"feature": "box", "error": "diamond", "token": "plaintext", "metric": "doubleoctagon"}
 _FLAGGED: Final = "#d62728"
@@ -66,6 +67,7 @@ def _comment(circuit: CircuitGraph) -> str:
     left_out = left_out_of(circuit)
     measured = circuit.measurement
     parts = [f"effects and weights: in {measured.unit}; {measured.sign}; {measured.evidence}"]
+    parts += [] if (kept := kept_in_words(measured.from_layer)) is None else [kept]
     return ". ".join(parts if left_out is None else [*parts, left_out.sentence])
 
 

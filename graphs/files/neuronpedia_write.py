@@ -25,6 +25,7 @@ from graphs.files.plain_circuit import HEAD_FIELDS, plain_circuit
 from graphs.nodes import FeatureNode
 from graphs.strongest_edges import left_out_of
 from graphs.words.number_formats import counted_noun
+from graphs.words.site_words import kept_in_words
 
 JUMPWIRE_KEY: Final = "jumpwire"
 _SHOWN_FAULTS: Final = 5
@@ -108,7 +109,7 @@ def _description(circuit: CircuitGraph) -> str:
     measured = circuit.measurement
     columns = ", ".join(f"{p.label} ({p.clean_token!r}, patch {p.patch_token!r})" for p in circuit.positions)
     layers = ", ".join(f"{number} {site}" for number, site in enumerate(circuit.sites))
-    left_out = left_out_of(circuit)
+    left_out, kept = left_out_of(circuit), kept_in_words(measured.from_layer)
     return " ".join(
         (
             "Written by jumpwire.",
@@ -120,6 +121,7 @@ def _description(circuit: CircuitGraph) -> str:
             f"{columns}.",
             f"Layers are sites, in the order of the forward pass: {layers}.",
             f"Influence is the cumulative share of Σ|effect|. The p of the output is {output_weight(circuit)[1]}.",
+            *(() if kept is None else (f"{kept[0].upper()}{kept[1:]}.",)),
             *(() if left_out is None else (left_out.sentence,)),
         )
     )

@@ -14,8 +14,23 @@ from graphs.nodes import FeatureNode, MetricNode, Node, TokenNode
 from graphs.page.pack_columns import fewer_bits, smallest_integers
 from graphs.words.method_names import method_order
 
+_VALUES: Final = (
+    "effect",
+    "mean_absolute",
+    "standard_error",
+    "clean",
+    "patch",
+    "carried",
+    "undivided",
+    "inclusion",
+    "inclusion_templates",
+)
 KINDS: Final = ("feature", "error", "token", "metric")
 """The column `kind` counts into these."""
+
+
+NO_RATE: Final = 255
+"""The column `edge inclusion`, in percent, where an edge has no rate."""
 
 
 def node_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
@@ -31,7 +46,7 @@ def node_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
         "count": smallest_integers(np.array([w.count for w in nodes], int)),
         "verified": smallest_integers(np.array([w.verified for w in nodes], int)),
     }
-    for name in ("effect", "mean_absolute", "standard_error", "clean", "patch", "carried", "undivided"):
+    for name in _VALUES:
         columns[name] = _floats([getattr(w, name) for w in nodes])
     for method in sorted({name for w in nodes for name in w.estimates}, key=method_order):
         columns[f"estimate {method}"] = _floats([w.estimates.get(method) for w in nodes])
@@ -62,6 +77,9 @@ def edge_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
         "edge weight": fewer_bits(_floats([e.weight for e in edges]), 11),
         "edge error": fewer_bits(_floats([e.standard_error for e in edges]), 4),
         "edge count": smallest_integers(np.array([e.count or 0 for e in edges], int)),
+        "edge inclusion": np.array(
+            [NO_RATE if e.inclusion is None else round(100 * e.inclusion) for e in edges], np.uint8
+        ),
     }
 
 

@@ -51,6 +51,7 @@ def payload(
         "grade": worst_of(lines),
         "certificate": [asdict(line) for line in lines],
         "faithfulness": [] if certificate is None else [f.as_dict() for f in certificate.faithfulness],
+        "stability": [] if certificate is None else as_plain_data(certificate.stability),
         "curves": [] if certificate is None else [c.as_dict() for c in certificate.curves],
         "metrics": {n: w.node.name for n, w in enumerate(circuit.nodes) if isinstance(w.node, MetricNode)},
         "flags": {n: dict(w.flags) for n, w in enumerate(circuit.nodes) if w.flags},

@@ -6,42 +6,22 @@ The thresholds of a colour are in the function that makes its line, next to the 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from graphs.certificate import Certificate, SAEQuality, Screening, SizeChoice
+from graphs.certificate import Certificate, SAEQuality, Screening
 from graphs.circuit_graph import CircuitGraph, Measurement
 from graphs.faithfulness import Faithfulness
 from graphs.strongest_edges import left_out_of
+from graphs.words.certificate_line import NO_RULE, CertificateLine, Colour
 from graphs.words.number_formats import counted_noun
+from graphs.words.site_words import alone_line, kept_in_words, trial_line
+from graphs.words.size_words import size_lines, stability_lines
 from graphs.words.verdict_words import AT_THRESHOLD
 
-Colour = Literal["green", "amber", "red", "grey"]
 COLOURS: Final[tuple[Colour, ...]] = ("red", "amber", "green", "grey")
 """Worst first."""
 COLOUR_MARKS: Final[Mapping[Colour, str]] = {"green": "●", "amber": "▲", "red": "■", "grey": "·"}
 """What stands for a colour in black and white."""
-
-NO_RULE: Final = "no colour: a fact, not a judgement"
-
-
-@dataclass(frozen=True)
-class CertificateLine:
-    """One line of a certificate, all in words.
-
-    Attributes:
-        name: what the line is about.
-        value: its number, with its unit.
-        reading: what the number means.
-        colour: how far to trust it.
-        rule: the rule that the colour follows.
-    """
-
-    name: str
-    value: str
-    reading: str
-    colour: Colour
-    rule: str
 
 
 def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
@@ -53,9 +33,12 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
     if certificate is None:
         return tuple(_left_out(circuit))
     return (
-        *(_faithful(f) for f in certificate.faithfulness),
-        *(_complete(f) for f in certificate.faithfulness),
-        *_chosen(certificate.size_choice),
+        *(_faithful(f, circuit.measurement) for f in certificate.faithfulness),
+        *(_complete(f, circuit.measurement) for f in certificate.faithfulness),
+        *alone_line(circuit.measurement, certificate.alone),
+        *size_lines(certificate.size_choice),
+        *stability_lines(certificate.stability),
+        *trial_line(certificate.trial),
         _exact(certificate, circuit.measurement),
         *_screened(certificate.screening),
         _errors(certificate),
@@ -82,12 +65,12 @@ def _graded(value: float, good: float, fair: float) -> Colour:
     return "green" if value <= good else "amber" if value <= fair else "red"
 
 
-def _faithful(found: Faithfulness) -> CertificateLine:
+def _faithful(found: Faithfulness, measured: Measurement) -> CertificateLine:
     return CertificateLine(
-        name=f"faithfulness, {_split(found)}",
+        name=f"faithfulness, {_split(found)}{_from_layer(measured)}",
         value=f"{_number(found.faithfulness)} {_interval(found.low, found.high)}".rstrip(),
         reading=(
-            f"With every other node at its {found.reference} value, the circuit restores "
+            f"With every other node at its {found.reference} value{_kept(measured)}, the circuit restores "
             f"{_percent(found.faithfulness)} of the whole model's effect ({counted_noun(found.pairs, 'pair')})."
         ),
         colour=_graded(abs(1 - found.faithfulness), 0.2, 0.5),
@@ -95,62 +78,18 @@ def _faithful(found: Faithfulness) -> CertificateLine:
     )
 
 
-def _complete(found: Faithfulness) -> CertificateLine:
+def _complete(found: Faithfulness, measured: Measurement) -> CertificateLine:
     return CertificateLine(
-        name=f"completeness, {_split(found)}",
+        name=f"completeness, {_split(found)}{_from_layer(measured)}",
         value=f"{_number(found.completeness)} {_interval(found.completeness_low, found.completeness_high)}".rstrip(),
         reading=(
-            f"With the circuit at its {found.reference} value, the rest of the model restores "
+            f"With the circuit at its {found.reference} value{_kept(measured)}, the rest of the model restores "
             f"{_percent(found.completeness)} of the whole model's effect"
             + ("; 0% would mean that nothing outside contributes." if abs(found.completeness) > 0.2 else ".")
         ),
         colour=_graded(abs(found.completeness), 0.2, 0.5),
         rule="green within 0.2 of 0, amber within 0.5 of 0",
     )
-
-
-def _chosen(choice: SizeChoice | None) -> Iterator[CertificateLine]:
-    if choice is None:
-        return
-    if choice.split == "own":
-        who = "the pairs that found the circuit, since none were set aside"
-    else:
-        words = " with other words" if choice.new_words else ""
-        who = f"{counted_noun(choice.pairs, 'pair')}{words}, which did not find the circuit"
-    reading = f"F = {_number(choice.faithfulness)} on {who}; {_number(choice.target)} was asked for."
-    if not choice.reached:
-        reading += f" {_limit_of(choice)}"
-    yield CertificateLine(
-        name="size",
-        value=f"{choice.nodes:,} of {choice.largest:,} nodes",
-        reading=reading,
-        colour="amber" if not choice.reached or choice.split == "own" else "green",
-        rule="green where other pairs than the circuit's own chose the size and F reached the target, else amber",
-    )
-    if choice.opponents:
-        listed = ", ".join(f"{name} ({effect:+.3g})" for name, effect in choice.opponents.items())
-        yield CertificateLine(
-            name="opponents left out",
-            value=counted_noun(len(choice.opponents), "node"),
-            reading=(
-                "The nodes outside that worked against the task most, in the set that was left when they were dropped. "
-                f"Their effects alone: {listed}."
-            ),
-            colour="grey",
-            rule=NO_RULE,
-        )
-
-
-def _limit_of(choice: SizeChoice) -> str:
-    """What would reach the target, in one sentence with its numbers."""
-    if choice.largest_faithfulness < choice.target:
-        return (
-            f"No set can: all {choice.largest:,} nodes reach {_number(choice.largest_faithfulness)}. More pairs, or "
-            "SAEs with smaller errors, would raise that."
-        )
-    if choice.needed is not None and choice.needed > choice.most:
-        return f"About {choice.needed:,} nodes reach it; at most {choice.most:,} were allowed."
-    return "No set of the search reaches it with one standard error to spare. More pairs would make that error smaller."
 
 
 def _number(value: float) -> str:
@@ -165,6 +104,15 @@ def _percent(share: float) -> str:
 
 def _split(found: Faithfulness) -> str:
     return {"own": "its own prompts"}.get(found.split, found.split.replace("_", " "))
+
+
+def _from_layer(measured: Measurement) -> str:
+    return "" if measured.from_layer is None else f", from layer {measured.from_layer}"
+
+
+def _kept(measured: Measurement) -> str:
+    kept = kept_in_words(measured.from_layer)
+    return "" if kept is None else f" and the {kept}"
 
 
 def _interval(low: float | None, high: float | None) -> str:

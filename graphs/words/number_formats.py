@@ -7,8 +7,8 @@ def signed_number(value: float) -> str:
 
 
 def two_decimals(value: float | None) -> str:
-    """`0.87`; a dash where the value is undefined (None)."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+    """`0.87`; a dash where the value is undefined (None). Zero has no sign."""
+    return "–" if value is None else f"{round(value, 2) + 0:.2f}".replace("-", "−")
 
 
 def whole_percent(share: float | None) -> str:

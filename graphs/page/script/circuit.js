@@ -16,6 +16,7 @@ export function circuitFrom({ header: packed, columns }) {
     weight: columns["edge weight"],
     error: columns["edge error"],
     count: columns["edge count"],
+    inclusion: columns["edge inclusion"],
   };
   return { header, bands: bandsOf(header), ...wireUp(nodes, edges) };
 }
@@ -30,7 +31,7 @@ function nodeFrom(n, header, columns) {
     if (!Number.isNaN(value)) effects[key] = value;
   }
   const node = { index: n, kind, site, band, position: columns.position[n], feature: columns.feature[n], effects };
-  for (const name of ["mean_absolute", "standard_error", "clean", "patch", "carried", "undivided"]) {
+  for (const name of ["mean_absolute", "standard_error", "clean", "patch", "carried", "undivided", "inclusion", "inclusion_templates"]) {
     node[name] = Number.isNaN(columns[name][n]) ? null : columns[name][n];
   }
   node.count = columns.count[n];

@@ -110,6 +110,9 @@ export function collapse(circuit, groups) {
   return { ...circuit, ...wireUp(nodes, addedUp(circuit.edges, place, nodes.length)) };
 }
 
+/** The inclusion rate, in percent, of an edge that has none. */
+export const NO_RATE = 255;
+
 /** Values that a group does not have, although its members do. */
 const NOT_MEASURED = {
   place: null,
@@ -120,6 +123,8 @@ const NOT_MEASURED = {
   patch: null,
   carried: null,
   undivided: null,
+  inclusion: null,
+  inclusion_templates: null,
   count: 0,
   verified: 0,
   flags: {},
@@ -168,5 +173,6 @@ function addedUp(edges, place, count) {
     weight: Float32Array.from(found, (sum) => sum.weight),
     error: Float32Array.from(found, (sum) => (sum.parts === 1 ? edges.error[sum.edge] : NaN)),
     count: Uint32Array.from(found, (sum) => (sum.parts === 1 ? edges.count[sum.edge] : 0)),
+    inclusion: Uint8Array.from(found, (sum) => (sum.parts === 1 ? edges.inclusion[sum.edge] : NO_RATE)),
   };
 }

@@ -2,7 +2,7 @@
 
 import { el, plainNumber, signed } from "./dom.js";
 import { shown } from "./draw.js";
-import { edgesAt } from "./edges.js";
+import { NO_RATE, edgesAt } from "./edges.js";
 import { bars, pathPlot } from "./plots.js";
 
 const ROWS = 12;
@@ -77,7 +77,16 @@ function effects(app, node) {
   const error = node.standard_error === null ? "" : ` ± ${plainNumber(node.standard_error, 2)} (standard error)`;
   const absolute = node.mean_absolute === null ? "" : `Mean |effect| ${plainNumber(node.mean_absolute)}${error}. `;
   const title = measurement.patch_value === "none" ? measurement.method.replaceAll("_", " ") : node.verified || node.members ? "Effect on the metric when patched" : "Effect on the metric, estimated";
-  return el("section", {}, el("h3", {}, `${title} (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, howVerified(app, node)));
+  return el("section", {}, el("h3", {}, `${title} (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, howVerified(app, node)), stability(app, node));
+}
+
+function stability(app, node) {
+  const rates = [];
+  for (const { over, resamples } of app.base.header.stability) {
+    const rate = over === "templates" ? node.inclusion_templates : node.inclusion;
+    if (rate !== null) rates.push(`${Math.round(rate * resamples)} of ${resamples} resamples of the ${over}`);
+  }
+  return rates.length ? el("p", {}, `Found again in ${rates.join(", and in ")}.`) : null;
 }
 
 function howVerified(app, node) {
@@ -108,10 +117,11 @@ function edgeList(app, node, side, title) {
 }
 
 function edgeRow(app, index, edge, largest) {
-  const { weight, error, count } = app.view.edges;
+  const { weight, error, count, inclusion } = app.view.edges;
   const node = app.view.nodes[index];
   const strength = Math.ceil((5 * Math.abs(weight[edge])) / largest);
-  const precise = Number.isNaN(error[edge]) ? "" : ` ± ${plainNumber(error[edge], 2)}, in ${count[edge]} pairs`;
+  const again = inclusion[edge] === NO_RATE ? "" : `, found again in ${inclusion[edge]}% of resamples`;
+  const precise = Number.isNaN(error[edge]) ? "" : ` ± ${plainNumber(error[edge], 2)}, in ${count[edge]} pairs${again}`;
   return el(
     "li",
     {},

@@ -38,6 +38,7 @@ export function randomCircuit(seed, count, probability, { bands = 4, positions =
     weight: Float32Array.from(found, (edge) => edge.weight),
     error: Float32Array.from(found, () => 0.5),
     count: Uint32Array.from(found, () => 3),
+    inclusion: Uint8Array.from(found, () => 100),
   };
   const header = { methods: [{ key: "effect" }, { key: "ig" }] };
   return { header, bands: Array.from({ length: bands }, () => ({})), ...wireUp(nodes, edges) };
