@@ -3,8 +3,8 @@
     python -m benchmarks.stability [--pairs-used N] [--whole N] [--model FOLDER --saes FOLDER --pairs FILE]
 
 For each case: a search with resamples beside it, then whole searches, one by one, on the same resampled pairs. The
-table has the mean Jaccard index of the two sets of a resample, that of a resample's set and the search's own, the
-correlation of the nodes' inclusion rates (nodes that any set has), and the CPU seconds of both.
+table has the mean Jaccard index of the two sets of a resample, the correlation of the nodes' inclusion rates (over
+nodes that any set has), the mean rate of the nodes that the search itself chose, and the CPU seconds of all.
 """
 
 import argparse
@@ -84,10 +84,10 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="JSON file of prompt pairs")
     options = parser.parse_args()
     print(
-        "| case | nodes | Jaccard, beside and whole | Jaccard, whole and the search | correlation of rates "
+        "| case | nodes | Jaccard of the two sets | correlation of rates | mean rate, beside | mean rate, whole "
         f"| search, CPU s | with {RESAMPLES} resamples | {RESAMPLES} whole searches |"
     )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     if options.model is not None:
         model, saes = load_model(options.model), load_saes(options.saes)
         cases = [(prompt_pairs(options.pairs, model, examples=options.pairs_used), "none", saes)]

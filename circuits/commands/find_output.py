@@ -81,7 +81,7 @@ def _edges(circuit: CircuitGraph, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("weight", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
-    table.add_column(_AGAIN, justify="right", no_wrap=True)
+    table.add_column(_AGAIN, justify="right", no_wrap=True, min_width=5)
     table.add_column("from", no_wrap=True)
     table.add_column("to", no_wrap=True)
     for edge in sorted(circuit.edges, key=lambda e: -abs(e.weight))[:rows]:
@@ -99,7 +99,7 @@ def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("effect", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
-    table.add_column(_AGAIN, justify="right", no_wrap=True)
+    table.add_column(_AGAIN, justify="right", no_wrap=True, min_width=5)
     wide = width >= _WIDE
     if wide:
         table.add_column("", no_wrap=True)

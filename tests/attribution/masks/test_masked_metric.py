@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 from itertools import permutations
 from math import factorial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,3 +276,36 @@ def test_the_attribution_of_a_multilinear_game_is_its_shapley_value() -> None:
     found = made.attribution(np.ones(8, bool), gauss_legendre(3)).attribution
     assert found == pytest.approx(shapley, abs=1e-9)
     assert np.abs(shapley).max() > 1e-2
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_slopes_by_pair_are_those_of_each_pair_alone(batch_size: int) -> None:
+    world = normalised()
+    made = game(world, batch_size=batch_size)
+    kept = np.random.default_rng(3).random(len(made.nodes)) < 0.5
+    wanted = np.random.default_rng(4).random(len(made.nodes)) < 0.7
+    path = made.attribution(kept, midpoint(2), by_pair=wanted)
+    plain = made.attribution(kept, midpoint(2))
+    assert path.by_pair is not None
+    assert plain.by_pair is None
+    assert path.attribution == pytest.approx(plain.attribution, abs=1e-6)
+    assert path.outside == pytest.approx(plain.outside, abs=1e-6)
+    assert not path.by_pair[:, ~wanted].any()
+    for n, pair in enumerate(PAIRS):
+        given = logit_difference, counterfactual, made.nodes, columns(PAIRS)[n : n + 1]
+        alone = MaskedMetric(world.spliced, PromptPairs((pair,)), *given).attribution(kept, midpoint(2))
+        expected = np.where(wanted, alone.attribution + alone.outside, 0)
+        assert path.by_pair[n] == pytest.approx(expected, abs=1e-5)
+
+
+def test_slopes_by_pair_are_read_back_as_they_were(tmp_path: Path) -> None:
+    kept = np.random.default_rng(3).random(len(game(normalised()).nodes)) < 0.5
+    found = []
+    for _ in range(2):
+        with kept_in(tmp_path) as store:
+            path = game(normalised()).attribution(kept, midpoint(2), by_pair=kept)
+            assert path.by_pair is not None
+            found.append(path.by_pair)
+            reused = store.tallies["mask_path"].reused
+    assert reused == 1
+    assert np.array_equal(*found)
