@@ -1,12 +1,14 @@
 """How many nodes does a circuit need? The iterated mask path beside the rankings of every method.
 
-    python -m benchmarks.circuits_found [--train N] [--judge N] [--model FOLDER --saes FOLDER --pairs FILE]
+    python -m benchmarks.circuits_found [--train N] [--judge N] [--sites KIND] [--from-layer L]
+                                        [--model FOLDER --saes FOLDER --pairs FILE]
 
 Nodes are ordered on training pairs. The table gives the fewest first nodes of each order with F >= .5, .8 and .9, on
 the training pairs and on pairs that judge; sizes are scanned, eight for each doubling. Everything outside takes its
 counterfactual value, errors are nodes. By default: agreement in the embedded model, at all 12 sites with roles and
 at 4 residual sites without positions, judged on held-out words. With a model of your own: nodes without positions, the
-last pairs of the file judge.
+last pairs of the file judge. `--sites` and `--from-layer` take one kind of sites (residual ones by default), and those
+of some layers, without positions, in place of both cases.
 """
 
 import argparse
@@ -95,11 +97,19 @@ def compare(spliced: SplicedModel, train: PromptPairs, judge: PromptPairs, schem
         print(f"| {name} | {own} | {other} | {seconds:.0f} |", flush=True)
 
 
+def part_of(spliced: SplicedModel, options: argparse.Namespace) -> SplicedModel:
+    """The splice at the sites and layers asked for."""
+    part = spliced.at_sites(options.sites or "resid_post")
+    return part if options.from_layer is None else part.from_layer(options.from_layer)
+
+
 def main() -> None:
     """Command-line entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=32, help="training pairs")
     parser.add_argument("--judge", type=int, default=64, help="pairs that judge")
+    parser.add_argument("--sites", help="one kind of sites, in place of all sites and the residual ones")
+    parser.add_argument("--from-layer", type=int, help="keep all below this layer as it is")
     parser.add_argument("--model", help="folder of a model of your own")
     parser.add_argument("--saes", help="folder of its SAEs")
     parser.add_argument("--pairs", type=Path, help="JSON file of prompt pairs")
@@ -108,16 +118,18 @@ def main() -> None:
         model = load_model(options.model)
         pairs = prompt_pairs(options.pairs, model)
         train, judge = pairs.head(options.train), PromptPairs(pairs.pairs[-options.judge :])
-        compare(splice(model, load_saes(options.saes)), train, judge, "none")
-        residual = {s: sae for s, sae in load_saes(options.saes).items() if s.endswith("resid_post")}
-        compare(splice(model, residual), train, judge, "none")
+        spliced = splice(model, load_saes(options.saes))
+        if options.sites is options.from_layer is None:
+            compare(spliced, train, judge, "none")
+        compare(part_of(spliced, options), train, judge, "none")
         return
-    model, saes = load_model(), load_saes()
+    model = load_model()
+    spliced = splice(model, load_saes())
     train = prompt_pairs("agreement", model, examples=options.train)
     judge = prompt_pairs("agreement", model, split="held_out", examples=options.judge)
-    compare(splice(model, saes), train, judge, "role")
-    residual = {site: sae for site, sae in saes.items() if site.endswith("resid_post")}
-    compare(splice(model, residual), train, judge, "none")
+    if options.sites is options.from_layer is None:
+        compare(spliced, train, judge, "role")
+    compare(part_of(spliced, options), train, judge, "none")
 
 
 if __name__ == "__main__":
