@@ -33,7 +33,8 @@ def refuse_other_effects(circuits: Sequence[CircuitGraph]) -> None:
 def combined(circuits: Sequence[CircuitGraph], *, every: bool, what: str) -> CircuitGraph:
     """The union of the circuits, or with `every` their intersection, without a certificate.
 
-    A node has no standard error, as circuits may share pairs; its `count` and `verified` are sums. Estimates by other
+    What several circuits have has no standard error, as they may share pairs; its `count` and `verified` are sums. No
+    resample has drawn the combined circuit, so there are no inclusion rates. Estimates by other
     methods, and what a node carries, are kept where each of its circuits has them.
 
     Args:
@@ -129,7 +130,7 @@ def _node(node: Node, own: Sequence[tuple[int, WeightedNode]]) -> WeightedNode:
 
 def _edge(source: Node, target: Node, own: Sequence[tuple[int, Edge]]) -> Edge:
     if len(own) == 1:
-        return replace(own[0][1], source=source, target=target)
+        return replace(own[0][1], source=source, target=target, inclusion=None, inclusion_templates=None)
     counts = [e.count for _, e in own]
     return Edge(
         source,

@@ -5,7 +5,7 @@ different kinds of numbers, each circuit's are taken as shares of its Σ |effect
 two rows: the features of A and those that match them, and the other features of B.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,7 @@ def write_comparison_page(
     header, columns = payload(union, title=title, labels=labels)
     header["methods"] = [{**method, "flags": {}} for method in header["methods"]]
     header["exact"] = "none"
+    header["sites"] = _marked_rows(comparison, header["sites"])
     header["comparison"] = _in_words(comparison, union)
     columns["membership"] = np.array(nodes, np.uint8)
     columns["edge membership"] = np.array(edges, np.uint8)
@@ -142,6 +143,21 @@ def _renamed(circuit: CircuitGraph, name: Callable[[Node], Node]) -> CircuitGrap
     return replace(circuit, nodes=nodes, edges=tuple(map(edge, circuit.edges)))
 
 
+def _marked_rows(comparison: Comparison, sites: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, those of sites with two SAEs marked A and B."""
+    parts = {site["name"]: site["part"] for site in sites}
+    marked = {site: f"{parts[site]} A" for site in comparison.other_saes if site in parts}
+    marked |= {f"{site} of {comparison.names[1]}": f"{parts[site]} B" for site in marked}
+    return [{**site, "part": marked.get(site["name"], site["part"])} for site in sites]
+
+
+def _words_of_rows(comparison: Comparison) -> list[str]:
+    if not comparison.other_saes:
+        return []
+    a, b = comparison.names
+    return [f"Rows marked A hold the features of {a} and those that match them; rows marked B the others of {b}."]
+
+
 def _in_words(comparison: Comparison, union: CircuitGraph) -> Mapping[str, Any]:
     """What the page says about the comparison; `twins` by the name of the node that is drawn."""
     words = [(row, twin_in_words(comparison, row)) for row in comparison.nodes]
@@ -156,7 +172,7 @@ def _in_words(comparison: Comparison, union: CircuitGraph) -> Mapping[str, Any]:
         "numbers": [asdict(number) for number in comparison_numbers(comparison)],
         "heads": list(FAITHFULNESS_HEADS),
         "faithfulness": faithfulness_rows(comparison),
-        "notes": list(comparison.notes),
+        "notes": [*comparison.notes, *_words_of_rows(comparison)],
         "missing": [f"{what}: {why}" for what, why in comparison.missing.items()],
         "twins": {name: text for name, text in twins.items() if name in drawn},
     }

@@ -56,6 +56,15 @@ def test_features_of_other_saes_have_a_row_of_their_own() -> None:
     assert union.sites[:2] == (MLP, f"{MLP} of two")
 
 
+def test_rows_of_two_saes_are_marked(browser: Browser, tmp_path: Path) -> None:
+    path, found = tmp_path / "page.html", replace(compared(), other_saes=(MLP,))
+    write_comparison_page(found, small_circuit(), second_circuit(), path, title="one and two")
+    with opened(browser, path) as own:
+        assert {"mlp A", "mlp B"} <= set(own.frame().texts)
+        assert "Rows marked A hold the features of one and those that match them" in own.panel()
+        assert own.complaints == []
+
+
 def test_effects_of_other_kinds_are_drawn_as_shares() -> None:
     small, other = small_circuit(), small_circuit(unit="nats")
     union, _, _ = drawn_union(compare(Side(small, name="one"), Side(other, name="two")), small, other)
