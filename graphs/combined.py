@@ -14,7 +14,7 @@ from graphs.circuit_graph import EXACT, CircuitGraph, Measurement, Position, Wei
 from graphs.edges import Edge
 from graphs.nodes import VARIOUS, MetricNode, Node
 
-_SAME: Final = ("metric", "unit", "metric_unit", "patch_value", "error_mode")
+_SAME: Final = ("metric", "unit", "metric_unit", "patch_value", "error_mode", "from_layer")
 """What circuits must share for their effects to have a mean."""
 _Item = TypeVar("_Item")
 

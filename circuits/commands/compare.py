@@ -149,7 +149,8 @@ def _sides(runs: "list[_Run]", names: tuple[str, str]) -> "tuple[Side, Side]":
     one, two = runs
     first = one.inputs.load()
     weights = [{kind: run.earlier.hashes[kind] for kind in ("model", "saes")} for run in runs]
-    same = weights[0] == weights[1] and one.inputs.splice_bos == two.inputs.splice_bos
+    spliced_alike = [(run.inputs.splice_bos, run.inputs.from_layer) for run in runs]
+    same = weights[0] == weights[1] and spliced_alike[0] == spliced_alike[1]
     second = Loaded(first.spliced, two.inputs.prompts(first.spliced.model)) if same else two.inputs.load()
     return one.side(first, names[0]), two.side(second, names[1])
 

@@ -14,7 +14,7 @@ from attribution.checking.agreement import spearman
 from attribution.runs.progress import Progress, progress_between, silent
 from circuits.comparing.cross_faithfulness import cross_faithfulness
 from circuits.comparing.matching import LEAST_CORRELATION, LEAST_COSINE, Match, match_features
-from circuits.comparing.notes import of_judging, of_matches, of_positions, of_sites
+from circuits.comparing.notes import of_boundary, of_judging, of_matches, of_positions, of_sites
 from circuits.comparing.shared import compared_edges, compared_nodes
 from circuits.comparing.side import Side
 from circuits.faithfulness.bootstrap import Bootstrap
@@ -87,6 +87,7 @@ def compare(
             *notes,
             *why,
             *of_sites(sides, sites),
+            *of_boundary(sides),
             *of_matches(sides, nodes, others),
             *of_judging(sides),
         ),

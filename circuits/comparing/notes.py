@@ -31,6 +31,16 @@ def of_sites(sides: Sides, common: Sequence[str]) -> list[str]:
     return found
 
 
+def of_boundary(sides: Sides) -> list[str]:
+    """Which circuits keep their lower layers as they are, in finding and in judging."""
+    layers = {side.name: side.circuit.measurement.from_layer for side in sides}
+    return [
+        f"{name} was found and is judged with everything below layer {layer} as it is."
+        for name, layer in layers.items()
+        if layer is not None
+    ]
+
+
 def of_matches(sides: Sides, nodes: Sequence[ComparedNode], others: Sequence[str]) -> list[str]:
     """How many features of each circuit have a match in the other's SAEs, and how many of these in its circuit."""
     found: list[str] = []

@@ -78,6 +78,8 @@ def test_circuits_that_are_no_one_circuit_are_refused(trial: Trial) -> None:
         union_of([small, merge_positions(small)])
     with pytest.raises(ValueError, match="different values of error_mode: frozen, live"):
         union_of([small, small_circuit(error_mode="frozen")])
+    with pytest.raises(ValueError, match="different values of from_layer: 1, None"):
+        union_of([small, small_circuit(from_layer=1)])
     with pytest.raises(ValueError, match="No circuits"):
         union_of([])
     metric = tuple(w for w in small.nodes if isinstance(w.node, MetricNode))

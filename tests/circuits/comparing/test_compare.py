@@ -11,14 +11,14 @@ from circuits.comparing.compare import compare
 from circuits.comparing.side import Side
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.faithfulness.faithfulness import faithfulness_report
-from graphs import CircuitGraph, ErrorNode, merge_positions
+from graphs import CircuitGraph, ErrorNode, Node, merge_positions
 from tests.circuits.comparing.conftest import Trial, circuit_of
 from tests.graphs.page.page_circuits import ALONE, LATER, MIDDLE, NOUN, POSITIONS, small_circuit
 
 
 def with_effects(circuit: CircuitGraph, **effects: float) -> CircuitGraph:
     """The small circuit with other effects of the nodes that are named, and without those that are 0."""
-    named = {"noun": NOUN, "middle": MIDDLE, "later": LATER, "alone": ALONE}
+    named: dict[str, Node] = {"noun": NOUN, "middle": MIDDLE, "later": LATER, "alone": ALONE}
     changed = {named[name]: effect for name, effect in effects.items()}
     nodes = tuple(replace(w, effect=changed.get(w.node, w.effect)) for w in circuit.nodes)
     gone = {node for node, effect in changed.items() if effect == 0}
@@ -69,11 +69,16 @@ def test_positions_that_only_some_share_are_matched_by_name() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("unit", "nats"), ("metric", "log_probability"), ("patch_value", "zero")])
 def test_effects_of_other_kinds_are_not_compared_but_sets_are(name: str, value: str) -> None:
-    found = compare(small_circuit(), small_circuit(**{name: value}))
+    found = compare(small_circuit(), small_circuit(POSITIONS, **{name: value}))
     assert (found.spearman, found.same_sign, found.node_overlap.weighted_jaccard) == (None, None, None)
     assert found.node_overlap.jaccard == 1.0
     assert f"{name.replace('_', ' ')} " in found.notes[-1]
     assert found.notes[-1].startswith("Effects are not compared, only sets")
+
+
+def test_a_lower_boundary_is_named() -> None:
+    found = compare(small_circuit(), small_circuit(from_layer=1))
+    assert found.notes[-1] == "B was found and is judged with everything below layer 1 as it is."
 
 
 def test_circuits_that_cannot_be_compared_are_refused() -> None:
