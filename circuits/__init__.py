@@ -88,6 +88,12 @@ with and without an ablation, and `side_effect` measures what it does to general
 **Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
 features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`.
 
+**Compare.** `compare` holds two circuits against each other, each as a `Side` with its model and pairs: what they share
+and how well each does the other's task. `union_of` and `intersection_of` make one circuit of several.
+
+    >>> compare(Side(found.circuit), Side(found.circuit)).node_overlap.jaccard
+    1.0
+
 **Share.** `export` writes a circuit in any format; `write_page`, `save_circuit` and `load_circuit` are its commonest.
 
     >>> write_page(found.circuit, folder / "circuit.html", title="agreement")
@@ -103,7 +109,7 @@ features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus
     True
 
 Rooms, each importing only from those before it: `terminal`, `tasks`, `embedded`, `ranking`, `faithfulness`, `ablation`,
-`labels`, `shift`, `discovery`, `commands`.
+`labels`, `shift`, `discovery`, `comparing`, `commands`.
 """
 
 from importlib import import_module
@@ -136,6 +142,9 @@ if TYPE_CHECKING:
     from circuits.ablation.edits import Ablation
     from circuits.ablation.generation import continue_prompt
     from circuits.ablation.side_effect import side_effect
+    from circuits.comparing.combine import intersection_of, union_of
+    from circuits.comparing.compare import compare
+    from circuits.comparing.side import Side
     from circuits.discovery.discover import discover, discover_each
     from circuits.discovery.export import export
     from circuits.discovery.selection import Selection
@@ -158,6 +167,7 @@ __all__ = [
     "TASKS",
     "Ablation",
     "Selection",
+    "Side",
     "ablate",
     "ablate_error",
     "ablate_feature",
@@ -169,6 +179,7 @@ __all__ = [
     "certificate_lines",
     "check",
     "chord_integrated_gradients",
+    "compare",
     "continue_prompt",
     "corpus_from_file",
     "discover",
@@ -180,6 +191,7 @@ __all__ = [
     "faithfulness_report",
     "input_path_integrated_gradients",
     "integrated_gradients",
+    "intersection_of",
     "kept_in",
     "kl_divergence",
     "label",
@@ -201,6 +213,7 @@ __all__ = [
     "splice",
     "split_pairs",
     "trial_of_sites",
+    "union_of",
     "write_page",
 ]
 
@@ -232,6 +245,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ranking.aggregate": ("rank_nodes",),
     "circuits.ablation.side_effect": ("side_effect",),
     "circuits.ablation.generation": ("continue_prompt",),
+    "circuits.comparing.combine": ("intersection_of", "union_of"),
+    "circuits.comparing.compare": ("compare",),
+    "circuits.comparing.side": ("Side",),
     "circuits.discovery.discover": ("discover", "discover_each"),
     "circuits.discovery.export": ("export",),
     "circuits.discovery.selection": ("Selection",),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
     from graphs.circuit_findings import Finding, findings, no_findings_because
     from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
+    from graphs.comparison import Comparison
     from graphs.edges import Edge
     from graphs.faithfulness import Faithfulness, FaithfulnessCurve
     from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from graphs.figures.residual_figure import residual_by_points
     from graphs.figures.verdict_figure import estimate_against_exact
     from graphs.files.circuit_json import load_circuit, save_circuit
+    from graphs.files.comparison_files import load_comparison, save_comparison, write_comparison_tables
     from graphs.files.dot import write_dot
     from graphs.files.graphml import read_graphml, write_graphml
     from graphs.files.labels_json import load_labels, save_labels
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from graphs.merged_positions import merge_positions
     from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
     from graphs.page.circuit_page import write_page
+    from graphs.page.comparison_page import write_comparison_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
     from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
@@ -47,6 +50,7 @@ __all__ = [
     "Certificate",
     "CertificateLine",
     "CircuitGraph",
+    "Comparison",
     "Context",
     "CrossedGate",
     "Edge",
@@ -87,6 +91,7 @@ __all__ = [
     "keep_edges",
     "left_out_of",
     "load_circuit",
+    "load_comparison",
     "load_labels",
     "load_verdict",
     "merge_positions",
@@ -98,8 +103,11 @@ __all__ = [
     "read_tables",
     "residual_by_points",
     "save_circuit",
+    "save_comparison",
     "save_labels",
     "save_verdict",
+    "write_comparison_page",
+    "write_comparison_tables",
     "write_dot",
     "write_graphml",
     "write_neuronpedia",
@@ -121,6 +129,7 @@ _NAMES_OF_MODULES: Final = {
         "Position",
         "WeightedNode",
     ),
+    "graphs.comparison": ("Comparison",),
     "graphs.edges": ("Edge",),
     "graphs.faithfulness": (
         "Faithfulness",
@@ -146,6 +155,11 @@ _NAMES_OF_MODULES: Final = {
     "graphs.files.circuit_json": (
         "load_circuit",
         "save_circuit",
+    ),
+    "graphs.files.comparison_files": (
+        "load_comparison",
+        "save_comparison",
+        "write_comparison_tables",
     ),
     "graphs.files.dot": ("write_dot",),
     "graphs.files.graphml": (
@@ -184,6 +198,7 @@ _NAMES_OF_MODULES: Final = {
         "TokenNode",
     ),
     "graphs.page.circuit_page": ("write_page",),
+    "graphs.page.comparison_page": ("write_comparison_page",),
     "graphs.page.verdict_page": ("write_verdict_page",),
     "graphs.pruning": ("prune",),
     "graphs.strongest_edges": (

@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | rank | ablate | labels | export`.
+"""The command line: `jumpwire find | check | compare | rank | ablate | labels | export`.
 
 A command's flags are the fields of the dataclasses its function takes, in the command's own file and in `options.py`.
 Commands import torch only when they run, so that help is instant.
@@ -16,6 +16,7 @@ from rich.console import Console
 
 from circuits.commands.ablate import ablate
 from circuits.commands.check import check
+from circuits.commands.compare import compare
 from circuits.commands.export import export
 from circuits.commands.find import find
 from circuits.commands.labels import labels
@@ -72,5 +73,5 @@ def _default(field: Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
-for _function in (find, check, rank, ablate, labels, export):
+for _function in (find, check, compare, rank, ablate, labels, export):
     app.command()(_command(_function))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuits.commands.inputs import Inputs, Loaded
+from circuits.commands.inputs import Inputs, Loaded, OtherPairs
 from graphs import CircuitGraph, load_circuit
 
 if TYPE_CHECKING:
@@ -39,11 +39,25 @@ class EarlierRun:
         cut = inputs.file_parts(loaded.prompts, self.arguments["validation"], test)
         return replace(loaded, prompts=cut.train)
 
+    def parted(self, loaded: Loaded) -> tuple[Loaded, OtherPairs]:
+        """What found the circuit, of everything that the run's inputs load, and the pairs that did not."""
+        inputs, ran = Inputs.from_arguments(self.arguments), self.arguments
+        if ran["per_pair"] or "validation" not in ran:
+            return loaded, OtherPairs()
+        judging = inputs.other_prompts(loaded.spliced.model, ran["other_examples"], ran["held_out"])
+        return inputs.parted(loaded, judging, validation=ran["validation"], test=ran["test"])
+
     def effects(self) -> "Effects":
         """The run's effects of all nodes."""
         from attribution.effects.effects import Effects
 
-        return Effects.read_parquet(self.folder / "effects.parquet")
+        path = self.folder / "effects.parquet"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{self.folder} has no effects.parquet. A union or an intersection has the effects of its nodes alone: "
+                "check the runs it was made of."
+            )
+        return Effects.read_parquet(path)
 
 
 @dataclass(frozen=True)

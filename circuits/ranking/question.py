@@ -27,6 +27,12 @@ from attribution.splice.references import counterfactual as patch_prompt
 from attribution.splice.spliced_model import SplicedModel
 
 
+def reference_named(patch_value: str) -> Reference:
+    """The reference that is a patch value by this name: zero, the mean, or for all others the patch prompt's value."""
+    found: dict[str, Reference] = {"zero": zero, "mean": Mean()}
+    return found.get(patch_value, patch_prompt)
+
+
 @dataclass(frozen=True)
 class Question:
     """What is asked about a model, and how much memory the answers may take."""
@@ -49,8 +55,7 @@ class Question:
     @property
     def reference(self) -> Reference:
         """What everything outside a circuit is set to: the same value that nodes are patched with."""
-        found: dict[str, Reference] = {"zero": zero, "mean": Mean()}
-        return found.get(self.patch_value.name, patch_prompt)
+        return reference_named(self.patch_value.name)
 
     def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
         """Exact effects of all nodes, or of those with the given keys."""

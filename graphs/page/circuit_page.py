@@ -8,11 +8,14 @@ as HTML.
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from types import MappingProxyType
 from typing import Any, Final
+
+import numpy as np
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
@@ -52,6 +55,18 @@ def write_page(
         circuit.node(name)
     state = {"pins": list(pinned), "groups": [{"name": n, "members": list(m)} for n, m in supernodes]}
     header, columns = payload(circuit, title=title, labels=labels, verdict=verdict)
+    write_packed_page(header, columns, path, title=title, state=state)
+
+
+def write_packed_page(
+    header: Mapping[str, Any],
+    columns: Mapping[str, np.ndarray],
+    path: str | Path,
+    *,
+    title: str,
+    state: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write a page from the data that its scripts read (`payload`), and the state that it opens in."""
     style = (_HERE / "style.css").read_text(encoding="utf-8")
     script = bundle_scripts("main.js")
     page = Template((_HERE / "circuit_page.html").read_text(encoding="utf-8")).substitute(
@@ -61,7 +76,7 @@ def write_page(
         script=script,
         script_hash=_hash(script),
         data=pack_columns(header, columns),
-        state=json_block(state),
+        state=json_block(dict(state)),
     )
     Path(path).write_text(page, encoding="utf-8")
 

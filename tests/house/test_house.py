@@ -19,7 +19,8 @@ ROOMS = (
     *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
     *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
     *("circuits.selection",),
-    *("circuits.ablation", "circuits.labels", "circuits.shift", "circuits.discovery", "circuits.commands"),
+    *("circuits.ablation", "circuits.labels", "circuits.shift", "circuits.discovery", "circuits.comparing"),
+    *("circuits.commands",),
 )
 """Every room, lowest first: a room imports from itself and from those before it."""
 

@@ -153,7 +153,14 @@ export class App {
   searchText(node) {
     const position = this.base.header.positions[node.position];
     const tokens = node.kind === "metric" || node.members ? "" : `${position.label} ${position.clean_token} ${position.patch_token}`;
-    return `${node.name} ${node.short} ${this.labelOf(node) ?? ""} ${tokens}`.toLowerCase();
+    return `${node.name} ${node.short} ${this.labelOf(node) ?? ""} ${tokens} ${this.membershipOf(node)}`.toLowerCase();
+  }
+
+  /** Which of two circuits has the node, in words; empty on the page of one circuit. */
+  membershipOf({ membership }) {
+    if (!membership) return "";
+    const [a, b] = this.base.header.comparison.names;
+    return [`only in ${a}`, `only in ${b}`, "in both circuits"][membership - 1];
   }
 
   filterWords() {

@@ -17,6 +17,7 @@ export function circuitFrom({ header: packed, columns }) {
     error: columns["edge error"],
     count: columns["edge count"],
     inclusion: columns["edge inclusion"],
+    membership: columns["edge membership"] ?? null,
   };
   return { header, bands: bandsOf(header), ...wireUp(nodes, edges) };
 }
@@ -36,6 +37,7 @@ function nodeFrom(n, header, columns) {
   }
   node.count = columns.count[n];
   node.verified = columns.verified[n];
+  node.membership = columns.membership?.[n] ?? 0;
   node.flags = header.flags[n] ?? {};
   node.findings = header.findings[n] ?? [];
   node.members = null;

@@ -6,7 +6,7 @@ import { FLAGS } from "./state.js";
 const STEPS = 100;
 
 export function buildControls(app, actions) {
-  const { methods } = app.base.header;
+  const { methods, comparison } = app.base.header;
   const weights = app.base.order.length ? [app.base.edges.weight[app.base.order.at(-1)], app.base.edges.weight[app.base.order[0]]] : [1, 1];
   const range = weights.map((weight) => Math.max(Math.abs(weight), 1e-9));
   const parts = {
@@ -22,7 +22,8 @@ export function buildControls(app, actions) {
     el("button", { type: "button", id: "reset", onclick: actions.reset, title: "Show the whole circuit (0)" }, "Fit"),
     el("button", { type: "button", id: "help-button", onclick: actions.help, "aria-label": "Help: keys and symbols" }, "?"),
   ];
-  document.getElementById("controls").replaceChildren(...Object.values(parts).map((part) => part.element), el("div", { class: "group" }, buttons));
+  const shown = Object.entries(parts).filter(([name]) => !comparison || !["against", "flag"].includes(name));
+  document.getElementById("controls").replaceChildren(...shown.map(([, part]) => part.element), el("div", { class: "group" }, buttons));
   return () => {
     parts.size.set(app.state.size);
     parts.against.set(app.against() ?? "");

@@ -146,6 +146,7 @@ function supernode({ name, members }, index, circuit) {
     name: `group/${name}`,
     short: name,
     members: own,
+    membership: own.reduce((bits, node) => bits | node.membership, 0),
     effects,
     band: strongestOwn.band,
     site: strongestOwn.site,
@@ -164,7 +165,8 @@ function addedUp(edges, place, count) {
     if (sum) {
       sum.weight += edges.weight[edge];
       sum.parts += 1;
-    } else sums.set(key, { source, target, weight: edges.weight[edge], parts: 1, edge });
+      sum.membership |= edges.membership?.[edge];
+    } else sums.set(key, { source, target, weight: edges.weight[edge], parts: 1, edge, membership: edges.membership?.[edge] });
   }
   const found = [...sums.values()];
   return {
@@ -174,5 +176,6 @@ function addedUp(edges, place, count) {
     error: Float32Array.from(found, (sum) => (sum.parts === 1 ? edges.error[sum.edge] : NaN)),
     count: Uint32Array.from(found, (sum) => (sum.parts === 1 ? edges.count[sum.edge] : 0)),
     inclusion: Uint8Array.from(found, (sum) => (sum.parts === 1 ? edges.inclusion[sum.edge] : NO_RATE)),
+    membership: edges.membership && Uint8Array.from(found, (sum) => sum.membership),
   };
 }

@@ -3,6 +3,7 @@
 import { App } from "./app.js";
 import { certificatePanel } from "./certificate_panel.js";
 import { circuitFrom } from "./circuit.js";
+import { comparisonPanel } from "./comparison_panel.js";
 import { buildControls } from "./controls.js";
 import { unpack } from "./data.js";
 import { el, signed } from "./dom.js";
@@ -51,8 +52,9 @@ async function start() {
     byId("graph").setAttribute("aria-label", `Circuit with ${app.view.nodes.length} nodes and ${app.view.edges.weight.length} edges. ${stage.edges.length} edges are drawn.`);
   }
 
-  byId("legend").replaceChildren(...legendContent());
-  byId("help").replaceChildren(...helpContent(() => byId("help").close()));
+  const { comparison } = base.header;
+  byId("legend").replaceChildren(...legendContent(comparison));
+  byId("help").replaceChildren(...helpContent(() => byId("help").close(), comparison));
   stage.palette = null;
   stage.hideTooltip();
   window.addEventListener("hashchange", () => {
@@ -79,7 +81,9 @@ function factsOf(app, stage) {
 
 /** The tabs and the panel of the chosen one; the panel is rebuilt after every change. */
 function buildSide(app) {
-  const names = { certificate: "Certificate", nodes: "Nodes", node: "Node", pinned: "Pinned" };
+  const { comparison } = app.base.header;
+  const panels = comparison ? { ...PANELS, certificate: comparisonPanel } : PANELS;
+  const names = { certificate: comparison ? "Comparison" : "Certificate", nodes: "Nodes", node: "Node", pinned: "Pinned" };
   const tabs = Object.entries(names).map(([key, name]) =>
     el("button", { type: "button", role: "tab", id: `tab-${key}`, "aria-controls": "panel", onclick: () => app.change({ tab: key }) }, name),
   );
@@ -99,7 +103,7 @@ function buildSide(app) {
     panel.setAttribute("aria-labelledby", `tab-${tab}`);
     const { scrollTop } = panel;
     const hadFocus = panel.contains(document.activeElement);
-    panel.replaceChildren(...PANELS[tab](app).flat(Infinity).filter(Boolean));
+    panel.replaceChildren(...panels[tab](app).flat(Infinity).filter(Boolean));
     const same = tab === shownTab && node === shownNode;
     panel.scrollTop = same ? scrollTop : 0;
     if (hadFocus) (panel.querySelector("h2") ?? panel).focus({ preventScroll: same });

@@ -15,6 +15,7 @@ export function nodePanel(app) {
     el("p", { class: "mono faint" }, node.members ? `${node.members.length} nodes` : node.name),
     heading(app, node),
     el("p", { class: "faint" }, whereAndWhen(app, node)),
+    membership(app, node),
     actions(app, node),
     effects(app, node),
     verdict(app, node),
@@ -42,6 +43,14 @@ function whereAndWhen(app, node) {
 
 /** A token in quotation marks; it keeps its own text direction. */
 const quoted = (token) => ["“", el("bdi", {}, shown(token)), "”"];
+
+/** Which of two circuits has the node, and the feature of the other's SAE that it matches. */
+function membership(app, node) {
+  if (!node.membership) return null;
+  const twin = app.base.header.comparison.twins[node.name];
+  const words = app.membershipOf(node);
+  return el("p", {}, el("strong", {}, words[0].toUpperCase() + words.slice(1)), twin ? ` · ${twin}` : "");
+}
 
 function actions(app, node) {
   const pinned = app.state.pins.includes(node.name);

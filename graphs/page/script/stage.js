@@ -230,7 +230,7 @@ export class Stage {
     const effects = header.methods.filter(({ key }) => key in node.effects && node.kind !== "metric").map(({ key, name }) => `${name} ${signed(node.effects[key])}`);
     const wrong = node.wrong[this.app.against()];
     const flagged = wrong ? `${this.app.methodName(this.app.against())}: ${wrong.replace("_", " ")}` : "";
-    return [where, effects.join(", "), flagged].filter(Boolean).join("; ");
+    return [where, this.app.membershipOf(node), effects.join(", "), flagged].filter(Boolean).join("; ");
   }
 
   key(event) {
@@ -288,6 +288,6 @@ function nearest(nodes, distance) {
 /** The style sheet's colours, which follow the system's dark or light mode. */
 export function paletteOf(element) {
   const style = getComputedStyle(element);
-  const names = ["ink", "faint", "paper", "stripe", "line", "edge", "positive", "negative", "neutral", "accent", "sign_flip", "missed", "phantom", "wrong_size", "font", "mono"];
+  const names = ["ink", "faint", "paper", "stripe", "line", "edge", "positive", "negative", "neutral", "accent", "only_a", "only_b", "sign_flip", "missed", "phantom", "wrong_size", "font", "mono"];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name.replace("_", "-")}`).trim()]));
 }
