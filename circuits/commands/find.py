@@ -302,12 +302,16 @@ def _plan(options: FindOptions) -> dict[str, Any]:
     if options.rank_by is not None:
         refuse_unknown("rank-by", options.rank_by, METHOD_NAMES)
 
+    from attribution.methods.registry import refuse_points
     from attribution.prompts.metrics import METRICS
     from circuits.discovery.measuring import refuse_verify
     from circuits.discovery.selection import Selection
 
     refuse_excluded(options.method, options.error, options.patch, options.metric)
     refuse_verify(options.method, options.verify)
+    points = quadrature(options.points, options.rule, options.method)
+    if points is not None:
+        refuse_points(options.method)
     faithful = options.faithful
     if options.threshold is options.share is options.nodes is faithful is None:
         faithful = DEFAULT_FAITHFULNESS
@@ -317,7 +321,7 @@ def _plan(options: FindOptions) -> dict[str, Any]:
         "verify": options.verify,
         "memory": options.memory,
         "error_mode": options.error,
-        "points": quadrature(options.points, options.rule, options.method),
+        "points": points,
         "select": Selection(
             nodes=options.nodes,
             threshold=options.threshold,

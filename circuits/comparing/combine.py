@@ -63,8 +63,8 @@ def intersection_of(
 
     Examples:
         >>> core = intersection_of([found.circuit, found.circuit], spliced=spliced, pairs=pairs)
-        >>> [f.nodes for f in core.certificate.faithfulness]
-        [20]
+        >>> [(f.split, f.nodes <= 20) for f in core.certificate.faithfulness]
+        [('own', True)]
     """
     return _combined(circuits, "intersection", spliced, pairs, splits, progress)
 

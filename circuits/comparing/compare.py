@@ -50,7 +50,7 @@ def compare(
 
     Examples:
         >>> same = compare(Side(found.circuit, spliced, pairs), found.circuit)
-        >>> same.node_overlap.jaccard, same.spearman
+        >>> same.node_overlap.jaccard, round(same.spearman, 6)
         (1.0, 1.0)
     """
     sides = Side.of(a, "A"), Side.of(b, "B")
