@@ -98,6 +98,8 @@ class Measurement:
         pruned: number of nodes removed because no path of kept edges leads from them to the metric.
         flags_of: the estimate that the nodes' flags judge; None where no estimate was checked.
         from_layer: everything below this layer is kept as it is, in finding and in judging; None where nothing is.
+        positions_vary: whether positions stand in another order in some prompts, as roles may. Edges then may lead from
+            a column to one on its left.
         inputs: what the circuit was made from: models, prompts, settings, hashes.
     """
 
@@ -123,6 +125,7 @@ class Measurement:
     pruned: int = 0
     flags_of: str | None = None
     from_layer: int | None = None
+    positions_vary: bool = False
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -133,7 +136,8 @@ class CircuitGraph(NotebookDisplay):
     Args:
         sites: in the order of the forward pass; every feature and every error node lies at one of them.
         positions: in the order of the text.
-        nodes, edges: unique and on the grid; edges go forward in the pass and never backward in the text.
+        nodes, edges: unique and on the grid; edges go forward in the pass, and never backward in the text unless the
+            positions change places between prompts (`Measurement.positions_vary`).
         measurement: what the numbers mean.
         certificate: how far they can be trusted; None where nothing was certified.
 
@@ -183,7 +187,9 @@ class CircuitGraph(NotebookDisplay):
         if self.depth(edge.source) >= self.depth(edge.target):
             raise ValueError(f"The edge {names} does not go forward in the pass.")
         source, target = edge.source, edge.target
-        if isinstance(source, MetricNode) or (not isinstance(target, MetricNode) and source.position > target.position):
+        if isinstance(source, MetricNode) or isinstance(target, MetricNode) or self.measurement.positions_vary:
+            return
+        if source.position > target.position:
             raise ValueError(f"The edge {names} goes backward in the text.")
 
     def depth(self, node: Node) -> int:

@@ -43,12 +43,14 @@ def combined(circuits: Sequence[CircuitGraph], *, every: bool, what: str) -> Cir
         what: the circuits in words, for `evidence` and `method` where they differ.
 
     Raises:
-        ValueError: sites that are in no common order, or edges that lead both ways between two positions.
+        ValueError: sites that are in no common order.
     """
     in_the_pass = [pair for circuit in circuits for pair in pairwise(circuit.sites)]
-    sites = _in_order([circuit.sites for circuit in circuits], in_the_pass, "sites")
+    sites, circle = _in_order([circuit.sites for circuit in circuits], in_the_pass)
+    if circle:
+        raise ValueError(f"The sites of the circuits are in no common order: {', '.join(circle)}.")
     in_the_text = [labels for circuit in circuits for edge in circuit.edges if (labels := _labels(circuit, edge))]
-    labels = _in_order([[p.label for p in circuit.positions] for circuit in circuits], in_the_text, "positions")
+    labels, vary = _in_order([[p.label for p in circuit.positions] for circuit in circuits], in_the_text)
     least = len(circuits) if every else 1
     placed = [(circuit, _onto(circuit, labels), circuit.measurement.examples) for circuit in circuits]
     nodes = _grouped((to(w.node), (size, w)) for circuit, to, size in placed for w in circuit.nodes)
@@ -58,12 +60,18 @@ def combined(circuits: Sequence[CircuitGraph], *, every: bool, what: str) -> Cir
         positions=tuple(_position(label, circuits) for label in labels),
         nodes=tuple(_node(node, own) for node, own in nodes.items() if len(own) >= least),
         edges=tuple(_edge(source, target, own) for (source, target), own in edges.items() if len(own) >= least),
-        measurement=_measurement([circuit.measurement for circuit in circuits], what),
+        measurement=replace(
+            _measurement([circuit.measurement for circuit in circuits], what),
+            positions_vary=bool(vary) or any(circuit.measurement.positions_vary for circuit in circuits),
+        ),
     )
 
 
-def _in_order(orders: Sequence[Sequence[str]], before: Iterable[tuple[str, str]], what: str) -> list[str]:
-    """All names by their mean place in the orders, except that in each pair of `before` the first comes first."""
+def _in_order(orders: Sequence[Sequence[str]], before: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """All names by their mean place in the orders, except that in each pair of `before` the first comes first.
+
+    Where the pairs go round in a circle, only the mean places count, and the second list names the circle.
+    """
     import networkx as nx
 
     places: dict[str, list[float]] = {}
@@ -74,10 +82,10 @@ def _in_order(orders: Sequence[Sequence[str]], before: Iterable[tuple[str, str]]
     graph: nx.DiGraph[str] = nx.DiGraph(before)
     graph.add_nodes_from(mean)
     try:
-        return list(nx.lexicographical_topological_sort(graph, key=lambda name: (mean[name], name)))
+        return list(nx.lexicographical_topological_sort(graph, key=lambda name: (mean[name], name))), []
     except nx.NetworkXUnfeasible:
-        circle = ", ".join(source for source, _ in nx.find_cycle(graph))
-        raise ValueError(f"The {what} of the circuits are in no common order: {circle}.") from None
+        by_mean = sorted(mean, key=lambda name: (mean[name], name))
+        return by_mean, [source for source, _ in nx.find_cycle(graph)]
 
 
 def _labels(circuit: CircuitGraph, edge: Edge) -> tuple[str, str] | None:

@@ -125,6 +125,7 @@ def _measurement(
         edge_method=edges.method,
         edge_imbalance=float(np.abs(edges.imbalance).max() / total) if conserved else None,
         edges_measured=len(flow.edges),
+        positions_vary=chosen.positions_vary,
         flags_of=None if checked is None else checked.estimate_name,
         inputs=dict(inputs),
     )

@@ -127,7 +127,7 @@ def with_inclusion(
     stability: list[Stability] = []
     for kind, rows in found.resamples.rows().items():
         sets, weights = found.sets[rows], found.resamples.weights[kind] @ by_pair
-        kept = _edges_kept(flow.edges, found.nodes, sets, weights, least)
+        kept = edges_kept(flow.edges, found.nodes, sets, weights, least)
         ends = [(edge.source, edge.target) for edge in flow.edges]
         rates[kind] = _Rates(
             dict(zip(found.nodes, sets.mean(0).tolist(), strict=True)),
@@ -149,7 +149,7 @@ def with_inclusion(
     )
 
 
-def _edges_kept(
+def edges_kept(
     edges: Sequence[Edge],
     nodes: Sequence[Node],
     sets: Bool[np.ndarray, "resample node"],

@@ -26,13 +26,15 @@ from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNo
 class Ranking:
     """All nodes of one measurement, averaged over its examples, the largest |effect| first.
 
-    A node's position is an index into `positions`, as in a `CircuitGraph`.
+    A node's position is an index into `positions`, as in a `CircuitGraph`; `positions_vary` says whether these stand in
+    another order in some prompts.
     """
 
     method: str
     sites: tuple[str, ...]
     positions: tuple[Position, ...]
     nodes: tuple[WeightedNode, ...]
+    positions_vary: bool = False
 
     def top(self, count: int) -> "Ranking":
         """The ranking of its first `count` nodes."""
@@ -74,7 +76,7 @@ def rank_nodes(
         exact = np.full(len(effects), effects.method == "exact_patching")
     alignment = align_positions(pairs, model, scheme)
     nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
-    return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes))
+    return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes), alignment.vary)
 
 
 def effects_by_pair(

@@ -9,6 +9,7 @@ that are long enough, one without positions in all.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -24,10 +25,14 @@ from graphs.nodes import EVERYWHERE, VARIOUS
 
 @dataclass(frozen=True)
 class Alignment:
-    """`columns[example][position]` is the index in `positions` of that position's name."""
+    """`columns[example][position]` is the index in `positions` of that position's name.
+
+    `vary` says whether the positions stand in another order in some prompts.
+    """
 
     positions: tuple[Position, ...]
     columns: tuple[tuple[int, ...], ...]
+    vary: bool = False
 
     def columns_of(self, example: np.ndarray, position: np.ndarray) -> np.ndarray:
         """The index in `positions` of each given position of an example."""
@@ -48,6 +53,7 @@ def align_positions(pairs: PromptPairs, model: LanguageModel, scheme: PositionSc
     return Alignment(
         tuple(Position(name, *(token_in_words(seen, model) for seen in tokens[name])) for name in order),
         tuple(tuple(place[name] for name in own) for own in names),
+        scheme != "none" and any(place[a] > place[b] for own in names for a, b in pairwise(own)),
     )
 
 

@@ -144,8 +144,11 @@ def test_columns_are_joined_by_name_in_an_order_that_every_edge_goes_along() -> 
     assert [p.label for p in union.positions] == ["noun", "verb"]
     assert union.positions[0].clean_token == "various"
     assert FeatureNode(MLP, 1, 7) in {w.node for w in union.nodes}, "the first column of the second is `verb`"
-    with pytest.raises(ValueError, match="positions of the circuits are in no common order: "):
-        combined([small, turned], every=False, what="union")
+    assert not union.measurement.positions_vary
+    both_ways = combined([small, turned], every=False, what="union")
+    assert both_ways.measurement.positions_vary
+    with pytest.raises(ValueError, match="sites of the circuits are in no common order: "):
+        combined([small, replace(alone, sites=alone.sites[::-1])], every=False, what="union")
 
 
 def test_circuits_whose_effects_have_no_mean_are_refused() -> None:

@@ -308,4 +308,4 @@ def test_slopes_by_pair_are_read_back_as_they_were(tmp_path: Path) -> None:
             found.append(path.by_pair)
             reused.append(store.tallies["mask_path"].reused)
     assert reused == [0, 1]
-    assert np.array_equal(*found)
+    assert np.array_equal(found[0], found[1])

@@ -174,9 +174,9 @@ def test_every_method_but_exact_can_be_asked_for() -> None:
 def test_a_run_on_a_file_that_was_cut_is_checked_on_the_pairs_that_found_its_circuit(
     judged_by: str, tmp_path: Path
 ) -> None:
-    rows = [asdict(text) for split in ("train", "held_out") for text in text_pairs("agreement", split, 16, 0)]
+    rows = [asdict(text) for split in ("train", "held_out") for text in text_pairs("agreement", split, 32, 0)]
     wanted = {"clean", "patch", "answer", "wrong"}
-    for name, own in (("pairs", rows[:16]), ("others", rows[16:])):
+    for name, own in (("pairs", rows[:32]), ("others", rows[32:])):
         content = {"pairs": [{key: row[key] for key in wanted} for row in own]}
         (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     given = ("--saes", "topk", "--pairs", tmp_path / "pairs.json", "--nodes", "10", "--no-labels", "--explained", "0")
@@ -186,5 +186,5 @@ def test_a_run_on_a_file_that_was_cut_is_checked_on_the_pairs_that_found_its_cir
     result = run("check", tmp_path / "run", "--explained", "0")
     assert result.exit_code == 0, result.output
     found = load_verdict(tmp_path / "run" / "verdict.json")
-    assert found.examples == (8 if judge == () else 12)
+    assert found.examples == (16 if judge == () else 24)
     assert found.verified == found.nodes

@@ -12,9 +12,9 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from circuits import load_model, load_saes, prompt_pairs, rank_nodes, splice
 from circuits.discovery.discover import Found, discover
 from circuits.discovery.selection import Selection
-from circuits.discovery.stability import PAIRS, TEMPLATES, Resamples, _edges_kept
+from circuits.discovery.stability import PAIRS, TEMPLATES, Resamples, edges_kept
 from circuits.ranking.aggregate import effects_by_pair
-from graphs import CircuitGraph, Edge, FeatureNode, MetricNode, TokenNode, certificate_lines
+from graphs import CircuitGraph, Edge, FeatureNode, MetricNode, Node, TokenNode, certificate_lines
 
 
 def made(templates: list[str | None]) -> PromptPairs:
@@ -49,19 +49,21 @@ def test_no_resamples_of_one_pair_or_where_none_are_wanted() -> None:
 
 def test_an_edge_is_in_a_resample_with_both_ends_if_it_is_large_or_the_largest_of_an_end() -> None:
     draw = np.random.default_rng(0)
-    nodes = [FeatureNode("a", 0, n) for n in range(6)]
+    nodes: list[Node] = [FeatureNode("a", 0, n) for n in range(6)]
     metric = MetricNode("m")
-    ends = [(nodes[a], nodes[b]) for a in range(3) for b in range(3, 6)] + [(node, metric) for node in nodes[3:]]
+    ends: list[tuple[Node, Node]] = [(nodes[a], nodes[b]) for a in range(3) for b in range(3, 6)] + [
+        (node, metric) for node in nodes[3:]
+    ]
     edges = [Edge(*own, 0.0) for own in ends]
     sets, weights = draw.random((20, 6)) < 0.7, draw.normal(size=(20, len(edges)))
-    kept = _edges_kept(edges, nodes, sets, weights, 0.8)
+    kept = edges_kept(edges, nodes, sets, weights, 0.8)
     for r in range(20):
         there = {node for node, has in zip(nodes, sets[r], strict=True) if has} | {metric}
         own = {both: abs(w) for both, w in zip(ends, weights[r], strict=True) if there.issuperset(both)}
         for n, (source, target) in enumerate(ends):
             size = own.get((source, target))
-            rivals = [s for (a, b), s in own.items() if a == source], [s for (a, b), s in own.items() if b == target]
-            expected = size is not None and (size >= 0.8 or size in map(max, rivals))
+            out, into = ([s for both, s in own.items() if both[end] == (source, target)[end]] for end in (0, 1))
+            expected = size is not None and (size >= 0.8 or size in (max(out), max(into)))
             assert kept[r, n] == expected
 
 

@@ -1,14 +1,19 @@
 """A circuit's nodes in prompts that it was not found on."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from attribution.prompts.position_names import column_names, scheme_of
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.position_names import PositionScheme, column_names, scheme_of
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import NodeOfExample, node_of_key
-from circuits.ranking.positions import member_keys, token_in_words
+from circuits import load_model, load_saes, prompt_pairs, splice
+from circuits.discovery.discover import discover
+from circuits.discovery.selection import Selection
+from circuits.ranking.positions import align_positions, member_keys, token_in_words
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, TokenNode
 
 SITES = ("blocks.0.hook_mlp_out", "blocks.1.hook_resid_post")
@@ -31,6 +36,38 @@ def test_a_node_stands_where_the_name_of_its_position_stands() -> None:
         NodeOfExample(0, "hook_embed", 1, "token", -1),
         NodeOfExample(1, "hook_embed", 3, "token", -1),
     }
+
+
+@pytest.mark.parametrize(
+    ("other", "scheme", "vary"),
+    [
+        (("verb", "subject", "end"), "role", True),
+        (("subject", "preposition", "verb", "end"), "role", False),
+        (("verb", "subject", "end"), "offset", False),
+        (("verb", "subject", "end"), "none", False),
+    ],
+)
+def test_roles_may_change_places_between_prompts(other: tuple[str, ...], scheme: PositionScheme, vary: bool) -> None:
+    pairs = PromptPairs((pair("subject", "verb", "end"), pair(*other)))
+    assert align_positions(pairs, load_model(), scheme).vary == vary
+
+
+def test_a_circuit_of_roles_that_change_places_may_have_edges_either_way() -> None:
+    """In half of the pairs the subject and the end have exchanged their names, so flow goes both ways."""
+    wanted = "1.hook_resid_post", "2.hook_attn_out"
+    sites = {site: sae for site, sae in load_saes("relu").items() if site.endswith(wanted)}
+    spliced = splice(load_model(), sites)
+    rows = prompt_pairs("agreement", spliced.model, examples=4)
+    swapped = {"subject": "end", "end": "subject"}
+    turned = [replace(p, roles=tuple(swapped.get(role, role) for role in p.roles or ())) for p in rows.pairs[2:]]
+    pairs = PromptPairs((*rows.pairs[:2], *turned))
+    select = Selection(nodes=60)
+    circuit = discover(spliced, pairs, logit_difference, select=select, compare=(), explained=0, resamples=0).circuit
+    place = {w.node: getattr(w.node, "position", 10**6) for w in circuit.nodes}
+    assert any(place[e.source] > place[e.target] for e in circuit.edges)
+    assert circuit.measurement.positions_vary
+    with pytest.raises(ValueError, match="goes backward in the text"):
+        replace(circuit, measurement=replace(circuit.measurement, positions_vary=False))
 
 
 def test_a_site_that_is_not_spliced_is_an_error() -> None:
