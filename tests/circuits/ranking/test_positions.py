@@ -54,7 +54,7 @@ def test_roles_may_change_places_between_prompts(other: tuple[str, ...], scheme:
 
 def test_a_circuit_of_roles_that_change_places_may_have_edges_either_way() -> None:
     """In half of the pairs the subject and the end have exchanged their names, so flow goes both ways."""
-    wanted = "1.hook_resid_post", "2.hook_attn_out"
+    wanted = "1.hook_resid_post", "3.hook_resid_post"
     sites = {site: sae for site, sae in load_saes("relu").items() if site.endswith(wanted)}
     spliced = splice(load_model(), sites)
     rows = prompt_pairs("agreement", spliced.model, examples=4)
