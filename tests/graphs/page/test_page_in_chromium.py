@@ -55,7 +55,9 @@ def test_it_draws_every_node_and_as_many_edges_as_it_says(on_embedded: Opened, e
     assert drawn.curves == shown
     assert 0 < shown < total
     label = on_embedded.page.locator("#graph").get_attribute("aria-label")
-    assert label == f"Circuit with {len(kinds)} nodes and {total} edges. {shown} edges are drawn."
+    counted = len(embedded.circuit.strongest())  # without the metric, as everywhere
+    assert label == f"Circuit with {counted} nodes and {total} edges. {shown} edges are drawn."
+    assert f"{counted} nodes · " in on_embedded.page.locator("#facts").inner_text()
 
 
 def test_it_opens_with_every_line_of_the_certificate(on_embedded: Opened, embedded: Written) -> None:
@@ -149,7 +151,7 @@ def test_the_flag_filter_leaves_the_flagged_nodes(on_embedded: Opened, embedded:
     header, _ = payload(embedded.circuit, title="", labels=None)
     flags = next(method["flags"] for method in header["methods"] if method["key"] == "ig")
     on_embedded.page.locator("#flag").select_option("any")
-    assert on_embedded.page.locator("#panel h2").inner_text() == f"{len(flags)} of {len(embedded.circuit.nodes)} nodes"
+    assert on_embedded.page.locator("#panel h2").inner_text() == f"{len(flags)} of {len(embedded.circuit.strongest())} nodes"
     assert on_embedded.frame().bright() == len(flags)
 
 
