@@ -17,11 +17,13 @@
 # # A first circuit
 #
 # How does a small language model know that after "the doctors near the cake" comes *are* and not *is*? This notebook
-# finds the circuit of SAE features that does it, reads its certificate, reads its features, tests it by knocking
-# features out, and edits the model's text with them. The model and its SAEs ship with the project. Every number is
-# computed when the cell runs; all of it takes about a minute on one thread.
+# finds the circuit of SAE features that does it, reads its certificate, its features and its heads, tests it by
+# knocking features out, and edits the model's text with them. The model and its SAEs ship with the project. Every
+# number is computed when the cell runs, and what the text says is asserted beside it; all of it takes about two minutes
+# on one thread.
 
 # %%
+import html
 import itertools
 import math
 import re
@@ -35,9 +37,10 @@ from rich.table import Table
 
 from attribution import counterfactual, direct_feature_attribution, position_names, prepare
 from circuits import (
+    KEEP_ONLY,
     Ablation,
-    Selection,
     ablate,
+    ablate_feature,
     causal_test,
     certificate_lines,
     chord_integrated_gradients,
@@ -51,6 +54,7 @@ from circuits import (
     logit_difference,
     prompt_pairs,
     rank_nodes,
+    set_feature,
     side_effect,
     splice,
     split_pairs,
@@ -78,7 +82,7 @@ def short(name):
 # %%
 model = load_model()
 spliced = splice(model, load_saes("jumprelu"))
-pairs = prompt_pairs("agreement", model, split="train", examples=16)
+pairs = prompt_pairs("agreement", model, split="train", examples=24)
 for pair in pairs.head(4):
     answer, foil = model.token_text(pair.answer_id), model.token_text(pair.foil_id)
     for kind, ids in (("clean", pair.clean_ids), ("patch", pair.patch_ids)):
@@ -91,22 +95,27 @@ for pair in pairs.head(4):
 #
 # `discover` patches every feature, every SAE error and every token that differs between the prompts, each by itself:
 # set the node to what it is in the patch prompt, leave the rest, see how the metric moves. That is its *exact effect*.
-# Which nodes belong to the circuit is decided here by their rank in chord IG: the fewest that, with everything else
-# patched, restore 85% of the metric on these very pairs. (Left to itself, `discover` searches, and lets other pairs
-# choose the size. What that gains is shown below.) Chord flow joins them by edges. A node that lies on no path of edges
-# from a token or an error to the metric is pruned, and so are weak edges, but never a node's strongest edge in or out.
-# Then the circuit is judged, also on prompts it was not found on.
+# Which nodes belong to the circuit is another question, and the search asks it as the circuit will be judged: with
+# everything outside at its patch value, what does each node that is left contribute? It drops what helps least, asks
+# again, and so on. *F* is the share of the whole model's effect that the nodes left restore.
+#
+# Three sets of pairs take part, and no pair is in two of them. The training pairs find the circuit. Half of the
+# held-out pairs, whose subjects are other nouns, choose its size: the smallest set with F ≥ 0.8 there. The other half,
+# with nouns of their own, judges, and so do sentences of a structure that the model was not trained on. Chord flow
+# joins the nodes by edges, and weak edges are pruned.
 
 # %%
+held_out = split_pairs(prompt_pairs("agreement", model, split="held_out", examples=32), validation=0.5, by_words=True)
+choosing, judging = held_out.validation, held_out.train
 splits = {
-    split: prompt_pairs("agreement", model, split=split, examples=16) for split in ("held_out", "out_of_distribution")
+    "held_out": judging,
+    "out_of_distribution": prompt_pairs("agreement", model, split="out_of_distribution", examples=16),
 }
 texts = {"general text": list(embedded_corpus(model, documents=32).pieces())}
-by_rank = Selection(faithful=0.85, by="ranking")
-found = discover(spliced, pairs, logit_difference, select=by_rank, rank_by="chord-ig", splits=splits, texts=texts)
+found = discover(spliced, pairs, logit_difference, validation=choosing, splits=splits, texts=texts, explained=0)
 circuit = found.circuit
 measured = circuit.measurement
-count = len(circuit.nodes) - 1
+count = len(circuit.strongest())
 print(f"{count} of {measured.nodes_measured} nodes, {measured.pruned} pruned; {len(circuit.edges)} edges")
 marks = {"green": "●", "amber": "▲", "red": "■", "grey": "·"}
 certificate = Table("", "", "", "", box=None, show_header=False, pad_edge=False)
@@ -115,38 +124,59 @@ for line in sorted(certificate_lines(circuit), key=lambda line: line.colour == "
 for column in certificate.columns[:3]:
     column.no_wrap = True
 console.print(certificate)
+assert all(report.faithfulness > 0.75 and abs(report.completeness) < 0.1 for report in circuit.certificate.faithfulness)
+assert all(abs(effect) < 0.2 for effect in circuit.certificate.size_choice.opponents.values())
 
 # %% [markdown]
-# ● trust it, ▲ mind it, ■ do not rely on it; every line follows a stated rule (`certificate_lines` gives it). Read the
-# bad lines first.
+# ● trust it, ▲ mind it, ■ do not rely on it; every line follows a stated rule (`certificate_lines` gives it). The lines
+# that matter most come first.
 #
-# - **Red, held-out prompts: 33%.** Their subjects are nouns that the training text put in this role in one kind of
-#   sentence only. More pairs do not cure it: 48 pairs with the same rule give 109 nodes and 26% there. The
-#   rule asks for the *fewest* nodes that do the job on the circuit's own prompts, and these lean on these prompts'
-#   words. The next two cells look into that.
-# - **Amber, out of distribution: 75%**, sentences of a structure that the model was not trained on.
-# - **Green, own prompts: 85%.** The rule took nodes until it got there, so this line says little; the two below it say
-#   more.
-# - The SAEs recover more than 100% on the task's answers: on these 32 words the model predicts a little better from
-#   reconstructions. That is no reason for joy; it says that the words are few.
+# - **Faithfulness**, on prompts that had no part in finding the circuit. F on its own prompts is close to 1, which says
+#   little: they chose the nodes.
+# - **Completeness**: without the circuit, the rest of the model does nothing of the task. There is no second way.
+# - **Size**: how many nodes, which pairs chose that, and which F they saw.
+# - **Stability**, amber: the search again on resampled pairs, a hundred times. Much of the circuit is in nearly all of
+#   these circuits, and much is not; section 3 shows which nodes are which.
+# - **Opponents left out**: the nodes outside that worked against the task most. Alone, each moves the metric by less
+#   than 0.2: this task has no opponents to speak of.
+# - **SAEs on the task's answers** may recover more than 100%: on these few words the model predicts a little better
+#   from reconstructions. That is no reason for joy; it says that the words are few.
+#
+# ### What a ranking would have found
+#
+# The usual way is to rank nodes by an estimate of their effects and to keep the first ones. Here are the first nodes of
+# the chord IG ranking, once few, once as many as the circuit has, and all.
 
 # %%
 ranking = rank_nodes(chord_integrated_gradients(spliced, pairs, logit_difference), pairs, model)
-print("nodes   own pairs   held out   out of distribution")
-for size in (100, 400, len(ranking.nodes)):
-    own, held_out, other = faithfulness_report(spliced, {"own": pairs, **splits}, logit_difference, ranking.top(size))
-    print(f"{size:5}   {own.faithfulness:9.2f}   {held_out.faithfulness:8.2f}   {other.faithfulness:19.2f}")
+FEW = 120
+
+
+def restored(nodes):
+    """F of nodes on their own pairs, on the held-out and on the out-of-distribution pairs."""
+    reports = faithfulness_report(spliced, {"own": pairs, **splits}, logit_difference, nodes)
+    return [report.faithfulness for report in reports]
+
+
+print(f"{'nodes':36}  own pairs   held out   out of distribution")
+kept = {f"the first {n:,} of the ranking": ranking.top(n) for n in (FEW, count, len(ranking.nodes))}
+kept[f"the {count} of the search"] = circuit
+shares = [restored(nodes) for nodes in kept.values()]
+for name, (own, held, other) in zip(kept, shares, strict=True):
+    print(f"{name:36} {own:10.2f} {held:10.2f} {other:21.2f}")
+few, as_many, everything, searched = shares
+assert few[0] > 0.8 > 0.4 > few[1]
+assert searched[1] > as_many[1] > few[1]
+assert searched[1] > everything[1] - 0.05
 
 # %% [markdown]
-# So the red line is mostly a matter of size: the first 400 nodes of the same ranking restore 75% on held-out
-# prompts. They are many for a story, but a circuit all the same: `jumpwire find --examples 48 --nodes 400 --rank-by
-# chord-ig` keeps 398 of them, joined by 1,230 edges, and reaches 98% on its own prompts, 73% held out and 92% out
-# of distribution. All 6,006 nodes that our 16 pairs switch restore 81%; the rest is not to be had from them. What
-# is missing?
+# A hundred-odd nodes do nearly all of the job on the prompts that chose them, and little of it on other nouns. Most of
+# that is size: own prompts are a bad judge of how many nodes are enough. The rest is the choice of nodes: with as many
+# nodes the search restores more. It restores no less than *all* nodes that our pairs switch; what is still missing is
+# not to be had from these pairs. Which features make the difference?
 
 # %%
-held_out_pairs = splits["held_out"]
-elsewhere = rank_nodes(chord_integrated_gradients(spliced, held_out_pairs, logit_difference), held_out_pairs, model)
+elsewhere = rank_nodes(chord_integrated_gradients(spliced, judging, logit_difference), judging, model)
 
 
 def place(node, positions):
@@ -157,51 +187,104 @@ def place(node, positions):
 
 
 members = {circuit.name(w.node) for w in circuit.strongest()}
-strongest = [w for w in elsewhere.nodes if w.node.kind == "feature"][:100]
-missing = [w for w in strongest if place(w.node, elsewhere.positions) not in members]
-layers = [short(w.node.site).split()[0] for w in missing]
-where = ", ".join(f"{layers.count(layer)} in {layer}" for layer in sorted(set(layers)))
-print(f"{len(missing)} of the 100 strongest features of held-out pairs are not in the circuit: {where}")
-ranked = {place(w.node, ranking.positions) for w in ranking.nodes}
-unswitched = [w for w in missing if place(w.node, elsewhere.positions) not in ranked]
-print(f"{len(unswitched)} of them are switched by none of our 16 pairs")
+rank_of = {place(w.node, ranking.positions): n for n, w in enumerate(ranking.nodes, start=1)}
+strongest = {place(w.node, elsewhere.positions): w for w in elsewhere.nodes if w.node.kind == "feature"}
+strongest = dict(itertools.islice(strongest.items(), 100))
+unranked = [name for name in strongest if rank_of.get(name, math.inf) > FEW]
+unswitched = [name for name in strongest if name not in rank_of]
+missing = [name for name in strongest if name not in members]
+print(
+    f"of the 100 strongest features of held-out pairs, {len(unranked)} are not among the ranking's first {FEW}; "
+    f"{len(missing)} are not in the circuit, {len(set(missing) & set(unswitched))} of which none of our pairs switches"
+)
+shown = [name for name in unranked if name in members][:6] + missing[:4]
 corpus = embedded_corpus(model, documents=300)
-unseen = label(spliced, [(w.node.site, w.node.index) for w in missing[:6]], corpus)
-for weighted, found_label in zip(missing, unseen, strict=False):
-    print(f"{weighted.effect:+.2f}  {short(place(weighted.node, elsewhere.positions)):28} {found_label.text}")
-
-
-# %% [markdown]
-# Squirrels, gloves, divers, ladders, bridges, coats: all of these are the held-out nouns. The model has features of its
-# own for them. Our pairs switch 8 of the 25 not at all, and the others so little that they rank below the circuit's.
-
-# %% [markdown]
-# ### A search instead of a ranking
-#
-# The iterated mask path asks the question that a circuit is judged by: with everything outside at its patch value, what
-# does each node that is left contribute? It drops what helps least, asks again, and lets pairs with other nouns choose
-# the size. Half of the held-out pairs choose it here; the other half, with nouns of their own, judges.
-
-# %%
-parts = split_pairs(splits["held_out"], validation=0.5, by_words=True)
-judging = {"held_out": parts.train, "out_of_distribution": splits["out_of_distribution"]}
-searched = discover(spliced, pairs, logit_difference, validation=parts.validation, splits=judging, explained=0).circuit
-print(f"{len(searched.nodes) - 1} nodes")
-for line in certificate_lines(searched)[:9]:
-    print(f"{marks[line.colour]} {line.name:38} {line.value}")
+unseen = label(spliced, [(strongest[name].node.site, strongest[name].node.index) for name in shown], corpus)
+print(f"{'':27} {'circuit':8} {'held out':>8} {'own':>6} {'rank':>5}")
+for name, found_label in zip(shown, unseen, strict=True):
+    own = f"{circuit.node(name).effect:+6.2f}" if name in members else f"{'':6}"
+    numbers = f"{'yes' if name in members else 'no':8} {strongest[name].effect:+8.2f} {own} {rank_of.get(name, '–'):>5}"
+    print(f"{short(name):27} {numbers}  {found_label.text[:60]}")
+assert 2 * len(missing) < len(unranked)
+assert 2 * len(set(missing) & set(unswitched)) > len(missing)
 
 # %% [markdown]
-# The search keeps 409 nodes, where the ranking kept 120, and restores 90% of the effect on nouns it never met, where
-# the ranking's nodes restore 33% and its first 400 restore 75%. Every line is green: the rest of the model, without
-# these nodes, does nothing of the task.
+# Divers, anchors, squirrels, tents: the held-out nouns. The model has features of its own for such words. On our pairs
+# they hardly matter, and the ranking by effects has them far down. The search keeps many of them, since each restores a
+# little once nearly everything else is gone. Most of what is missing still, no training pair switches at all.
 #
 # ## 3. Look at it
 #
-# What follows is the circuit of the ranking: fewer nodes are easier to look at.
+# First where it is. Each line is a site at a position: how many features and SAE errors the circuit has there, what
+# their exact effects add up to, how much of the flow from the clean to the patch prompt they carry, and the features
+# that carry most.
+
+# %%
+places = {}
+for weighted in circuit.strongest():
+    if weighted.node.kind != "token":
+        where = short(weighted.node.site), circuit.positions[weighted.node.position].label
+        places.setdefault(where, []).append(weighted)
+print(f"{'site':14} {'position':9} {'features':>8} {'errors':>6} {'Σ exact':>8} {'flow':>7}  strongest in the flow")
+flow = {}
+for where in sorted(places):
+    errors = sum(w.node.kind == "error" for w in places[where])
+    flow[where] = sum(w.carried or 0.0 for w in places[where])
+    alone = sum(w.effect for w in places[where])
+    most = sorted((w for w in places[where] if w.node.kind == "feature"), key=lambda w: w.carried)[:4]
+    names = ", ".join(str(w.node.index) for w in most) if flow[where] < -0.5 else ""
+    numbers = f"{len(places[where]) - errors:8} {errors:6} {alone:8.2f} {flow[where]:7.2f}"
+    print(f"{where[0]:14} {where[1]:9} {numbers}  {names}")
+print(f"everything at its patch value: {measured.total_effect:.2f}")
+way = [(f"L{layer} resid_post", "subject" if layer < 3 else "end") for layer in range(4)] + [("L3 attn_out", "end")]
+assert all(abs(flow[where] / measured.total_effect - 1) < 0.1 for where in way)
+off = [where for where in places if where[1] != ("end" if where[0].startswith("L3") else "subject")]
+assert all(abs(flow[where]) < 0.5 for where in off)
+
+
+def part(choose):
+    """The circuit with only those of its nodes that are chosen."""
+    return replace(circuit, nodes=tuple(w for w in circuit.nodes if choose(w)), edges=(), certificate=None)
+
+
+# %% [markdown]
+# The whole task is in two columns: at the subject up to layer 2, at `end`, the last word of the prompt, in layer 3.
+# Each residual stream on the way carries all of the flow, and so does one attention output, that of layer 3. What the
+# circuit has elsewhere is next to nothing.
 #
-# All nodes stand at two positions: the subject, and `end`, the last word of the prompt, where the verb is predicted. So
-# the picture has two columns. It shows the nodes on the strongest paths from the subject's token to the metric (below:
-# how they are chosen); numbers are features, size is the exact effect, lines are chord flow.
+# Four hundred nodes are many. How many of them are the story? Keep only those with a large exact effect:
+
+# %%
+print(f"{'nodes with':22} {'nodes':>5}  {'stable':>6}   own pairs   held out   out of distribution")
+
+
+def show(name, chosen):
+    """F of some nodes of the circuit on all splits; stable: in at least 90 of 100 circuits of resampled pairs."""
+    stable = np.mean([w.inclusion >= 0.9 for w in chosen.strongest()])
+    own, held, other = restored(chosen)
+    print(f"{name:22} {len(chosen.strongest()):5}  {stable:6.0%}  {own:10.2f} {held:10.2f} {other:21.2f}")
+    return own, held, stable
+
+
+tail = {
+    least: show(f"|effect| ≥ {least}", part(lambda w, least=least: abs(w.effect) >= least))
+    for least in (0.3, 0.1, 0.01, 0.0)
+}
+without_errors = show("all but the errors", part(lambda w: w.node.kind != "error"))
+assert tail[0.3][0] < 0.2
+assert tail[0.01][0] - tail[0.01][1] > 0.2
+assert without_errors[1] < tail[0.0][1]
+assert tail[0.1][2] > 0.95 > 0.8 > tail[0.0][2]
+
+# %% [markdown]
+# A head and a long tail. The few dozen strong nodes are what a page shows first and what the rest of this notebook
+# reads. By themselves they restore next to nothing: a site passes on little when only few of its features move. With
+# the nodes down to an effect of 0.01 the training pairs are done. The weaker half is what carries over to other nouns:
+# features of single words, and the SAEs' errors, which hold what the features do not say about a word. It is also the
+# half that other pairs would have chosen differently: strong nodes are in nearly all circuits of resampled pairs.
+#
+# Now a picture of the head: the nodes on the strongest paths from the subject's token to the metric. Numbers are
+# features, size is the exact effect, lines are chord flow.
 
 
 # %%
@@ -262,7 +345,8 @@ def named(figure, shown):
         figure.add_annotation(x=x, y=y, text=str(node.index), showarrow=False, yshift=-15, font={"size": 10})
         rows.setdefault((node.site, node.position, y), []).append(node.index)
     for (site, late, y), indices in rows.items():
-        parts = [labels.of(site, index).text.split(" | ")[-1 if late else 0].split(": ") for index in indices[:2]]
+        texts_of = [html.escape(labels.of(site, index).text, quote=False) for index in indices[:2]]
+        parts = [text.split(" | ")[-1 if late else 0].split(": ") for text in texts_of]
         lines = "<br>".join(f"{index}: {words}" for index, (_, words) in zip(indices, parts, strict=False))
         figure.add_annotation(
             x=width if late else 0,
@@ -301,10 +385,18 @@ for weighted in (circuit.node("token@subject"), *features[:14], None, *early[:6]
 # %% [markdown]
 # Effects are negative: the patch prompt takes the metric down. The columns disagree, and each for a reason.
 #
-# - **AtP** follows the slope at the clean prompt. It gives the subject's word 0.8 of its 14.9 logits.
+# - **AtP** follows the slope at the clean prompt. Of the subject's word it sees a small part.
 # - **IG** and **chord IG** share out what happens when everything moves together.
-# - **Exact** is what one node does alone. Towards layer 0 it is small. Feature 546 there carries 3.5 logits of the
-#   flow, yet alone it moves 0.9. The features of layer 0 back each other up; section 5 tests that.
+# - **Exact** is what one node does alone. Towards layer 0 it is small: feature 546 there carries several times what it
+#   moves alone. The features of layer 0 back each other up; section 5 tests that.
+
+# %%
+feature = circuit.node("blocks.0.hook_resid_post/546@subject")
+seen = circuit.node("token@subject").estimates["atp"] / measured.total_effect
+print(f"AtP gives the subject's word {seen:.0%} of its effect")
+print(f"L0 resid_post/546 carries {feature.carried / feature.effect:.1f} times what it moves alone")
+assert seen < 0.2
+assert feature.carried / feature.effect > 2
 
 # %% [markdown]
 # ## 4. Read it
@@ -357,9 +449,9 @@ for name in ("blocks.1.hook_resid_post/268", "blocks.3.hook_attn_out/490", "bloc
 
 # %% [markdown]
 # Two claims are in there. One: these features of layer 3 are written from the subject, by head 2. *Direct feature
-# attribution* says exactly which head at which position writes a feature of an attention output. Here it is on our own
-# prompts, at `end`, always in the prompt of the pair in which the feature is active. Negative parts hold the feature
-# down.
+# attribution* says exactly which head at which position writes a feature of an attention output. Here it is for the
+# five that carry most, on our own prompts, at `end`, always in the prompt of the pair in which the feature is active.
+# Negative parts hold the feature down.
 
 # %%
 ATTENTION = "blocks.3.hook_attn_out"
@@ -380,15 +472,75 @@ def written_by(index):
     return {key: total / active for key, total in parts.items()}, active
 
 
-for index in (490, 372, 296):
+carrying = [w for w in circuit.strongest() if getattr(w.node, "site", "") == ATTENTION and w.node.kind == "feature"]
+for weighted in sorted(carrying, key=lambda w: w.carried)[:5]:
+    index = weighted.node.index
     parts, active = written_by(index)
-    strongest = sorted(parts, key=lambda k: -abs(parts[k]))[:4]
+    strongest = sorted(parts, key=lambda k: -abs(parts[k]))[:3]
     written = "; ".join(f"head {head} from {where} {parts[head, where]:+.2f}" for head, where in strongest)
-    print(f"{index}: active in {active} of {2 * len(pairs)} prompts; {written}")
+    print(f"{index}: carries {weighted.carried:+.2f}; active in {active} of {2 * len(pairs)} prompts; {written}")
+    assert strongest[0] == (2, "subject")
 
 # %% [markdown]
-# Two: they follow the number of the subject and pass over the distractor. So cross the two: "the X near the Y" with
-# every combination of numbers, and read the features.
+# If that is all, one head is enough. So patch heads by plain means, without any SAE: at `end`, give a head the output
+# that it has in the patch prompt. First each head of layer 3, then all heads of the layers below together.
+
+# %%
+HEADS = 4
+
+
+def head_outputs(ids, swaps=()):
+    """Each layer's head outputs, and the last logits; `swaps` are (layer, head, values) to put in at the last word."""
+    seen = {}
+
+    def hook_of(layer):
+        def hook(_, __, output):
+            by_head = output.clone().reshape(*output.shape[:2], HEADS, -1)
+            for _, head, values in (swap for swap in swaps if swap[0] == layer):
+                by_head[:, -1, head] = values[:, -1, head]
+            seen[layer] = by_head
+            return by_head.reshape(output.shape)
+
+        return hook
+
+    points = [model.hook_point(f"blocks.{layer}.attn.hook_z") for layer in range(model.n_layers)]
+    handles = [point.register_forward_hook(hook_of(layer)) for layer, point in enumerate(points)]
+    try:
+        with torch.no_grad():
+            logits = model.logits(torch.tensor([ids]))[0, -1]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen, logits
+
+
+heads = {f"head {head} of layer 3": [(3, head)] for head in range(HEADS)}
+heads["all heads below"] = list(itertools.product(range(3), range(HEADS)))
+print(f"{'patched at `end`':20}" + "".join(f"{name:>22}" for name in ("own", *splits)))
+moved = {name: [] for name in ("everything", *heads)}
+for some in (pairs, *splits.values()):
+    changes = {name: [] for name in moved}
+    for pair in some:
+        (_, before), (patched, other) = head_outputs(pair.clean_ids), head_outputs(pair.patch_ids)
+        after = {"everything": other}
+        for name, which in heads.items():
+            swaps = [(layer, head, patched[layer]) for layer, head in which]
+            _, after[name] = head_outputs(pair.clean_ids, swaps)
+        for name, logits in after.items():
+            change = logits - before
+            changes[name].append(float(change[pair.answer_id] - change[pair.foil_id]))
+    for name, values in changes.items():
+        moved[name].append(np.mean(values))
+for name, values in moved.items():
+    print(f"{name:20}" + "".join(f"{value:22.2f}" for value in values))
+for total, head in zip(moved["everything"], moved["head 2 of layer 3"], strict=True):
+    assert head / total > 0.95
+
+# %% [markdown]
+# Head 2 of layer 3 moves all of it, on all three kinds of prompts; what the other heads move is lost beside it.
+#
+# Two: these features follow the number of the subject and pass over the distractor. So edit the words: "the X near the
+# Y" with every combination of numbers, and read the features.
 
 # %%
 subjects = (
@@ -415,9 +567,9 @@ watched = [
     (ATTENTION, 296, 5),
 ]
 are, is_ = (model.token_ids(word)[-1] for word in ("are", "is"))
-heads = [f"{short(site).split('_')[0]}/{index}" for site, index, _ in watched]
-print(f"{'subject':10}{'distractor':10}{''.join(f'{head:>14}' for head in (*heads, 'are − is'))}")
-numbers = ("singular", "plural")
+columns = [f"{short(site).split('_')[0]}/{index}" for site, index, _ in watched]
+print(f"{'subject':10}{'distractor':10}{''.join(f'{column:>14}' for column in (*columns, 'are − is'))}")
+numbers, crossed = ("singular", "plural"), {}
 for subject, distractor in itertools.product((0, 1), repeat=2):
     pairs_of_nouns = zip(subjects.split(), distractors.split(), strict=True)
     prompts = [f"the {noun(a, subject)} near the {noun(b, distractor)}" for a, b in pairs_of_nouns]
@@ -425,73 +577,110 @@ for subject, distractor in itertools.product((0, 1), repeat=2):
     run = spliced.record(ids, torch.full((len(ids),), ids.shape[1] - 1))
     values = [run.sites[site].features.dense()[:, at, index].mean() for site, index, at in watched]
     difference = (run.logits[:, are] - run.logits[:, is_]).mean()
-    columns = "".join(f"{float(v):14.2f}" for v in (*values, difference))
-    print(f"{numbers[subject]:10}{numbers[distractor]:10}{columns}")
+    crossed[subject, distractor] = np.array([float(value) for value in (*values, difference)])
+    print(
+        f"{numbers[subject]:10}{numbers[distractor]:10}" + "".join(f"{v:14.2f}" for v in crossed[subject, distractor])
+    )
+for number in (0, 1):
+    assert (abs(crossed[0, number] - crossed[1, number]) > 5).all()  # the subject's number decides
+    assert (abs(crossed[number, 0] - crossed[number, 1]) < 1).all()  # the distractor's does not
 
 # %% [markdown]
 # The story, with what it rests on:
 #
 # 1. At the subject, layer 0's MLP turns the word into number: 548 and 5 fire on plural nouns, 41 on singular ones. The
 #    residual stream carries it upwards as 546 and 6, then 268 in layer 1, then 368 and 110 in layer 2. All of these
-#    fire on plural nouns.
+#    fire on plural nouns. Beside them stand the features of single words: weak, many, and what other nouns need.
 # 2. All of the circuit's flow from the subject to the end enters at one site, the attention output of layer 3 (the last
-#    line of the paths above). Head 2 reads the subject and writes 490 and 372 for plural, 296 for singular. The next
-#    strongest part that any head writes there is 0.2.
-# 3. The distractor does not come into it: 490, 372 and 296 follow the subject's number, by 10 to 13, and the
-#    distractor's by 0.13 at most.
+#    line of the paths above), and one head moves it. Head 2 reads the subject and writes 490 and 372 for plural, 296
+#    for singular.
+# 3. The distractor does not come into it: 490, 372 and 296 follow the subject's number by more than 5, and the
+#    distractor's by less than 1.
 # 4. Layer 3's MLP turns number into words: 321 promotes *have, are, were*, 356 *remembers, wants, admires*. The last
 #    residual stream adds up: 615 and 356 promote plural verbs, 578 and 44 singular ones.
 
 # %% [markdown]
 # ## 5. Test it
 #
-# A graph is a set of predictions: knock a node out and the metric moves by its effect. `causal_test` does that, in
-# whole forward passes that share nothing with the exact patching behind the graph but the patch values. On the
-# circuit's own pairs the two must agree to rounding. On held-out pairs (6, for time) they need not: that is a real
-# prediction.
+# A graph is a set of predictions: knock a node out and the metric moves by its effect. `causal_test` does that for
+# every node, in whole forward passes that share nothing with the exact patching behind the graph but the patch values;
+# on the command line it is `jumpwire ablate --circuit FOLDER --test`. Here, for time, it takes the nodes with effects
+# of at least 0.01. On the circuit's own pairs the two must agree to rounding. On held-out pairs they need not: that is
+# a real prediction.
 
 # %%
-for name, tested in (("own pairs", pairs), ("6 held-out pairs", held_out_pairs.head(6))):
-    test = causal_test(spliced, tested, logit_difference, circuit)
+strong_half = part(lambda w: abs(w.effect) >= 0.01)
+for name, tested in (("own pairs", pairs), ("held-out pairs", judging)):
+    test = causal_test(spliced, tested, logit_difference, strong_half)
     strong = [w for w, m in zip(test.predicted, test.measured, strict=True) if abs(w) > 0.3]
     flipped = sum(p * m < 0 for p, m in zip(test.predicted, test.measured, strict=True) if abs(p) > 0.3)
     print(
         f"{name:16} correlation {test.pearson:.4f} (rank {test.spearman:.4f}), largest difference "
         f"{test.largest_difference:.5f}, wrong signs {flipped} of {len(strong)} strong nodes"
     )
+    assert flipped <= 1
+    assert test.pearson > (0.9999 if tested is pairs else 0.9)
 _, worst = max((abs(m - p), i) for i, (p, m) in enumerate(zip(test.predicted, test.measured, strict=True)))
 numbers = f"predicted {test.predicted[worst]:+.2f}, measured {test.measured[worst]:+.2f}"
 print(f"missed by most on held-out pairs: {short(str(test.names[worst]))}, {numbers}")
 
 # %% [markdown]
-# On held-out pairs no strong node has the wrong sign. The largest miss is a feature that does little on our pairs and
-# much on those.
+# Every strong node keeps its sign on held-out pairs, and its size by and large. The order of the weak ones is another
+# matter, as the rank correlation shows: what they do hangs on the words.
 #
-# Now by hand. Take the two plural features and the singular one that head 2 writes at `end`, and give them the values
-# that they have in the patch prompt: three numbers out of the 577 of one site at one position. Do their effects add up?
+# Now several nodes at once. Keep the circuit alone, or take it away; knock out, all together, the three features that
+# head 2 writes at `end`: three numbers of one site at one position. Then the features that the story names at the
+# subject, and those of layer 0's residual stream. Do the effects of single nodes add up?
 
 # %%
 reads = [f"{ATTENTION}/{index}@end" for index in (490, 372, 296)]
-outcome = ablate(spliced, pairs, logit_difference, Ablation.named(reads, spliced, pairs))
-alone = sum(circuit.node(name).effect for name in reads)
+story = {"L0 mlp_out": (548, 5, 41), "L0 resid_post": (546, 6), "L1 resid_post": (268,), "L2 resid_post": (368, 110)}
+story = [f"blocks.{site[1]}.hook_{site[3:]}/{index}@subject" for site, indices in story.items() for index in indices]
 early = [circuit.name(w.node) for w in features if w.node.site == "blocks.0.hook_resid_post"]
-together = ablate(spliced, pairs, logit_difference, Ablation.named(early, spliced, pairs))
-early_alone = sum(circuit.node(name).effect for name in early)
-change = np.mean(together.after - together.before)
-print(
-    f"the three at `end`, one by one, summed: {alone:+.2f}   together: {np.mean(outcome.after - outcome.before):+.2f}"
-)
-print(f"{len(early)} features of layer 0, one by one, summed: {early_alone:+.2f}   together: {change:+.2f}")
-print(f"everything at its patch value: {measured.total_effect:+.2f}")
-turned = int(((outcome.before > 0) & (outcome.after < 0)).sum())
-print(f"the verb turns to the other number in {turned} of {len(pairs)} prompts")
+groups = {
+    "the three at `end`": reads,
+    "the story's at the subject": story,
+    f"all {len(early)} of L0 resid_post": early,
+    "the whole circuit": [name for name in members if not name.startswith("token")],
+}
+print(f"{'knocked out':28} {'one by one, summed':>19} {'together':>9}   the verb turns in")
+together = {}
+for name, nodes in groups.items():
+    outcome = ablate(spliced, pairs, logit_difference, Ablation.named(nodes, spliced, pairs))
+    alone = sum(circuit.node(node).effect for node in nodes)
+    together[name] = np.mean(outcome.after - outcome.before) / measured.total_effect
+    turned = int(((outcome.before > 0) & (outcome.after < 0)).sum())
+    print(f"{name:28} {alone:19.2f} {np.mean(outcome.after - outcome.before):9.2f}   {turned} of {len(pairs)} prompts")
+print(f"{'everything':28} {'':19} {measured.total_effect:9.2f}")
+alone = {}
+for name in ("the three at `end`", "the whole circuit"):
+    kept_alone = Ablation.named(groups[name], spliced, judging, operation=KEEP_ONLY)
+    alone[name] = ablate(spliced, judging, logit_difference, kept_alone).faithfulness
+    print(f"kept alone, on held-out pairs: {name}: F = {alone[name]:.2f}")
+outcome = ablate(spliced, pairs, logit_difference, Ablation.named(reads, spliced, pairs))
+print("what the three at `end` move above them, in their encoders' reading:")
 for shift in outcome.features[:6]:
     print(f"   {short(str(shift)):26} {shift.before:6.2f} → {shift.after:6.2f} in {shift.prompts} prompts")
 
+assert together["the three at `end`"] > 0.7
+assert together["the story's at the subject"] > 0.8
+assert min(together[f"all {len(early)} of L0 resid_post"], together["the whole circuit"]) > 0.95
+assert alone["the three at `end`"] < 0.1
+assert abs(alone["the whole circuit"] - searched[1]) < 0.02
+
 # %% [markdown]
-# And in running text. Features 490 and 372 are removed (set to 0) at every position and at every step of the
-# generation, the likeliest word is taken each time. The side effect is measured on general text, with the features
-# removed everywhere.
+# Effects of single nodes do not add up, in either direction.
+#
+# - Three features at `end` do more together than one by one, and turn the verb in every prompt.
+# - The features of layer 0's residual stream do everything together, and alone they seem to do a quarter: that is the
+#   backing up. A list sorted by exact effects of single nodes puts them far too low; chord IG and the search do not.
+# - The whole circuit's effects sum to several times the total: nodes on the same path are counted again and again.
+# - What is enough to *break* the task is not enough to *do* it: the three kept alone restore nothing. The whole
+#   circuit kept alone restores what its certificate says, and knocked out leaves nothing.
+#
+# And in running text. Features 490 and 372, which stand for plural, are removed (set to 0) at every position and at
+# every step of the generation; the likeliest word is taken each time. The side effect is measured on general text, with
+# the features removed everywhere.
 
 # %%
 ablation = Ablation.named([f"{ATTENTION}/490", f"{ATTENTION}/372"], spliced, pairs)
@@ -502,37 +691,77 @@ prompts = (
     "the doctors near the cake",
     "the doctor that liked the cakes",
 )
+written = {}
 for prompt in prompts:
-    entry = {"clean": prompt, "patch": prompt, "answer": "are", "wrong": "is"}
-    one = prompt_pairs([entry], model)
+    one = prompt_pairs([{"clean": prompt, "patch": prompt, "answer": "are", "wrong": "is"}], model)
     situation = prepare(spliced, one.batch(), logit_difference, ablation.error_mode, counterfactual)
     text = continue_prompt(situation, position_names(one)[0], ablation, new_tokens=8)
+    written[prompt] = text.before.split(), text.after.split()
     print(f"{prompt} …\n   as it is   {text.before}\n   removed    {text.after}")
 effect = side_effect(situation, ablation, texts["general text"])
 print(
     f"\ngeneral text, {effect.tokens} words: cross-entropy {effect.cross_entropy_before:.3f} → "
     f"{effect.cross_entropy_after:.3f}, KL {effect.kl:.3f} nats a word"
 )
+for prompt in prompts[:3]:
+    assert [text[0] for text in written[prompt]] == ["were", "is"]
+    assert written[prompt][0][1:] == written[prompt][1][1:]
+assert written[prompts[-1]][0] == written[prompts[-1]][1]
+assert effect.kl < 0.03
 
 # %% [markdown]
-# The effects do not add up, in either place. Three features at the end do more together (−12.3) than one by one (−8.2).
-# The 11 of layer 0 do nearly everything together (−14.6), and alone they seem to do a quarter of it: that is the
-# backing up. A list sorted by exact effects of single nodes puts them far too low; chord IG and the search do not.
+# The verb turns to the singular, and the rest of the sentence stays as it was. After a singular subject nothing
+# changes. Where no verb is due yet, the change comes when it is: "the doctors near the cake that admired the mice
+# boils".
 #
-# In the text, the verb turns to the singular, and the rest of the sentence stays as it was. After a singular subject
-# nothing changes. Where no verb is due yet, the change comes when it is: "the doctors near the cake that admired the
-# mice boils". On general text the price is 0.01 nats a word on average.
+# Does 296 stand for singular as 490 and 372 stand for plural? And can the number be written by hand? Remove 296 at
+# `end` of a singular prompt; then set all three features there to what they are after a plural subject, and the other
+# way round.
+
+# %%
+VALUES = {"singular": (0.0, 0.0, 13.1), "plural": (13.1, 10.7, 0.0)}  # of 490, 372, 296, from the table above
+
+
+def likeliest(prompt, changes=()):
+    """The three likeliest next words with their probabilities, as text; and whether the first is a plural verb."""
+    ids = torch.tensor([model.token_ids(prompt)])
+    chances, tokens = spliced.run(ids, list(changes)).logits[0, -1].softmax(-1).topk(3)
+    words = [model.token_text(int(token)).strip() for token in tokens]
+    listed = ", ".join(f"{word} {float(chance):.0%}" for word, chance in zip(words, chances, strict=True))
+    return listed, words[0] in ("are", "were", "have")
+
+
+for number, prompt in (("singular", "the doctor that liked the cakes"), ("plural", "the doctors that liked the cake")):
+    other = "plural" if number == "singular" else "singular"
+    end = [len(model.token_ids(prompt)) - 1]
+    by_hand = [
+        set_feature(ATTENTION, index, value, end) for index, value in zip((490, 372, 296), VALUES[other], strict=True)
+    ]
+    tries = {"as it is": (), f"set to {other}": by_hand}
+    if number == "singular":
+        tries["without 296"] = [ablate_feature(ATTENTION, 296, end)]
+    print(f"{prompt} …")
+    for name, changes in tries.items():
+        words, is_plural = likeliest(prompt, changes)
+        print(f"   {name:16} {words}")
+        assert is_plural == ((other if name.startswith("set") else number) == "plural")
+
+# %% [markdown]
+# Without 296 the verb stays singular: singular is what the model says when nothing says plural, and 296 only makes it
+# surer. The three numbers together decide. Written by hand, they turn the verb completely, in both directions.
 
 # %% [markdown]
 # ## 6. What this does not show
 #
-# - **It is a circuit of these prompts.** 25 of the 100 strongest features of held-out prompts are not in it, 8 of them
-#   because none of its prompts switches them; no ranking and no size brings those in.
+# - **It is a circuit of these prompts.** Features of held-out nouns that none of its prompts switches are not in it,
+#   and no ranking, search or size brings them in. More pairs can: `make circuit` takes 100.
 # - **It is about one contrast**, singular against plural. What chooses *is* over *was*, or a verb at all, is the same
 #   in both prompts, so it is not here.
+# - **The tail has no story.** Some three hundred nodes with effects below 0.03 are in it because F on other nouns needs
+#   them. What each does is not known.
 # - **Labels are pointers.** They say where a feature is most active and what its direction promotes. 615 fires on
 #   plural nouns and promotes plural verbs; it is the reader who says "plural verb next". 48 promotes nothing readable,
-#   at an effect of −1.9.
+#   at an effect of almost −2.
 # - **Edges are shares of a joint flow** from the clean to the patch prompt. They add up to the total effect. What
 #   happens when one edge is cut, they do not say.
 # - **Effects are in `live` mode**: the SAEs' errors are computed anew in every run. In `frozen` or `zero` mode gates

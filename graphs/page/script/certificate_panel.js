@@ -13,11 +13,12 @@ const SUMMARY = {
 
 export function certificatePanel(app) {
   const { header } = app.base;
-  const of = (...colours) => header.certificate.filter((line) => colours.includes(line.colour));
+  const first = header.certificate.slice(0, 1).filter((line) => line.colour === "green"); // faithfulness leads, good or bad
+  const of = (...colours) => header.certificate.filter((line) => colours.includes(line.colour) && !first.includes(line));
   return [
     el("h2", { tabindex: -1 }, "How far to trust this circuit"),
     el("p", { class: `grade ${header.grade}` }, el("span", { class: "mark-of-grade" }, MARKS[header.grade]), SUMMARY[header.grade]),
-    el("ul", { class: "lines" }, of("red", "amber").map(lineOf)),
+    el("ul", { class: "lines" }, [...first, ...of("red", "amber")].map(lineOf)),
     el("p", {}, whatWasMeasured(header)),
     faithfulnessSection(header),
     scatterSection(app),

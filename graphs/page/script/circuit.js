@@ -45,6 +45,12 @@ function nodeFrom(n, header, columns) {
   return Object.assign(node, namesOf(node, header));
 }
 
+/** What a position says in place of a token where its prompts differ (`VARIOUS` in graphs/nodes.py). */
+export const VARIOUS = "various";
+
+/** The number of nodes as the certificate and the tables count them: without the metric. */
+export const counted = (nodes) => nodes.filter((node) => node.kind !== "metric").length;
+
 function namesOf(node, header) {
   const position = header.positions[node.position];
   const at = position?.label ?? "";
@@ -52,7 +58,7 @@ function namesOf(node, header) {
     const name = header.metrics[node.index];
     return { name: `metric/${name}`, place: null, short: name };
   }
-  if (node.kind === "token") return { name: `token@${at}`, place: null, short: `token “${position.clean_token.trim()}”` };
+  if (node.kind === "token") return { name: `token@${at}`, place: null, short: tokenAt(position) };
   const site = header.sites[node.site];
   const what = node.kind === "feature" ? String(node.feature) : "error";
   const row = site.layer === null ? site.part : `L${site.layer} ${site.part}`;
@@ -62,6 +68,8 @@ function namesOf(node, header) {
     short: `${row}/${what}`,
   };
 }
+
+const tokenAt = ({ clean_token }) => (clean_token === VARIOUS ? "various tokens" : `token “${clean_token.trim()}”`);
 
 function sourcesOf(leaving) {
   const total = leaving.reduce((sum, count) => sum + count, 0);

@@ -1,5 +1,6 @@
 /** Draws the circuit on a canvas: grid, edges, nodes, names, and axes that stay in view while the rest moves. */
 
+import { VARIOUS } from "./circuit.js";
 import { placeNames } from "./names.js";
 
 const OPACITY = [1, 0.5, 0.13];
@@ -277,7 +278,7 @@ function turnedLabel(context, { label, clean_token: clean, patch_token: patch },
   context.textBaseline = "middle";
   context.font = `11px ${palette.mono}`;
   context.fillStyle = patch === clean ? palette.ink : palette.accent;
-  const same = clean === "various" ? label : shown(clean); // a name says more than that the prompts differ
+  const same = clean === VARIOUS ? label : shown(clean); // a name says more than that the prompts differ
   const text = patch === clean ? same : `${shown(clean)} → ${shown(patch)}`;
   context.fillText(clipped(context, text, 86), 0, 4);
   context.restore();

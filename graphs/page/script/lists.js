@@ -1,5 +1,6 @@
 /** The panels that list nodes: the matching ones, and the pinned and grouped ones. */
 
+import { counted } from "./circuit.js";
 import { el, signed } from "./dom.js";
 
 const MOST_ROWS = 120;
@@ -10,7 +11,7 @@ export function nodesPanel(app) {
   const found = matching.toSorted((a, b) => Math.abs(app.sizeOf(b)) - Math.abs(app.sizeOf(a)));
   const left = found.length - MOST_ROWS;
   return [
-    el("h2", { tabindex: -1 }, `${found.length} of ${app.view.nodes.length} nodes`),
+    el("h2", { tabindex: -1 }, `${counted(found)} of ${counted(app.view.nodes)} nodes`),
     el("p", { class: "faint" }, app.filterWords()),
     found.length ? null : el("p", {}, "No node matches. Clear the search or the flag (Esc)."),
     el("ul", { class: "edges", id: "matches" }, found.slice(0, MOST_ROWS).map((node) => rowOf(app, node))),

@@ -2,7 +2,7 @@
 
 import { App } from "./app.js";
 import { certificatePanel } from "./certificate_panel.js";
-import { circuitFrom } from "./circuit.js";
+import { circuitFrom, counted } from "./circuit.js";
 import { comparisonPanel } from "./comparison_panel.js";
 import { buildControls } from "./controls.js";
 import { unpack } from "./data.js";
@@ -49,7 +49,7 @@ async function start() {
     setControls();
     side.show();
     byId("facts").textContent = factsOf(app, stage);
-    byId("graph").setAttribute("aria-label", `Circuit with ${app.view.nodes.length} nodes and ${app.view.edges.weight.length} edges. ${stage.edges.length} edges are drawn.`);
+    byId("graph").setAttribute("aria-label", `Circuit with ${counted(app.view.nodes)} nodes and ${app.view.edges.weight.length} edges. ${stage.edges.length} edges are drawn.`);
   }
 
   const { comparison } = base.header;
@@ -75,8 +75,8 @@ function factsOf(app, stage) {
   const { measurement } = app.base.header;
   const total = app.view.edges.weight.length;
   const drawn = stage.edges.length;
-  const counted = `${app.view.nodes.length} nodes · ${drawn === total ? total : `${drawn} of ${total}`} edges drawn`;
-  return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} pairs · ${counted}`;
+  const inView = `${counted(app.view.nodes)} nodes · ${drawn === total ? total : `${drawn} of ${total}`} edges drawn`;
+  return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} pairs · ${inView}`;
 }
 
 /** The tabs and the panel of the chosen one; the panel is rebuilt after every change. */

@@ -1,5 +1,6 @@
 /** Everything known about one node: label, effects by every method, verdict, inputs and outputs, contexts. */
 
+import { VARIOUS } from "./circuit.js";
 import { el, plainNumber, signed } from "./dom.js";
 import { shown } from "./draw.js";
 import { NO_RATE, edgesAt } from "./edges.js";
@@ -36,7 +37,8 @@ function whereAndWhen(app, node) {
   if (node.members) return "A group: the effects of its members and the weights of their edges are summed. Only a joint patch would show what the members do together.";
   const position = app.base.header.positions[node.position];
   const patched = position.clean_token === position.patch_token ? [] : [" → ", quoted(position.patch_token)];
-  const where = ["at ", el("bdi", {}, position.label), ": ", quoted(position.clean_token), patched];
+  const tokens = position.clean_token === VARIOUS ? "various tokens" : [quoted(position.clean_token), patched];
+  const where = ["at ", el("bdi", {}, position.label), ": ", tokens];
   const values = node.clean === null || node.patch === null ? "" : ` · ${plainNumber(node.clean)} → ${plainNumber(node.patch)} on average`;
   return [where, `${values} · changes in ${node.count} of ${app.base.header.measurement.examples} pairs`];
 }
@@ -112,7 +114,8 @@ function verdict(app, node) {
 }
 
 function membersOf(app, node) {
-  return el("section", {}, el("h3", {}, "Members"), el("ul", { class: "plain" }, node.members.map((member) => el("li", { dir: "auto" }, `${app.nameOf(member)} `, el("span", { class: "number" }, signed(member.effects.effect))))));
+  const strongestFirst = node.members.toSorted((a, b) => Math.abs(b.effects.effect) - Math.abs(a.effects.effect));
+  return el("section", {}, el("h3", {}, "Members"), el("ul", { class: "plain" }, strongestFirst.map((member) => el("li", { dir: "auto" }, `${app.nameOf(member)} `, el("span", { class: "number" }, signed(member.effects.effect))))));
 }
 
 function edgeList(app, node, side, title) {

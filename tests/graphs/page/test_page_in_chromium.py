@@ -55,15 +55,21 @@ def test_it_draws_every_node_and_as_many_edges_as_it_says(on_embedded: Opened, e
     assert drawn.curves == shown
     assert 0 < shown < total
     label = on_embedded.page.locator("#graph").get_attribute("aria-label")
-    assert label == f"Circuit with {len(kinds)} nodes and {total} edges. {shown} edges are drawn."
+    counted = len(embedded.circuit.strongest())  # without the metric, as everywhere
+    assert label == f"Circuit with {counted} nodes and {total} edges. {shown} edges are drawn."
+    assert f"{counted} nodes · " in on_embedded.page.locator("#facts").inner_text()
 
 
 def test_it_opens_with_every_line_of_the_certificate(on_embedded: Opened, embedded: Written) -> None:
     on_embedded.page.locator("#panel summary").click()
     panel = on_embedded.panel()
-    for line in certificate_lines(embedded.circuit):
+    lines = certificate_lines(embedded.circuit)
+    for line in lines:
         assert line.name in panel
         assert line.reading in panel
+    readings = on_embedded.page.locator("#panel ul.lines li p").all_inner_texts()
+    leading = (lines[0], *(line for colour in ("red", "amber") for line in lines[1:] if line.colour == colour))
+    assert {line.reading for line in leading} == {r.rsplit(" (", 1)[0] for r in readings[: len(leading)]}
     marks = on_embedded.page.locator("#panel svg.scatter circle.mark")
     assert marks.count() == sum(w.node.kind in ("feature", "error") for w in embedded.circuit.nodes)
 
@@ -149,7 +155,8 @@ def test_the_flag_filter_leaves_the_flagged_nodes(on_embedded: Opened, embedded:
     header, _ = payload(embedded.circuit, title="", labels=None)
     flags = next(method["flags"] for method in header["methods"] if method["key"] == "ig")
     on_embedded.page.locator("#flag").select_option("any")
-    assert on_embedded.page.locator("#panel h2").inner_text() == f"{len(flags)} of {len(embedded.circuit.nodes)} nodes"
+    heading = on_embedded.page.locator("#panel h2").inner_text()
+    assert heading == f"{len(flags)} of {len(embedded.circuit.strongest())} nodes"
     assert on_embedded.frame().bright() == len(flags)
 
 
