@@ -71,6 +71,13 @@ class MaskedBatch:
         """∂m/∂λ of each row."""
         return self.slopes(mask.expand(len(self.pairs.last), -1), jumps)
 
+    def value_and_slopes(self, mask: Float[Tensor, " node"]) -> tuple[float, Float[Tensor, " node"]]:
+        """Σ over rows of m(λ), and its slopes ∂/∂λ."""
+        leaf = mask.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            total = self.metric(leaf).sum()
+            return float(total.detach()), torch.autograd.grad(total, leaf)[0]
+
     def secants(self, end: Float[Tensor, " node"]) -> Mapping[str, Secants]:
         """Those of every site, between the runs with λ = 0 and with λ = `end`, which run side by side."""
         found: dict[str, Secants] = {}

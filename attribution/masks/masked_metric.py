@@ -115,9 +115,29 @@ class MaskedMetric:
 
     def gradient(self, mask: Float[np.ndarray, " node"]) -> Float[np.ndarray, " node"]:
         """∂m/∂λ at one point, as the mean over the pairs."""
-        given = (torch.as_tensor(mask, dtype=self._dtype, device=self._device), None)
-        found = [batch.slopes(*given) for batch in self._batches]
-        return numpy_of(torch.stack(found).sum(0)) / len(self.pairs) / self._prepared.draws
+        return self.value_and_gradient(mask)[1]
+
+    def value_and_gradient(self, mask: Float[np.ndarray, " node"]) -> tuple[float, Float[np.ndarray, " node"]]:
+        """The mean of m(λ) over the pairs and its gradient ∂m/∂λ, from one forward and one backward."""
+        at = torch.as_tensor(mask, dtype=self._dtype, device=self._device)
+        value, gradient = 0.0, torch.zeros(len(self.nodes), dtype=torch.float64, device=self._device)
+        for batch in self._batches:
+            own, slopes = batch.value_and_slopes(at)
+            value, gradient = value + own, gradient + slopes
+        count = len(self.pairs) * self._prepared.draws
+        return value / count, numpy_of(gradient) / count
+
+    def key(self, store: ChunkStore, **about: object) -> str:
+        """The key of a chunk that depends on these pairs, nodes and reference, on the metric, and on `about`."""
+        prepared, everything = self._prepared, range(len(self.pairs))
+        common = {"metric": metric_in_words(self.metric), "draws": prepared.draws, **about}
+        columns = {name: digest_of(getattr(self.nodes, name)) for name in ("site", "column", "index")}
+        return ChunkKeys({**environment_of(store, self.spliced), **common, **columns}).key(
+            self.pairs,
+            everything,
+            columns=[list(own) for own in self.columns],
+            reference=[self.reference.name, prepared.digest(everything)],
+        )
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -184,21 +204,9 @@ class MaskedMetric:
     def _kept(
         self, what: str, mask: np.ndarray, about: Mapping[str, object], compute: Callable[[KeepPart], Arrays]
     ) -> Arrays:
-        def key(store: ChunkStore) -> str:
-            prepared = self._prepared
-            common = {"mask path": what, "metric": metric_in_words(self.metric), "draws": prepared.draws, **about}
-            columns = {name: digest_of(getattr(self.nodes, name)) for name in ("site", "column", "index")}
-            keys = ChunkKeys({**environment_of(store, self.spliced), **common, **columns})
-            everything = range(len(self.pairs))
-            return keys.key(
-                self.pairs,
-                everything,
-                mask=digest_of(np.asarray(mask, np.float64).view(np.int64)),
-                columns=[list(own) for own in self.columns],
-                reference=[self.reference.name, prepared.digest(everything)],
-            )
-
-        return kept_chunk(STAGE, key, compute)
+        at = digest_of(np.asarray(mask, np.float64).view(np.int64))
+        named = {"mask path": what, "mask": at, **about}
+        return kept_chunk(STAGE, lambda store: self.key(store, **named), compute)
 
 
 def _along(

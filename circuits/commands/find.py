@@ -54,7 +54,7 @@ DEFAULT_MOST: Final = 1000
 DEFAULT_VALIDATION: Final = 0.25
 DEFAULT_TEST: Final = 0.25
 DEFAULT_RESAMPLES: Final = 100
-SELECTIONS: Final = ("iterated", "ranking")
+SELECTIONS: Final = ("iterated", "learned", "ranking")
 SCHEMES: Final = ("auto", "role", "offset", "none")
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
@@ -107,10 +107,15 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         str | None,
         option(
             CIRCUIT,
-            "How nodes are chosen: iterated (a search that drops what helps the circuit least) or ranking (the first "
-            "nodes of a ranking). Default: iterated with --faithful, else ranking.",
+            "How nodes are chosen: iterated (a search that drops what helps the circuit least), learned (masks trained "
+            "to keep few nodes; drawn with --seed) or ranking (the first nodes of a ranking). Default: iterated with "
+            "--faithful, else ranking.",
             metavar="HOW",
         ),
+    ] = None
+    drop: Annotated[
+        float | None,
+        option(CIRCUIT, "With --select iterated: share of the nodes dropped in a round. Default: 0.15."),
     ] = None
     positions: Annotated[
         str,
@@ -238,7 +243,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         from circuits.commands.find_output import print_found
         from circuits.commands.run_files import RunFolder, write_run
 
-        plan = _plan(options)
+        plan = _plan(options, inputs.seed)
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
         target.make()
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
@@ -291,7 +296,7 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _plan(options: FindOptions) -> dict[str, Any]:
+def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
     """The arguments of `discover` that need no model; unknown or incompatible options are refused here."""
     refuse_unknown("method", options.method, (AUTO, *METHOD_NAMES))
     refuse_unknown("metric", options.metric, METRIC_NAMES)
@@ -330,6 +335,8 @@ def _plan(options: FindOptions) -> dict[str, Any]:
             most=options.most,
             by=options.select,  # pyright: ignore[reportArgumentType]
             stable=options.keep_if_stable,
+            drop=options.drop,
+            seed=seed,
         ),
         "rank_by": options.rank_by,
         "folds": options.folds,

@@ -16,7 +16,7 @@ from circuits.discovery.stability import ResampledNodes, Resamples, first_of_ran
 from circuits.ranking.aggregate import Ranking, effects_by_pair
 from circuits.ranking.question import Question
 from circuits.selection.cross_validation import FOLDS, SearchOn, SizeCurve, cross_validated_size
-from circuits.selection.iterated import Search, iterate
+from circuits.selection.iterated import Search
 from circuits.selection.node_sets import Directions, NodeSet, NodeSets
 from circuits.selection.pair_parts import (
     FEWEST,
@@ -30,7 +30,6 @@ from graphs import ErrorNode, FeatureNode, Node, TokenNode
 from graphs.certificate import SizeChoice
 from graphs.nodes import node_name
 
-ITERATED: Final = "iterated mask path"
 LEAST_TOKEN: Final = 0.01
 """A token joins the circuit if its effect is at least this share of the total effect."""
 
@@ -121,7 +120,7 @@ def search_nodes(
     resamples: Resamples | None,
     progress: Progress,
 ) -> Chosen:
-    """The set that the iterated mask path finds, with the tokens that matter."""
+    """The set that the search finds, with the tokens that matter."""
     ranking = ranked.ranking
     weighted = [w for w in ranking.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
     nodes = [w.node for w in weighted if isinstance(w.node, FeatureNode | ErrorNode)]
@@ -137,19 +136,18 @@ def search_nodes(
 
     training, both = search_on(question.pairs)
     curve = _cross_validated(search_on, question.pairs, select, deciding, progress_between(progress, 0.0, 0.7))
-    found = iterate(
+    found = select.search(None if resamples is None else resamples.stacked)(
         training,
         both,
         None if deciding.validation is None else sets(deciding.validation),
         target=select.faithful if curve is None else None,
         most=select.most,
         nodes=select.nodes if curve is None else curve.chosen(select.most),
-        weights=None if resamples is None else resamples.stacked,
         progress=progress if curve is None else progress_between(progress, 0.7, 1.0),
     )
     kept = _stable(found, resamples, nodes, select.stable)
     order = np.argsort(-np.where(kept, np.iinfo(np.int64).max, found.order), kind="stable")
-    ordered = replace(ranking, method=ITERATED, nodes=tuple(weighted[int(n)] for n in order))
+    ordered = replace(ranking, method=select.search_name, nodes=tuple(weighted[int(n)] for n in order))
     chosen = {node for node, inside in zip(nodes, kept, strict=True) if inside}
     least = LEAST_TOKEN * abs(training.span)
     tokens = [w.node for w in ranking.nodes if isinstance(w.node, TokenNode) and abs(w.effect) >= least]
@@ -163,7 +161,7 @@ def search_nodes(
     if resamples is not None and found.resampled is not None:
         searched = ResampledNodes(resamples, nodes, found.resampled.sets(int(found.chosen.sum())))
         resampled = with_tokens(searched, tokens, ranked.by_pair(question, tokens), least)
-    return Chosen(ranking.only(chosen), ordered, ITERATED, size, opponents, resampled)
+    return Chosen(ranking.only(chosen), ordered, select.search_name, size, opponents, resampled)
 
 
 def _cross_validated(
@@ -172,9 +170,8 @@ def _cross_validated(
     """The sizes by cross-validation; None where something else chooses the size."""
     if select.faithful is None or deciding.folds == 0:
         return None
-    return cross_validated_size(
-        search_on, pairs, target=select.faithful, most=select.most, folds=deciding.folds, progress=progress
-    )
+    about: dict[str, Any] = {"target": select.faithful, "most": select.most, "folds": deciding.folds}
+    return cross_validated_size(search_on, pairs, select.search(), **about, progress=progress)
 
 
 def _stable(found: Search, resamples: Resamples | None, nodes: Sequence[Node], least: float | None) -> NodeSet:
@@ -206,7 +203,7 @@ def _size(
     assert select.faithful is not None
     everything = np.ones(len(on.nodes), bool)
     about: dict[str, Any] = {
-        "by": ITERATED,
+        "by": select.search_name,
         "split": "own" if deciding.validation is None else "validation",
         "pairs": len(on.pairs),
         "target": select.faithful,

@@ -148,6 +148,10 @@ def discover(
     """
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
+    if rank_by is not None and select.by not in (None, "ranking"):
+        raise ValueError(f"A ranking by {rank_by} is for selections by='ranking'; this one is {select.by!r}.")
+    if rank_by is not None and select.drop is not None:
+        raise ValueError("A share dropped in a round is for the iterated search, which needs no ranking: drop one.")
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
     question.room.refuse_if_too_small()
     scheme = scheme_of(pairs, positions)

@@ -1,14 +1,24 @@
 """Which nodes of a ranking make a circuit: a number, those above a threshold, a share, or enough to be faithful."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Final, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from circuits.faithfulness.smallest_faithful import smallest_faithful
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.question import Question
+from circuits.selection.iterated import DROP, Search, iterate
+from circuits.selection.learned import learn
 from graphs import TokenNode
+
+SEARCHES: Final = {"iterated": "iterated mask path", "learned": "learned masks"}
+"""Searches for the nodes, and what each is called in words."""
+SearchFor = Callable[..., Search]
+"""`iterate` or `learn` without the options that only one of them has."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +30,12 @@ class Selection:
         threshold: those with |mean effect| >= threshold, in units of the metric.
         share: the fewest with at least this share of Σ |mean effect| over all nodes.
         faithful: the fewest with at least this faithfulness, and at most `most`.
-        by: `iterated` searches with the mask path (`circuits/selection/iterated.py`), for a number of nodes or a
-            faithfulness; `ranking` takes the first nodes of a ranking, which for a faithfulness are measured on the
-            pairs that they were found on (`circuits/faithfulness/smallest_faithful.py`). By default `iterated` for a
-            faithfulness, else `ranking`.
+        by: `iterated` searches with the mask path (`circuits/selection/iterated.py`) and `learned` with learned masks
+            (`circuits/selection/learned.py`), for a number of nodes or a faithfulness; `ranking` takes the first nodes
+            of a ranking, which for a faithfulness are measured on the pairs that they were found on
+            (`circuits/faithfulness/smallest_faithful.py`). By default `iterated` for a faithfulness, else `ranking`.
+        drop: share of the nodes that `iterated` drops in a round; 0.15 by default.
+        seed: of the draws of `learned`.
         stable: of the nodes that a search finds, keep those in at least this share of the searches on resampled pairs.
 
     Raises:
@@ -39,13 +51,26 @@ class Selection:
     share: float | None = None
     faithful: float | None = None
     most: int = 1000
-    by: Literal["iterated", "ranking"] | None = None
+    by: Literal["iterated", "learned", "ranking"] | None = None
     stable: float | None = None
+    drop: float | None = None
+    seed: int = 0
 
     @property
     def searches(self) -> bool:
         """Whether the nodes are searched for, not taken from a ranking."""
-        return self.by == "iterated" or (self.by is None and self.faithful is not None)
+        return self.by in SEARCHES or (self.by is None and self.faithful is not None)
+
+    @property
+    def search_name(self) -> str:
+        """What its search is called in words."""
+        return SEARCHES[self.by or "iterated"]
+
+    def search(self, weights: Float[np.ndarray, "resample pair"] | None = None) -> SearchFor:
+        """The search for the nodes, with its own options. `weights` are of resamples, on which only `iterated` runs."""
+        if self.by == "learned":
+            return partial(learn, seed=self.seed)
+        return partial(iterate, drop=DROP if self.drop is None else self.drop, weights=weights)
 
     def __post_init__(self) -> None:
         if sum(rule is not None for rule in (self.nodes, self.threshold, self.share, self.faithful)) != 1:
@@ -60,14 +85,18 @@ class Selection:
             raise ValueError(f"The faithfulness aimed at must be positive and at most 1; got {self.faithful}.")
         if self.most < 1:
             raise ValueError(f"At least 1 node must be allowed; got {self.most}.")
-        if self.stable is not None and not (self.searches and 0 < self.stable <= 1):
+        if self.stable is not None and not (self.searches and self.by != "learned" and 0 < self.stable <= 1):
             raise ValueError(
-                "Only a search (by='iterated') can keep its stable nodes, from a share above 0 and up to 1; "
+                "Only the iterated search can keep its stable nodes, from a share above 0 and up to 1; "
                 f"got {self.stable}."
             )
-        if self.by not in (None, "iterated", "ranking"):
-            raise ValueError(f"No selection {self.by!r}. Selections: iterated, ranking.")
-        if self.by == "iterated" and (self.threshold is not None or self.share is not None):
+        if self.by not in (None, *SEARCHES, "ranking"):
+            raise ValueError(f"No selection {self.by!r}. Selections: {', '.join(SEARCHES)}, ranking.")
+        if self.drop is not None and (not self.searches or self.by == "learned"):
+            raise ValueError("Only the iterated search drops a share of the nodes in a round: choose by='iterated'.")
+        if self.drop is not None and not 0 < self.drop < 1:
+            raise ValueError(f"The share dropped in a round lies between 0 and 1; got {self.drop}.")
+        if self.by in SEARCHES and (self.threshold is not None or self.share is not None):
             raise ValueError("A threshold and a share of effect belong to a ranking: choose by='ranking'.")
 
     def of(self, ranking: Ranking, question: Question) -> Ranking:

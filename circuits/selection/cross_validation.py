@@ -58,11 +58,11 @@ class SizeCurve:
 def cross_validated_size(
     search_on: SearchOn,
     pairs: PromptPairs,
+    search: Callable[..., Search] = iterate,
     *,
     target: float,
     most: int,
     folds: int = FOLDS,
-    drop: float = DROP,
     seed: int = 0,
     progress: Progress = silent,
 ) -> SizeCurve:
@@ -71,10 +71,10 @@ def cross_validated_size(
     Args:
         search_on: makes the sets of nodes on some of the pairs.
         pairs: the training pairs.
+        search: what finds the sets: `iterate`, or another with its arguments.
         target: the F to reach, with one standard error to spare.
         most: the largest size allowed.
         folds: number of folds, at most that of the pairs.
-        drop: share of the nodes dropped in a round.
         seed: of the draw of folds.
         progress: told the share of work done.
 
@@ -87,10 +87,10 @@ def cross_validated_size(
         rest = PromptPairs(tuple(pair for n, pair in enumerate(pairs) if n not in judged))
         sets, both = search_on(rest)
         part = progress_between(progress, number / len(cut), (number + 1) / len(cut))
-        search = iterate(sets, both, None, target=target, most=most, drop=drop, refine=False, progress=part)
+        one = search(sets, both, None, target=target, most=most, refine=False, progress=part)
         judging, _ = search_on(PromptPairs(tuple(pairs[n] for n in judged)))
-        found.append(_Fold(search, judging))
-    return _Folds(found).smallest(target, most, drop)
+        found.append(_Fold(one, judging))
+    return _Folds(found).smallest(target, most)
 
 
 @dataclass(frozen=True)
@@ -128,11 +128,11 @@ class _Folds:
         values = np.concatenate([fold.values(size) for fold in self.folds])
         return self.scale.ratio(values), self.scale.standard_error(values)
 
-    def smallest(self, target: float, most: int, drop: float) -> SizeCurve:
+    def smallest(self, target: float, most: int) -> SizeCurve:
         whole, least = len(self.folds[0].last_first), max(fold.least for fold in self.folds)
         sizes = [whole]
         while sizes[-1] > least:
-            sizes.append(max(least, min(sizes[-1] - 1, int(sizes[-1] * (1 - drop)))))
+            sizes.append(max(least, min(sizes[-1] - 1, int(sizes[-1] * (1 - DROP)))))
         known = {size: self.measured(size) for size in sizes}
 
         def reaches(size: int) -> bool:

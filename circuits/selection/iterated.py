@@ -15,7 +15,6 @@ Searches on resampled pairs can run beside it (`resampled.py`): in how many of t
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,11 +24,10 @@ from jaxtyping import Float
 from attribution.effects.quadrature import midpoint
 from attribution.masks.masked_metric import MaskPath, upper_half
 from attribution.runs.progress import Progress, silent
+from circuits.selection.finishing import BAND, edge_of, reaches, refined, smallest, without
 from circuits.selection.node_sets import Directions, NodeSet, NodeSets
 from circuits.selection.resampled import ResampledSearch
 
-BAND: Final = 0.15
-"""How far above 1 the search lets F rise on the training pairs."""
 DROP: Final = 0.15
 """Share of the nodes dropped in a round."""
 MOST_POINTS: Final = 16
@@ -37,10 +35,6 @@ FAIR_RESIDUAL: Final = 0.05
 """Points of the path are doubled until the residual is at most this share of F, or `MOST_POINTS` are reached."""
 NEGLIGIBLE: Final = 0.005
 """A round drops more than its share where the nodes that help least, up to half of all, carry less than this in all."""
-EDGE: Final = 8
-"""Nodes inside and outside a set that are tried for exchange."""
-TRIED: Final = 100
-"""Nodes that are tried for removal one by one."""
 LOST: Final = 0.5
 """The search ends when F on the deciding pairs is below this share of the target."""
 
@@ -63,7 +57,7 @@ class Search:
         rounds: every set on the way, the largest first: the faithfulness curve.
         training, validation: F of the chosen set.
         reached: whether it has the F asked for; if not, it is the most faithful set of at most the size allowed.
-        order: the round in which each node was dropped; nodes dropped later matter more.
+        order: when each node was dropped; nodes dropped later matter more.
         slopes: the attribution of each node when it was dropped, in units of F; negative for opponents of the task.
         resampled: the searches on resampled pairs; None without any.
     """
@@ -138,14 +132,11 @@ def iterate(
         chosen = sets[-1]
     else:
         assert target is not None
-        chosen = _smallest(sets, deciding, target, most, found)
+        chosen = smallest(sets, found.order, deciding, target, most)
     if refine:
-        aim = target if target is not None else deciding.faithfulness(chosen)
-        chosen = _exchanged(chosen, training, found, deciding)
-        if nodes is None and _reaches(deciding, chosen, aim):
-            chosen = _trimmed(chosen, both, deciding, training, aim)
+        chosen = refined(chosen, found.edge, training, both, deciding, None if nodes is not None else target)
     progress(1.0)
-    reached = target is None or _reaches(deciding, chosen, target)
+    reached = target is None or reaches(deciding, chosen, target)
     return Search(
         chosen,
         tuple(found.rounds),
@@ -194,7 +185,7 @@ class _Rounds:
         """The set without the nodes that help least; every resample's set loses as many."""
         size, resampled = int(kept.sum()), self.resampled
         path = self._path(kept, None if resampled is None else kept | resampled.alive.any(0))
-        worst = self._weakest_first(kept, path)
+        worst, _ = self._edge(kept, path)
         idle = int(np.searchsorted(np.cumsum(np.abs(self.slopes[worst])), NEGLIGIBLE))
         count = min(max(1, int(size * self.drop), min(idle, size // 2)), size - least)
         start = len(self.rounds) * len(kept)
@@ -203,92 +194,15 @@ class _Rounds:
             resampled.drop(path.by_pair, above, count, start)
         dropped = worst[:count]
         self.order[dropped] = start + np.arange(count)
-        return _without(kept, dropped)
+        return without(kept, dropped)
 
     def edge(self, kept: NodeSet) -> tuple[np.ndarray, np.ndarray]:
-        """The nodes of a set, those first that are to go first; and those outside whose slope is largest."""
-        path = self._path(kept, None)
-        outside = np.argsort(-path.outside, kind="stable")
-        return self._weakest_first(kept, path), outside[path.outside[outside] > 0]
+        """The nodes at the edge of a set (`finishing.edge_of`)."""
+        return self._edge(kept, self._path(kept, None))
 
     def _path(self, kept: NodeSet, by_pair: NodeSet | None) -> MaskPath:
         return self.both.shares(kept, upper_half(self.points // 2), by_pair)
 
-    def _weakest_first(self, kept: NodeSet, path: MaskPath) -> np.ndarray:
-        members = np.flatnonzero(kept)
-        self.slopes[members] = score = path.attribution[members]
-        if self.training.faithfulness(kept) > 1 + BAND:
-            score = np.abs(score)
-        return members[np.argsort(score, kind="stable")]
-
-
-def _reaches(deciding: NodeSets, chosen: NodeSet, target: float) -> bool:
-    return bool(chosen.any()) and deciding.faithfulness(chosen) - deciding.standard_error(chosen) >= target
-
-
-def _smallest(sets: Sequence[NodeSet], deciding: NodeSets, target: float, most: int, found: _Rounds) -> NodeSet:
-    """The smallest set that reaches the target, between rounds too; else the most faithful one that is allowed."""
-    allowed = [n for n, kept in enumerate(sets) if kept.sum() <= most]
-    good = [n for n in allowed if _reaches(deciding, sets[n], target)]
-    if not good:
-        return max((sets[n] for n in allowed), key=lambda kept: -abs(1 - deciding.faithfulness(kept)))
-    last = good[-1]
-    if last + 1 == len(sets):
-        return sets[last]
-    between = np.flatnonzero(sets[last] & ~sets[last + 1])
-    between = between[np.argsort(found.order[between])]
-    low, high = 0, len(between)  # nodes of the round that can go: low of them can, high of them cannot
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _reaches(deciding, _without(sets[last], between[:middle]), target):
-            low = middle
-        else:
-            high = middle
-    return _without(sets[last], between[:low])
-
-
-def _without(kept: NodeSet, nodes: np.ndarray) -> NodeSet:
-    left = kept.copy()
-    left[nodes] = False
-    return left
-
-
-def _exchanged(chosen: NodeSet, training: NodeSets, found: _Rounds, deciding: NodeSets) -> NodeSet:
-    """Nodes just outside exchanged for nodes just inside, as long as that raises F on the training pairs.
-
-    Every trial is one forward. An exchange stays if F does not fall on the deciding pairs.
-    """
-    inside, outside = (nodes[:EDGE] for nodes in found.edge(chosen))
-    now = training.faithfulness(chosen)
-    loss = {int(n): now - training.faithfulness(_without(chosen, np.array([n]))) for n in inside}
-    gain = {int(n): training.faithfulness(_with(chosen, int(n))) - now for n in outside}
-    for out, into in zip(sorted(loss, key=lambda n: loss[n]), sorted(gain, key=lambda n: -gain[n]), strict=False):
-        if gain[into] <= loss[out] or training.faithfulness(chosen) > 1:
-            break
-        trial = _with(_without(chosen, np.array([out])), into)
-        raised = training.faithfulness(trial) > training.faithfulness(chosen)
-        if raised and deciding.faithfulness(trial) >= deciding.faithfulness(chosen):
-            chosen = trial
-    return chosen
-
-
-def _with(kept: NodeSet, node: int) -> NodeSet:
-    more = kept.copy()
-    more[node] = True
-    return more
-
-
-def _trimmed(chosen: NodeSet, both: Directions, deciding: NodeSets, training: NodeSets, target: float) -> NodeSet:
-    """Single nodes dropped, those first that F misses least in both directions, while the target holds."""
-    members = np.flatnonzero(chosen)
-    if len(members) > TRIED:
-        return chosen
-    left = {int(n): both.faithfulness(_without(chosen, np.array([n]))) for n in members}
-    failed = 0
-    for node in sorted(left, key=lambda n: -left[n]):
-        trial = _without(chosen, np.array([node]))
-        if _reaches(deciding, trial, target) and training.faithfulness(trial) >= target:
-            chosen = trial
-        elif (failed := failed + 1) == EDGE:
-            break
-    return chosen
+    def _edge(self, kept: NodeSet, path: MaskPath) -> tuple[np.ndarray, np.ndarray]:
+        self.slopes[kept] = path.attribution[kept]
+        return edge_of(kept, path, overshoots=self.training.faithfulness(kept) > 1 + BAND)

@@ -14,6 +14,7 @@ from attribution.masks.masked_metric import MaskedMetric, MaskPath
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import places_by_label
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.chunk_store import ChunkStore
 from attribution.splice.edits import ERROR
 from attribution.splice.references import Reference
 from attribution.splice.spliced_model import SplicedModel
@@ -97,6 +98,15 @@ class NodeSets:
         parts = None if path.by_pair is None else path.by_pair / len(self.pairs) / self.span
         return MaskPath(path.attribution / self.span, path.outside / self.span, parts)
 
+    def value_and_gradient(self, mask: Float[np.ndarray, " node"]) -> tuple[float, Float[np.ndarray, " node"]]:
+        """F where every node has the mask λ, and ∂F/∂λ."""
+        value, gradient = self._game.value_and_gradient(mask)
+        return (value - float(self.scale.empty.mean())) / self.span, gradient / self.span
+
+    def key(self, store: ChunkStore, **about: object) -> str:
+        """The key of a chunk that depends on these sets and on `about`."""
+        return self._game.key(store, **about)
+
     def values(self, chosen: NodeSet) -> Float[np.ndarray, " pair"]:
         """m(C) of every pair."""
         key = np.packbits(chosen).tobytes()
@@ -168,6 +178,18 @@ class Directions:
             assert path.by_pair is not None
             parts[list(at)] += weight * path.by_pair
         return MaskPath(attribution, outside, parts)
+
+    def value_and_gradient(self, mask: Float[np.ndarray, " node"]) -> tuple[float, Float[np.ndarray, " node"]]:
+        """The mean F where every node has the mask λ, and ∂F/∂λ."""
+        value, gradient = 0.0, np.zeros(len(mask))
+        for own, weight, _ in self._weighted:
+            own_value, own_gradient = own.value_and_gradient(mask)
+            value, gradient = value + weight * own_value, gradient + weight * own_gradient
+        return value, gradient
+
+    def keys(self, store: ChunkStore, **about: object) -> list[str]:
+        """The keys of a chunk that depends on the sets of every direction and on `about`."""
+        return [own.key(store, **about) for own in self.sets]
 
     def residual(self, chosen: NodeSet, points: Quadrature) -> float:
         """|F − Σ attribution|: what the quadrature and jumps on the whole path miss, in units of F."""
