@@ -32,7 +32,7 @@ from circuits.commands.options import (
     refuse_missing_file,
 )
 from circuits.terminal.amounts import seconds_of
-from circuits.terminal.progress import progress_bar
+from circuits.terminal.progress import Bar, progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from circuits.discovery.deciding import Decision
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
+    from circuits.selection.watch import Round, SearchCost
     from graphs import Labels
     from graphs.site_trial import TrialOfSites
 
@@ -273,6 +274,8 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             _print_trial(console, plan["trial"])
         label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
         told = stack.enter_context(progress_bar(console, label, store))
+        if not options.per_pair:
+            plan["watch"] = _Watch(console, told, label)
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
@@ -286,6 +289,25 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             about |= {"chunks": chunks_report(store), "decision": decision}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Prints what the search will cost, and shows the set of every round beside the progress bar."""
+
+    console: Console
+    bar: Bar
+    label: str
+
+    def begins(self, cost: "SearchCost") -> None:
+        self.console.print(cost.sentence, highlight=False)
+
+    def went(self, found: "Round") -> None:
+        on = f"{found.training:.2f}" + ("" if found.validation is None else f", validation {found.validation:.2f}")
+        self.bar.says(f"searching: {found.size:,} nodes, F {on}")
+
+    def ended(self) -> None:
+        self.bar.says(self.label)
 
 
 @contextmanager

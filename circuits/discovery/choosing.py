@@ -26,6 +26,7 @@ from circuits.selection.pair_parts import (
     has_new_words,
     rows_of_directions,
 )
+from circuits.selection.watch import Watch
 from graphs import ErrorNode, FeatureNode, Node, TokenNode
 from graphs.certificate import SizeChoice
 from graphs.nodes import node_name
@@ -119,6 +120,7 @@ def search_nodes(
     deciding: Deciding,
     resamples: Resamples | None,
     progress: Progress,
+    watch: Watch,
 ) -> Chosen:
     """The set that the search finds, with the tokens that matter."""
     ranking = ranked.ranking
@@ -136,7 +138,7 @@ def search_nodes(
 
     training, both = search_on(question.pairs)
     curve = _cross_validated(search_on, question.pairs, select, deciding, progress_between(progress, 0.0, 0.7))
-    found = select.search(None if resamples is None else resamples.stacked)(
+    found = select.search(None if resamples is None else resamples.stacked, watch)(
         training,
         both,
         None if deciding.validation is None else sets(deciding.validation),

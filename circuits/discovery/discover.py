@@ -39,6 +39,7 @@ from circuits.ranking.aggregate_edges import average_edges
 from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
 from circuits.selection.pair_parts import refuse_shared_pairs
+from circuits.selection.watch import UNWATCHED, Watch
 from graphs import CircuitGraph, Verdict, prune
 from graphs.site_trial import TrialOfSites
 
@@ -98,6 +99,7 @@ def discover(
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
     inputs: Mapping[str, Any] | None = None,
     progress: Progress = silent,
+    watch: Watch = UNWATCHED,
 ) -> Found:
     """Measure every node, keep the strongest, join them by edges, prune, and certify what is left.
 
@@ -136,6 +138,7 @@ def discover(
         texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
         inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
+        watch: told what the iterated search will cost, and every set on its way (`circuits/selection/watch.py`).
 
     Raises:
         ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, or does not fit
@@ -170,7 +173,7 @@ def discover(
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
     if searches:
         part = progress_between(progress, 0.45, 0.55)
-        picked = search_nodes(question, Ranked(ranking, measured.effects, scheme), select, deciding, drawn, part)
+        picked = search_nodes(question, Ranked(ranking, measured.effects, scheme), select, deciding, drawn, part, watch)
     else:
         by = Ranked(rankings.get(rank_by, ranking), estimates.get(rank_by, measured.effects), scheme)
         picked = first_nodes(question, by, select, drawn, rank_by if rank_by in rankings else method)

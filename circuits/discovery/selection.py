@@ -13,6 +13,7 @@ from circuits.ranking.aggregate import Ranking
 from circuits.ranking.question import Question
 from circuits.selection.iterated import DROP, Search, iterate
 from circuits.selection.learned import learn
+from circuits.selection.watch import UNWATCHED, Watch
 from graphs import TokenNode
 
 SEARCHES: Final = {"iterated": "iterated mask path", "learned": "learned masks"}
@@ -66,11 +67,11 @@ class Selection:
         """What its search is called in words."""
         return SEARCHES[self.by or "iterated"]
 
-    def search(self, weights: Float[np.ndarray, "resample pair"] | None = None) -> SearchFor:
-        """The search for the nodes, with its own options. `weights` are of resamples, on which only `iterated` runs."""
+    def search(self, weights: Float[np.ndarray, "resample pair"] | None = None, watch: Watch = UNWATCHED) -> SearchFor:
+        """The search for the nodes, with its own options. `weights` and `watch` are those of `iterate`."""
         if self.by == "learned":
             return partial(learn, seed=self.seed)
-        return partial(iterate, drop=DROP if self.drop is None else self.drop, weights=weights)
+        return partial(iterate, drop=DROP if self.drop is None else self.drop, weights=weights, watch=watch)
 
     def __post_init__(self) -> None:
         if sum(rule is not None for rule in (self.nodes, self.threshold, self.share, self.faithful)) != 1:

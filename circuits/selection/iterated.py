@@ -15,6 +15,7 @@ Searches on resampled pairs can run beside it (`resampled.py`): in how many of t
 """
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,7 @@ from attribution.runs.progress import Progress, silent
 from circuits.selection.finishing import BAND, edge_of, reaches, refined, smallest, without
 from circuits.selection.node_sets import Directions, NodeSet, NodeSets
 from circuits.selection.resampled import ResampledSearch
+from circuits.selection.watch import UNWATCHED, Round, SearchCost, Watch
 
 DROP: Final = 0.15
 """Share of the nodes dropped in a round."""
@@ -37,15 +39,6 @@ NEGLIGIBLE: Final = 0.005
 """A round drops more than its share where the nodes that help least, up to half of all, carry less than this in all."""
 LOST: Final = 0.5
 """The search ends when F on the deciding pairs is below this share of the target."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """One set on the way: its size, and F on the training and on the validation pairs (None without any)."""
-
-    size: int
-    training: float
-    validation: float | None
 
 
 @dataclass(frozen=True)
@@ -89,6 +82,7 @@ def iterate(
     refine: bool = True,
     weights: Float[np.ndarray, "resample pair"] | None = None,
     progress: Progress = silent,
+    watch: Watch = UNWATCHED,
 ) -> Search:
     """Search for the smallest set that is faithful.
 
@@ -103,6 +97,7 @@ def iterate(
         refine: exchange nodes at the edge of the set and drop single ones.
         weights: how often each resample draws each training pair, as a share of all draws; a search runs on each.
         progress: told the share of work done.
+        watch: told the cost before the first round, and the set of every round.
 
     Raises:
         ValueError: F is undefined on the pairs; a share outside (0, 1).
@@ -112,12 +107,14 @@ def iterate(
     deciding = training if validation is None else validation
     found = _Rounds(training, both, validation, drop, weights)
     everything = np.ones(len(training.nodes), bool)
+    watch.begins(found.cost)
     least = nodes if nodes is not None else 1
     limit = LOST * (target or 0.0)
     kept, sets = everything, list[NodeSet]()
     while True:
         sets.append(kept)
         latest = found.measured(kept)
+        watch.went(latest)
         progress(0.8 * math.log(len(everything) / latest.size + 1e-9) / math.log(len(everything) + 1))
         lost = (
             target is not None
@@ -136,6 +133,7 @@ def iterate(
     if refine:
         chosen = refined(chosen, found.edge, training, both, deciding, None if nodes is not None else target)
     progress(1.0)
+    watch.ended()
     reached = target is None or reaches(deciding, chosen, target)
     return Search(
         chosen,
@@ -166,15 +164,23 @@ class _Rounds:
         self.rounds: list[Round] = []
         self.order = np.full(count, np.iinfo(np.int64).max)
         self.slopes = np.zeros(count)
-        self.points = self._points()
+        self.points, self.seconds = self._points()
 
-    def _points(self) -> int:
-        """Points on the whole path: doubled from 8 until the residual is fair."""
+    @property
+    def cost(self) -> SearchCost:
+        points = self.points // 2
+        return SearchCost(len(self.order), self.both.prompts, points, self.drop, points * self.seconds)
+
+    def _points(self) -> tuple[int, float]:
+        """Points on the whole path, doubled from 8 until the residual is fair; and the seconds that one takes."""
         everything = np.ones(len(self.training.nodes), bool)
         points = 8
-        while points < MOST_POINTS and self.both.residual(everything, midpoint(points)) > FAIR_RESIDUAL:
+        while True:
+            start = time.perf_counter()
+            residual = self.both.residual(everything, midpoint(points))
+            if points == MOST_POINTS or residual <= FAIR_RESIDUAL:
+                return points, (time.perf_counter() - start) / points
             points *= 2
-        return points
 
     def measured(self, kept: NodeSet) -> Round:
         validation = None if self.validation is None else self.validation.faithfulness(kept)

@@ -160,6 +160,11 @@ class Directions:
     def _rows(self) -> Sequence[Sequence[int]]:
         return self.rows or [range(len(own.pairs)) for own in self.sets]
 
+    @property
+    def prompts(self) -> int:
+        """Number of prompts in all directions."""
+        return sum(len(own.pairs) for own, _, _ in self._weighted)
+
     def faithfulness(self, chosen: NodeSet) -> float:
         """The mean F of a set."""
         return sum(weight * own.faithfulness(chosen) for own, weight, _ in self._weighted)

@@ -2,13 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 WINDOW: Final = 20.0
@@ -22,9 +23,24 @@ class CountsRows(Protocol):
     def rows_computed(self) -> int: ...
 
 
+@dataclass(frozen=True)
+class Bar:
+    """A bar on the screen: call it with the share of the work done, from 0 to 1."""
+
+    progress: Progress
+    task: TaskID
+
+    def __call__(self, share: float) -> None:
+        self.progress.update(self.task, completed=share)
+
+    def says(self, label: str) -> None:
+        """Shows another label."""
+        self.progress.update(self.task, description=label)
+
+
 @contextmanager
-def progress_bar(console: Console, label: str, counter: CountsRows | None = None) -> Iterator[Callable[[float], None]]:
-    """Shows a bar while the block runs. Call the function it yields with the share of the work done, from 0 to 1."""
+def progress_bar(console: Console, label: str, counter: CountsRows | None = None) -> Iterator[Bar]:
+    """Shows a bar while the block runs."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,8 +50,7 @@ def progress_bar(console: Console, label: str, counter: CountsRows | None = None
         *(() if counter is None else (RateColumn(counter),)),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task(label, total=1.0)
-        yield lambda share: progress.update(bar, completed=share)
+        yield Bar(progress, progress.add_task(label, total=1.0))
 
 
 class EndColumn(ProgressColumn):

@@ -43,9 +43,12 @@ function effectSigns() {
   ];
 }
 
+function half(sweep) {
+  return [svg("circle", { class: "outline", cx: 7, cy: 7, r: 5 }), svg("path", { d: `M7 2A5 5 0 0 ${sweep} 7 12Z` })];
+}
+
 /** Which circuit has a node or an edge: whole and solid for both, a half and dashes for one. */
 function membershipSigns({ names: [a, b] }) {
-  const half = (sweep) => [svg("circle", { class: "outline", cx: 7, cy: 7, r: 5 }), svg("path", { d: `M7 2A5 5 0 0 ${sweep} 7 12Z` })];
   return [
     item("in both", "neutral", svg("circle", { cx: 7, cy: 7, r: 5 })),
     item(`only in ${a}`, "only_a", half(0)),

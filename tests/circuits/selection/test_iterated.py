@@ -20,6 +20,7 @@ from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.selection.iterated import Search, iterate
 from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions
+from circuits.selection.watch import Round, SearchCost
 from graphs import ErrorNode, FeatureNode
 from tests.worlds.tiny_models import World, plain_world
 
@@ -149,3 +150,33 @@ def test_a_share_that_drops_nothing_or_all_is_refused(drop: float) -> None:
     spliced, pairs, ranking = embedded()
     with pytest.raises(ValueError, match="lies between 0 and 1"):
         search(spliced, pairs, logit_difference, ranking, drop=drop)
+
+
+class Notes:
+    """Writes down what a search says."""
+
+    def __init__(self) -> None:
+        self.costs, self.rounds, self.ends = list[SearchCost](), list[Round](), 0
+
+    def begins(self, cost: SearchCost) -> None:
+        assert not self.rounds
+        self.costs.append(cost)
+
+    def went(self, found: Round) -> None:
+        self.rounds.append(found)
+
+    def ended(self) -> None:
+        self.ends += 1
+
+
+def test_the_cost_is_told_before_the_first_round_and_every_set_on_the_way() -> None:
+    spliced, pairs, ranking = embedded()
+    notes = Notes()
+    found, training = search(spliced, pairs, logit_difference, ranking, target=0.8, drop=0.5, watch=notes)
+    (cost,) = notes.costs
+    assert (cost.nodes, cost.prompts, cost.drop) == (len(training.nodes), 2 * len(pairs), 0.5)
+    assert cost.points in (4, 8)
+    assert len(found.rounds) - 1 <= cost.most_rounds
+    assert tuple(notes.rounds) == found.rounds
+    assert notes.ends == 1
+    assert f"Searching among {len(training.nodes):,} nodes. Each round runs 24 prompts" in cost.sentence

@@ -1,0 +1,80 @@
+"""What is told of a search while it runs: its cost before it starts, and every set on the way."""
+
+import math
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from circuits.terminal.amounts import time_in_words
+
+
+@dataclass(frozen=True)
+class Round:
+    """One set on the way: its size, and F on the training and on the validation pairs (None without any)."""
+
+    size: int
+    training: float
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """What the rounds of a search cost.
+
+    Attributes:
+        nodes: that it starts with.
+        prompts, points: run forward and backward in every round: so many prompts at so many points of the path.
+        drop: share of the nodes dropped in a round.
+        seconds: one round, as measured; less where work of an earlier run is reused.
+    """
+
+    nodes: int
+    prompts: int
+    points: int
+    drop: float
+    seconds: float
+
+    @property
+    def most_rounds(self) -> int:
+        """The rounds from all nodes down to one, if each drops no more than its share."""
+        return math.ceil(math.log(max(2, self.nodes)) / -math.log(1 - self.drop))
+
+    @property
+    def sentence(self) -> str:
+        """The cost in words."""
+        whole = time_in_words(self.most_rounds * self.seconds)
+        return (
+            f"Searching among {self.nodes:,} nodes. Each round runs {self.prompts} prompts forward and backward at "
+            f"{self.points} points and drops {self.drop:.0%} or more of the nodes: about {self.seconds:.2g} s here. It "
+            f"ends when the task is lost, after at most {self.most_rounds} rounds ({whole})."
+        )
+
+
+class Watch(Protocol):
+    """Is told of a search."""
+
+    def begins(self, cost: SearchCost) -> None:
+        """Before the first round."""
+        ...
+
+    def went(self, found: Round) -> None:
+        """After every round."""
+        ...
+
+    def ended(self) -> None:
+        """When the set is found."""
+        ...
+
+
+class _Unwatched:
+    def begins(self, cost: SearchCost) -> None:
+        pass
+
+    def went(self, found: Round) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+
+UNWATCHED: Final[Watch] = _Unwatched()
+"""Says nothing."""
