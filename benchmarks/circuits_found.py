@@ -1,19 +1,21 @@
-"""How many nodes does a circuit need? The iterated mask path beside the rankings of every method.
+"""How many nodes does a circuit need? The searches beside the rankings of every method.
 
-    python -m benchmarks.circuits_found [--train N] [--judge N] [--sites KIND] [--from-layer L]
+    python -m benchmarks.circuits_found [--train N] [--validate N] [--judge N] [--sites KIND] [--from-layer L]
                                         [--model FOLDER --saes FOLDER --pairs FILE]
 
-Nodes are ordered on training pairs. The table gives the fewest first nodes of each order with F >= .5, .8 and .9, on
-the training pairs and on pairs that judge; sizes are scanned, eight for each doubling. Everything outside takes its
+Nodes are ordered on training pairs. The first table gives the fewest first nodes of each order with F >= .5, .8 and .9,
+on the training pairs, on validation pairs and on pairs that judge; sizes are scanned, eight for each doubling. The
+second gives the sets that the searches choose for F >= .8 on the validation pairs. Everything outside takes its
 counterfactual value, errors are nodes. By default: agreement in the embedded model, at all 12 sites with roles and
-at 4 residual sites without positions, judged on held-out words. With a model of your own: nodes without positions, the
-last pairs of the file judge. `--sites` and `--from-layer` take one kind of sites (residual ones by default), and those
-of some layers, without positions, in place of both cases.
+at 4 residual sites without positions; held-out words validate and judge. With a model of your own: nodes without
+positions, the last pairs of the file judge and those before them validate. `--sites` and `--from-layer` take one kind
+of sites (residual ones by default), and those of some layers, without positions, in place of both cases.
 """
 
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,8 @@ from circuits import (
     splice,
 )
 from circuits.ranking.aggregate import Ranking
-from circuits.selection.iterated import iterate
+from circuits.selection.iterated import Search, iterate
+from circuits.selection.learned import learn
 from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions
 from graphs import ErrorNode, FeatureNode
@@ -44,6 +47,9 @@ RANKINGS = {
     "mask path, once": "mask-path",
 }
 """Rankings in the table, and the method of each."""
+SEARCHES = {"iterated mask path": iterate, "learned masks": learn}
+TARGET = 0.8
+"""F that the searches aim at."""
 
 
 def sizes_needed(order: np.ndarray, sets: NodeSets) -> list[str]:
@@ -62,8 +68,22 @@ def sizes_needed(order: np.ndarray, sets: NodeSets) -> list[str]:
     return found + ["–"] * len(left)
 
 
-def compare(spliced: SplicedModel, train: PromptPairs, judge: PromptPairs, scheme: PositionScheme) -> None:
-    """Print the table of one case."""
+@dataclass(frozen=True)
+class Parts:
+    """Pairs that find, pairs that choose the size, and pairs that judge."""
+
+    train: PromptPairs
+    validate: PromptPairs
+    judge: PromptPairs
+
+    @property
+    def all(self) -> tuple[PromptPairs, ...]:
+        return self.train, self.validate, self.judge
+
+
+def compare(spliced: SplicedModel, parts: Parts, scheme: PositionScheme) -> None:
+    """Print the tables of one case."""
+    train = parts.train
     first: Ranking | None = None
     orders: dict[str, tuple[np.ndarray, float]] = {}
     nodes: Sequence[FeatureNode | ErrorNode] = ()
@@ -81,20 +101,31 @@ def compare(spliced: SplicedModel, train: PromptPairs, judge: PromptPairs, schem
     def sets(pairs: PromptPairs) -> NodeSets:
         return NodeSets(spliced, pairs, logit_difference, references.counterfactual, nodes, first.positions)
 
-    start = time.process_time()
-    found = iterate(sets(train), Directions([sets(own) for own in both_directions(train)]), None, refine=False)
-    orders["**iterated mask path**"] = np.argsort(-found.order, kind="stable"), time.process_time() - start
+    searches: dict[str, Search] = {}
+    for name, search in SEARCHES.items():
+        start = time.process_time()
+        both = Directions([sets(own) for own in both_directions(train)])
+        searches[name] = search(sets(train), both, sets(parts.validate), target=TARGET)
+        order = np.argsort(-searches[name].order, kind="stable")
+        orders[f"**{name}**"] = order, time.process_time() - start
     orders["random"] = np.random.default_rng(0).permutation(len(nodes)), 0.0
+    on = [sets(pairs) for pairs in parts.all]
     everything = np.ones(len(nodes), bool)
     print(
         f"\n{len(nodes):,} nodes at {len(spliced.sites)} sites, positions: {scheme}; {len(train)} training pairs, "
-        f"{len(judge)} that judge; F of all nodes on these {sets(judge).faithfulness(everything):.2f}\n"
+        f"{len(parts.validate)} that validate, {len(parts.judge)} that judge; F of all nodes on these "
+        f"{on[-1].faithfulness(everything):.2f}\n"
     )
-    print("| order | training pairs: F ≥ .5 / .8 / .9 | judging pairs: F ≥ .5 / .8 / .9 | CPU s |")
-    print("| --- | --- | --- | --- |")
+    print("| order: nodes for F ≥ .5 / .8 / .9 | training pairs | validation pairs | judging pairs | CPU s |")
+    print("| --- | --- | --- | --- | --- |")
     for name, (order, seconds) in orders.items():
-        own, other = (" / ".join(sizes_needed(order, sets(pairs))) for pairs in (train, judge))
-        print(f"| {name} | {own} | {other} | {seconds:.0f} |", flush=True)
+        cells = " | ".join(" / ".join(sizes_needed(order, own)) for own in on)
+        print(f"| {name} | {cells} | {seconds:.0f} |", flush=True)
+    print("\n| chosen | nodes | F: training pairs | validation pairs | judging pairs |")
+    print("| --- | --- | --- | --- | --- |")
+    for name, search in searches.items():
+        cells = " | ".join(f"{own.faithfulness(search.chosen):.2f}" for own in on)
+        print(f"| {name} | {int(search.chosen.sum()):,} | {cells} |", flush=True)
 
 
 def part_of(spliced: SplicedModel, options: argparse.Namespace) -> SplicedModel:
@@ -107,6 +138,7 @@ def main() -> None:
     """Command-line entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=int, default=32, help="training pairs")
+    parser.add_argument("--validate", type=int, default=32, help="pairs that choose the size")
     parser.add_argument("--judge", type=int, default=64, help="pairs that judge")
     parser.add_argument("--sites", help="one kind of sites, in place of all sites and the residual ones")
     parser.add_argument("--from-layer", type=int, help="keep all below this layer as it is")
@@ -117,19 +149,21 @@ def main() -> None:
     if options.model is not None:
         model = load_model(options.model)
         pairs = prompt_pairs(options.pairs, model)
-        train, judge = pairs.head(options.train), PromptPairs(pairs.pairs[-options.judge :])
+        judge, others = PromptPairs(pairs.pairs[-options.judge :]), PromptPairs(pairs.pairs[: -options.judge])
+        parts = Parts(pairs.head(options.train), PromptPairs(others.pairs[-options.validate :]), judge)
         spliced = splice(model, load_saes(options.saes))
         if options.sites is options.from_layer is None:
-            compare(spliced, train, judge, "none")
-        compare(part_of(spliced, options), train, judge, "none")
+            compare(spliced, parts, "none")
+        compare(part_of(spliced, options), parts, "none")
         return
     model = load_model()
     spliced = splice(model, load_saes())
     train = prompt_pairs("agreement", model, examples=options.train)
-    judge = prompt_pairs("agreement", model, split="held_out", examples=options.judge)
+    held_out = prompt_pairs("agreement", model, split="held_out", examples=options.judge + options.validate)
+    parts = Parts(train, PromptPairs(held_out.pairs[options.judge :]), held_out.head(options.judge))
     if options.sites is options.from_layer is None:
-        compare(spliced, train, judge, "role")
-    compare(part_of(spliced, options), train, judge, "none")
+        compare(spliced, parts, "role")
+    compare(part_of(spliced, options), parts, "none")
 
 
 if __name__ == "__main__":

@@ -216,6 +216,10 @@ def discover(
     circuit = replace(circuit, certificate=certificate)
     if picked.resampled is not None:
         circuit = with_inclusion(circuit, picked.resampled, flow, least=least, kept_from=select.stable)
+    elif drawn is not None:
+        missing = {"stability": "learned masks are not trained again on resampled pairs"}
+        certificate = replace(certificate, missing={**(certificate.missing or {}), **missing})
+        circuit = replace(circuit, certificate=certificate)
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
 
 

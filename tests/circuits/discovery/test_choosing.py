@@ -88,7 +88,12 @@ def test_a_pair_that_would_judge_what_it_found_is_refused() -> None:
     [
         ({"faithful": 0.8, "most": 0}, "At least 1 node"),
         ({"threshold": 0.1, "by": "iterated"}, "belong to a ranking"),
-        ({"faithful": 0.8, "by": "luck"}, "No selection 'luck'"),
+        ({"faithful": 0.8, "by": "luck"}, "No selection 'luck'. Selections: iterated, learned, ranking"),
+        ({"share": 0.5, "by": "learned"}, "belong to a ranking"),
+        ({"faithful": 0.8, "by": "learned", "drop": 0.1}, "Only the iterated search drops"),
+        ({"nodes": 5, "drop": 0.1}, "Only the iterated search drops"),
+        ({"faithful": 0.8, "drop": 1.0}, "lies between 0 and 1; got 1.0"),
+        ({"faithful": 0.8, "by": "learned", "stable": 0.9}, "Only the iterated search can keep its stable nodes"),
     ],
 )
 def test_a_selection_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
@@ -103,3 +108,31 @@ def test_a_search_for_a_number_of_nodes() -> None:
     ).circuit
     members = [w for w in circuit.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
     assert len(members) + circuit.measurement.pruned == 20
+
+
+def test_learned_masks_find_a_circuit_that_is_certified_like_any_other() -> None:
+    train, validation, judge = parts()
+    select = Selection(faithful=0.7, by="learned", seed=2)
+    given = {"select": select, "validation": validation, "splits": {"judge": judge}, "compare": (), "explained": 0}
+    circuit = discover(world(), train, logit_difference, **given).circuit  # pyright: ignore[reportArgumentType]
+    assert circuit.measurement.ranked_by == "learned masks"
+    assert circuit.certificate is not None
+    size = circuit.certificate.size_choice
+    assert size is not None
+    assert (size.by, size.split, size.reached) == ("learned masks", "validation", True)
+    assert size.faithfulness >= 0.7
+    assert "resampled pairs" in circuit.certificate.missing["stability"]
+    assert [f.split for f in circuit.certificate.faithfulness][0] == "judge"
+
+
+def test_a_smaller_share_is_dropped_in_a_round_where_asked_for() -> None:
+    select = Selection(faithful=0.8, drop=0.4)
+    assert select.search().keywords["drop"] == 0.4  # pyright: ignore[reportFunctionMemberAccess]
+    assert Selection(faithful=0.8).search().keywords["drop"] == 0.15  # pyright: ignore[reportFunctionMemberAccess]
+
+
+@pytest.mark.parametrize("select", [Selection(faithful=0.8, by="learned"), Selection(faithful=0.8, drop=0.2)])
+def test_a_search_takes_no_ranking(select: Selection) -> None:
+    train, _, _ = parts()
+    with pytest.raises(ValueError, match="ranking"):
+        discover(world(), train, logit_difference, select=select, rank_by="atp")

@@ -1,4 +1,4 @@
-"""Learned masks find planted sets, keep F at their goal, have the gradient they claim, and depend on their seed alone."""
+"""Learned masks find planted sets, have the gradient that they claim, depend on their seed alone and can be resumed."""
 
 import math
 from dataclasses import replace
@@ -14,9 +14,10 @@ from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_store import kept_in
 from circuits.ranking.aggregate import rank_nodes
-from circuits.selection import learned
+from circuits.selection import mask_training
 from circuits.selection.iterated import Search
 from circuits.selection.learned import learn, nested_sets
+from circuits.selection.mask_training import MaskTraining
 from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions
 from graphs import FeatureNode
@@ -58,7 +59,7 @@ def test_the_planted_set_is_found_and_nothing_else() -> None:
 
 def test_few_nodes_reach_the_target_and_the_same_seed_finds_the_same_ones() -> None:
     training, both = embedded_sets()
-    found = learn(training, both, None, target=0.8, steps=60)
+    found = learn(training, both, None, target=0.8, steps=40)
     assert found.reached
     assert found.training - training.standard_error(found.chosen) >= 0.8
     assert found.chosen.sum() < 0.2 * len(training.nodes)
@@ -67,8 +68,8 @@ def test_few_nodes_reach_the_target_and_the_same_seed_finds_the_same_ones() -> N
     assert sizes[-1] == 1
     assert sizes == sorted(sizes, reverse=True)
     assert found.rounds[0].training == pytest.approx(1, abs=1e-4)
-    assert same(learn(*embedded_sets(), None, target=0.8, steps=60), found)
-    other = learn(training, both, None, target=0.8, steps=60, seed=1)
+    assert same(learn(*embedded_sets(), None, target=0.8, steps=40), found)
+    other = learn(training, both, None, target=0.8, steps=40, seed=1)
     assert not np.array_equal(other.order, found.order)
 
 
@@ -85,14 +86,14 @@ def test_validation_pairs_choose_the_size() -> None:
 def test_a_number_of_nodes_is_kept_with_the_expected_size_steered_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     training, both = embedded_sets()
     kept: list[np.ndarray] = []
-    whole = learned._Masks.learned
+    whole = MaskTraining.learned
 
-    def noted(self: learned._Masks, *given: object) -> np.ndarray:
+    def noted(self: MaskTraining, *given: object) -> np.ndarray:
         kept.append(whole(self, *given))  # pyright: ignore[reportArgumentType]
         return kept[-1]
 
-    monkeypatch.setattr(learned._Masks, "learned", noted)
-    found = learn(training, both, None, nodes=25, steps=150)
+    monkeypatch.setattr(MaskTraining, "learned", noted)
+    found = learn(training, both, None, nodes=25, steps=100)
     assert found.chosen.sum() == 25
     assert found.reached
     assert float(chance_open(torch.from_numpy(kept[0])).sum()) == pytest.approx(25, rel=0.4)
@@ -103,8 +104,8 @@ def test_a_step_moves_against_the_gradient_of_the_lagrangian() -> None:
     sign times the rate."""
     _, both = embedded_sets()
     warm = np.random.default_rng(0).normal(size=len(both.sets[0].nodes)) / 100
-    masks = learned._Masks(both, warm, goal=0.9, nodes=None, seed=3)
-    start = masks._start()
+    masks = MaskTraining(both, warm, goal=0.9, nodes=None, seed=3)
+    start = masks.start()
     uniform = torch.from_numpy(np.random.default_rng([3, 0]).uniform(1e-6, 1 - 1e-6, len(warm)))
 
     def F_at(log_alpha: np.ndarray) -> float:
@@ -113,24 +114,24 @@ def test_a_step_moves_against_the_gradient_of_the_lagrangian() -> None:
     def size_at(log_alpha: np.ndarray) -> float:
         return float(chance_open(torch.from_numpy(log_alpha)).sum())
 
-    weight = start.price * math.exp(learned.PENALTY * (0.9 - F_at(start.log_alpha)))
-    moved = masks._until(start, 1, lambda _share: None)
+    weight = start.price * math.exp(mask_training.PENALTY * (0.9 - F_at(start.log_alpha)))
+    moved = masks.until(start, 1, lambda _share: None)
     width, agreed = 1e-3, 0
     slopes = both.value_and_gradient(gates(torch.from_numpy(start.log_alpha), uniform).numpy())[1]
     for n in np.argsort(-np.abs(slopes))[:12]:
         step = np.zeros(len(warm))
         step[n] = width
         ends = [start.log_alpha + step, start.log_alpha - step]
-        size, F = (np.subtract(*(of(at) for at in ends)) / (2 * width) for of in (size_at, F_at))
+        size, F = ((of(ends[0]) - of(ends[1])) / (2 * width) for of in (size_at, F_at))
         gradient = size - weight * F
         assert (1 - 0.9) ** -1 * moved.mean[n] == pytest.approx(gradient, abs=0.02 * max(1.0, abs(weight * F)))
-        agreed += abs(moved.log_alpha[n] - start.log_alpha[n] + learned.RATE * np.sign(gradient)) < 1e-3
+        agreed += abs(moved.log_alpha[n] - start.log_alpha[n] + mask_training.RATE * np.sign(gradient)) < 1e-3
     assert agreed >= 11
-    assert moved.price == pytest.approx(start.price * math.exp(learned.ASCENT * (0.9 - F_at(start.log_alpha))))
+    assert moved.price == pytest.approx(start.price * math.exp(mask_training.ASCENT * (0.9 - F_at(start.log_alpha))))
 
 
 def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learned, "KEPT_EVERY", 10)
+    monkeypatch.setattr(mask_training, "KEPT_EVERY", 10)
     training, both = embedded_sets()
     expected = learn(training, both, None, target=0.8, steps=30, refine=False)
 
@@ -141,16 +142,16 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, monkeypatch
     with kept_in(tmp_path), pytest.raises(KeyboardInterrupt):
         learn(training, both, None, target=0.8, steps=30, refine=False, progress=cut)
     steps: list[int] = []
-    until = learned._Masks._until
-    monkeypatch.setattr(learned._Masks, "_until", lambda self, s, n, t: steps.append(n) or until(self, s, n, t))
+    until = MaskTraining.until
+    monkeypatch.setattr(MaskTraining, "until", lambda self, s, n, told: steps.append(n) or until(self, s, n, told))
     with kept_in(tmp_path) as store:
         assert same(learn(training, both, None, target=0.8, steps=30, refine=False), expected)
         assert steps == [20, 30]
-        assert store.tallies[learned.STAGE].parts_reused == 1
+        assert store.tallies[mask_training.STAGE].parts_reused == 1
         assert same(learn(training, both, None, target=0.8, steps=30, refine=False), expected)
-        assert store.tallies[learned.STAGE].reused == 1
+        assert store.tallies[mask_training.STAGE].reused == 1
         learn(training, both, None, target=0.8, steps=30, refine=False, seed=1)
-        assert store.tallies[learned.STAGE].computed == 2
+        assert store.tallies[mask_training.STAGE].computed == 2
 
 
 def test_progress_goes_up_to_one() -> None:
