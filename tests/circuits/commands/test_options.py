@@ -78,3 +78,11 @@ def test_selections_and_schemes_are_those_that_there_are() -> None:
     assert ("auto", *SCHEMES) == find.SCHEMES
     for by in find.SELECTIONS:
         assert Selection(faithful=0.8, by=by).by == by
+
+
+def test_a_share_to_drop_is_for_the_iterated_search_alone() -> None:
+    assert Selection(faithful=0.8, drop=0.3).searches
+    for more in (["--select", "learned"], ["--select", "ranking"], ["--nodes", "5"]):
+        result = CliRunner().invoke(app, ["find", "--drop", "0.3", *more])
+        assert result.exit_code != 0
+        assert "Only the iterated search drops" in " ".join(result.output.replace("│", " ").split())

@@ -122,7 +122,7 @@ def test_learned_masks_find_a_circuit_that_is_certified_like_any_other() -> None
     assert (size.by, size.split, size.reached) == ("learned masks", "validation", True)
     assert size.faithfulness >= 0.7
     assert "resampled pairs" in circuit.certificate.missing["stability"]
-    assert [f.split for f in circuit.certificate.faithfulness][0] == "judge"
+    assert circuit.certificate.faithfulness[0].split == "judge"
 
 
 def test_a_smaller_share_is_dropped_in_a_round_where_asked_for() -> None:
