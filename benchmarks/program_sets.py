@@ -28,7 +28,7 @@ def row(name: str, count: int) -> str:
     cells = [f"{sum(t.several == kind for t in truths)}" for kind in ("one", "cancelling", "backed up")]
     for kind in (ReLU, JumpReLU):
         found = [iterated_set(compiled, splice_exactly(compiled, kind), pair) for pair in pairs]
-        exact = [t.needed == own for t, own in zip(truths, found, strict=True) if t.several == "one"]
+        exact = [set(t.needed) == own for t, own in zip(truths, found, strict=True) if t.several == "one"]
         several = [
             None not in own and suffices(compiled, pair, [p for p in own if p is not None])
             for pair, t, own in zip(pairs, truths, found, strict=True)
