@@ -8,6 +8,7 @@ more: would a node be there if the task had been put in other words? What each r
     edges              both ends are there, and its own mean weight is large enough, or the largest of either end
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -24,6 +25,8 @@ from graphs.certificate import STABLE, Stability
 PAIRS: Final = "pairs"
 TEMPLATES: Final = "templates"
 DEFAULT_RESAMPLES: Final = 100
+TOGETHER: Final = 16
+"""Resamples whose edges are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +129,14 @@ def with_inclusion(
     rates: dict[str, _Rates] = {}
     stability: list[Stability] = []
     for kind, rows in found.resamples.rows().items():
-        sets, weights = found.sets[rows], found.resamples.weights[kind] @ by_pair
-        kept = edges_kept(flow.edges, found.nodes, sets, weights, least)
+        sets, drawn = found.sets[rows], found.resamples.weights[kind]
+        kept = np.zeros(len(flow.edges))
+        for few in np.array_split(np.arange(len(sets)), math.ceil(len(sets) / TOGETHER)):
+            kept += edges_kept(flow.edges, found.nodes, sets[few], drawn[few] @ by_pair, least).sum(0)
         ends = [(edge.source, edge.target) for edge in flow.edges]
         rates[kind] = _Rates(
             dict(zip(found.nodes, sets.mean(0).tolist(), strict=True)),
-            dict(zip(ends, kept.mean(0).tolist(), strict=True)),
+            dict(zip(ends, (kept / len(sets)).tolist(), strict=True)),
         )
         overlap = _overlap(circuit, found.nodes, sets)
         stability.append(_stability(kind, circuit, rates[kind], overlap, len(sets), kept_from))

@@ -1,12 +1,16 @@
 """In words: at which sites a circuit was looked for, what other sites would let through, what is kept as it is."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from graphs.circuit_graph import Measurement
 from graphs.faithfulness import Faithfulness
 from graphs.site_trial import LEAST_PASSING, MORE, SitesTried, TrialOfSites
 from graphs.words.certificate_line import NO_RULE, CertificateLine
-from graphs.words.number_formats import counted_noun, two_decimals, whole_percent
+from graphs.words.number_formats import two_decimals, whole_percent
+
+ALL_PASSES: Final = 0.995
+"""The share of the effect that counts as all of it."""
 
 
 def kept_in_words(from_layer: int | None) -> str | None:
@@ -66,10 +70,8 @@ def trial_in_words(trial: TrialOfSites) -> str:
 
 
 def _reached(tried: SitesTried) -> str:
-    return (
-        f"F = {_f(tried.faithfulness)} ({counted_noun(tried.nodes, 'node')}; features alone "
-        f"{_f(tried.features_alone)}; {whole_percent(tried.passing)} of the effect passes)"
-    )
+    passing = "" if tried.passing >= ALL_PASSES else f", {whole_percent(tried.passing)} of the effect passes"
+    return f"F = {_f(tried.faithfulness)} (features alone {_f(tried.features_alone)}{passing})"
 
 
 def _f(value: float | None) -> str:

@@ -52,8 +52,8 @@ def test_a_circuit_without_a_boundary_says_nothing_about_layers() -> None:
 def test_a_trial_names_better_sites_in_amber() -> None:
     line = lines(BELOW_KEPT)["sites"]
     assert (line.value, line.colour) == ("F = 0.85 of all nodes", "amber")
-    assert "on 25 validation pairs: at all 8 sites F = 0.85 (1,000 nodes; features alone 0.60; 100%" in line.reading
-    assert "attn_out F = undefined" in line.reading
+    assert "on 25 validation pairs: at all 8 sites F = 0.85 (features alone 0.60); at" in line.reading
+    assert "attn_out F = undefined (features alone undefined, 0% of the effect passes)" in line.reading
     assert "--sites resid_post would let clearly more through" in line.reading
 
 
