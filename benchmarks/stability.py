@@ -3,8 +3,8 @@
     python -m benchmarks.stability [--pairs-used N] [--whole N] [--model FOLDER --saes FOLDER --pairs FILE]
 
 For each case: a search with resamples beside it, then whole searches, one by one, on the same resampled pairs. The
-table has the mean Jaccard index of the two sets of a resample, the correlation of the nodes' inclusion rates (over
-nodes that any set has), the mean rate of the nodes that the search itself chose, and the CPU seconds of all.
+table has the mean Jaccard index of the two sets of a resample and that of each with the search's own set, the
+correlation of the nodes' inclusion rates (over nodes that any set has), and the CPU seconds of all.
 """
 
 import argparse
@@ -61,10 +61,11 @@ def compare(spliced: SplicedModel, pairs: PromptPairs, scheme: str, whole: int, 
     either = (rates[0] > 0) | (rates[1] > 0)
     numbers = (
         jaccard(found[:whole], again),
+        jaccard(found[:whole], plain.chosen),
         jaccard(again, plain.chosen),
         np.corrcoef(*(r[either] for r in rates))[0, 1],
     )
-    shown = " | ".join(f"{number:.3f}" for number in numbers)
+    shown = " | ".join(f"{number:.2f}" for number in numbers)
     cost = f"{seconds_plain:.0f} | {seconds:.0f} | {RESAMPLES * each:.0f}"
     print(f"| {name} | {size} of {len(nodes):,} | {shown} | {cost} |", flush=True)
 
@@ -84,8 +85,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=Path, help="JSON file of prompt pairs")
     options = parser.parse_args()
     print(
-        "| case | nodes | Jaccard of the two sets | correlation of rates | mean rate, beside | mean rate, whole "
-        f"| search, CPU s | with {RESAMPLES} resamples | {RESAMPLES} whole searches |"
+        "| case | nodes | Jaccard: beside and whole | beside and the search | whole and the search "
+        f"| correlation of rates | search, CPU s | with {RESAMPLES} resamples | {RESAMPLES} whole searches |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     if options.model is not None:

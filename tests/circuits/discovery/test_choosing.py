@@ -39,6 +39,7 @@ def found(positions: str = "auto") -> Found:
         positions=positions,
         validation=validation,
         splits={"held_out": judge},
+        resamples=0,
         compare=(),
         explained=0,
     )

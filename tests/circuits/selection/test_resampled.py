@@ -18,7 +18,8 @@ from circuits.selection.pair_parts import both_directions, rows_of_directions
 from circuits.selection.resampled import ResampledSearch
 from graphs import ErrorNode, FeatureNode
 
-SIZE = 40
+SITE = "blocks.2.hook_resid_post"
+SIZE = 20
 
 
 def dropped_by_hand(parts: np.ndarray, weights: np.ndarray, alive: set[int], count: int, unsigned: bool) -> list[int]:
@@ -53,10 +54,7 @@ def test_every_resample_drops_what_helps_it_least() -> None:
 
 @cache
 def embedded() -> tuple[PromptPairs, NodeSets]:
-    sites = {
-        site: sae for site, sae in load_saes().items() if site.endswith(("1.hook_resid_post", "3.hook_resid_post"))
-    }
-    spliced = splice(load_model(), sites)
+    spliced = splice(load_model(), {SITE: load_saes()[SITE]})
     pairs = prompt_pairs("agreement", spliced.model, examples=12)
     ranking = rank_nodes(mask_path(spliced, pairs, logit_difference), pairs, spliced.model, scheme="none")
     nodes = [w.node for w in ranking.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
@@ -100,7 +98,7 @@ def test_a_resample_that_draws_every_pair_once_finds_the_set_itself() -> None:
 
 def test_the_sets_are_nearly_those_of_whole_searches_on_resampled_pairs() -> None:
     pairs, _ = embedded()
-    weights = Bootstrap(3).weights(len(pairs))
+    weights = Bootstrap(2).weights(len(pairs))
     found = search(pairs, weights)
     assert found.resampled is not None
     assert found.chosen.tolist() == search(pairs).chosen.tolist()
