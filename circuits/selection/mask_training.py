@@ -7,7 +7,7 @@
 This is an augmented Lagrangian with an exponential penalty: the price ν of F, in nodes, rises while F is too low and
 falls while F is too high, so that F is steered to F*, not above. For a number of nodes ν is steered by the expected
 size instead. Adam moves the log α. They start in the order of the nodes' attributions on the mask path to the whole
-set, with their sign. One step costs a forward and a backward. Secants for gates that jump cost 2.5 times as much and
+set, with their sign. One step costs a forward and a backward. Secants for gates that jump cost 2.7 times as much and
 made sets no smaller. Sources: Louizos et al. 2018 (gates); Cao et al. 2021, De Cao et al. 2022, Bhaskar et al. 2024
 (masks learned under a constraint); Kort & Bertsekas 1972 (exponential penalty).
 """
