@@ -5,7 +5,7 @@ attribution` loads no torch.
 
 - **Model and prompts**: `LanguageModel`, `PromptPairs`, `PromptPair`, `PairBatch`, `pair_stream`, `position_names`.
 - **Metrics**: `Metric`, and `METRICS` by name: `logit_difference` (logits), `log_probability` and `kl_divergence`
-  (nats).
+  (nats). `finite_pairs` leaves out pairs whose metric is no finite number, which every measurement refuses.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from attribution.edges.explain_node import explain_node
     from attribution.edges.gradient_edges import gradient_edges
     from attribution.effects.effects import Effects
+    from attribution.effects.finite_pairs import finite_pairs
     from attribution.effects.measurement import Situation, prepare
     from attribution.effects.quadrature import Quadrature, gauss_legendre, midpoint
     from attribution.methods.activation_difference import activation_difference
@@ -128,6 +129,7 @@ __all__ = [
     "exact_edges",
     "exact_patching",
     "explain_node",
+    "finite_pairs",
     "gauss_legendre",
     "gradient_edges",
     "input_path_integrated_gradients",
@@ -194,6 +196,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.edges.explain_node": ("explain_node",),
     "attribution.edges.gradient_edges": ("gradient_edges",),
     "attribution.effects.effects": ("Effects",),
+    "attribution.effects.finite_pairs": ("finite_pairs",),
     "attribution.effects.measurement": (
         "Situation",
         "prepare",

@@ -28,6 +28,13 @@ nats; it is 0 at the clean run and so is its gradient, so methods that look only
     >>> [metric.unit for metric in (logit_difference, log_probability, kl_divergence)]
     ['logits', 'nats', 'nats']
 
+A pair whose metric is NaN or infinite on one of its prompts is refused before anything is measured. `finite_pairs`
+leaves such pairs out, and says what is wrong with each.
+
+    >>> pairs, left_out = finite_pairs(model, pairs, logit_difference)
+    >>> left_out
+    {}
+
 **Discover.** `discover` finds the circuit of some pairs and certifies it, `discover_each` one of every pair,
 `Selection` says how many nodes a circuit keeps. `faithfulness_report` measures how much of the metric a circuit keeps
 alive on any pairs, and `certificate_lines` puts its certificate in words, each line with a colour.
@@ -119,6 +126,7 @@ if TYPE_CHECKING:
     from attribution.checking.check import check
     from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
     from attribution.edges.explain_node import explain_node
+    from attribution.effects.finite_pairs import finite_pairs
     from attribution.methods.attribution_patching import attribution_patching
     from attribution.methods.attribution_patching_star import attribution_patching_star
     from attribution.methods.exact_patching import exact_patching
@@ -189,6 +197,7 @@ __all__ = [
     "explain_node",
     "export",
     "faithfulness_report",
+    "finite_pairs",
     "input_path_integrated_gradients",
     "integrated_gradients",
     "intersection_of",
@@ -221,6 +230,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.checking.check": ("check",),
     "attribution.chord.chord_integrated_gradients": ("chord_integrated_gradients",),
     "attribution.edges.explain_node": ("explain_node",),
+    "attribution.effects.finite_pairs": ("finite_pairs",),
     "attribution.methods.attribution_patching": ("attribution_patching",),
     "attribution.methods.attribution_patching_star": ("attribution_patching_star",),
     "attribution.methods.exact_patching": ("exact_patching",),

@@ -6,7 +6,7 @@
     constants  = b_O · u (attn_out) and −b_dec · W_enc[:, f] (where the SAE subtracts it)
 
 Exact, because p is linear in the values once the attention pattern is given. If the SAE normalises its input, the scale
-is taken as given too: u is divided by the destination's scale (and centred for layer_norm). One forward.
+is taken as given too: u is divided by the destination's scale (and centred for layer_norm and centred). One forward.
 Source: Kissane et al. 2024.
 """
 
@@ -178,6 +178,8 @@ def _directions(sae: SAE, x: Float[Tensor, "row width"], features: Int[Tensor, "
     if frame is None:
         return columns
     scale = frame.scale.to(x.dtype)
+    if sae.normalisation == "centred":
+        return columns - columns.mean(-1, keepdim=True)
     if sae.normalisation == "layer_norm":
         return (columns - columns.mean(-1, keepdim=True)) / (scale + LAYER_NORM_EPSILON)
     return torch.where(scale > 0, columns / torch.where(scale > 0, scale, 1), 0)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from attribution.dictionaries import Frame
 from attribution.effects.effects import SIGN, Effects, joined
+from attribution.effects.finite_pairs import UnfinitePairs, faults, refuse_unfinite, refuse_unfinite_effects
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.runs.chunk_file import (
@@ -156,7 +157,7 @@ def measure(
     Raises:
         ValueError: an error mode that the method does not have, a batch size below 1, a gradient method with a metric
             whose gradient is 0 at the clean run, pairs that do not fit the model, or a metric that does not return one
-            number for each row.
+            number for each row, or one that is not finite.
     """
     given = method, spliced, pairs, metric
     effects, _ = measure_beside(
@@ -194,6 +195,8 @@ def measure_beside(
             "Use exact patching or integrated gradients, or another metric."
         )
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
+    if len(pairs) > batch_size:  # a single batch is checked by itself before it is scored
+        refuse_unfinite(spliced.model, pairs, metric)
     run = _Run(method, spliced, metric, error_mode, patch_value, batch_size)
     with spliced.model.frozen():
         chunks = list(run.chunks(pairs, progress))
@@ -305,7 +308,9 @@ class Collected:
 
     def add(self, situation: Situation, scores: Scores) -> None:
         """Add a batch. Its numbers are copied, so that its tensors can be freed."""
-        self.nodes.extend(node_columns(situation, scores, self.sites))
+        for columns in node_columns(situation, scores, self.sites):
+            refuse_unfinite_effects(columns, self.sites)
+            self.nodes.append(columns)
         found = {"clean_metric": situation.clean_metric, "total_effect": situation.total_effect}
         residual = scores.residual_of_sources(situation) if self.residual_law == SOURCES else scores.residual
         if residual is not None:
@@ -347,7 +352,7 @@ def prepare(
             differ. The secants of chord IG need them, and would otherwise run every encoder a third time.
 
     Raises:
-        ValueError: the metric does not return one number for each row.
+        ValueError: the metric does not return one number for each row, or one that is not finite (`UnfinitePairs`).
     """
     # Path methods start from the bare model's run: their errors move from its errors to the patch run's.
     mode_of_ends: ErrorMode = "live" if error_mode == "path" else error_mode
@@ -368,6 +373,8 @@ def prepare(
         )
     with torch.no_grad():
         changes = patch_value(spliced, batch, clean, bound, error_mode)
+    if rows := faults(batch.example, clean=clean_metric, patch=changes.metric):
+        raise UnfinitePairs(metric.name, rows)
     return Situation(spliced, batch, error_mode, bound, clean, clean_metric, changes, progress)
 
 

@@ -134,6 +134,12 @@ class _Batch:
             for number, kept in enumerate(sets):
                 logits = _logits_keeping(self.run.spliced, self.batch, kept, values)
                 found[number] += numpy_of(self._bound(logits, self.batch)) / draws
+        if not np.isfinite(found).all():
+            row = int(np.flatnonzero(~np.isfinite(found).all(0))[0])
+            raise ValueError(
+                f"Pair {int(self.batch.example[row])}: {self.run.metric.name} is {found[:, row].sum()} when only some "
+                "nodes are kept. Leave the pair out, or find out why the model computes no number there."
+            )
         return {"metric": found}
 
     @cached_property

@@ -6,7 +6,7 @@ Canonical names are those of HookedTransformer (`blocks.3.hook_mlp_out`). A brid
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, final
 
@@ -104,6 +104,21 @@ def sites_from(layer: int, sites: Sequence[str]) -> tuple[str, ...]:
         useful = f"Give one of the layers above {layers[0]}" if len(layers) > 1 else "One layer has no boundary inside"
         raise ValueError(f"From layer {layer}: {wrong}. SAEs are spliced in at layers {layers_there}. {useful}.")
     return tuple(site for site in sites if layer_of(site) >= layer)
+
+
+def sites_in_layers(layers: Iterable[int], sites: Sequence[str]) -> tuple[str, ...]:
+    """The sites in some layers, in the order given. A site outside every block is in none.
+
+    Raises:
+        ValueError: no layers, or no site lies in any of them; the message lists the layers in which there are some.
+    """
+    layer_at = {site: layer_of(site) for site in sites if site.startswith("blocks.")}
+    wanted = set(layers)
+    chosen = tuple(site for site in sites if layer_at.get(site) in wanted)
+    if not chosen:
+        named, there = (", ".join(map(str, sorted(some))) for some in (wanted, {*layer_at.values()}))
+        raise ValueError(f"No SAE lies in layers {named or '(none named)'}. There are SAEs in layers {there}.")
+    return chosen
 
 
 def _stands_for(name: str, site: str) -> bool:

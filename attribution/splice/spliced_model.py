@@ -28,6 +28,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of, sites_from, sites_named
 from attribution.models.soundness import activation_widths, check_soundness
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
+from attribution.splice.feeding import common_positions, fed_as_trained
 from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
@@ -72,7 +73,8 @@ class SplicedModel:
     Raises:
         LookupError: a site the model does not have (near matches are listed).
         ValueError: two SAEs on one site, an SAE that does not fit, or a site where a write does not do what its
-            gradient says (see `soundness.py`).
+            gradient says (see `soundness.py`); SAEs that were trained on different positions, or on a model whose
+            stream was centred where this one's cannot be.
     """
 
     def __init__(
@@ -107,7 +109,8 @@ class SplicedModel:
                     f"The SAE for {site!r}{_from(found[site])} has d_in = {found[site].d_in}, but the activation "
                     f"there is {width} wide."
                 )
-        self.saes: dict[str, SAE] = {site: found[site] for site in widths}
+        self.saes: dict[str, SAE] = fed_as_trained(model, {site: found[site] for site in widths})
+        self._positions = common_positions(self.saes)
         self.boundary: int | None = None
         """The layer below which everything is kept as it is, though there are SAEs (`from_layer`)."""
         self._whole: SplicedModel | None = None
@@ -186,11 +189,14 @@ class SplicedModel:
         return canonical
 
     def spliced_positions(self, ids: Int[Tensor, "row pos"], last: Int[Tensor, " row"]) -> Bool[Tensor, "row pos"]:
-        """True where SAEs are part of the computation: not at padding, nor at an opening BOS unless `splice_bos`."""
+        """True where SAEs are part of the computation: at positions of the kind they were trained on.
+
+        Never at padding; at an opening BOS only with `splice_bos`.
+        """
         spliced = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
         if not self.splice_bos and self.model.bos_id is not None:
             spliced[:, 0] &= ids[:, 0] != self.model.bos_id
-        return spliced
+        return spliced & self._positions.mask(ids.shape[1], ids.device)
 
     def record(
         self,

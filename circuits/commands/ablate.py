@@ -175,10 +175,11 @@ def _folder(inputs: Inputs, options: AblateOptions) -> Path:
 
 
 def _load(inputs: Inputs, options: AblateOptions) -> Loaded:
+    from attribution.prompts.metrics import METRICS
     from circuits.commands.ablate_inputs import text_prompt
 
     if options.text is None:
-        return inputs.load()
+        return inputs.load(METRICS[str(options.metric)])
     spliced = inputs.load_spliced()
     return Loaded(spliced, text_prompt(options.text, spliced.model))
 

@@ -100,6 +100,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
             )
         inputs = Inputs.from_arguments(earlier.arguments)
     with console.status("loading"):
+        from attribution.prompts.metrics import METRICS
         from circuits.commands.check_output import print_verdict
         from graphs import save_verdict, write_verdict_page
 
@@ -107,7 +108,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         folder = Path(options.out or options.run or Path("out") / f"{inputs.name}-check")
         folder.mkdir(parents=True, exist_ok=True)
     with console.status("loading the model and its SAEs"):
-        loaded = inputs.load()
+        loaded = inputs.load(METRICS[plan.metric])
         if earlier is not None and earlier.hashes != loaded.hashes():
             raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
         loaded = loaded if earlier is None else earlier.measured(loaded)
@@ -119,6 +120,8 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         save_verdict(verdict, files["verdict"])
         write_verdict_page(verdict, files["page"], title=f"{inputs.name} on {loaded.model_in_words}")
         console.print(f"{inputs.name} on {loaded.model_in_words}", style="bold", highlight=False)
+        if loaded.left_out_in_words is not None:
+            console.print(loaded.left_out_in_words, highlight=False)
         print_verdict(console, verdict, rows=options.rows, files=files)
         console.print(chunks_in_words(store), highlight=False)
     flags = {v.flag for v in verdict.flagged}

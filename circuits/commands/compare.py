@@ -147,11 +147,12 @@ def _names(a: str, b: str) -> tuple[str, str]:
 def _sides(runs: "list[_Run]", names: tuple[str, str]) -> "tuple[Side, Side]":
     """Both circuits with what measures them; a model and SAEs that both share are loaded once."""
     one, two = runs
-    first = one.inputs.load()
+    first = one.inputs.load(one.earlier.metric)
     weights = [{kind: run.earlier.hashes[kind] for kind in ("model", "saes")} for run in runs]
     spliced_alike = [(run.inputs.splice_bos, run.inputs.from_layer) for run in runs]
     same = weights[0] == weights[1] and spliced_alike[0] == spliced_alike[1]
-    second = Loaded(first.spliced, two.inputs.prompts(first.spliced.model)) if same else two.inputs.load()
+    metric = two.earlier.metric
+    second = two.inputs.loaded(first.spliced, metric) if same else two.inputs.load(metric)
     return one.side(first, names[0]), two.side(second, names[1])
 
 

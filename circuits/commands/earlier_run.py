@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circuits.commands.inputs import Inputs, Loaded, OtherPairs
+from circuits.commands.options import METRIC_NAMES
 from graphs import CircuitGraph, load_circuit
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
+    from attribution.prompts.metrics import Metric
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class EarlierRun:
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(content["arguments"], content["hashes"], folder)
 
+    @property
+    def metric(self) -> "Metric":
+        """What the run measured."""
+        from attribution.prompts.metrics import METRICS
+
+        return METRICS[self.arguments.get("metric") or METRIC_NAMES[0]]
+
     def measured(self, loaded: Loaded) -> Loaded:
         """What the run measured, of everything that its inputs load: of a file, the pairs that found the circuit."""
         inputs = Inputs.from_arguments(self.arguments)
@@ -44,7 +53,7 @@ class EarlierRun:
         inputs, ran = Inputs.from_arguments(self.arguments), self.arguments
         if ran["per_pair"] or "validation" not in ran:
             return loaded, OtherPairs()
-        judging = inputs.other_prompts(loaded.spliced.model, ran["other_examples"], ran["held_out"])
+        judging = inputs.other_prompts(loaded.spliced.model, ran["other_examples"], ran["held_out"], self.metric)
         return inputs.parted(loaded, judging, validation=ran["validation"], test=ran["test"])
 
     def effects(self) -> "Effects":

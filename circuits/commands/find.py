@@ -248,12 +248,13 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
         target.make()
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
-        loaded = inputs.load()
+        loaded = inputs.load(plan["metric"])
         hashes = loaded.hashes()
         others = OtherPairs()
         if not options.per_pair:
             shares = {"validation": options.validation, "test": options.test}
-            judging = inputs.other_prompts(loaded.spliced.model, options.other_examples, options.held_out)
+            given = options.other_examples, options.held_out, plan["metric"]
+            judging = inputs.other_prompts(loaded.spliced.model, *given)
             loaded, others = inputs.parted(loaded, judging, **shares)
         plan["patch_value"] = patch_value(options.patch, loaded.spliced, loaded.prompts, options.error)
         plan["inputs"] = {
@@ -262,6 +263,8 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             "seed": inputs.seed,
             "hashes": hashes,
         }
+    if loaded.left_out_in_words is not None:
+        console.print(loaded.left_out_in_words, highlight=False)
     arguments = {**inputs.arguments(), **asdict(options)}
     with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
         with console.status("estimating the cost"), _timed(seconds, "decide"):
@@ -286,7 +289,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             with _timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
             about = {"title": title, "arguments": arguments, "hashes": hashes}
-            about |= {"chunks": chunks_report(store), "decision": decision}
+            about |= {"chunks": chunks_report(store), "decision": decision, "left_out": loaded.left_out}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
+from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions, layers_of
 from circuits.tasks.templates import SPLITS
 from graphs.words.site_words import kept_in_words
 
 if TYPE_CHECKING:
     from attribution.dictionaries import SAE
     from attribution.models.language_model import LanguageModel
+    from attribution.prompts.metrics import Metric
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
     from circuits.selection.pair_parts import PairParts
@@ -28,28 +29,37 @@ class ModelInputs(ModelOptions):
     """The model and its SAEs."""
 
     def load_spliced(self) -> "SplicedModel":
-        """Load the model and its SAEs, at the chosen sites and layers.
+        """Load the model and its SAEs; those outside the chosen sites and layers are not read.
 
         Raises:
             LookupError: no SAE is at a site of `sites`; the message lists what there is.
-            ValueError: `from_layer` leaves nothing, or everything.
+            ValueError: no SAE is in `layers`, or `from_layer` leaves nothing, or everything.
         """
         from attribution.splice.spliced_model import SplicedModel
 
         _silence_transformers()
-        model, saes = _model_and_saes(self.model, self.saes)
+        model, saes = self._model_and_saes()
         _limit_threads(model)
-        spliced = SplicedModel(model, self._chosen(saes, model), splice_bos=self.splice_bos)
+        spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
         return spliced if self.from_layer is None else spliced.from_layer(self.from_layer)
 
-    def _chosen(self, saes: "dict[str, SAE]", model: "LanguageModel") -> "dict[str, SAE]":
-        """Those at `sites`. Others are left out before they are spliced in: they may be why sites are chosen."""
-        from attribution.models.site_names import sites_named
+    def _model_and_saes(self) -> "tuple[LanguageModel, dict[str, SAE]]":
+        from attribution.models.language_model import LanguageModel
+        from circuits.embedded.load import DEFAULT_SAES, embedded_model, load_saes, sae_sets
 
-        if self.sites is None:
-            return saes
-        wanted = sites_named(tuple(map(model.canonical, self.names_of_sites)), tuple(map(model.canonical, saes)))
-        return {name: sae for name, sae in saes.items() if model.canonical(name) in wanted}
+        embedded = self.model is None and (self.saes is None or self.saes in sae_sets())
+        if not embedded and not Path(self.saes or "").is_dir():
+            sets = f" Embedded sets: {', '.join(sae_sets())}." if self.model is None else ""
+            raise FileNotFoundError(f"--saes {self.saes}: no such folder.{sets}")
+        model = embedded_model() if self.model is None else LanguageModel.load(self.model)
+        source = self.saes or DEFAULT_SAES if embedded else Path(self.saes or "")
+        saes = load_saes(
+            source,
+            sites=None if self.sites is None else self.names_of_sites,
+            layers=None if self.layers is None else layers_of(self.layers),
+            canonical=model.canonical,
+        )
+        return model, saes
 
 
 @dataclass(frozen=True)
@@ -78,10 +88,29 @@ class Inputs(ModelInputs, PromptOptions):
         """The task's name, or that of the file of pairs."""
         return Path(self.pairs).stem if self.pairs is not None else self.task or DEFAULT_TASK
 
-    def load(self) -> "Loaded":
-        """Load the model and its SAEs, and make the prompts."""
+    def load(self, metric: "Metric") -> "Loaded":
+        """Load the model and its SAEs, and make the prompts; all that are kept have a finite metric.
+
+        Raises:
+            UnfinitePairs: pairs without, unless `skip_bad_pairs` leaves them out.
+        """
         spliced = self.load_spliced()
-        return Loaded(spliced, self.prompts(spliced.model))
+        return self.loaded(spliced, metric)
+
+    def loaded(self, spliced: "SplicedModel", metric: "Metric") -> "Loaded":
+        """As `load`, with a model that is loaded."""
+        prompts, bad = self._finite(self.prompts(spliced.model), spliced.model, metric)
+        return Loaded(spliced, prompts, bad)
+
+    def _finite(
+        self, pairs: "PromptPairs", model: "LanguageModel", metric: "Metric"
+    ) -> "tuple[PromptPairs, dict[int, str]]":
+        from attribution.effects.finite_pairs import finite_pairs, refuse_unfinite
+
+        if self.skip_bad_pairs:
+            return finite_pairs(model, pairs, metric)
+        refuse_unfinite(model, pairs, metric)
+        return pairs, {}
 
     def prompts(self, model: "LanguageModel") -> "PromptPairs":
         """The prompt pairs, tokenised for `model`."""
@@ -92,8 +121,13 @@ class Inputs(ModelInputs, PromptOptions):
             return PromptPairs.from_json(self.pairs, model).head(self.examples)
         return task_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
 
-    def other_prompts(self, model: "LanguageModel", count: int, held_out: str | None) -> "dict[str, PromptPairs]":
-        """Pairs to judge a circuit on, by name: `count` of each other split of the task, and those of a file."""
+    def other_prompts(
+        self, model: "LanguageModel", count: int, held_out: str | None, metric: "Metric"
+    ) -> "dict[str, PromptPairs]":
+        """Pairs to judge a circuit on, by name: `count` of each other split of the task, and those of a file.
+
+        Their metric is finite: others are left out with `skip_bad_pairs`, else a ValueError names them.
+        """
         from attribution.prompts.prompt_pairs import PromptPairs
         from circuits.tasks.prompts import task_pairs
 
@@ -106,6 +140,11 @@ class Inputs(ModelInputs, PromptOptions):
             if name in (*found, "own"):
                 raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
             found[name] = PromptPairs.from_json(held_out, model)
+        for name, pairs in found.items():
+            try:
+                found[name], _ = self._finite(pairs, model, metric)
+            except ValueError as error:
+                raise ValueError(f"Pairs of {name!r}, which judge the circuit: {error}") from error
         return found
 
     def parted(
@@ -147,16 +186,23 @@ class OtherPairs:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A spliced model and its prompts."""
+    """A spliced model and its prompts, and by its number what was wrong with each pair that was left out."""
 
     spliced: "SplicedModel"
     prompts: "PromptPairs"
+    left_out: "Mapping[int, str]" = field(default_factory=dict)
 
     @property
     def model_in_words(self) -> str:
         """The model's name, with the layers that are kept as they are."""
         kept = kept_in_words(self.spliced.boundary)
         return self.spliced.model.name + ("" if kept is None else f", {kept}")
+
+    @property
+    def left_out_in_words(self) -> str | None:
+        """Which pairs were left out and why; None if none were."""
+        each = "; ".join(f"pair {row}: {fault}" for row, fault in sorted(self.left_out.items()))
+        return f"Left out, because the metric is not finite: {each}." if each else None
 
     def hashes(self) -> dict[str, Any]:
         """Those of the model and the SAEs (`SplicedModel.hashes`), and under `prompts` that of the prompts."""
@@ -179,18 +225,3 @@ def _limit_threads(model: "LanguageModel") -> None:
         import torch
 
         torch.set_num_threads(1)
-
-
-def _model_and_saes(model: str | None, saes: str | None) -> "tuple[LanguageModel, dict[str, SAE]]":
-    from attribution.dictionaries import load_saes
-    from attribution.models.language_model import LanguageModel
-    from circuits.embedded.load import DEFAULT_SAES, embedded_model, embedded_saes, sae_sets
-
-    if model is None and (saes is None or saes in sae_sets()):
-        found = embedded_saes(saes or DEFAULT_SAES)
-    elif saes is not None and Path(saes).is_dir():
-        found = load_saes(Path(saes))
-    else:
-        sets = f" Embedded sets: {', '.join(sae_sets())}." if model is None else ""
-        raise FileNotFoundError(f"--saes {saes}: no such folder.{sets}")
-    return (embedded_model() if model is None else LanguageModel.load(model)), found

@@ -8,6 +8,7 @@ its annotation the type and the help, its default the default:
 `app.py` turns such functions into commands. An option of one command is a field in that command's file.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +92,17 @@ class ModelOptions:
         str | None,
         option(
             INPUTS,
-            "Splice SAEs in at these sites only, with commas between: kinds (resid_post), names, or globs of either "
+            "Load SAEs of these sites only and splice them in, with commas between: kinds (resid_post), names, or globs of either "
             "(blocks.[23].*). Default: at every site that has one.",
             metavar="SITES",
+        ),
+    ] = None
+    layers: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            "Load and splice in the SAEs of these layers only: 3, 2-10, or several with commas between (0,4-6).",
+            metavar="LAYERS",
         ),
     ] = None
     from_layer: Annotated[
@@ -110,6 +119,8 @@ class ModelOptions:
             raise ValueError("--model needs --saes: SAEs trained on that model.")
         if self.sites is not None and not self.names_of_sites:
             raise ValueError("--sites names no site. Write for example --sites resid_post,mlp_out.")
+        if self.layers is not None:
+            layers_of(self.layers)
 
     @property
     def names_of_sites(self) -> tuple[str, ...]:
@@ -135,6 +146,15 @@ class PromptOptions:
         option(INPUTS, f"Number of pairs. Default: {DEFAULT_EXAMPLES} of a task, all of a file.", min=1),
     ] = None
     seed: Annotated[int, option(INPUTS, "Random seed for drawing the task's prompts.")] = 0
+    skip_bad_pairs: Annotated[
+        bool,
+        option(
+            INPUTS,
+            "Leave out pairs whose metric is not a finite number on one of their prompts, and list them. By default "
+            "such a pair ends the run before it begins.",
+            "--skip-bad-pairs",
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         if self.task is not None and self.pairs is not None:
@@ -218,6 +238,22 @@ class RowsOptions:
     """How much is printed."""
 
     rows: Annotated[int, option(OUTPUT, "Rows of the printed tables.", min=1)] = 15
+
+
+def layers_of(text: str) -> tuple[int, ...]:
+    """The layers that `3`, `2-10` or `0,4-6` name, in increasing order.
+
+    Raises:
+        ValueError: text of another form, or a range that runs backwards.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if first > last:
+            raise ValueError(f"--layers {text}: write a layer, a range or several of them, as in 3, 2-10 or 0,4-6.")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
 
 
 def refuse_missing_file(flag: str, path: str | None) -> None:

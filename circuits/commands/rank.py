@@ -110,6 +110,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
                 at_once=options.at_once,
                 together=options.together,
                 strongest=options.strongest,
+                skip_bad=inputs.skip_bad_pairs,
                 done=lambda number: told(number / count),
             )
         with atomic_write(target) as path:

@@ -16,6 +16,9 @@ def print_ranking(console: Console, found: DatasetRanking, *, method: str, rows:
         f"{len(ranking.nodes)} nodes over {found.examples} pairs: {method}, {found.error_mode} errors, "
         f"{found.patch_value} patch; total effect {found.total_effect:+.3f} {found.unit} (mean)"
     )
+    if found.left_out:
+        each = "; ".join(f"pair {row}: {fault}" for row, fault in sorted(found.left_out.items()))
+        console.print(f"Left out, because the metric is not finite: {each}.", highlight=False)
     table = Table(box=None, pad_edge=False)
     for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pair"):
         words = name in ("node", "most in pair")

@@ -93,6 +93,7 @@ def write_run(
     chunks: Mapping[str, Any] | None = None,
     labels: Labels | None = None,
     decision: Decision | None = None,
+    left_out: Mapping[int, str] | None = None,
 ) -> None:
     """Write all files of a run of `find` into its folder, which exists; run.json last.
 
@@ -108,6 +109,7 @@ def write_run(
         chunks: how much work was computed and how much reused (`chunks_report`).
         labels: of the circuit's features.
         decision: what `--method auto` chose.
+        left_out: what was wrong with each pair that was left out, by its number.
     """
     start = time.perf_counter()
     with atomic_write(target.effects) as path:
@@ -133,6 +135,7 @@ def write_run(
         "hashes": dict(hashes),
         "decision": None if decision is None else decision.record(),
         "counts": _counts(found),
+        "left_out": {str(row): fault for row, fault in (left_out or {}).items()},
         "chunks": chunks,
         "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
         **{name: getattr(effects, name) for name in _MEASURED},

@@ -10,6 +10,7 @@ from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
 from attribution.effects.effects import Effects
+from attribution.effects.finite_pairs import refuse_unfinite
 from attribution.effects.quadrature import Quadrature
 from attribution.methods.registry import METHODS, WALKS_ERRORS, refuse_points
 from attribution.prompts.metrics import Metric, logit_difference
@@ -142,7 +143,8 @@ def discover(
 
     Raises:
         ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, or does not fit
-            into memory; no node that differs between the prompts. All but the last before anything is measured.
+            into memory, or whose metric is not finite; no node that differs between the prompts. All but the last before
+            anything is measured.
 
     Examples:
         >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
@@ -160,6 +162,8 @@ def discover(
     scheme = scheme_of(pairs, positions)
     others = {**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})}
     refuse_shared_pairs({OWN_SPLIT: pairs, **others})
+    for some in (pairs, *others.values()):
+        refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
     decision = decide(question, budget, verify) if method == AUTO_METHOD else None
     if decision is not None:

@@ -1,8 +1,8 @@
 """Load a model and its SAEs, the embedded ones or your own, and splice the SAEs in."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -46,29 +46,41 @@ def load_model(
 def load_saes(
     folder_or_set: str | Path = DEFAULT_SAES,
     *,
+    sites: str | Sequence[str] | None = None,
+    layers: Iterable[int] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    canonical: Callable[[str], str] = str,
 ) -> dict[str, SAE]:
     """SAEs by the site each belongs to, in the order of the layers.
 
     Args:
         folder_or_set: the name of an embedded set (`sae_sets()`), or a folder of SAELens folders. To read a folder
             that is named like an embedded set, write it as a path: `./relu`.
+        sites: only those at these sites: names, kinds (`resid_post`) or globs of either (`blocks.[2-5].*`). The weights
+            of others are not read.
+        layers: only those in these layers, such as `range(2, 11)`.
+        canonical: gives a hook the name by which `sites` and `layers` choose; `model.canonical`, where files have the
+            model's own names.
 
     Raises:
         FileNotFoundError: it is neither an embedded set nor a folder.
         SAEFileError: the folder has no SAEs, a damaged file, or two SAEs for one site.
+        LookupError, ValueError: no SAE is at a site of `sites`, or in `layers`; the message lists what there is.
 
     Examples:
+        >>> list(load_saes("relu", layers=[2, 3]))
+        ['blocks.2.hook_resid_post', 'blocks.3.hook_resid_post']
         >>> saes = load_saes("relu")
         >>> list(saes)[0], saes["blocks.0.hook_resid_post"].d_sae
         ('blocks.0.hook_resid_post', 766)
     """
+    about: dict[str, Any] = {"sites": sites, "layers": layers, "device": device, "dtype": dtype, "canonical": canonical}
     if folder_or_set in sae_sets():
-        return embedded_saes(str(folder_or_set), device=device, dtype=dtype)
+        return dictionaries.load_saes(SAES_FOLDER / str(folder_or_set), **about)
     if not Path(folder_or_set).is_dir():
         raise FileNotFoundError(f"SAEs {folder_or_set}: no such folder. Embedded sets: {', '.join(sae_sets())}.")
-    return dictionaries.load_saes(folder_or_set, device=device, dtype=dtype)
+    return dictionaries.load_saes(folder_or_set, **about)
 
 
 def splice(model: LanguageModel, saes: Mapping[str, SAE] | Iterable[SAE], *, splice_bos: bool = False) -> SplicedModel:

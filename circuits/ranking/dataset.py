@@ -8,13 +8,14 @@ of `rank_nodes` on all pairs at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
 import numpy as np
 
 from attribution.effects.effects import Effects
+from attribution.effects.finite_pairs import UnfinitePairs
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.position_names import SameRoles, position_names
 from attribution.prompts.prompt_pair import PromptPair
@@ -41,6 +42,7 @@ class DatasetRanking:
         total_effect: the mean over examples, in `unit`.
         settings: those of the method.
         positions_mean: what the names of positions stand for, in words.
+        left_out: what was wrong with each example that was left out, by its number in the stream.
     """
 
     ranking: Ranking
@@ -54,6 +56,7 @@ class DatasetRanking:
     patch_value: str
     settings: Mapping[str, str | int | float]
     positions_mean: str
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
     def name(self, node: Node) -> str:
         """The node's name as in a circuit: `blocks.3.hook_mlp_out/117@verb`."""
@@ -69,6 +72,7 @@ def rank(
     at_once: int = 32,
     together: bool = False,
     strongest: int = 5,
+    skip_bad: bool = False,
     done: Callable[[int], None] = lambda _: None,
 ) -> DatasetRanking:
     """Measure pairs as they are read, and average every node over all of them.
@@ -80,10 +84,12 @@ def rank(
         at_once: pairs measured together.
         together: add up positions: a node's effect in an example is then its sum over positions.
         strongest: how many examples to remember for each node.
+        skip_bad: leave out pairs whose metric is not finite, and list them in `left_out`.
         done: called with the number of pairs measured so far.
 
     Raises:
-        ValueError: no pairs; pairs with roles beside pairs without; a batch that was measured otherwise than the first.
+        ValueError: no pairs; pairs with roles beside pairs without; a batch that was measured otherwise than the first;
+            pairs whose metric is not finite, unless they are left out.
     >>> ranked = rank(pairs, model, lambda few: attribution_patching(spliced, few, logit_difference))
     >>> ranked.examples, ranked.unit, abs(ranked.ranking.nodes[0].effect) >= abs(ranked.ranking.nodes[1].effect)
     (2, 'logits', True)
@@ -92,8 +98,8 @@ def rank(
         raise ValueError(f"at_once must be at least 1 and strongest 0 or more; got {at_once} and {strongest}.")
     stream = _Stream(together, strongest)
     for few in _cut(pairs, at_once):
-        stream.add(measure(few), few)
-        done(stream.examples)
+        stream.measure(few, measure, skip_bad=skip_bad)
+        done(stream.read)
     return stream.ranking(model)
 
 
@@ -110,6 +116,8 @@ class _Stream:
         self.together = together
         self.averages = RunningAverages(strongest)
         self.examples = 0
+        self.read = 0
+        self.left_out: dict[int, str] = {}
         self.total = 0.0
         self.first: Effects | None = None
         self.roles = SameRoles()
@@ -117,14 +125,31 @@ class _Stream:
         self.tokens: dict[str, tuple[int, int]] = {}
         self.templates: dict[tuple[str, ...], None] = {}
 
-    def add(self, effects: Effects, pairs: PromptPairs) -> None:
-        """Add one batch."""
+    def measure(self, pairs: PromptPairs, measured: Callable[[PromptPairs], Effects], *, skip_bad: bool) -> None:
+        """Measure and add the next pairs of the stream; those whose metric is not finite are left out, or refused."""
+        numbers = np.arange(self.read, self.read + len(pairs))
+        self.read += len(pairs)
+        while True:
+            try:
+                return self._add(measured(pairs), pairs, numbers)
+            except UnfinitePairs as error:
+                rows = {int(numbers[row]): fault for row, fault in error.rows.items()}
+                if not skip_bad:
+                    raise UnfinitePairs(error.metric, rows) from error
+                self.left_out |= rows
+                good = [row for row in range(len(pairs)) if row not in error.rows]
+                if not good:
+                    return None
+                pairs, numbers = PromptPairs(tuple(pairs[row] for row in good)), numbers[good]
+
+    def _add(self, effects: Effects, pairs: PromptPairs, numbers: np.ndarray) -> None:
+        """Add one batch; `numbers` are those of its pairs in the stream."""
         self._refuse_other(effects)
-        columns = self._columns(pairs)
+        columns = self._columns(pairs, numbers)
         position = np.array([columns[e][p] for e, p in zip(effects.example, effects.position, strict=True)], np.int64)
         site, kind, index = (np.asarray(getattr(effects, name), np.int64) for name in ("site", "kind", "index"))
         keys = ((position * _SITE + site) * len(KINDS) + kind) * _INDEX + index + 1
-        example = np.asarray(effects.example, np.int64) + self.examples
+        example = numbers[np.asarray(effects.example, np.int64)]
         values = np.stack([effects.effect, effects.clean, effects.patch])
         if self.together:
             keys, example, values = _summed(keys, example, values)
@@ -139,9 +164,9 @@ class _Stream:
             if now != before:
                 raise ValueError(f"A batch has {name} {now!r} where the first had {before!r}: they cannot be averaged.")
 
-    def _columns(self, pairs: PromptPairs) -> list[list[int]]:
+    def _columns(self, pairs: PromptPairs, numbers: np.ndarray) -> list[list[int]]:
         """For each pair the number of each position's name; a new name gets the next number."""
-        for row, pair in enumerate(pairs, start=self.examples):
+        for row, pair in zip(numbers.tolist(), pairs, strict=True):
             self.roles.check(row, pair.roles)
         found = []
         for pair, names in zip(pairs, position_names(pairs), strict=True):
@@ -157,7 +182,8 @@ class _Stream:
     def ranking(self, model: LanguageModel) -> DatasetRanking:
         """The ranking of everything added so far."""
         if self.first is None:
-            raise ValueError("No prompt pairs: there is nothing to measure.")
+            bad = f" {len(self.left_out)} were left out: their metric is not finite." if self.left_out else ""
+            raise ValueError(f"No prompt pairs: there is nothing to measure.{bad}")
         if len(self.averages) == 0:
             raise ValueError("No node differs between clean and patch run: there is nothing to rank.")
         order = order_of_names(list(self.templates))
@@ -177,6 +203,7 @@ class _Stream:
             total_effect=self.total / self.examples,
             settings=dict(effects.settings),
             positions_mean=TOGETHER if self.together else ROLES if self.roles.given else FROM_THE_END,
+            left_out=dict(self.left_out),
             **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
         )
 

@@ -12,7 +12,8 @@
     examples, example_effects     lists: the examples with the largest |effect|, strongest first; counted from 0
 
 The metadata of the schema describes the numbers under the key `jumpwire`, as JSON: method, metric, unit, sign, error
-mode, patch value, settings, number of examples, mean total effect, sites, positions and what their names mean.
+mode, patch value, settings, number of examples, mean total effect, sites, positions and what their names mean, and the
+examples that were left out because their metric is not finite.
 """
 
 import json
@@ -43,6 +44,7 @@ def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, 
         "settings": dict(found.settings),
         "sites": ranking.sites,
         "positions": [[p.label, p.clean_token, p.patch_token] for p in ranking.positions],
+        "left_out": {str(example): fault for example, fault in found.left_out.items()},
         "chunks": chunks,
     }
     table = _table(found).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
@@ -66,6 +68,7 @@ def read_ranking(path: str | Path) -> DatasetRanking:
         ranking=Ranking(about["method"], tuple(about["sites"]), positions, nodes),
         strongest=tuple(tuple(zip(r["examples"], r["example_effects"], strict=True)) for r in rows),
         settings=about["settings"],
+        left_out={int(example): fault for example, fault in about.get("left_out", {}).items()},
         **{name: about[name] for name in _WORDS},
     )
 

@@ -13,13 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.formats.saelens_config import CONFIG_FILE, SAELensConfig, read_config, read_scaling_factor
-from attribution.dictionaries.formats.saelens_folding import fold_decoder_norms, fold_scaling_factor, fold_threshold
+from attribution.dictionaries.formats.saelens_folding import (
+    fold_decoder_norms,
+    fold_finetuning,
+    fold_scaling_factor,
+    fold_threshold,
+)
+from attribution.dictionaries.formats.saelens_training import CENTRE
 from attribution.dictionaries.kinds.batchtopk import BatchTopK
 from attribution.dictionaries.kinds.gated import Gated
 from attribution.dictionaries.kinds.jumprelu import JumpReLU
@@ -28,6 +35,7 @@ from attribution.dictionaries.kinds.relu import ReLU
 from attribution.dictionaries.kinds.sae import SAE
 from attribution.dictionaries.kinds.tensor_faults import number_fault, shape_fault
 from attribution.dictionaries.kinds.topk import TopK
+from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS
 
 WEIGHTS_FILE: Final = "sae_weights.safetensors"
 ENCODERS: Final[dict[str, type[SAE]]] = {
@@ -50,9 +58,9 @@ def read_saelens(folder: Path, *, site: str | None, device: torch.device | str, 
     Raises:
         SAEFileError: a file that is missing, unreadable or inconsistent.
     """
-    config = read_config(folder / CONFIG_FILE, ENCODERS)
+    config = read_config(folder / CONFIG_FILE, ENCODERS, site)
     kind = ENCODERS[config.architecture]
-    tensors = _read_tensors(folder / WEIGHTS_FILE, kind, config)
+    tensors, finetuned = _read_tensors(folder / WEIGHTS_FILE, kind, config)
     precise = torch.promote_types(dtype, torch.float32)
     tensors = {name: tensor.to(device=device, dtype=precise) for name, tensor in tensors.items()}
     by_decoder_norm = config.rescale_acts_by_decoder_norm and kind in (TopK, BatchTopK)
@@ -61,8 +69,12 @@ def read_saelens(folder: Path, *, site: str | None, device: torch.device | str, 
         tensors = _on_raw_activations(tensors, folder, threshold_follows=follows)
     if by_decoder_norm:
         tensors = fold_decoder_norms(tensors)
+    if finetuned is not None:
+        tensors = fold_finetuning(tensors, finetuned.to(tensors["W_dec"]))
     settings: dict[str, Any] = {
-        "site": config.site if site is None else site,
+        "site": config.site,
+        "positions": config.positions,
+        "prepend_bos": config.prepend_bos,
         "apply_b_dec_to_input": config.apply_b_dec_to_input,
         "normalisation": config.normalisation,
     }
@@ -99,17 +111,34 @@ def save_sae(sae: SAE, folder: str | Path) -> None:
         "dtype": str(sae.W_dec.dtype).removeprefix("torch."),
         "device": "cpu",
         "apply_b_dec_to_input": sae.apply_b_dec_to_input,
-        "normalize_activations": sae.normalisation,
+        "normalize_activations": "none" if sae.normalisation == "centred" else sae.normalisation,
         "reshape_activations": "hook_z" if sae.site.endswith("hook_z") else "none",
-        "metadata": {"hook_name": sae.site, "sae_lens_version": "6.0.0"},
+        "metadata": {"hook_name": sae.site, "sae_lens_version": "6.0.0", **_training(sae)},
     }
     settings = {f.name for f in fields(sae)} - {f.name for f in fields(SAE)} - sae.tensors().keys()
     config |= {name: getattr(sae, name) for name in sorted(settings)}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _read_tensors(file: Path, kind: type[SAE], config: SAELensConfig) -> dict[str, Tensor]:
-    """The tensors of the file under SAELens's present keys, each checked; on the CPU, in the file's dtype."""
+def _training(sae: SAE) -> dict[str, Any]:
+    """What the SAE says of its training, as SAELens's metadata; nothing where it says nothing."""
+    found: dict[str, Any] = {}
+    if sae.normalisation == "centred":
+        found["model_from_pretrained_kwargs"] = {CENTRE: True}
+    if sae.prepend_bos is not None:
+        found["prepend_bos"] = sae.prepend_bos
+    if sae.positions != ALL_POSITIONS:
+        found["seqpos_slice"] = [sae.positions.start, sae.positions.stop, sae.positions.step]
+    return found
+
+
+def _read_tensors(
+    file: Path, kind: type[SAE], config: SAELensConfig
+) -> tuple[dict[str, Tensor], Float[Tensor, " d_sae"] | None]:
+    """The tensors of the file under SAELens's present keys, each checked; on the CPU, in the file's dtype.
+
+    Beside them the factors that finetuning gave the features, if there are any.
+    """
     try:
         stored = load_file(file)
     except FileNotFoundError:
@@ -119,9 +148,7 @@ def _read_tensors(file: Path, kind: type[SAE], config: SAELensConfig) -> dict[st
     for name, tensor in stored.items():
         if fault := number_fault(name, tensor):
             raise SAEFileError(file, fault)
-    for name in {"scaling_factor", "finetuning_scaling_factor"} & stored.keys():
-        if not (stored.pop(name) == 1).all():
-            raise SAEFileError(file, f"{name} is not 1 everywhere; expected it folded into W_dec")
+    finetuned = _finetuning(stored, config, file)
     tensors = fold_threshold(stored, config.d_sae)
     axes = kind.tensor_axes()
     if fault := _key_fault(set(tensors), set(axes), config.architecture):
@@ -129,7 +156,26 @@ def _read_tensors(file: Path, kind: type[SAE], config: SAELensConfig) -> dict[st
     for name, tensor in tensors.items():
         if fault := shape_fault(name, tensor, axes[name], {"d_in": config.d_in, "d_sae": config.d_sae}):
             raise SAEFileError(file, fault)
-    return tensors
+    return tensors, finetuned
+
+
+def _finetuning(stored: dict[str, Tensor], config: SAELensConfig, file: Path) -> Float[Tensor, " d_sae"] | None:
+    """The factors of finetuning, taken out of `stored`; None if there are none. Old files hold ones without use."""
+    names = sorted({"scaling_factor", "finetuning_scaling_factor"} & stored.keys())
+    factors = [stored.pop(name) for name in names]
+    if not config.finetuning_scaling_factor:
+        for name, factor in zip(names, factors, strict=True):
+            if not (factor == 1).all():
+                raise SAEFileError(file, f"{name} is not 1 everywhere, and {CONFIG_FILE} does not say that it is used")
+        return None
+    if len(factors) != 1:
+        found = ", ".join(names) or "neither"
+        raise SAEFileError(
+            file, f"expected scaling_factor or finetuning_scaling_factor, as cfg.json says; found {found}"
+        )
+    if fault := shape_fault(names[0], factors[0], ("d_sae",), {"d_sae": config.d_sae}):
+        raise SAEFileError(file, fault)
+    return factors[0]
 
 
 def _key_fault(found: set[str], expected: set[str], architecture: str) -> str | None:

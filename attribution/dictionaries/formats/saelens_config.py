@@ -5,7 +5,8 @@
                     activation_fn_kwargs.k for TopK; no architecture: standard; normalize_activations boolean
 
 A setting that would silently change the features is an error: another activation function, a single attention head,
-whitening that was never folded into the weights.
+whitening that was never folded into the weights, another output than the input. What the file says of the model and the
+positions of training is read in `saelens_training.py`.
 """
 
 import json
@@ -16,7 +17,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attribution.dictionaries.formats import SAEFileError
+from attribution.dictionaries.formats.saelens_keys import unknown_keys
+from attribution.dictionaries.formats.saelens_training import (
+    normalisation_at,
+    opens_with_bos,
+    processing_of,
+    trained_positions,
+    unknown_arguments,
+)
 from attribution.dictionaries.kinds.normalisation import Normalisation
+from attribution.dictionaries.kinds.trained_positions import TrainedPositions
 
 CONFIG_FILE = "cfg.json"
 SCALER_FILE = "activation_scaler.json"
@@ -25,7 +35,7 @@ NORMALISATIONS = ("none", "expected_average_only_in", "layer_norm", "constant_no
 
 @dataclass(frozen=True)
 class SAELensConfig:
-    """What cfg.json says about the SAE's arithmetic and its hook (site "" if it names none)."""
+    """What cfg.json says about the SAE's arithmetic, its hook (site "" if it names none) and its training."""
 
     architecture: str
     d_in: int
@@ -36,28 +46,58 @@ class SAELensConfig:
     expects_average: bool
     k: int | None
     rescale_acts_by_decoder_norm: bool
+    finetuning_scaling_factor: bool
+    positions: TrainedPositions
+    prepend_bos: bool | None
 
 
-def read_config(file: Path, architectures: Collection[str]) -> SAELensConfig:
-    """The configuration in `file`.
+def read_config(file: Path, architectures: Collection[str], site: str | None = None) -> SAELensConfig:
+    """The configuration in `file`; a given `site` replaces the hook that it names.
 
     Raises:
         SAEFileError: a setting that is missing, malformed or not supported, such as an unknown architecture.
     """
     raw = _read_object(file)
+    said = {**raw, **_object(raw, "metadata", file)}
     architecture, k = _architecture_and_k(raw, architectures, file)
-    normalisation = _normalisation(raw, file)
+    stored = _normalisation(raw, file)
+    _refuse_other_shapes(said, file)
+    processing = processing_of(said, file)
+    named = _site(said, file) if site is None else site
+    own = "none" if stored == "expected_average_only_in" else stored
     return SAELensConfig(
         architecture=architecture,
         d_in=_positive_integer(raw, "d_in", file),
         d_sae=_positive_integer(raw, "d_sae", file),
-        site=_site(raw, file),
+        site=named,
         apply_b_dec_to_input=_boolean(raw, "apply_b_dec_to_input", True, file),
-        normalisation="none" if normalisation == "expected_average_only_in" else normalisation,
-        expects_average=normalisation == "expected_average_only_in",
+        normalisation=normalisation_at(named, own, processing, file),
+        expects_average=stored == "expected_average_only_in",
         k=k,
         rescale_acts_by_decoder_norm=_boolean(raw, "rescale_acts_by_decoder_norm", False, file),
+        finetuning_scaling_factor=_boolean(raw, "finetuning_scaling_factor", False, file),
+        positions=trained_positions(said, file),
+        prepend_bos=opens_with_bos(said, file),
     )
+
+
+@dataclass(frozen=True)
+class ConfigOutline:
+    """The hook that a cfg.json names, "" if none, and its keys that are not understood and may matter."""
+
+    site: str
+    unknown: tuple[str, ...]
+
+
+def read_outline(file: Path) -> ConfigOutline:
+    """The outline of `file`; weights are not read, and settings are not checked.
+
+    Raises:
+        SAEFileError: the file is missing or malformed.
+    """
+    raw = _read_object(file)
+    said = {**raw, **_object(raw, "metadata", file)}
+    return ConfigOutline(_site(said, file), (*unknown_keys(raw), *unknown_arguments(said)))
 
 
 def read_scaling_factor(folder: Path) -> float | None:
@@ -110,8 +150,17 @@ def _architecture_and_k(raw: Mapping[str, Any], architectures: Collection[str], 
     return architecture, k
 
 
-def _site(raw: Mapping[str, Any], file: Path) -> str:
-    said = {**raw, **_object(raw, "metadata", file)}
+def _refuse_other_shapes(said: Mapping[str, Any], file: Path) -> None:
+    """An SAE reads and writes one activation, flattened or not."""
+    if (shape := said.get("reshape_activations")) not in (None, "none", "hook_z"):
+        raise SAEFileError(file, f"reshape_activations is {shape!r}; expected 'none' or 'hook_z'")
+    out, width = said.get("hook_name_out"), said.get("d_out")
+    for key, found, own in (("hook_name_out", out, said.get("hook_name")), ("d_out", width, said.get("d_in"))):
+        if found is not None and found != own:
+            raise SAEFileError(file, f"{key} is {found!r}, another than the input's {own!r}: transcoders are not read")
+
+
+def _site(said: Mapping[str, Any], file: Path) -> str:
     head = said.get("hook_head_index", said.get("hook_point_head_index"))
     if head is not None:
         raise SAEFileError(file, f"hook_head_index is {head!r}; expected null: SAEs of one head are not supported")

@@ -1,6 +1,7 @@
 """Fold what SAELens stores beside the weights into the weights, so that encode and decode need nothing else.
 
     scaling factor s       W_enc *= s;   W_dec, b_dec /= s             x was trained on as s * x
+    finetuning factor g    W_dec *= g                                  features were decoded as f * g
     decoder norms n        W_enc, b_enc *= n;   W_dec /= n             TopK, BatchTopK: f is in units of z * n
     log_threshold          threshold = exp(log_threshold)              older JumpReLU
     threshold < 0          threshold = 0                               same features, since v = relu(z)
@@ -33,6 +34,11 @@ def fold_decoder_norms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         "b_enc": tensors["b_enc"] * norms,
         "W_dec": tensors["W_dec"] / torch.where(norms > 0, norms, 1.0)[:, None],
     }
+
+
+def fold_finetuning(tensors: dict[str, Tensor], factor: Tensor) -> dict[str, Tensor]:
+    """One factor for each feature, by which finetuning made up for shrinkage: features stay, their writes change."""
+    return tensors | {"W_dec": tensors["W_dec"] * factor[:, None]}
 
 
 def fold_threshold(tensors: dict[str, Tensor], d_sae: int) -> dict[str, Tensor]:

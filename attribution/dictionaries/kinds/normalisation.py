@@ -1,12 +1,14 @@
 """Normalisation: what an SAE does to an activation before encoding and undoes after decoding.
 
     none                    x_n = x
+    centred                 x_n = x - mean                        x_hat = r + mean
     layer_norm              x_n = (x - mean) / (std + 1e-5)       x_hat = std * r + mean
     constant_norm_rescale   x_n = x * sqrt(d_in) / |x|            x_hat = r * |x| / sqrt(d_in)
 
 r is the decoder's output; std is the unbiased one (n - 1); the 1e-5 is added on the way in only. Both are as in
 SAELens. Its "expected_average_only_in" is one constant for all activations, which is folded into the weights when the
-file is read (`formats/saelens_folding.py`).
+file is read (`formats/saelens_folding.py`). "centred" is for SAEs of a model whose weights were centred
+(`formats/saelens_training.py`): they never saw the mean, and what they write keeps that of the stream.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
+Normalisation = Literal["none", "centred", "layer_norm", "constant_norm_rescale"]
 
 LAYER_NORM_EPSILON = 1e-5
 
@@ -38,9 +40,11 @@ def normalise(
     """
     if normalisation == "none":
         return x, None
-    if normalisation == "layer_norm":
+    if normalisation in ("centred", "layer_norm"):
         mean = x.mean(dim=-1, keepdim=True)
         centred = x - mean
+        if normalisation == "centred":
+            return centred, Frame(scale=torch.ones_like(mean), mean=mean)
         std = centred.std(dim=-1, keepdim=True)
         return centred / (std + LAYER_NORM_EPSILON), Frame(scale=std, mean=mean)
     norm = x.norm(dim=-1, keepdim=True)

@@ -24,6 +24,7 @@ from torch.nn.functional import embedding_bag
 
 from attribution.dictionaries.kinds.normalisation import Frame, Normalisation, normalise, restore
 from attribution.dictionaries.kinds.tensor_faults import shape_fault
+from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
 
 AnySAE = TypeVar("AnySAE", bound="SAE")
 
@@ -69,6 +70,8 @@ class SAE(ABC):
     site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes the
         heads flattened.
     source: the file it was read from, "" if none; named in errors.
+    prepend_bos: whether the prompts it was trained on opened with BOS; None if its file does not say.
+    positions: the positions it was trained on; the splice leaves others as they are.
     margin_tensors: the encoder tensors that the margin adds to p or subtracts from it; they bound the margin's rounding
         (`splice/gate_rounding.py`).
     threshold_moves: the threshold depends on the other features' projections, as TopK's does.
@@ -84,6 +87,8 @@ class SAE(ABC):
     b_dec: Float[Tensor, " d_in"]
     site: str = ""
     source: str = ""
+    prepend_bos: bool | None = None
+    positions: TrainedPositions = ALL_POSITIONS
     apply_b_dec_to_input: bool = False
     normalisation: Normalisation = "none"
 
@@ -224,11 +229,16 @@ class SAE(ABC):
 
     @final
     def digest(self) -> str:
-        """sha256 over kind, settings and tensors (name, dtype, shape, bytes), but not site and source."""
+        """sha256 over kind, settings and tensors (name, dtype, shape, bytes).
+
+        Without site, source and prompts: they change nothing that the SAE computes. All positions go without saying.
+        """
         tensors = self.tensors()
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
-        for where in ("site", "source"):
+        for where in ("site", "source", "prepend_bos"):
             settings.pop(where)
+        if self.positions == ALL_POSITIONS:
+            settings.pop("positions")
         sha = hashlib.sha256(repr((self.kind, sorted(settings.items()))).encode())
         for name, tensor in sorted(tensors.items()):
             sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
