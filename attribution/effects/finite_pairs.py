@@ -102,8 +102,9 @@ def refuse_unfinite_effects(columns: NodeColumns, sites: Sequence[str]) -> None:
         bad = np.flatnonzero(~np.isfinite(columns[name]))
         if len(bad):
             own = {column: int(columns[column][bad[0]]) for column in ("example", "site", "position", "kind", "index")}
-            node = NodeOfExample(**own | {"site": sites[own["site"]], "kind": KINDS[own["kind"]]})
+            kind, site = KINDS[own["kind"]], sites[own["site"]]
+            node = NodeOfExample(own["example"], site, own["position"], kind, own["index"])
             raise ValueError(
-                f"Pair {node.example}: the {name} of {node} is {columns[name][bad[0]]}. Leave the pair out, or find out "
-                "why the model computes no number there."
+                f"Pair {node.example}: the {name} of {node} is {columns[name][bad[0]]}. Leave the pair out, or find "
+                "out why the model computes no number there."
             )

@@ -1,9 +1,12 @@
 """Feed an SAE what it was trained on: what holds of a centred model holds of this one, or not.
 
 TransformerLens centres the weights that write to the residual stream (`center_writing_weights`) only where every norm
-subtracts the mean, since only then does the model compute the same. There x − mean is the centred model's stream, and the
-normalisation "centred" gives it. In other models (RMSNorm) it leaves the weights as they are: the SAE then read the
+subtracts the mean, since only then does the model compute the same. There x − mean is the centred model's stream, and
+the normalisation "centred" gives it. In other models (RMSNorm) it leaves the weights as they are: the SAE then read the
 stream as it is.
+
+Effects equal those in the centred model, in every error mode. One thing a raw model cannot know: the mean that a
+decoder itself writes. No norm lets it through and no SAE was trained on it, so later SAEs do not read it.
 """
 
 from collections.abc import Mapping

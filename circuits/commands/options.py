@@ -92,8 +92,8 @@ class ModelOptions:
         str | None,
         option(
             INPUTS,
-            "Load SAEs of these sites only and splice them in, with commas between: kinds (resid_post), names, or globs of either "
-            "(blocks.[23].*). Default: at every site that has one.",
+            "Load and splice in the SAEs of these sites only, with commas between: kinds (resid_post), names, or globs "
+            "of either (blocks.[23].*). Default: at every site that has one.",
             metavar="SITES",
         ),
     ] = None

@@ -142,9 +142,9 @@ def discover(
         watch: told what the iterated search will cost, and every set on its way (`circuits/selection/watch.py`).
 
     Raises:
-        ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, or does not fit
-            into memory, or whose metric is not finite; no node that differs between the prompts. All but the last before
-            anything is measured.
+        ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, does not fit into
+            memory, or has no finite metric; no node that differs between the prompts. All but the last before anything
+            is measured.
 
     Examples:
         >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))

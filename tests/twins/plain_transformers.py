@@ -27,7 +27,7 @@ def gpt2_of(folder: Path) -> Any:
 
 
 def logits(hf: Any, ids: Sequence[int], functions: Mapping[str, OnActivation] | None = None) -> Tensor:
-    """Logits [position, vocabulary] of one prompt in which each site's activation x is replaced by its function's value."""
+    """Logits [position, vocabulary] of one prompt in which functions replace the activations of their sites."""
     with ExitStack() as stack, torch.no_grad():
         for site, function in (functions or {}).items():
             stack.callback(_install(hf, site, function).remove)

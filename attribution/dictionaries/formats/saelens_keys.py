@@ -31,7 +31,7 @@ _TRAINING: Final = """
     sae_compilation_mode adam_beta1 adam_beta2 mse_loss_normalization l1_coefficient l0_coefficient lp_norm
     scale_sparsity_penalty_by_decoder_norm l1_warm_up_steps l0_warm_up_steps lr lr_scheduler_name lr_warm_up_steps
     lr_end lr_decay_steps n_restart_cycles use_ghost_grads feature_sampling_window feature_sampling_method
-    feature_reinit_scale feature_sampling_window dead_feature_window dead_feature_threshold dead_feature_estimation_method
+    feature_reinit_scale dead_feature_window dead_feature_threshold dead_feature_estimation_method
     dead_feature_resampling_method resample_batches n_eval_batches eval_batch_size_prompts n_resampled_neurons
     aux_loss_coefficient topk_threshold_lr use_sparse_activations matryoshka_widths use_matryoshka_aux_loss
     log_to_wandb log_activations_store_to_wandb log_optimizer_state_to_wandb logger wandb_project wandb_id

@@ -30,29 +30,12 @@ REFACTOR: Final = "refactor_factored_attn_matrices"
 PROCESSING: Final = ("fold_ln", CENTRE, "center_unembed", FOLD_VALUES, REFACTOR)
 _DONE_BY_DEFAULT: Final = frozenset(PROCESSING) - {REFACTOR}
 _NO_PROCESSING_SINCE: Final = (3, 19, 2)
-_HARMLESS: Final = frozenset(
-    [
-        "dtype",
-        "torch_dtype",
-        "device",
-        "device_map",
-        "n_devices",
-        "n_ctx",
-        "first_n_layers",
-        "trust_remote_code",
-        "local_files_only",
-        "cache_dir",
-        "token",
-        "low_cpu_mem_usage",
-        "attn_implementation",
-        "move_to_device",
-        "default_padding_side",
-        "default_prepend_bos",
-        "hf_model",
-        "tokenizer",
-        "fold_norm",
-    ]
-)
+_OF_NO_EFFECT: Final = """
+    dtype torch_dtype device device_map n_devices n_ctx first_n_layers trust_remote_code local_files_only cache_dir
+    token low_cpu_mem_usage attn_implementation move_to_device default_padding_side default_prepend_bos hf_model
+    tokenizer
+"""
+_HARMLESS: Final = frozenset(_OF_NO_EFFECT.split())
 """Arguments of `from_pretrained` that change no activation of a prompt."""
 
 _BLOCK: Final = r"blocks\.\d+\."
@@ -103,25 +86,19 @@ def normalisation_at(site: str, own: Normalisation, processing: frozenset[str], 
         SAEFileError: no change of the activation does that.
     """
     everywhere = frozenset(PROCESSING) - {"center_unembed"}
-    changes = next((found for place, found in _PLACES if re.fullmatch(place, site)), everywhere) & processing
-    if not changes or (changes == {CENTRE} and own == "layer_norm" and changes != everywhere):
+    changing = next((found for place, found in _PLACES if re.fullmatch(place, site)), everywhere)
+    changes = changing & processing
+    if not changes or (changing == {CENTRE} and own == "layer_norm"):
         return own
-    if changes == {CENTRE} and _is_stream(site):
-        if own == "none":
-            return "centred"
-        raise SAEFileError(file, f"{CENTRE} with normalize_activations {own!r}: {_OTHER_ACTIVATIONS}")
+    if changing == {CENTRE} and own == "none":
+        return "centred"
     where = f"at {site!r}" if site else "at a hook that the file does not name (pass site=)"
-    raise SAEFileError(file, f"trained with {', '.join(sorted(changes))} {where}: {_OTHER_ACTIVATIONS}")
-
-
-_OTHER_ACTIVATIONS: Final = (
-    "the unprocessed model, which is the one measured, has other activations there, and the SAE's tensors cannot make "
-    "up for it. Use an SAE that was trained on the unprocessed model"
-)
-
-
-def _is_stream(site: str) -> bool:
-    return any(found == {CENTRE} and re.fullmatch(place, site) for place, found in _PLACES)
+    how = "" if own == "none" else f" and normalize_activations {own!r}"
+    raise SAEFileError(
+        file,
+        f"trained with {', '.join(sorted(changes))}{how} {where}: the unprocessed model, which is measured, has other "
+        "activations there, and no change of the SAE makes up for it. Use an SAE of the unprocessed model",
+    )
 
 
 def _processed_by_default(said: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A pair whose metric is no finite number stops every measurement before it begins, by its number; nothing NaN is given."""
+"""A pair whose metric is no finite number stops every measurement before it begins; nothing NaN is ever given."""
 
 from collections.abc import Callable
 from typing import Any
