@@ -124,11 +124,11 @@ def _missed_bound(verified: VerifiedNodes, chosen: ChosenNodes, threshold: float
 
 def _token_texts(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...], ...]:
     """The text of every token of every example; `clean → patch` where the prompts differ."""
-    text = spliced.model.token_text
+    texts = spliced.model.token_texts
     return tuple(
         tuple(
-            text(clean) if clean == patch else f"{text(clean)} → {text(patch)}"
-            for clean, patch in zip(pair.clean_ids, pair.patch_ids, strict=True)
+            clean if clean == patch else f"{clean} → {patch}"
+            for clean, patch in zip(texts(pair.clean_ids), texts(pair.patch_ids), strict=True)
         )
         for pair in pairs
     )

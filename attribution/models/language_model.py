@@ -4,7 +4,7 @@ Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x) and a `HookedTra
 `hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. `loading.py` opens models, `hooks.py` installs hooks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from attribution.models.block_calls import BlockCall
 from attribution.models.loading import boot
 from attribution.models.model_identity import digest_of_weights, settings_of
+from attribution.models.opening import Bos, Opening, PromptOpening, own_bos_id
 from attribution.models.site_names import SiteNames
-from attribution.models.tokenising import prompt_ids, token_text
+from attribution.models.tokenising import following_ids, text_ids, token_text, token_texts
 from attribution.models.unembedding import all_logits, chosen_logits, logits_of_directions
 
 
@@ -30,7 +31,9 @@ class LanguageModel:
     (`blocks.3.mlp.hook_out`) resolve to these.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, name: str | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, tokenizer: Any = None, name: str | None = None, *, bos: Bos | None = None
+    ) -> None:
         missing = [a for a in ("hook_dict", "blocks", "unembed", "cfg") if not hasattr(model, a)]
         if missing:
             raise TypeError(
@@ -42,13 +45,21 @@ class LanguageModel:
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         self.name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
         self._sites = SiteNames(self.module.hook_dict)
+        self._bos_id = own_bos_id(self.tokenizer)
+        by_architecture = getattr(model.cfg, "default_prepend_bos", None)
+        self._opening = PromptOpening(self.tokenizer, self.bos_id, by_architecture, bos)
 
     @classmethod
     def load(
-        cls, name_or_folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+        cls,
+        name_or_folder: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        bos: Bos | None = None,
     ) -> "LanguageModel":
         """A model by its TransformerLens or Hugging Face name, or from a local Hugging Face folder, offline."""
-        return cls(*boot(name_or_folder, device=device, dtype=dtype))
+        return cls(*boot(name_or_folder, device=device, dtype=dtype), bos=bos)
 
     @property
     def is_bridge(self) -> bool:
@@ -81,15 +92,21 @@ class LanguageModel:
 
     @property
     def bos_id(self) -> int | None:
-        """The token id that opens a sequence; None if the model has none."""
+        """The token that the tokenizer's own files call BOS; None if they name none. Prompts need not open with it."""
         if self.tokenizer is not None:
-            return getattr(self.tokenizer, "bos_token_id", None)
+            return self._bos_id
         return getattr(getattr(getattr(self.module, "original_model", None), "config", None), "bos_token_id", None)
 
     @property
     def eos_id(self) -> int | None:
         """The token id that closes a text; None if the model has none."""
         return getattr(self.tokenizer, "eos_token_id", None)
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token for words that the tokenizer does not know; None if it has none, or its BOS is that token."""
+        found = getattr(self.tokenizer, "unk_token_id", None)
+        return None if found == self.bos_id else found
 
     def probe_ids(self) -> Int[Tensor, "1 pos"]:
         """A short prompt of arbitrary tokens, for checks at load."""
@@ -242,13 +259,52 @@ class LanguageModel:
             for m in training:
                 m.training = True
 
+    @property
+    def opening(self) -> Opening:
+        """What opens a prompt: BOS or nothing, and why (`opening.py`). Decided once."""
+        return self._opening.decided
+
+    @property
+    def bos(self) -> Bos | None:
+        """What the user chose of BOS; None if nothing."""
+        return self._opening.chosen
+
+    def hear_of_bos(self, dictionaries: Mapping[str, bool | None]) -> None:
+        """What dictionaries were trained on, by site: whether prompts opened with BOS, None where they do not say."""
+        self._opening.hear(dictionaries)
+
     def token_ids(self, text: str) -> list[int]:
-        """Token ids of a prompt, opened by BOS if the model has one (`tokenising.py`)."""
-        return prompt_ids(self.tokenizer, self.bos_id, text)
+        """Token ids of a prompt, after what opens it."""
+        return self._opening.of(text, text_ids(self.tokenizer, text))
+
+    def answer_ids(self, prompt: Sequence[int], answer: str, text: str | None = None) -> list[int]:
+        """The token ids of an answer where it follows a prompt, whose text may be given.
+
+        If the prompt's ids are not those of a text, the answer is read alone.
+
+        Raises:
+            ValueError: the answer changes the prompt's own tokens; the message shows both.
+        """
+        own = list(prompt[int(len(prompt) > 0 and prompt[0] == self.bos_id) :])
+        in_vocabulary = all(0 <= token < self.d_vocab for token in own)
+        decoded = "".join(token_texts(self.tokenizer, own)) if in_vocabulary else None
+        for known in filter(None, (text, decoded)):
+            if text_ids(self.tokenizer, known) == own:
+                return following_ids(self.tokenizer, known, answer)
+        return text_ids(self.tokenizer, answer)
 
     def token_text(self, token_id: int) -> str:
         """One token as a person reads it."""
         return token_text(self.tokenizer, token_id)
+
+    def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """The tokens of a prompt, each as a person reads them: after an opening BOS, joined, they are the text."""
+        opening = int(len(ids) > 0 and ids[0] == self.bos_id)
+        return (*map(self.token_text, ids[:opening]), *token_texts(self.tokenizer, ids[opening:]))
+
+    def shown(self, ids: Sequence[int]) -> str:
+        """Token ids as one line of text, with bars between the tokens: `<s>|the| cat`."""
+        return "|".join(self.token_texts(ids)).replace("\n", "\\n")
 
     def settings(self) -> dict[str, Any]:
         """The configuration as plain data (`model_identity.py`)."""

@@ -1,5 +1,6 @@
 """Open a model with TransformerLens: the only file that imports it."""
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ def boot(
 ) -> tuple[nn.Module, Any, str]:
     """A `TransformerBridge`, its tokenizer (None: the bridge's own, or none), and the model's name.
 
-    A name is resolved by TransformerLens or Hugging Face. A folder is read offline.
+    A name is resolved by TransformerLens or Hugging Face. A folder is read offline. TransformerLens changes the special
+    tokens of the tokenizer it is given, so it gets a copy.
 
     Raises:
         FileNotFoundError: a path that is not a Hugging Face model folder.
@@ -36,6 +38,6 @@ def boot(
     has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True) if has_tokenizer else None
     bridge = TransformerBridge.boot_transformers(
-        str(folder), hf_model=hf_model, tokenizer=tokenizer, device=device, dtype=dtype
+        str(folder), hf_model=hf_model, tokenizer=deepcopy(tokenizer), device=device, dtype=dtype
     )
     return bridge, tokenizer, folder.resolve().name

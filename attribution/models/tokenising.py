@@ -1,23 +1,124 @@
-"""From text to token ids and back: the one place where prompts are tokenised.
+"""From text to token ids and back: the one place where text is tokenised. What opens a prompt is in `opening.py`.
 
-A prompt is opened by BOS if the model has one, whether or not its tokenizer adds BOS by itself.
+an answer's ids     those of prompt + answer, less those of the prompt
+a token's text      its part of the decoded text; a character of several tokens belongs to the first of them
 """
 
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+_UNFINISHED: Final = "\ufffd"
+"""What decoders write for bytes that are no whole character."""
 
 
-def prompt_ids(tokenizer: Any, bos_id: int | None, text: str) -> list[int]:
-    """Token ids of a prompt, BOS first if the model has one.
+def text_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text alone, without any token that the tokenizer adds.
 
     Raises:
         ValueError: there is no tokenizer.
     """
     if tokenizer is None:
         raise ValueError("The model has no tokenizer: give token ids (clean_ids, patch_ids) instead of text.")
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids if bos_id is None or ids[:1] == [bos_id] else [bos_id, *ids]
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def following_ids(tokenizer: Any, text: str, answer: str) -> list[int]:
+    """The token ids of `answer` where it follows `text`.
+
+    A tokenizer that reads the answer alike with and without a space before it drops spaces: words are then joined by
+    one if the answer would otherwise grow into the last word.
+
+    Raises:
+        ValueError: the answer changes the text's own tokens; the message shows both.
+    """
+    alone = text_ids(tokenizer, text)
+    with_answer = text_ids(tokenizer, text + answer)
+    if with_answer[: len(alone)] == alone:
+        return with_answer[len(alone) :]
+    if text_ids(tokenizer, answer) == text_ids(tokenizer, f" {answer}"):
+        apart = text_ids(tokenizer, f"{text} {answer}")
+        if apart[: len(alone)] == alone:
+            return apart[len(alone) :]
+    before, after = ("|".join(token_texts(tokenizer, ids)) for ids in (alone, with_answer))
+    raise ValueError(
+        f"{answer!r} after the prompt changes the prompt's own tokens: {before!r} becomes {after!r}. Begin the answer "
+        "with a space, end the prompt without one, or give ids."
+    )
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """The part of the text that belongs to each token: joined, they are the text.
+
+    A character that spans tokens stands whole at the first of them, and the others have only what follows it. Without a
+    tokenizer, the numbers.
+    """
+    if tokenizer is None:
+        return tuple(f" {token}" if n else str(token) for n, token in enumerate(ids))
+    decode = _decoder(tokenizer)
+    found: list[str] = []
+    before, read = 0, 0
+    for end in range(1, len(ids) + 1):
+        text = decode(ids[before:end])
+        if text.endswith(_UNFINISHED) and end < len(ids):
+            continue
+        limits = _limits([decode(ids[before:n]) for n in range(read, end)], text)
+        found += [text[start:stop] for start, stop in pairwise(limits)]
+        before, read = read, end
+    return tuple(found)
 
 
 def token_text(tokenizer: Any, token_id: int) -> str:
-    """One token as a person reads it; its number if there is no tokenizer."""
-    return str(token_id) if tokenizer is None else tokenizer.decode([token_id])
+    """One token as a person reads it: with its leading space; bytes that are no whole character as `<0xE2>`.
+
+    Its number if there is no tokenizer.
+    """
+    if tokenizer is None:
+        return str(token_id)
+    text = _decoder(tokenizer)([token_id])
+    piece: Any = getattr(tokenizer, "convert_ids_to_tokens", lambda _: None)(token_id)
+    if not isinstance(piece, str):
+        return text
+    if _UNFINISHED in text:
+        return piece if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", piece) else _with_bytes(piece) or text
+    return piece.replace("▁", " ") if "▁" in piece and text.strip() == piece.replace("▁", " ").strip() else text
+
+
+def _decoder(tokenizer: Any) -> Callable[[Sequence[int]], str]:
+    """Decodes exactly: transformers may otherwise tidy up spaces."""
+    exactly = {"clean_up_tokenization_spaces": False} if hasattr(tokenizer, "clean_up_tokenization_spaces") else {}
+    return lambda ids: tokenizer.decode(list(ids), **exactly) if len(ids) else ""
+
+
+def _limits(parts: Sequence[str], text: str) -> list[int]:
+    """How far into `text` each of its growing beginnings comes, a character that it only begins included; then its end.
+
+    A beginning that ends inside a character decodes to marks: for that character, or for the whole run of bytes.
+    """
+    found, whole = list[int](), 0
+    for part in parts:
+        unfinished = not text.startswith(part)
+        same = next((n for n, (a, b) in enumerate(zip(part, text, strict=False)) if a != b), min(len(part), len(text)))
+        whole = max(whole, same)
+        found.append(max([*found[-1:], min(len(text), whole + unfinished)]))
+    return [*found, len(text)]
+
+
+def _with_bytes(piece: str) -> str | None:
+    """A piece of a byte-level vocabulary, its bytes that are no whole character as `<0xE2>`; None if it is no such."""
+    values = [_BYTE_OF.get(character) for character in piece]
+    if None in values:
+        return None
+    text = bytes(v for v in values if v is not None).decode("utf-8", errors="surrogateescape")
+    return "".join(f"<0x{ord(c) - 0xDC00:02X}>" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The byte that each character of a byte-level vocabulary stands for: itself if printable, else from U+0100 on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(b): b for b in printable} | {chr(0x100 + n): b for n, b in enumerate(others)}
+
+
+_BYTE_OF: Final = _byte_alphabet()

@@ -10,6 +10,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.position_names import SameRoles
 from attribution.prompts.prompt_pair import PromptPair, check_entry, pair_from
 from attribution.prompts.prompt_pairs import PromptPairs
+from graphs.files.text_file import read_lines
 
 _Entry = TypeVar("_Entry")
 
@@ -51,14 +52,13 @@ def count_pairs(path: str | Path, most: int | None = None) -> int:
 
 
 def _each_line(path: str | Path, read: Callable[[int, Any], _Entry]) -> Iterator[_Entry]:
-    with Path(path).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            if not line.strip():
-                continue
-            try:
-                found = read(number, json.loads(line))
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}, line {number + 1}: not valid JSON ({error}).") from error
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number + 1}: {str(error).split(': ', 1)[-1]}") from error
-            yield found
+    for number, line in enumerate(read_lines(path)):
+        if not line.strip():
+            continue
+        try:
+            found = read(number, json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number + 1}: not valid JSON ({error}).") from error
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number + 1}: {str(error).split(': ', 1)[-1]}") from error
+        yield found

@@ -1,11 +1,12 @@
 """One contrast pair: a clean prompt and a patch prompt of equal token length, with answer and foil.
 
 The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt. In a file, a pair is given
-as texts, which the model's tokenizer turns into ids (`models/tokenising.py`), as ids, or as both.
+as texts, which the model's tokenizer turns into ids (`models/tokenising.py`), as ids, or as both. An answer's tokens
+are those that follow the prompt: of prompt and answer together, less those of the prompt.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,17 +82,18 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     def word(key: str) -> int:
         if f"{key}_id" in entry:
             return entry[f"{key}_id"]
-        ids = _tokens(row, key, entry[key], model)[model.bos_id is not None :]
+        ids = _following(row, key, entry, {"clean": clean, "patch": patch}, model)
         if len(ids) != 1:
             raise ValueError(
-                f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens; it must be exactly one. Choose another word."
+                f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens after its prompt "
+                f"({'|'.join(map(model.token_text, ids))}); it must be exactly one. Choose another word."
             )
         return ids[0]
 
     roles = entry.get("roles")
     named = None if roles is None else tuple(roles)
-    ids = prompt("clean"), prompt("patch"), word("answer"), word("wrong")
-    return PromptPair(*ids, named, entry.get("template"))
+    clean, patch = prompt("clean"), prompt("patch")
+    return PromptPair(clean, patch, word("answer"), word("wrong"), named, entry.get("template"))
 
 
 def check_entry(row: int, entry: Any) -> None:
@@ -129,9 +131,32 @@ def _check_ids(row: int, key: str, values: Any) -> None:
 
 def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:
     ids = model.token_ids(text)
-    unknown = getattr(model.tokenizer, "unk_token_id", None)
-    if unknown is not None and unknown in ids and unknown != model.bos_id:
+    _refuse_unknown(row, key, text, ids, model)
+    return ids
+
+
+def _refuse_unknown(row: int, key: str, text: str, ids: Sequence[int], model: LanguageModel) -> None:
+    if model.unknown_id is not None and model.unknown_id in ids:
         raise ValueError(
             f"Pair {row}: {key} {text!r} has a word the tokenizer does not know. Choose another, or give ids."
         )
-    return ids
+
+
+def _following(
+    row: int, key: str, entry: Mapping[str, Any], prompts: Mapping[str, tuple[int, ...]], model: LanguageModel
+) -> list[int]:
+    """The ids of an answer after both prompts, where they must be the same: one metric reads both runs."""
+    answer, found = entry[key], dict[str, list[int]]()
+    for name, prompt in prompts.items():
+        try:
+            found[name] = model.answer_ids(prompt, answer, entry.get(name))
+        except ValueError as error:
+            raise ValueError(f"Pair {row}: {key}, {name} prompt: {error}") from error
+    first, other = found.values()
+    if first != other:
+        raise ValueError(
+            f"Pair {row}: {key} {answer!r} has other tokens after the clean prompt (ids {first}) than after the "
+            f"patch prompt (ids {other}). Choose another word, or give {key}_id."
+        )
+    _refuse_unknown(row, key, answer, first, model)
+    return first

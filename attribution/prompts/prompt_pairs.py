@@ -12,6 +12,7 @@ from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pair import PromptPair, check_pair, pair_from
+from graphs.files.text_file import read_text
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class PromptPairs:
             ValueError: invalid JSON, or a pair that is malformed or does not fit the model; with file and row.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not valid JSON ({error}).") from error
         if not isinstance(content, dict) or not isinstance(content.get("pairs"), list):

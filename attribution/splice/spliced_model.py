@@ -101,6 +101,7 @@ class SplicedModel:
             if site in found:
                 raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
             found[site] = sae.to(device=model.device, dtype=dtype)
+        model.hear_of_bos({site: sae.prepend_bos for site, sae in found.items()})
         probe, ids = partial(logits_with, model), model.probe_ids()
         widths = activation_widths(tuple(found), ids, probe)
         for site, width in widths.items():

@@ -141,6 +141,7 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
     with console.status("loading"):
         from circuits.commands.ablate_inputs import parse_operation
         from circuits.commands.run_files import RunFolder
+        from circuits.terminal.shown_prompt import shown_prompt
 
         found = None if options.circuit is None else CircuitFile.read(options.circuit)
         if options.text is not None and (inputs.task, inputs.pairs, inputs.split, inputs.examples) != (None,) * 4:
@@ -155,6 +156,7 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         hashes = loaded.hashes()
         if found is not None:
             found.refuse_other_weights(hashes)
+    console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     arguments = {**inputs.arguments(), **asdict(options), "op": operation.label}
     about = {"arguments": arguments, "hashes": hashes}
     if options.test:

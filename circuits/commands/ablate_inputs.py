@@ -1,7 +1,6 @@
 """What `jumpwire ablate` reads: the operation, a text as prompt, general text for the side effect."""
 
 import math
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -14,6 +13,7 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.node_names import token_roles
 from circuits.ablation.side_effect import documents_of
 from circuits.embedded.language import documents
+from graphs.files.text_file import read_text
 
 OPERATIONS: Final = ("remove", "keep-only", "set=V", "add=V", "scale=V")
 GENERAL_DOCUMENTS, GENERAL_SEED = 64, 2
@@ -39,7 +39,7 @@ def parse_operation(text: str) -> Operation:
 def text_prompt(text: str, model: LanguageModel) -> PromptPairs:
     """A text as a pair of equal prompts; answer and wrong answer are the model's two likeliest next tokens."""
     ids = tuple(model.token_ids(text))
-    unknown = getattr(model.tokenizer, "unk_token_id", None)
+    unknown = model.unknown_id
     strange = [word for word in text.split() if unknown is not None and unknown in model.token_ids(word)]
     if strange:
         raise ValueError(
@@ -53,7 +53,7 @@ def text_prompt(text: str, model: LanguageModel) -> PromptPairs:
 def general_text(file: str | None, spliced: SplicedModel, *, embedded: bool) -> tuple[str | None, list[list[int]]]:
     """A name for the general text and the token ids of its documents; (None, []) without a file, unless `embedded`."""
     if file is not None:
-        return file, documents_of(Path(file).read_text(encoding="utf-8"), spliced)
+        return file, documents_of(read_text(file), spliced)
     if embedded:
         return "the embedded language", documents_of("\n".join(documents(GENERAL_DOCUMENTS, GENERAL_SEED)), spliced)
     return None, []

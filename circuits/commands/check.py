@@ -102,6 +102,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
     with console.status("loading"):
         from attribution.prompts.metrics import METRICS
         from circuits.commands.check_output import print_verdict
+        from circuits.terminal.shown_prompt import shown_prompt
         from graphs import save_verdict, write_verdict_page
 
         plan = _Plan.of(options, earlier)
@@ -112,6 +113,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         if earlier is not None and earlier.hashes != loaded.hashes():
             raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
         loaded = loaded if earlier is None else earlier.measured(loaded)
+    console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     files = {"verdict": folder / "verdict.json", "page": folder / "verdict.html"}
     label = f"checking {plan.method} on {len(loaded.prompts)} pair(s)"
     with resumable(folder / CHUNKS, resume=options.resume) as store:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from circuits.commands.inputs import Inputs, Loaded, OtherPairs
 from circuits.commands.options import METRIC_NAMES
 from graphs import CircuitGraph, load_circuit
+from graphs.files.text_file import read_text
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
@@ -29,7 +30,7 @@ class EarlierRun:
         path = folder / "run.json"
         if not path.is_file():
             raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         return cls(content["arguments"], content["hashes"], folder)
 
     @property

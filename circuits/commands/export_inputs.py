@@ -17,6 +17,7 @@ from graphs import (
 from graphs.files.circuit_json import SCHEMA
 from graphs.files.neuronpedia_read import is_neuronpedia
 from graphs.files.tables import NODES_FILE
+from graphs.files.text_file import read_text
 
 KINDS: Final = "a run's folder, a circuit.json, a Neuronpedia or circuit-tracer graph, a .graphml, a folder of tables"
 
@@ -75,7 +76,8 @@ def _bare(circuit: CircuitGraph) -> NeuronpediaGraph:
 
 
 def _json(path: Path) -> Any:
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}). Give {KINDS}.") from None

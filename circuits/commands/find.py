@@ -243,6 +243,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         from attribution.runs.progress import progress_between
         from circuits.commands.find_output import print_found
         from circuits.commands.run_files import RunFolder, write_run
+        from circuits.terminal.shown_prompt import shown_prompt
 
         plan = _plan(options, inputs.seed)
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
@@ -265,6 +266,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         }
     if loaded.left_out_in_words is not None:
         console.print(loaded.left_out_in_words, highlight=False)
+    console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     arguments = {**inputs.arguments(), **asdict(options)}
     with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
         with console.status("estimating the cost"), _timed(seconds, "decide"):
@@ -289,7 +291,8 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             with _timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
             about = {"title": title, "arguments": arguments, "hashes": hashes}
-            about |= {"chunks": chunks_report(store), "decision": decision, "left_out": loaded.left_out}
+            about |= {"chunks": chunks_report(store), "decision": decision}
+            about |= {"left_out": loaded.left_out, "opening": loaded.opening}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 

@@ -51,7 +51,8 @@ class ModelInputs(ModelOptions):
         if not embedded and not Path(self.saes or "").is_dir():
             sets = f" Embedded sets: {', '.join(sae_sets())}." if self.model is None else ""
             raise FileNotFoundError(f"--saes {self.saes}: no such folder.{sets}")
-        model = embedded_model() if self.model is None else LanguageModel.load(self.model)
+        bos: Any = self.bos
+        model = embedded_model(bos=bos) if self.model is None else LanguageModel.load(self.model, bos=bos)
         source = self.saes or DEFAULT_SAES if embedded else Path(self.saes or "")
         saes = load_saes(
             source,
@@ -203,6 +204,13 @@ class Loaded:
         """Which pairs were left out and why; None if none were."""
         each = "; ".join(f"pair {row}: {fault}" for row, fault in sorted(self.left_out.items()))
         return f"Left out, because the metric is not finite: {each}." if each else None
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """What opens prompts, and why, for run.json."""
+        opening = self.spliced.model.opening
+        text = None if opening.token_id is None else self.spliced.model.token_text(opening.token_id)
+        return {"token": text, "id": opening.token_id, "reason": opening.reason, "spliced": self.spliced.splice_bos}
 
     def hashes(self) -> dict[str, Any]:
         """Those of the model and the SAEs (`SplicedModel.hashes`), and under `prompts` that of the prompts."""

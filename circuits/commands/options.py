@@ -31,6 +31,7 @@ METRIC_NAMES: Final = ("logit_difference", "log_probability", "kl_divergence")
 ERROR_MODES: Final = ("live", "frozen", "zero", "path")
 RULE_NAMES: Final = ("midpoint", "gauss_legendre")
 PATCH_NAMES: Final = ("counterfactual", "zero", "mean")
+BOS_NAMES: Final = ("always", "never", "tokenizer")
 """What there is to choose, as the registries have it, which import torch; a test holds both together."""
 
 DEFAULT_TASK: Final = "agreement"
@@ -72,7 +73,7 @@ METRIC_HELP: Final = f"Number whose change is the effect: {choices_in_words(METR
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, with which SAEs."""
+    """Which model, with which SAEs, and what opens its prompts."""
 
     model: Annotated[
         str | None, option(INPUTS, "Hugging Face model: name or folder. Default: the embedded model.", metavar="MODEL")
@@ -88,6 +89,15 @@ class ModelOptions:
     splice_bos: Annotated[
         bool, option(INPUTS, "Splice SAEs in at the BOS position too; most are not trained on it.", "--splice-bos")
     ] = False
+    bos: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            f"Open prompts with BOS: {choices_in_words(BOS_NAMES)} (as it does by itself). Default: as the SAEs were "
+            "trained, else as TransformerLens has it for the architecture.",
+            metavar="WHEN",
+        ),
+    ] = None
     sites: Annotated[
         str | None,
         option(
@@ -121,6 +131,8 @@ class ModelOptions:
             raise ValueError("--sites names no site. Write for example --sites resid_post,mlp_out.")
         if self.layers is not None:
             layers_of(self.layers)
+        if self.bos not in (None, *BOS_NAMES):
+            raise ValueError(f"No choice of BOS {self.bos!r}. Choose one of: {', '.join(BOS_NAMES)}.")
 
     @property
     def names_of_sites(self) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
         from circuits.ranking.dataset import rank as rank_dataset
         from circuits.ranking.ranking_file import write_ranking
         from circuits.terminal.atomic_write import atomic_write
+        from circuits.terminal.shown_prompt import shown_prompt
 
         plan = _Plan.of(options)
         target = Path(options.out or Path("out") / f"{inputs.name}-rank.parquet")
@@ -101,6 +102,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
     with console.status("reading the pairs"):
         count, longest = stream.read_through(spliced)
         measure = plan.on(spliced, longest)
+    console.print(shown_prompt(spliced, longest, count, "longest"))
     with resumable(chunks, resume=options.resume) as store:
         with progress_bar(console, f"{options.method} on {count:,} pair(s)", store) as told:
             found = rank_dataset(

@@ -94,6 +94,7 @@ def write_run(
     labels: Labels | None = None,
     decision: Decision | None = None,
     left_out: Mapping[int, str] | None = None,
+    opening: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all files of a run of `find` into its folder, which exists; run.json last.
 
@@ -110,6 +111,7 @@ def write_run(
         labels: of the circuit's features.
         decision: what `--method auto` chose.
         left_out: what was wrong with each pair that was left out, by its number.
+        opening: what opens the prompts, and why.
     """
     start = time.perf_counter()
     with atomic_write(target.effects) as path:
@@ -133,6 +135,7 @@ def write_run(
         "arguments": dict(arguments),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
         "hashes": dict(hashes),
+        "opening": opening,
         "decision": None if decision is None else decision.record(),
         "counts": _counts(found),
         "left_out": {str(row): fault for row, fault in (left_out or {}).items()},

@@ -9,6 +9,7 @@ import torch
 from attribution import dictionaries
 from attribution.dictionaries import SAE
 from attribution.models.language_model import LanguageModel
+from attribution.models.opening import Bos
 from attribution.splice.spliced_model import SplicedModel
 
 _EMBEDDED_FOLDER: Final = Path(__file__).resolve().parent
@@ -21,7 +22,11 @@ DEFAULT_SAES: Final = "jumprelu"
 
 
 def load_model(
-    name_or_folder: str | Path = EMBEDDED, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+    name_or_folder: str | Path = EMBEDDED,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    bos: Bos | None = None,
 ) -> LanguageModel:
     """The embedded model, or any model that TransformerLens opens.
 
@@ -29,9 +34,13 @@ def load_model(
         name_or_folder: `embedded`, a Hugging Face folder on disk, or a name that TransformerLens knows, whose weights
             are downloaded.
         device, dtype: where the weights are kept, and in which precision.
+        bos: open prompts with BOS `always`, `never`, or as the `tokenizer` does by itself. By default as the SAEs that
+            are spliced in were trained; if they do not say, as TransformerLens has it for the architecture. It is
+            decided when SAEs are spliced in or the first prompt is tokenised: `model.opening`.
 
     Raises:
         FileNotFoundError: a path is no folder, or the folder has no config.json.
+        ValueError: `bos` is `always`, and the tokenizer has no BOS.
 
     Examples:
         >>> model = load_model()
@@ -39,8 +48,8 @@ def load_model(
         ('embedded', 4)
     """
     if name_or_folder == EMBEDDED:
-        return embedded_model(device=device, dtype=dtype)
-    return LanguageModel.load(name_or_folder, device=device, dtype=dtype)
+        return embedded_model(device=device, dtype=dtype, bos=bos)
+    return LanguageModel.load(name_or_folder, device=device, dtype=dtype, bos=bos)
 
 
 def load_saes(
@@ -106,9 +115,9 @@ def splice(model: LanguageModel, saes: Mapping[str, SAE] | Iterable[SAE], *, spl
     return SplicedModel(model, saes, splice_bos=splice_bos)
 
 
-def embedded_model(*, device: str = "cpu", dtype: torch.dtype = torch.float32) -> LanguageModel:
+def embedded_model(*, device: str = "cpu", dtype: torch.dtype = torch.float32, bos: Bos | None = None) -> LanguageModel:
     """The embedded transformer with its tokenizer."""
-    model = LanguageModel.load(MODEL_FOLDER, device=device, dtype=dtype)
+    model = LanguageModel.load(MODEL_FOLDER, device=device, dtype=dtype, bos=bos)
     model.name = EMBEDDED
     return model
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from attribution.models.language_model import LanguageModel
+from graphs.files.text_file import read_lines
 
 EMBEDDED_SEED: Final = 4
 """Seed of documents on which neither the model nor the SAEs were trained or evaluated."""
@@ -41,11 +42,9 @@ class Corpus:
     longest: int = LONGEST_PIECE
 
     def __post_init__(self) -> None:
-        opening = self.model.bos_id is not None
-        if self.longest < 1 + opening:
-            raise ValueError(
-                f"Pieces of {self.longest} token(s) hold no text. Let `longest` be at least {1 + opening}."
-            )
+        least = 1 + len(self.model.opening.ids)
+        if self.longest < least:
+            raise ValueError(f"Pieces of {self.longest} token(s) hold no text. Let `longest` be at least {least}.")
 
     @cached_property
     def _length(self) -> int:
@@ -53,10 +52,11 @@ class Corpus:
         return self.longest if context is None else min(self.longest, context)
 
     def pieces(self) -> Iterator[tuple[int, ...]]:
-        """The token ids of every piece, with BOS first if the model has one. Documents without tokens are skipped."""
-        opening = (self.model.bos_id,) if self.model.bos_id is not None else ()
+        """The token ids of every piece, opened as prompts are. Documents without tokens are skipped."""
+        opening = self.model.opening.ids
         for document in self.read():
-            ids = self.model.token_ids(document)[len(opening) :]
+            ids = self.model.token_ids(document)
+            ids = ids[len(opening) :] if tuple(ids[: len(opening)]) == opening else ids
             step = self._length - len(opening)
             for start in range(0, len(ids), step):
                 yield (*opening, *ids[start : start + step])
@@ -124,13 +124,9 @@ def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONG
 
 
 def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                if text := line.strip():
-                    yield text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Corpus {path}: not UTF-8 text ({error}).") from error
+    for line in read_lines(path):
+        if text := line.strip():
+            yield text
 
 
 def _jsonl_rows(path: Path) -> Iterator[str]:

@@ -21,23 +21,14 @@ TokenWeights = tuple[tuple[str, float], ...]
 
 
 class TokenPieces:
-    """Tokens as they read in running text: joined, they give the text. Pairs of tokens are cached."""
+    """Tokens as they read in running text: joined, they give the text. Pieces of the corpus are cached."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self._model = model
-        self._remembered = lru_cache(maxsize=100_000)(self._piece)
+        self._remembered = lru_cache(maxsize=4096)(model.token_texts)
 
-    def _piece(self, before: int | None, token: int) -> str:
-        """A token as it reads after the one before it, with its leading space if it has one."""
-        tokenizer = self._model.tokenizer
-        if tokenizer is None or before is None:
-            return f" {token}" if tokenizer is None else self._model.token_text(token)
-        first, both = tokenizer.decode([before]), tokenizer.decode([before, token])
-        return both[len(first) :] if both.startswith(first) else self._model.token_text(token)
-
-    def of(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """The text of each token of a piece."""
-        return tuple(self._remembered(before, token) for before, token in zip((None, *ids), ids, strict=False))
+    def of(self, ids: tuple[int, ...]) -> tuple[str, ...]:
+        """The text of each token of a whole piece."""
+        return self._remembered(ids)
 
 
 @dataclass(frozen=True)
@@ -107,7 +98,7 @@ def contexts_of(
     found: list[list[Context]] = [[] for _ in chosen]
     for place in places:
         start = max(0, place.position - options.before)
-        shown = pieces.of(place.ids[start : place.position + options.after + 1])
+        shown = pieces.of(place.ids)[start : place.position + options.after + 1]
         writers = () if writers_of_places is None else next(writers_of_places)
         found[place.number].append(Context(shown, place.position - start, place.activation, writers))
     return [tuple(contexts) for contexts in found]
@@ -127,7 +118,7 @@ def _writers_at(
         ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
         for row, place in enumerate(rows):
-            shown = pieces.of(place.ids[: place.position + 1])
+            shown = pieces.of(place.ids)
             yield tuple(
                 Writer(head, place.position - source, shown[source], part)
                 for head, source, part in found.strongest(row, count)

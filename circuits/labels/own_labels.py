@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.splice.spliced_model import SplicedModel
+from graphs.files.text_file import read_text
 
 
 def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int], str]:
@@ -52,12 +53,9 @@ def feature_place(name: str) -> tuple[str, int]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Labels {path}: not UTF-8 text ({error}).") from error
+    text = read_text(path)
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), start=1):
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 where = f"Labels {path}, row {number}"
                 yield _row(where, _parsed_json(line, where))

@@ -122,7 +122,7 @@ class _Stream:
         self.first: Effects | None = None
         self.roles = SameRoles()
         self.numbers: dict[str, int] = {}
-        self.tokens: dict[str, tuple[int, int]] = {}
+        self.first_at: dict[str, tuple[PromptPair, int]] = {}
         self.templates: dict[tuple[str, ...], None] = {}
 
     def measure(self, pairs: PromptPairs, measured: Callable[[PromptPairs], Effects], *, skip_bad: bool) -> None:
@@ -172,8 +172,8 @@ class _Stream:
         for pair, names in zip(pairs, position_names(pairs), strict=True):
             own = (EVERYWHERE,) * len(names) if self.together else names
             self.templates.setdefault(own[:1] if self.together else own)
-            for name, clean, patch in zip(own, pair.clean_ids, pair.patch_ids, strict=True):
-                self.tokens.setdefault(name, (clean, patch))
+            for position, name in enumerate(own):
+                self.first_at.setdefault(name, (pair, position))
             found.append([self.numbers.setdefault(name, len(self.numbers)) for name in own])
         if len(self.numbers) > _NAME:
             raise ValueError(f"More than {_NAME} names of positions: merge them (together=True).")
@@ -188,7 +188,7 @@ class _Stream:
             raise ValueError("No node differs between clean and patch run: there is nothing to rank.")
         order = order_of_names(list(self.templates))
         place = {self.numbers[name]: column for column, name in enumerate(order)}
-        tokens = [("", "") if self.together else tuple(map(model.token_text, self.tokens[name])) for name in order]
+        tokens = [("", "") if self.together else _texts_at(*self.first_at[name], model) for name in order]
         positions = tuple(Position(name, *own) for name, own in zip(order, tokens, strict=True))
         effects, found = self.first, self.averages.finished(self.examples)
         nodes = [_node(effects, key, place) for key in found.keys.tolist()]
@@ -206,6 +206,11 @@ class _Stream:
             left_out=dict(self.left_out),
             **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
         )
+
+
+def _texts_at(pair: PromptPair, position: int, model: LanguageModel) -> tuple[str, str]:
+    """The tokens at a position of a pair, clean and patch, as a person reads them."""
+    return model.token_texts(pair.clean_ids)[position], model.token_texts(pair.patch_ids)[position]
 
 
 def _summed(keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

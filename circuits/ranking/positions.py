@@ -45,25 +45,26 @@ def align_positions(pairs: PromptPairs, model: LanguageModel, scheme: PositionSc
     names = column_names(pairs, scheme)
     order = [EVERYWHERE] if scheme == "none" else order_of_names(names)
     place = {name: column for column, name in enumerate(order)}
-    tokens: dict[str, tuple[Counter[int], Counter[int]]] = {name: (Counter(), Counter()) for name in order}
+    tokens: dict[str, tuple[Counter[str], Counter[str]]] = {name: (Counter(), Counter()) for name in order}
     for pair, own in zip(pairs, names, strict=True):
-        for name, clean, patch in zip(own, pair.clean_ids, pair.patch_ids, strict=True):
+        texts = model.token_texts(pair.clean_ids), model.token_texts(pair.patch_ids)
+        for name, clean, patch in zip(own, *texts, strict=True):
             tokens[name][0][clean] += 1
             tokens[name][1][patch] += 1
     return Alignment(
-        tuple(Position(name, *(token_in_words(seen, model) for seen in tokens[name])) for name in order),
+        tuple(Position(name, *(token_in_words(seen) for seen in tokens[name])) for name in order),
         tuple(tuple(place[name] for name in own) for own in names),
         scheme != "none" and any(place[a] > place[b] for own in names for a, b in pairwise(own)),
     )
 
 
-def token_in_words(seen: Counter[int], model: LanguageModel) -> str:
+def token_in_words(seen: Counter[str]) -> str:
     """The text of the only token seen; else the commonest with its share, or `various` where none makes up half."""
     (token, count), *_ = seen.most_common(1)
     share = count / seen.total()
     if share == 1:
-        return model.token_text(token)
-    return f"{model.token_text(token)} ({share:.0%})" if share >= 0.5 else VARIOUS
+        return token
+    return f"{token} ({share:.0%})" if share >= 0.5 else VARIOUS
 
 
 def order_of_names(names: Sequence[tuple[str, ...]]) -> list[str]:

@@ -78,7 +78,10 @@ def ending_in_probe(spliced: SplicedModel, site: str, probe: LinearProbe) -> Spl
             "later site."
         )
     model = LanguageModel(
-        _Probed(spliced.model, site, probe), spliced.model.tokenizer, name=f"{spliced.model.name}, probe at {site}"
+        _Probed(spliced.model, site, probe),
+        spliced.model.tokenizer,
+        name=f"{spliced.model.name}, probe at {site}",
+        bos=spliced.model.bos,
     )
     saes = {s: spliced.saes[s] for s in upstream}
     return SplicedModel(model, saes, splice_bos=spliced.splice_bos, dtype=next(iter(saes.values())).W_dec.dtype)

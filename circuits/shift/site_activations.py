@@ -39,15 +39,14 @@ FeatureValues = Mapping[Feature, float]
 
 
 def token_prompts(model: LanguageModel, texts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Token ids of texts, with BOS first if the model has one.
+    """Token ids of texts, opened as prompts are.
 
     Raises:
         ValueError: a word that the tokenizer does not know.
     """
     prompts = tuple(tuple(model.token_ids(text)) for text in texts)
-    unknown = getattr(model.tokenizer, "unk_token_id", None)
     for text, prompt in zip(texts, prompts, strict=True):
-        if unknown is not None and unknown != model.bos_id and unknown in prompt:
+        if model.unknown_id is not None and model.unknown_id in prompt:
             raise ValueError(
                 f"The text {text!r} has a word that the tokenizer does not know. Use words of its vocabulary."
             )

@@ -63,12 +63,12 @@ def prompt_pairs(
 def task_pairs(task: str, split: str, count: int, seed: int, model: LanguageModel) -> PromptPairs:
     """`count` pairs of a task, for a model whose tokenizer has each word as one token.
 
-    Roles name the positions. BOS, where the model has one, has the role `bos`, and the last position has `end`.
+    Roles name the positions. BOS, where prompts open with it, has the role `bos`, and the last position has `end`.
 
     Raises:
         ValueError: the tokenizer splits words of the task.
     """
-    opening = () if model.bos_id is None else ("bos",)
+    opening = ("bos",) if model.opening.ids else ()
     pairs: list[PromptPair] = []
     for row, text in enumerate(text_pairs(task, split, count, seed)):
         roles = (*opening, *text.roles[:-1], END)

@@ -1,6 +1,6 @@
 """What every command of the command line needs: progress, interruption and exit codes, amounts, safe output.
 
 Every room of `circuits` may use `atomic_write.atomic_write` and `amounts.time_in_words`, `amounts.flops_in_words`.
-The rest is for `circuits.commands`: `exits.clean_exit`, `progress.progress_bar`, `printable.printable`, and in
-`resumable` the context manager of that name.
+The rest is for `circuits.commands`: `exits.clean_exit`, `progress.progress_bar`, `printable.printable`,
+`shown_prompt.shown_prompt`, and in `resumable` the context manager of that name.
 """

@@ -13,6 +13,7 @@ from graphs.files.labels_json import labels_from_plain
 from graphs.files.neuronpedia_rules import structural_faults
 from graphs.files.neuronpedia_write import JUMPWIRE_KEY
 from graphs.files.plain_circuit import circuit_from_plain
+from graphs.files.text_file import read_text
 
 _SHOWN_FAULTS: Final = 5
 
@@ -43,8 +44,9 @@ def read_neuronpedia(path: str | Path) -> NeuronpediaGraph:
     Raises:
         ValueError: the file is not such a graph; the message says where.
     """
+    text = read_text(path)
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from None
     if faults := structural_faults(document):

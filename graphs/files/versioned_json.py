@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graphs.files.text_file import read_text
+
 
 def write_versioned_json(
     path: str | Path, schema: str, version: int, content: Mapping[str, Any], *, ascii_only: bool = False
@@ -25,8 +27,9 @@ def read_versioned_json(path: str | Path, schema: str, *versions: int) -> dict[s
         ValueError: the file is not JSON, has another schema, or a version that is not among `versions`.
     """
     kind = schema.removeprefix("jumpwire.")
+    text = read_text(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: not a {kind} file of jumpwire (not valid JSON: {error}).") from None
     if not isinstance(content, dict) or content.get("schema") != schema:

@@ -27,6 +27,7 @@ from attribution.dictionaries.formats.saelens_training import (
 )
 from attribution.dictionaries.kinds.normalisation import Normalisation
 from attribution.dictionaries.kinds.trained_positions import TrainedPositions
+from graphs.files.text_file import read_text
 
 CONFIG_FILE = "cfg.json"
 SCALER_FILE = "activation_scaler.json"
@@ -115,10 +116,10 @@ def read_scaling_factor(folder: Path) -> float | None:
 
 def _read_object(file: Path) -> Mapping[str, Any]:
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = json.loads(read_text(file))
     except FileNotFoundError:
         raise SAEFileError(file, "no such file; expected an SAE's settings in JSON") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SAEFileError(file, f"cannot be read as JSON: {error}") from error
     if not isinstance(raw, dict):
         raise SAEFileError(file, f"holds a JSON {type(raw).__name__}; expected an object of settings")

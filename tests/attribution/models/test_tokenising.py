@@ -1,0 +1,87 @@
+"""Text of tokens, and answers as what follows the prompt, for every kind of tokenizer."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attribution.models.tokenising import following_ids, text_ids, token_text, token_texts
+from tests.worlds.tokenizers import KINDS, byte_fallback, byte_level, words
+
+MADE: dict[str, Any] = {name: make() for name, make in KINDS.items()}
+SPANNING = {name: t for name, t in MADE.items() if name.startswith("byte")}
+TEXT = "the cat 😀 sat, 日本 é👩‍👧 on\nthe  mat"
+
+
+@pytest.mark.parametrize("name", SPANNING)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_the_pieces_joined_are_the_text(name: str, text: str) -> None:
+    tokenizer = SPANNING[name]
+    ids = text_ids(tokenizer, text)
+    pieces = token_texts(tokenizer, ids)
+    assert len(pieces) == len(ids)
+    assert "".join(pieces) == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("name", SPANNING)
+def test_a_character_of_several_tokens_stands_at_the_first(name: str) -> None:
+    tokenizer, shown, expected = SPANNING[name], 0, list[str]()
+    read = tokenizer(TEXT, add_special_tokens=False, return_offsets_mapping=True)
+    for _, end in read["offset_mapping"]:
+        expected.append(TEXT[shown:end])
+        shown = max(shown, end)
+    assert token_texts(tokenizer, read["input_ids"]) == tuple(expected)
+    assert "".join(expected) == TEXT
+    assert "" in expected
+
+
+def test_words_are_joined_by_the_spaces_that_the_tokenizer_puts_between_them() -> None:
+    tokenizer = MADE["words"]
+    assert token_texts(tokenizer, text_ids(tokenizer, "the cat sat, he")) == ("the", " cat", " sat", " ,", " he")
+    assert token_texts(None, [4, 5]) == ("4", " 5")
+    assert token_texts(tokenizer, []) == ()
+
+
+def test_bytes_that_are_no_text_are_shown_as_the_decoder_shows_them() -> None:
+    tokenizer: Any = byte_fallback()
+    ids = tokenizer.convert_tokens_to_ids(["<0xF0>", "<0x9F>", "▁the", "<0xFF>"])
+    assert "".join(token_texts(tokenizer, ids)) == tokenizer.decode(ids)
+
+
+def test_one_token_alone_keeps_its_space_and_names_its_bytes() -> None:
+    fallback, level = byte_fallback(), byte_level()
+    assert [token_text(fallback, i) for i in text_ids(fallback, "the cat")] == [" the", " cat"]
+    assert [token_text(fallback, i) for i in text_ids(fallback, "é")][1:] == ["<0xC3>", "<0xA9>"]
+    assert [token_text(level, i) for i in text_ids(level, "the cat")] == ["the", " cat"]
+    assert [token_text(level, i) for i in text_ids(level, "é")] == ["<0xC3>", "<0xA9>"]
+    assert token_text(words(), text_ids(words(), "cat")[0]) == "cat"
+    assert token_text(None, 7) == "7"
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_an_answer_is_what_follows_the_prompt(name: str) -> None:
+    tokenizer = MADE[name]
+    both, alone = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("the cat sat on", "the cat"))
+    assert alone + following_ids(tokenizer, "the cat", " sat on") == both
+
+
+def test_a_space_that_the_tokenizer_drops_need_not_be_written() -> None:
+    tokenizer = words()
+    assert following_ids(tokenizer, "the cat", "sat") == following_ids(tokenizer, "the cat", " sat")
+    assert following_ids(tokenizer, "the cat", "zebra") == [tokenizer.unk_token_id]
+
+
+def test_a_piece_without_its_space_is_another_token() -> None:
+    tokenizer = byte_fallback()
+    (bare,), (spaced,) = (following_ids(tokenizer, "the", a) for a in ("s", " the"))
+    assert tokenizer.convert_ids_to_tokens([bare, spaced]) == ["s", "▁the"]
+
+
+def test_an_answer_that_changes_the_prompts_tokens_is_an_error_that_shows_both() -> None:
+    tokenizer = byte_level()
+    with pytest.raises(ValueError, match=r"'at' after the prompt changes .* 'the\| c' becomes 'the\| cat'\. Begin the"):
+        following_ids(tokenizer, "the c", "at")
+    with pytest.raises(ValueError, match=r"'the\| ' becomes 'the\| cat'"):
+        following_ids(tokenizer, "the ", "cat")
