@@ -5,12 +5,14 @@
 Everything below is imported when it is first used, so that `import circuits` is quick and loads no torch. Those who
 build on the parts find them in `attribution` (methods, splice, edges, references) and `graphs` (nodes, files, figures).
 
-**Load.** `load_model`; `load_saes`, a folder or one of the embedded sets (`sae_sets`); `splice` (a model with SAEs in
-it); `prompt_pairs`, from a file, from rows or from a task. `TASKS` are the names of the tasks, `SPLITS` those of the
-splits that every task has.
+**Load.** `load_model`, and `model_report`, which says what a model has proved; `load_saes`, a folder or one of the
+embedded sets (`sae_sets`); `splice` (a model with SAEs in it); `prompt_pairs`, from a file, from rows or from a task.
+`TASKS` are the names of the tasks, `SPLITS` those of the splits that every task has.
 
     >>> TASKS, SPLITS
     (('agreement', 'pronoun', 'indirect_object', 'closing'), ('train', 'held_out', 'out_of_distribution'))
+    >>> model_report(model).backend
+    'transformer-lens'
     >>> everywhere = [prompt_pairs(task, model, split=split, examples=1) for task in TASKS for split in SPLITS]
 
 A splice may be restricted, and everything below then measures that: to some sites (`at_sites`: names, kinds, globs),
@@ -124,6 +126,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from attribution.checking.check import check
+    from attribution.checking.model_report import model_report
     from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
     from attribution.edges.explain_node import explain_node
     from attribution.effects.finite_pairs import finite_pairs
@@ -209,6 +212,7 @@ __all__ = [
     "load_saes",
     "log_probability",
     "logit_difference",
+    "model_report",
     "prompt_pairs",
     "rank",
     "rank_nodes",
@@ -261,6 +265,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.discovery.discover": ("discover", "discover_each"),
     "circuits.discovery.export": ("export",),
     "circuits.discovery.selection": ("Selection",),
+    "attribution.checking.model_report": ("model_report",),
     "circuits.embedded.load": ("load_model", "load_saes", "sae_sets", "splice"),
     "circuits.faithfulness.faithfulness": ("faithfulness_report",),
     "circuits.labels.corpus": ("corpus_from_file", "embedded_corpus"),

@@ -20,5 +20,5 @@ def gates_at_threshold(
     with spliced.model.frozen(), torch.no_grad():
         return sum(
             spliced.record(batch.clean_ids, batch.last, mode).gates_at_threshold
-            for batch in pairs.batches(batch_size, spliced.model.device)
+            for batch in pairs.batches(batch_size, spliced.model)
         )

@@ -86,7 +86,7 @@ def own_paths(
         return chunk_keys(store, spliced, metric, patch_value, only=wanted, **about).key(pairs, examples)
 
     with spliced.model.frozen():
-        for examples in pairs.cut(batch_size):
+        for examples in pairs.cut(batch_size, spliced.model.lengths):
             if not np.isin(np.arange(examples.start, examples.stop), nodes.example).any():
                 continue
             chunk = kept_chunk(STAGE, partial(key, examples), partial(walked, examples))
@@ -130,7 +130,7 @@ def path_values(
     one = PromptPairs((pairs[int(node.example[0])],))
     key = node_keys(node.example * 0, node.position, node.index, site=node.site, kind=node.kind)
     with spliced.model.frozen():
-        situation = prepare(spliced, next(one.batches(1, spliced.model.device)), metric, error_mode, patch_value)
+        situation = prepare(spliced, next(one.batches(1, spliced.model)), metric, error_mode, patch_value)
         found = all_patches(situation, key)
         if not found:
             raise LookupError(f"{node_of_key(int(node.keys()[0]), node.sites)} has the same value in both prompts.")

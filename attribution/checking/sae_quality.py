@@ -56,15 +56,15 @@ def sae_quality(
         raise ValueError("There is no token to predict. Give texts of at least two tokens.")
     sums = {sites: _Sums() for sites in (*((site,) for site in spliced.sites), spliced.sites)}
     with spliced.model.frozen(), torch.no_grad():
-        for start in range(0, len(prompts), batch_size):
-            chosen = slice(start, start + batch_size)
+        for part in spliced.model.lengths.cut(list(map(len, prompts)), batch_size):
+            chosen = slice(part.start, part.stop)
             given = prompts[chosen], None if last_only is None else last_only[chosen]
             chunk = kept_chunk(
                 STAGE, partial(_chunk_key, spliced, *given), lambda _, g=given: _sums_of_batch(spliced, *g)
             )
             for sites, found in sums.items():
                 found.add(with_prefix(_prefix(sites), chunk))
-            progress(min(1.0, (start + batch_size) / len(prompts)))
+            progress(part.stop / len(prompts))
     whole = sums[spliced.sites]
     return SAEQuality(
         text=text,

@@ -113,7 +113,7 @@ def _risks(
         return chunk_keys(store, spliced, metric, patch_value, **about).key(pairs, examples)
 
     with spliced.model.frozen():
-        for examples in pairs.cut(batch_size):
+        for examples in pairs.cut(batch_size, spliced.model.lengths):
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples: measured(e))
             found |= dict(zip(shifted_keys(chunk["key"], examples.start).tolist(), chunk["risk"].tolist(), strict=True))
             progress(examples.stop / len(pairs))

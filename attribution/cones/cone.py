@@ -26,7 +26,7 @@ from attribution.cones.window import RowsAndPositions, Window
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.sae import Encoding
 from attribution.models.architectures import UnknownArchitecture
-from attribution.models.plain_blocks import PlainModel, rotated
+from attribution.models.plain_blocks import PlainModel, Rotation, rotated
 from attribution.models.site_names import layer_of
 from attribution.splice.gate_rounding import GatesAtThreshold
 from attribution.splice.recording import ErrorMode, Recording
@@ -172,10 +172,10 @@ class Cone:
         block = layer.block
         if places is None:
             q, k, v = block.queries_keys_values(block.norm(hidden))
-            turn = self._turn(window.here)
+            turn = _turn(layer, window.here)
             return rotated(q, turn), rotated(k, turn), v
         q, k, v = block.queries_keys_values(block.norm(hidden[places]))
-        turn = self._turn(window.here.expand(len(hidden), -1)[places])  # one position a run, each turned by its own
+        turn = _turn(layer, window.here.expand(len(hidden), -1)[places])  # one position a run, each turned by its own
         found = []
         for clean, own in zip(
             (layer.queries, layer.keys, layer.values), (rotated(q, turn), rotated(k, turn), v), strict=True
@@ -184,10 +184,6 @@ class Cone:
             whole[places] = own
             found.append(whole)
         return found[0], found[1], found[2]
-
-    def _turn(self, here: Int[Tensor, "*pos"]) -> tuple[Tensor, Tensor] | None:
-        rotation = self.clean.rotation
-        return None if rotation is None else (rotation[0][here.clamp(min=0)], rotation[1][here.clamp(min=0)])
 
     def _block(
         self,
@@ -272,3 +268,11 @@ def _reconstructed(sae: SAE, encoding: Encoding) -> Float[Tensor, "place d_in"]:
     place, index, value = encoding.active()
     starts = torch.searchsorted(place, torch.arange(len(encoding.value), device=place.device))
     return sae.decode_active(starts, index, value, encoding.frame)
+
+
+def _turn(layer: PlainLayer, here: Int[Tensor, "*pos"]) -> Rotation | None:
+    """The rotation of some positions; those before a text begins take its first."""
+    if layer.rotation is None:
+        return None
+    cos, sin = layer.rotation
+    return cos[here.clamp(min=0)], sin[here.clamp(min=0)]

@@ -79,7 +79,7 @@ def forecast(
     some = PromptPairs(tuple(pairs.pairs[n] for n in draw.permutation(len(pairs))[:MOST_PAIRS].tolist()))
     nodes, flops, rate, in_cones = 0, 0.0, 0.0, True
     with spliced.model.frozen(), torch.no_grad():
-        for batch in some.batches(batch_size, spliced.model.device):
+        for batch in some.batches(batch_size, spliced.model):
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             work = _Work.of(situation, metric, bytes_at_once)
             patches = all_patches(situation)

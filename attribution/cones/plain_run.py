@@ -14,7 +14,7 @@ from torch import Tensor
 from attribution.cones.suffix_attention import suffix_attention, visible_keys
 from attribution.models.architectures import UnknownArchitecture
 from attribution.models.language_model import LanguageModel
-from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, rotated
+from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, rotated, rotation_in_halves
 from attribution.models.site_names import layer_of
 from attribution.splice.recording import Recording, SiteRecord
 
@@ -34,7 +34,10 @@ class Disagreement(UnknownArchitecture):
 
 @dataclass(frozen=True)
 class PlainLayer:
-    """One block in the recorded run. Queries and keys are rotated; `attention` and `mlp` are what was written back."""
+    """One block in the recorded run.
+
+    Queries and keys are rotated by `rotation`. `attention` and `mlp` are what was written back.
+    """
 
     block: PlainBlock
     inputs: Float[Tensor, "row pos d_model"]
@@ -45,15 +48,15 @@ class PlainLayer:
     mlp: Float[Tensor, "row pos d_model"]
     site_before_norm: Mapping[str, bool]
     """By part (`hook_attn_out`, `hook_mlp_out`): whether the site lies before the norm that follows the part."""
+    rotation: Rotation | None
 
 
 @dataclass(frozen=True)
 class PlainRun:
-    """All blocks of the recorded run, the residual stream after the last one, and the rotation of each position."""
+    """All blocks of the recorded run, and the residual stream after the last one."""
 
     layers: tuple[PlainLayer, ...]
     end: Float[Tensor, "row pos d_model"]
-    rotation: Rotation | None
 
 
 def part_of(site: str) -> str:
@@ -76,15 +79,26 @@ def plain_run(model: LanguageModel, plain: PlainModel, recording: Recording) -> 
         UnknownArchitecture: a site is not one of `BLOCK_SITES`.
     """
     sites = {(layer_of(s), part_of(s)): r for s, r in recording.sites.items()}
-    rotation = None if plain.rotation is None else plain.rotation(recording.ids.shape[1])
     found: list[PlainLayer] = []
     end = recording.entry.detach()
     for layer, block in enumerate(plain.blocks):
         record = {part: sites.get((layer, part)) for part in BLOCK_SITES}
-        made, end = _plain_layer(layer, block, record, recording, rotation)
+        made, end = _plain_layer(layer, block, record, recording, _rotation(plain, layer, recording))
         found.append(made)
     _compare_logits(model, end, recording)
-    return PlainRun(tuple(found), end, rotation)
+    return PlainRun(tuple(found), end)
+
+
+def _rotation(plain: PlainModel, layer: int, recording: Recording) -> Rotation | None:
+    """The rotation of each position in one layer: what the run handed to the block, else the model's table."""
+    handed = recording.block_calls[layer].keywords.get("position_embeddings")
+    if isinstance(handed, tuple):
+        rotation = handed[0][0], handed[1][0]
+    elif plain.rotation is not None:
+        rotation = plain.rotation(recording.ids.shape[1])
+    else:
+        return None
+    return rotation_in_halves(rotation) if plain.blocks[layer].interleaved else rotation
 
 
 def _plain_layer(
@@ -111,7 +125,8 @@ def _plain_layer(
     arrived = _next_input(recording, layer) if post is None else post.arrival
     if arrived is not None:
         _compare("the block's output", layer, arrived, after, last)
-    return PlainLayer(block, x, q, k, v, attention, mlp, before), after if post is None else post.output
+    made = PlainLayer(block, x, q, k, v, attention, mlp, before, rotation)
+    return made, after if post is None else post.output
 
 
 def _compare_logits(model: LanguageModel, end: Float[Tensor, "row pos d_model"], recording: Recording) -> None:

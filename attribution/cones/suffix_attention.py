@@ -21,7 +21,9 @@ def suffix_attention(
 
     Each group of heads shares its keys and values. `shown` is one mask for all runs, or one for each.
     """
-    old, wanted = len(old_keys), queries.shape[1]
+    old, wanted, dtype = len(old_keys), queries.shape[1], values.dtype
+    if block.scores_in is not None:
+        queries, keys, old_keys = (part.to(block.scores_in) for part in (queries, keys, old_keys))
     grouped = rearrange(queries, "r q (g h) e -> g r (h q) e", g=keys.shape[2])
     with_old = torch.einsum("g r x e, k g e -> g r x k", grouped, old_keys)
     with_new = torch.einsum("g r x e, r k g e -> g r x k", grouped, keys)
@@ -29,7 +31,7 @@ def suffix_attention(
     if block.softcap is not None:
         scores = block.softcap * torch.tanh(scores / block.softcap)
     by_query = rearrange(scores, "g r (h q) k -> g r h q k", q=wanted).masked_fill(~shown[:, None], -torch.inf)
-    pattern = torch.softmax(by_query, -1, dtype=block.softmax_in).to(scores.dtype).flatten(2, 3)
+    pattern = torch.softmax(by_query, -1, dtype=block.softmax_in).to(dtype).flatten(2, 3)
     mixed = torch.einsum("g r x k, k g e -> g r x e", pattern[..., :old], old_values)
     mixed = mixed + torch.einsum("g r x k, r k g e -> g r x e", pattern[..., old:], values)
     return rearrange(mixed, "g r (h q) e -> r q (g h) e", q=wanted)

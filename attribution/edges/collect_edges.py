@@ -79,7 +79,7 @@ def collect_edges(
 
     parts: list[dict[str, np.ndarray]] = []
     with spliced.model.frozen():
-        for examples in pairs.cut(batch_size):
+        for examples in pairs.cut(batch_size, spliced.model.lengths):
             told = progress_between(progress, examples.start / len(pairs), examples.stop / len(pairs))
             chunk = kept_chunk(STAGE, partial(key, examples), lambda _, e=examples, t=told: measured(e, t))
             parts.append(_with_shifted_examples(examples.start, chunk))

@@ -249,10 +249,10 @@ class _Run:
     ) -> dict[str, np.ndarray]:
         """The arrays of one chunk. Examples are counted from its first."""
         collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
-        for start in range(examples.start, examples.stop, self.batch_size):
-            batch = pairs.batch(range(start, min(start + self.batch_size, examples.stop)), self.spliced.model.device)
+        for part in pairs.cut(self.batch_size, self.spliced.model.lengths, within=examples):
+            batch = pairs.batch(part, self.spliced.model.device)
             progress_here = progress_between(
-                progress, *((n - examples.start) / len(examples) for n in (start, start + len(batch.last)))
+                progress, *((n - examples.start) / len(examples) for n in (part.start, part.stop))
             )
             with_gradients = self.method.with_gradients
             given = self.spliced, batch, self.metric, self.error_mode, self.patch_value

@@ -89,7 +89,7 @@ def metric_keeping(
     run = _Run(spliced, pairs, metric, reference.name, reference.prepared(spliced, pairs))
     found = np.zeros((len(sets), len(pairs)))
     with torch.no_grad(), spliced.model.frozen():
-        for examples in pairs.cut(batch_size):
+        for examples in pairs.cut(batch_size, spliced.model.lengths):
             batch = _Batch(run, pairs.batch(examples, spliced.model.device))
             for first in range(0, len(sets), SETS_IN_CHUNK):
                 some = sets[first : first + SETS_IN_CHUNK]
@@ -158,12 +158,13 @@ class _Batch:
 def logits_keeping(
     spliced: SplicedModel, pairs: PromptPairs, kept: Kept, reference: Reference, *, draw: int = 0
 ) -> Float[Tensor, "pair vocab"]:
-    """Logits at each clean prompt's last position when only some nodes are kept; all pairs in one forward."""
+    """Logits at each clean prompt's last position when only some nodes are kept; in one forward if they may."""
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     _check(kept, spliced, pairs)
-    batch = pairs.batch(device=spliced.model.device)
+    values = reference.prepared(spliced, pairs)
     with torch.no_grad(), spliced.model.frozen():
-        return _logits_keeping(spliced, batch, kept, reference.prepared(spliced, pairs)(batch, draw))
+        batches = pairs.batches(len(pairs), spliced.model)
+        return torch.cat([_logits_keeping(spliced, batch, kept, values(batch, draw)) for batch in batches])
 
 
 def _logits_keeping(

@@ -186,7 +186,7 @@ class MaskedMetric:
         """Every batch with every draw of the reference."""
         found: list[MaskedBatch] = []
         with torch.no_grad(), self.spliced.model.frozen():
-            for examples in self.pairs.cut(self.batch_size):
+            for examples in self.pairs.cut(self.batch_size, self.spliced.model.lengths):
                 pairs = self.pairs.batch(examples, self._device)
                 clean = logits_at(self.spliced.model, pairs.clean_ids, pairs.last, {})
                 bound = self.metric.bind(at_least_float32(clean), pairs)

@@ -1,8 +1,8 @@
 """The architectures whose blocks can be run as plain functions (`plain_blocks.py`), which the cone needs.
 
-From a bridge's Hugging Face modules: GPT-2, GPT-NeoX, Llama (and all with its module names) and Gemma-2, with rotary
-positions, grouped queries, soft caps and sliding windows. From a HookedTransformer: its weights, whatever the model.
-No block is trusted: `cones/plain_run.py` compares each with what the model itself computed.
+From Hugging Face modules, alone or inside a bridge: GPT-2, GPT-Neo, GPT-NeoX, GPT-J, OPT, and every `...DecoderLayer`
+with the module names that Llama's descendants share (`decoder_layers.py`). From a HookedTransformer: its weights,
+whatever the model. No block is trusted: `cones/plain_run.py` compares each with what the model itself computed.
 
 To add an architecture: a function from its block to a `PlainBlock`, and one line in `BLOCK_CLASSES`.
 """
@@ -14,8 +14,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from attribution.models.decoder_layers import decoder_layer, in_halves, inner
 from attribution.models.language_model import LanguageModel
-from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, TensorMap
+from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation
 
 
 class UnknownArchitecture(LookupError):
@@ -29,16 +30,15 @@ def plain_model(model: LanguageModel) -> PlainModel:
         UnknownArchitecture: no function here builds them. Cones cannot be used; whole runs can.
     """
     try:
-        return _of_bridge(model) if model.is_bridge else _of_hooked_transformer(model)
+        return _of_hugging_face(model) if model.is_bridge else _of_hooked_transformer(model)
     except AttributeError as error:
         raise UnknownArchitecture(str(error)) from None
 
 
-def _of_bridge(model: LanguageModel) -> PlainModel:
-    blocks = tuple(_of_hugging_face_block(_inner(block)) for block in model.module.blocks)
-    rotary = [_inner(m) for n, m in model.module.original_model.named_modules() if n.endswith("rotary_emb")]
-    if not rotary:
-        return PlainModel(blocks, None)
+def _of_hugging_face(model: LanguageModel) -> PlainModel:
+    blocks = tuple(_of_hugging_face_block(inner(block)) for block in model.module.blocks)
+    modules = list(model.module.original_model.named_modules())
+    rotary = [inner(module) for name, module in modules if name.endswith("rotary_emb")]
 
     def rotation(length: int) -> Rotation:
         probe = torch.zeros(1, 1, dtype=model.dtype, device=model.device)
@@ -48,20 +48,22 @@ def _of_bridge(model: LanguageModel) -> PlainModel:
             raise UnknownArchitecture(f"rotary positions that are not one table: {error}") from None
         return cos[0], sin[0]
 
-    return PlainModel(blocks, rotation)
+    if rotary:
+        return PlainModel(blocks, rotation)
+    tables = [inner(module).embed_positions for _, module in modules if hasattr(inner(module), "embed_positions")]
+    gptj = [table for table in tables if isinstance(table, Tensor)]
+    return PlainModel(blocks, (lambda length: _gptj_rotation(gptj[0][:length])) if gptj else None)
 
 
-def _inner(module: Any) -> Any:
-    """The Hugging Face module inside a bridge's wrappers."""
-    while "_original_component" in getattr(module, "_modules", {}) or "_original_component" in vars(module):
-        module = module._original_component
-    return module
+def _gptj_rotation(table: Tensor) -> Rotation:
+    sin, cos = table.chunk(2, dim=-1)
+    return torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
 
 
 def _gpt2(block: Any) -> PlainBlock:
-    attention, mlp = _inner(block.attn), _inner(block.mlp)
+    attention, mlp = inner(block.attn), inner(block.mlp)
     heads = attention.num_heads
-    joint, output, up, down = (_inner(m) for m in (block.attn.qkv, block.attn.o, mlp.c_fc, mlp.c_proj))
+    joint, output, up, down = (inner(m) for m in (attention.c_attn, attention.c_proj, mlp.c_fc, mlp.c_proj))
 
     def queries_keys_values(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = (rearrange(part, "... (h e) -> ... h e", h=heads) for part in joint(x).chunk(3, dim=-1))
@@ -78,10 +80,10 @@ def _gpt2(block: Any) -> PlainBlock:
 
 
 def _neox(block: Any) -> PlainBlock:
-    attention, mlp = _inner(block.attention), _inner(block.mlp)
+    attention, mlp = inner(block.attention), inner(block.mlp)
     heads = attention.config.num_attention_heads
-    joint, output = _inner(block.attention.qkv), _inner(block.attention.o)
-    up, down = _inner(mlp.dense_h_to_4h), _inner(mlp.dense_4h_to_h)
+    joint, output = inner(attention.query_key_value), inner(attention.dense)
+    up, down = inner(mlp.dense_h_to_4h), inner(mlp.dense_4h_to_h)
 
     def queries_keys_values(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = rearrange(joint(x), "... (h three e) -> three ... h e", h=heads, three=3).unbind(0)
@@ -98,57 +100,74 @@ def _neox(block: Any) -> PlainBlock:
     )
 
 
-def _separate_projections(attention: Any) -> dict[str, Any]:
-    """The attention of a block whose queries, keys and values have projections of their own; heads may share keys."""
-    head = attention.head_dim
-    q, k, v, output = (_inner(getattr(attention, f"{name}_proj")) for name in "qkvo")
+def _gpt_neo(block: Any) -> PlainBlock:
+    attention, mlp = inner(inner(block.attn).attention), inner(block.mlp)
+    up, down = inner(mlp.c_fc), inner(mlp.c_proj)
+    return PlainBlock(
+        norm=block.ln_1,
+        queries_keys_values=_separate(attention, attention.num_heads),
+        output=inner(attention.out_proj),
+        norm_mlp=block.ln_2,
+        mlp=lambda x: down(mlp.act(up(x))),
+        scaling=1.0,
+        window=attention.config.window_size if attention.attention_type == "local" else None,
+        scores_in=torch.float32,
+    )
+
+
+def _gptj(block: Any) -> PlainBlock:
+    attention, mlp = inner(block.attn), inner(block.mlp)
+    up, down, rotary = inner(mlp.fc_in), inner(mlp.fc_out), attention.pos_embd_dim
+    separate = _separate(attention, attention.num_attention_heads)
 
     def queries_keys_values(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        queries, keys, values = (rearrange(part(x), "... (h e) -> ... h e", e=head) for part in (q, k, v))
-        return queries, keys, values
+        q, k, v = separate(x)
+        return in_halves(q, rotary), in_halves(k, rotary), v
 
-    return {
-        "queries_keys_values": queries_keys_values,
-        "output": output,
-        "scaling": attention.scaling,
-        "softmax_in": torch.float32,
-    }
-
-
-def _gated_mlp(mlp: Any) -> TensorMap:
-    gate, up, down = (_inner(getattr(mlp, f"{name}_proj")) for name in ("gate", "up", "down"))
-    return lambda x: down(mlp.act_fn(gate(x)) * up(x))
-
-
-def _llama(block: Any) -> PlainBlock:
-    attention = _inner(block.self_attn)
     return PlainBlock(
-        norm=block.input_layernorm,
-        norm_mlp=block.post_attention_layernorm,
-        mlp=_gated_mlp(_inner(block.mlp)),
-        window=getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None)),
-        **_separate_projections(attention),
+        norm=block.ln_1,
+        queries_keys_values=queries_keys_values,
+        output=inner(attention.out_proj),
+        norm_mlp=block.ln_1,
+        mlp=lambda x: down(mlp.act(up(x))),
+        scaling=1 / float(attention.scale_attn),
+        parallel=True,
+        scores_in=torch.float32,
     )
 
 
-def _gemma2(block: Any) -> PlainBlock:
-    attention = _inner(block.self_attn)
+def _opt(block: Any) -> PlainBlock:
+    if not block.do_layer_norm_before:
+        raise AttributeError("OPT with norms after attention and MLP")
+    attention = inner(block.self_attn)
+    up, down = inner(block.fc1), inner(block.fc2)
     return PlainBlock(
-        norm=block.input_layernorm,
-        norm_mlp=block.pre_feedforward_layernorm,
-        mlp=_gated_mlp(_inner(block.mlp)),
-        after_attention=block.post_attention_layernorm,
-        after_mlp=block.post_feedforward_layernorm,
-        softcap=attention.attn_logit_softcapping,
-        window=attention.sliding_window,
-        **_separate_projections(attention),
+        norm=block.self_attn_layer_norm,
+        queries_keys_values=_separate(attention, attention.num_heads),
+        output=inner(attention.out_proj),
+        norm_mlp=block.final_layer_norm,
+        mlp=lambda x: down(block.activation_fn(up(x))),
+        scaling=attention.scaling,
+        softmax_in=torch.float32,
     )
+
+
+def _separate(attention: Any, heads: int) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    parts = [inner(getattr(attention, f"{name}_proj")) for name in "qkv"]
+
+    def queries_keys_values(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = (rearrange(part(x), "... (h e) -> ... h e", h=heads) for part in parts)
+        return q, k, v
+
+    return queries_keys_values
 
 
 BLOCK_CLASSES: Final[dict[str, Callable[[Any], PlainBlock]]] = {
     "GPT2Block": _gpt2,
+    "GPTNeoBlock": _gpt_neo,
     "GPTNeoXLayer": _neox,
-    "Gemma2DecoderLayer": _gemma2,
+    "GPTJBlock": _gptj,
+    "OPTDecoderLayer": _opt,
 }
 """Hugging Face's class of a block -> the function that builds a `PlainBlock` from it."""
 
@@ -159,7 +178,7 @@ def _of_hugging_face_block(block: nn.Module) -> PlainBlock:
     if kind in BLOCK_CLASSES:
         return BLOCK_CLASSES[kind](block)
     if kind.endswith("DecoderLayer"):
-        return _llama(block)
+        return decoder_layer(block)
     raise UnknownArchitecture(f"blocks of kind {kind}")
 
 

@@ -1,16 +1,19 @@
 """The only file that installs hooks: functions on activations, installed by a `with` and removed at its end."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attribution.models.block_calls import BlockCall
+from attribution.models.addresses import Address
+from attribution.models.block_calls import BlockCall, RowAxes
 from attribution.models.language_model import LanguageModel
-from attribution.models.site_names import ENTRY_SITE
+from attribution.models.site_names import ENTRY_SITE, layer_of
 
 SiteFunction = Callable[[Float[Tensor, "row pos width"]], Float[Tensor, "row pos width"]]
 
@@ -28,19 +31,21 @@ def hooked(
     Functions get activations flattened to [row, pos, width]. `enter` acts on the residual stream that enters block 0,
     before a splice there. `blocks` collects each block's input and its other arguments.
     """
-    handles: list[Any] = []
+    remove: list[Callable[[], None]] = []
     try:
-        if enter is not None:
-            handles.append(_on_output(model.hook_point(ENTRY_SITE), enter))
-        for site, function in functions.items():
-            handles.append(_on_output(model.hook_point(site), function))
         if blocks is not None:
-            recorder = _block_recorder(blocks)
-            handles += [b.register_forward_pre_hook(recorder, with_kwargs=True) for b in model.module.blocks]
+            recorder = _block_recorder(blocks, model.row_axes)
+            remove += [b.register_forward_pre_hook(recorder, with_kwargs=True).remove for b in model.module.blocks]
+        asked = ([] if enter is None else [(ENTRY_SITE, enter)]) + list(functions.items())
+        axes = _Axes()
+        for number in {layer_of(site) for site, _ in asked if site.startswith("blocks.")} & set(range(model.n_layers)):
+            block = model.module.blocks[number]
+            remove.append(block.register_forward_pre_hook(axes.note(number), with_kwargs=True).remove)
+        remove.extend(_install(model, site, partial(axes.acted, site, function)) for site, function in asked)
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for undo in reversed(remove):
+            undo()
 
 
 def logits_with(
@@ -87,21 +92,122 @@ def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:
     return lambda _: output
 
 
-def _on_output(point: nn.Module, function: SiteFunction) -> Any:
-    def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-        if output.ndim == 3:
-            return function(output)
-        return function(output.flatten(2)).reshape(output.shape)
+class _Axes:
+    """The batch and position axes of each block's input, for activations in which the two are one axis."""
 
-    return point.register_forward_hook(hook)
+    def __init__(self) -> None:
+        self._shapes: dict[int, torch.Size] = {}
+
+    def note(self, layer: int) -> Callable[..., None]:
+        """A hook on a block that notes the axes of its input."""
+
+        def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            self._shapes[layer] = (arguments[0] if arguments else keywords["hidden_states"]).shape[:2]
+
+        return hook
+
+    def acted(self, site: str, function: SiteFunction, x: Tensor) -> Tensor:
+        """`function` on the activation [row, pos, width], in the shape in which it came.
+
+        Raises:
+            ValueError: its rows and positions cannot be told apart.
+        """
+        if x.ndim == 3:
+            return function(x)
+        if x.ndim > 3:
+            return function(x.flatten(2)).reshape(x.shape)
+        axes = self._shapes.get(layer_of(site)) if site.startswith("blocks.") else None
+        if axes is None or x.ndim < 2 or axes.numel() != len(x):
+            raise ValueError(
+                f"The activation at {site!r} has shape {tuple(x.shape)}, which is not [batch, position, ...]. "
+                "Splice another site."
+            )
+        return function(x.unflatten(0, axes)).flatten(0, 1)
 
 
-def _block_recorder(blocks: list[tuple[Tensor, BlockCall]]) -> Callable[..., None]:
-    def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+def _install(model: LanguageModel, site: str, acted: SiteFunction) -> Callable[[], None]:
+    """Let `acted` act on the activation at a site; the function returned undoes it."""
+    point = model.hook_point(site)
+
+    def act(x: Tensor) -> Tensor:
+        return acted(x).clone() if site in model.overwritten else acted(x)
+
+    if isinstance(point, Address):
+        return _on_address(point, act)
+    if hasattr(point, "add_hook"):
+        return _on_hook_point(point, act)
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        return act(output)
+
+    return point.register_forward_hook(hook).remove
+
+
+def _on_hook_point(point: Any, acted: SiteFunction) -> Callable[[], None]:
+    """By a hook point's own list, which it consults before it computes activations that only hooks ask for."""
+    point.add_hook(lambda x, **_: acted(x))
+    handle = point.fwd_hooks[-1]
+
+    def undo() -> None:
+        handle.hook.remove()
+        point.fwd_hooks = [other for other in point.fwd_hooks if other is not handle]
+
+    return undo
+
+
+def _on_address(address: Address, acted: SiteFunction) -> Callable[[], None]:
+    def scaled(x: Tensor) -> Tensor:
+        return acted(x) if address.scale == 1 else acted(x * address.scale) / address.scale
+
+    def on_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return (scaled(output[0]), *output[1:]) if isinstance(output, tuple) else scaled(output)
+
+    def on_input(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if arguments:
-            blocks.append((arguments[0], BlockCall(arguments[1:], keywords)))
+            return (scaled(arguments[0]), *arguments[1:]), keywords
+        return arguments, {**keywords, "hidden_states": scaled(keywords["hidden_states"])}
+
+    if address.end == "output":
+        return address.module.register_forward_hook(on_output).remove
+    return address.module.register_forward_pre_hook(on_input, with_kwargs=True).remove
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The first tensor that each module received and returned, in the order in which the modules ended."""
+
+    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    outputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+
+
+@contextmanager
+def watched(modules: Iterable[nn.Module]) -> Iterator[Calls]:
+    """Inside the `with`, notes what some modules receive and return: copies, since some models overwrite outputs."""
+    calls, handles = Calls(), list[Any]()
+
+    def note(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
+        given = [x for x in (*arguments, *keywords.values()) if isinstance(x, Tensor)]
+        returned = output[0] if isinstance(output, tuple) and output else output
+        if given:
+            calls.inputs[module] = given[0].clone()
+        if isinstance(returned, Tensor):
+            calls.outputs[module] = returned.clone()
+
+    try:
+        handles += [module.register_forward_hook(note, with_kwargs=True) for module in modules]
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _block_recorder(blocks: list[tuple[Tensor, BlockCall]], axes: Sequence[RowAxes]) -> Callable[..., None]:
+    def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        known = axes[len(blocks)] if len(blocks) < len(axes) else None
+        if arguments:
+            blocks.append((arguments[0], BlockCall(arguments[1:], keywords, known)))
         else:
             rest = {k: v for k, v in keywords.items() if k != "hidden_states"}
-            blocks.append((keywords["hidden_states"], BlockCall((), rest)))
+            blocks.append((keywords["hidden_states"], BlockCall((), rest, known)))
 
     return hook

@@ -1,31 +1,40 @@
 """A language model under one interface: its sites by name, whole runs, and runs from a block on.
 
-Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x) and a `HookedTransformer` (3.9), through what both have:
-`hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. `loading.py` opens models, `hooks.py` installs hooks.
+Works with a `TransformerBridge` (transformer-lens 3.9 and 4.x), a `HookedTransformer` (3.9) and a `HuggingFaceModel`,
+through what all have: `hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. `loading.py` opens models, `hooks.py`
+installs hooks, `proofs.py` holds what a model must prove.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from attribution.models.block_calls import BlockCall
-from attribution.models.loading import boot
+from attribution.models.addresses import Address
+from attribution.models.block_calls import BlockCall, RowAxes
 from attribution.models.model_identity import digest_of_weights, settings_of
 from attribution.models.opening import Bos, Opening, PromptOpening, own_bos_id
+from attribution.models.prompt_lengths import PromptLengths, set_back_rotary
 from attribution.models.site_names import SiteNames
 from attribution.models.tokenising import following_ids, text_ids, token_text, token_texts
 from attribution.models.unembedding import all_logits, chosen_logits, logits_of_directions
 
+if TYPE_CHECKING:
+    from attribution.models.loading import Backend, Booted
+    from attribution.models.proofs import Proof
+
+AS_GIVEN: Final = "as given"
+"""The backend of a model that was not loaded here."""
+
 
 @final
 class LanguageModel:
-    """A TransformerLens model with canonical names of sites, which can be run whole or from any block on.
+    """A model with canonical names of sites, which can be run whole or from any block on.
 
     Sites have the names that HookedTransformer gives them (`blocks.3.hook_mlp_out`). A bridge's own names
     (`blocks.3.mlp.hook_out`) resolve to these.
@@ -48,6 +57,12 @@ class LanguageModel:
         self._bos_id = own_bos_id(self.tokenizer)
         by_architecture = getattr(model.cfg, "default_prepend_bos", None)
         self._opening = PromptOpening(self.tokenizer, self.bos_id, by_architecture, bos)
+        self.booted: Booted | None = None
+        """How it was loaded; None for a model that was built elsewhere."""
+        self.row_axes: tuple[RowAxes, ...] = ()
+        """For each block, where its arguments hold the rows, once that is proved."""
+        self.overwritten: frozenset[str] = frozenset()
+        """Sites whose activation the model overwrites after it has passed there (`soundness.py`)."""
 
     @classmethod
     def load(
@@ -56,10 +71,50 @@ class LanguageModel:
         *,
         device: str = "cpu",
         dtype: torch.dtype = torch.float32,
+        backend: "Backend" = "auto",
         bos: Bos | None = None,
     ) -> "LanguageModel":
-        """A model by its TransformerLens or Hugging Face name, or from a local Hugging Face folder, offline."""
-        return cls(*boot(name_or_folder, device=device, dtype=dtype), bos=bos)
+        """A model by its TransformerLens or Hugging Face name, or from a local Hugging Face folder, offline.
+
+        Raises:
+            FileNotFoundError: a path that is not a Hugging Face model folder.
+            ValueError: it fails a proof (`loading.py`, `proofs.py`).
+        """
+        from attribution.models.loading import boot
+
+        booted = boot(name_or_folder, device=device, dtype=dtype, backend=backend)
+        model = cls(booted.module, booted.tokenizer, booted.name, bos=bos)
+        model.booted, _ = booted, model.proof
+        return model
+
+    @cached_property
+    def proof(self) -> "Proof":
+        """What the model has proved on prompts of a few tokens, before anything is measured on it (`proofs.py`).
+
+        Raises:
+            ValueError: its logits are not finite, or it is not causal.
+        """
+        from attribution.models.proofs import prove
+
+        proof = prove(self)
+        self.row_axes = proof.axes
+        return proof
+
+    @property
+    def lengths(self) -> PromptLengths:
+        """Which prompts may share a batch (`prompt_lengths.py`)."""
+        return self.proof.lengths
+
+    @property
+    def backend(self) -> str:
+        """Who runs its blocks: `transformer-lens`, `hugging-face`, or `as given` to Python."""
+        return AS_GIVEN if self.booted is None else self.booted.backend
+
+    @property
+    def configuration(self) -> Any:
+        """That of the Hugging Face model, for a multimodal one of its text model; else TransformerLens' own."""
+        config = getattr(getattr(self.module, "original_model", None), "config", None)
+        return self.module.cfg if config is None else config.get_text_config()
 
     @property
     def is_bridge(self) -> bool:
@@ -88,7 +143,7 @@ class LanguageModel:
     @property
     def n_context(self) -> int | None:
         """The longest prompt in tokens, if the configuration says; else None."""
-        return getattr(self.module.cfg, "n_ctx", None)
+        return self.lengths.longest or getattr(self.module.cfg, "n_ctx", None)
 
     @property
     def bos_id(self) -> int | None:
@@ -111,7 +166,7 @@ class LanguageModel:
     def probe_ids(self) -> Int[Tensor, "1 pos"]:
         """A short prompt of arbitrary tokens, for checks at load."""
         ids = torch.arange(3, 8, device=self.device)[None] % self.d_vocab
-        if self.bos_id is not None:
+        if self.bos_id is not None and self.bos_id < self.d_vocab:
             ids[:, 0] = self.bos_id
         return ids
 
@@ -134,8 +189,8 @@ class LanguageModel:
         except LookupError:
             return name
 
-    def hook_point(self, site: str) -> nn.Module:
-        """The module whose output is the activation at a site."""
+    def hook_point(self, site: str) -> nn.Module | Address:
+        """The module whose output is the activation at a site, or its address in a Hugging Face model."""
         return self._sites.hooks[self.resolve(site)]
 
     def refuse_unsound(self, site: str) -> None:
@@ -158,6 +213,8 @@ class LanguageModel:
         from `new_cache`, `ids` continue the text that the cache holds, and the cache is extended.
         """
         with self.frozen():
+            if cache is None:
+                set_back_rotary(self.module)
             return self._forward(ids, cache)
 
     def new_cache(self) -> Any:

@@ -1,43 +1,220 @@
-"""Open a model with TransformerLens: the only file that imports it."""
+"""Open a model: the only file that imports TransformerLens.
 
+The Hugging Face model is loaded first and run on two short prompts. TransformerLens then wraps it, and the bridge must
+give the same logits. A model that TransformerLens does not know, or gets wrong, is run from its Hugging Face modules
+(`hugging_face.py`), unless the backend is chosen.
+"""
+
+from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from attribution.models.hugging_face import HuggingFaceModel
+
+Backend = Literal["auto", "transformer-lens", "hugging-face"]
+"""Who runs the model's blocks: TransformerLens, or the Hugging Face modules themselves. `auto`: the first that can."""
 
 _TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_LENGTHS: Final = (11, 6)
+"""Tokens of the two prompts on which a bridge is compared with its model."""
+_TOLERANCES: Final = {torch.float64: 1e-6, torch.float32: 1e-4}
+_TOLERANCE_LOW_PRECISION: Final = 5e-2
+"""Largest difference of logits that rounding makes, as a share of their spread. Many models take softmax in float32."""
+_KERNELS: Final = 30
+"""How many times as large it may be between two kernels of attention, if it is not between equal ones."""
+
+
+@dataclass(frozen=True)
+class Booted:
+    """A model that was opened.
+
+    Attributes:
+        module: a `TransformerBridge` or a `HuggingFaceModel`.
+        tokenizer: that of the folder; None for one of TransformerLens' own, or none.
+        backend: who runs it.
+        reason: why, where TransformerLens was asked first and does not run it; else None.
+        difference: of its logits from those of the Hugging Face model, as a share of their spread.
+        architecture: Hugging Face's class of the model.
+    """
+
+    module: nn.Module
+    tokenizer: Any
+    name: str
+    backend: str
+    reason: str | None
+    difference: float
+    architecture: str
 
 
 def boot(
-    name_or_folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[nn.Module, Any, str]:
-    """A `TransformerBridge`, its tokenizer (None: the bridge's own, or none), and the model's name.
+    name_or_folder: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    backend: Backend = "auto",
+) -> Booted:
+    """A model by its TransformerLens or Hugging Face name, or from a folder, offline.
 
-    A name is resolved by TransformerLens or Hugging Face. A folder is read offline. TransformerLens changes the special
-    tokens of the tokenizer it is given, so it gets a copy.
+    TransformerLens changes the special tokens of the tokenizer it is given, so it gets a copy.
 
     Raises:
         FileNotFoundError: a path that is not a Hugging Face model folder.
+        ValueError: no decoder-only language model, weights that are not finite, or a backend that cannot run it.
     """
-    from transformer_lens.model_bridge import TransformerBridge
+    if backend not in get_args(Backend):
+        raise ValueError(f"Unknown backend {backend!r}. Choose one of: {', '.join(get_args(Backend))}.")
+    source = _Source.of(name_or_folder)
+    hf_model = source.model(device, dtype)
+    _refuse_infinite(source.name, hf_model)
+    tokenizer = source.tokenizer()
+    reason = None
+    if backend != "hugging-face":
+        module, difference, reason = _bridge(source, hf_model, tokenizer, device, dtype)
+        if module is not None:
+            return Booted(module, tokenizer, source.name, "transformer-lens", None, difference, _class_of(hf_model))
+        if backend == "transformer-lens":
+            raise ValueError(f"{source.name}: {reason} Choose --backend hugging-face, or leave it to auto.")
+        hf_model = source.model(device, dtype)
+    try:
+        module = HuggingFaceModel(hf_model, source.name)
+    except LookupError as error:
+        first = "" if reason is None else f"{reason} "
+        raise ValueError(
+            f"{source.name}: {first}Its Hugging Face modules ({_class_of(hf_model)}) cannot be used: {error.args[0]}."
+        ) from None
+    return Booted(module, tokenizer, source.name, "hugging-face", reason, 0.0, _class_of(hf_model))
 
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a model's files are: a folder, read offline, or a name on the hub."""
+
+    path: str
+    name: str
+    is_folder: bool
+
+    @classmethod
+    def of(cls, name_or_folder: str | Path) -> "_Source":
+        folder = Path(name_or_folder)
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
+            return cls(str(folder), folder.resolve().name, is_folder=True)
         if folder.is_absolute() or str(name_or_folder).startswith((".", "~")):
             raise FileNotFoundError(f"{folder} is not a folder. Give a Hugging Face folder or a model name.")
-        bridge = TransformerBridge.boot_transformers(str(name_or_folder), device=device, dtype=dtype)
-        return bridge, None, str(name_or_folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+        name = str(name_or_folder)
+        return cls(_without_alias(name), name, is_folder=False)
 
-    hf_model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
-    hf_model = hf_model.to(device)
-    has_tokenizer = any((folder / name).is_file() for name in _TOKENIZER_FILES)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True) if has_tokenizer else None
-    bridge = TransformerBridge.boot_transformers(
-        str(folder), hf_model=hf_model, tokenizer=deepcopy(tokenizer), device=device, dtype=dtype
-    )
-    return bridge, tokenizer, folder.resolve().name
+    def model(self, device: str, dtype: torch.dtype) -> Any:
+        """The Hugging Face model as transformers opens it."""
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.from_pretrained(self.path, local_files_only=self.is_folder)
+        kind = f"{self.name} is a {config.model_type} model"
+        if getattr(config, "is_encoder_decoder", False):
+            raise ValueError(f"{kind}, an encoder with a decoder: circuits are found in decoder-only language models.")
+        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise ValueError(f"{kind}, which transformers cannot open as a causal language model.")
+        hf_model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, local_files_only=self.is_folder)
+        return hf_model.to(device).eval()
+
+    def tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        if self.is_folder and not any((Path(self.path) / name).is_file() for name in _TOKENIZER_FILES):
+            return None
+        return AutoTokenizer.from_pretrained(self.path, local_files_only=self.is_folder)
+
+
+def _without_alias(name: str) -> str:
+    """The Hugging Face name of a model for which TransformerLens has a short one, such as `gpt2-small`."""
+    try:
+        from transformer_lens.tools.model_registry.registry_io import resolve_model_alias
+    except ImportError:
+        return name
+    return resolve_model_alias(name) or name
+
+
+def _class_of(hf_model: Any) -> str:
+    return type(hf_model).__name__
+
+
+def _refuse_infinite(name: str, hf_model: Any) -> None:
+    for tensor_name, tensor in hf_model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise ValueError(
+                f"{name}: the weight {tensor_name!r} has {bad} of {tensor.numel()} values that are not finite. "
+                "The file is damaged, or its training diverged."
+            )
+
+
+def _bridge(
+    source: _Source, hf_model: Any, tokenizer: Any, device: str, dtype: torch.dtype
+) -> tuple[nn.Module | None, float, str]:
+    """TransformerLens' bridge to the model, or None and why not; the difference of its logits from the model's."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    prompts = _prompts(hf_model.config.get_text_config(), device)
+    as_loaded = _logits(hf_model, prompts)
+    try:
+        eager = _logits_by_eager_attention(hf_model, prompts)
+        bridge = TransformerBridge.boot_transformers(
+            source.path, hf_model=hf_model, tokenizer=deepcopy(tokenizer), device=device, dtype=dtype
+        )
+        with torch.no_grad():
+            found = [bridge(ids, use_cache=False) for ids in prompts]
+    except Exception as error:  # whatever an adapter meets in a model it was not written for
+        return None, 0.0, f"TransformerLens cannot run {_class_of(hf_model)} ({_first_words(error)})."
+    difference = _difference(found, as_loaded)
+    if min(difference, max(difference / _KERNELS, _difference(found, eager))) <= _tolerance(dtype):
+        return bridge, difference, ""
+    differs = f"they differ by {difference:.2g} of their spread"
+    return None, difference, f"TransformerLens computes other logits than {_class_of(hf_model)}: {differs}."
+
+
+def _logits(hf_model: Any, prompts: Sequence[Tensor]) -> list[Tensor]:
+    with torch.no_grad():
+        return [hf_model(ids, use_cache=False).logits for ids in prompts]
+
+
+def _logits_by_eager_attention(hf_model: Any, prompts: Sequence[Tensor]) -> list[Tensor]:
+    """With the plain attention that a bridge uses: kernels that fuse it sum in another order."""
+    chosen = hf_model.config._attn_implementation
+    hf_model.set_attn_implementation("eager")
+    try:
+        return _logits(hf_model, prompts)
+    finally:
+        hf_model.set_attn_implementation(chosen)
+
+
+def _prompts(config: Any, device: str) -> list[Tensor]:
+    """Two prompts of unequal length, of tokens from the whole vocabulary."""
+    generator = torch.Generator().manual_seed(0)
+    longest = getattr(config, "max_position_embeddings", None) or _LENGTHS[0]
+    lengths = [min(length, longest - shorter) for shorter, length in enumerate(_LENGTHS)]
+    return [torch.randint(config.vocab_size, (1, length), generator=generator).to(device) for length in lengths]
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return _TOLERANCES.get(dtype, _TOLERANCE_LOW_PRECISION)
+
+
+def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """The largest difference of any logit, over all prompts, as a share of the logits' spread."""
+    if any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
+        return float("inf")
+    spread = max(float((b - b.mean(-1, keepdim=True)).abs().max()) for b in expected)
+    largest = max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
+    return largest / spread if spread > 0 else float(largest > 0)
+
+
+def _first_words(error: Exception) -> str:
+    """The start of an error's text: adapters list hundreds of classes after it."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -22,7 +22,8 @@ class PlainBlock:
     """One block. Maps act on the last axis; queries, keys and values are [..., head, d_head], before any rotation.
 
     Pattern = softmax over keys of `softcap`ped `scaling` · q·k, computed in the dtype `softmax_in` (None: that of the
-    scores). A query sees at most `window` keys (None: all up to its own position).
+    scores, which is `scores_in`; None: that of queries and keys). A query sees at most `window` keys (None: all up to
+    its own position). `interleaved`: rotary tables hold each angle twice in a row, not once in each half.
     """
 
     norm: TensorMap
@@ -37,6 +38,8 @@ class PlainBlock:
     softcap: float | None = None
     window: int | None = None
     softmax_in: torch.dtype | None = None
+    scores_in: torch.dtype | None = None
+    interleaved: bool = False
 
     def mlp_written(
         self, x: Float[Tensor, "*places d_model"], attention: Float[Tensor, "*places d_model"]
@@ -51,7 +54,10 @@ class PlainBlock:
 
 @dataclass(frozen=True)
 class PlainModel:
-    """All blocks of a model. `rotation` gives, for a length, the cosines and sines of its rotary positions, if any."""
+    """All blocks of a model. `rotation` gives, for a length, the cosines and sines of its rotary positions, if any.
+
+    A run that hands them to its blocks is believed instead: they may differ from layer to layer.
+    """
 
     blocks: tuple[PlainBlock, ...]
     rotation: Callable[[int], Rotation] | None
@@ -67,3 +73,9 @@ def rotated(values: Float[Tensor, "*batch pos head d_head"], rotation: Rotation 
     turned[..., :half] -= values[..., half:size] * sin[..., :half]
     turned[..., half:] += values[..., :half] * sin[..., half:]
     return turned if size == values.shape[-1] else torch.cat([turned, values[..., size:]], -1)
+
+
+def rotation_in_halves(rotation: Rotation) -> Rotation:
+    """Tables that hold each angle twice in a row, with each angle once in each half."""
+    cos, sin = (torch.cat([part[..., ::2], part[..., ::2]], -1) for part in rotation)
+    return cos, sin

@@ -12,6 +12,8 @@ from typing import Final, final
 
 from torch import nn
 
+from attribution.models.addresses import Address
+
 ENTRY_SITE: Final = "blocks.0.hook_resid_pre"
 """The residual stream that enters the first block: where tokens act."""
 
@@ -25,13 +27,13 @@ _CLASSIC_NAME = re.compile(
 class SiteNames:
     """The hooks of one model by canonical name, and every alias of each. Built from the model's `hook_dict`."""
 
-    def __init__(self, hook_dict: Mapping[str, nn.Module]) -> None:
-        aliases: dict[nn.Module, list[str]] = {}
+    def __init__(self, hook_dict: Mapping[str, nn.Module | Address]) -> None:
+        aliases: dict[nn.Module | Address, list[str]] = {}
         for hook_name, hook in hook_dict.items():
             names = aliases.setdefault(hook, [])
             names += [n for n in (hook_name, getattr(hook, "name", None)) if n and n not in names]
         self._canonical: dict[str, str] = {n: _canonical(names) for names in aliases.values() for n in names}
-        self.hooks: dict[str, nn.Module] = {_canonical(names): hook for hook, names in aliases.items()}
+        self.hooks: dict[str, nn.Module | Address] = {_canonical(names): hook for hook, names in aliases.items()}
         """Each hook under its canonical name."""
 
     def resolve(self, name: str) -> str:

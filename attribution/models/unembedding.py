@@ -1,6 +1,6 @@
 """From the last residual stream to logits: final norm, unembedding and soft cap.
 
-logits = cap · tanh(z / cap),   z = norm(x) · W_U + b_U          without a soft cap, logits = z
+logits = cap · tanh(z / cap),   z = scale · (norm(x) · W_U + b_U)          without a soft cap, logits = z
 """
 
 from typing import Any
@@ -20,9 +20,10 @@ def chosen_logits(
 ) -> Float[Tensor, "run column"]:
     """The logits of chosen tokens only, for each run's last residual stream."""
     unembed = module.unembed
-    b_U = getattr(unembed, "b_U", None)
-    logits = torch.einsum("rd,rcd->rc", _last_norm(module, hidden[:, None])[:, 0], unembed.W_U.detach().T[columns])
-    return _capped(module, logits if b_U is None else logits + b_U.detach()[columns])
+    bias = getattr(unembed, "b_U", None) if hasattr(unembed, "W_U") else getattr(unembed, "bias", None)
+    by_token = unembed.W_U.T if hasattr(unembed, "W_U") else unembed.weight
+    logits = torch.einsum("rd,rcd->rc", _last_norm(module, hidden[:, None])[:, 0], by_token.detach()[columns])
+    return _capped(module, logits if bias is None else logits + bias.detach()[columns])
 
 
 def logits_of_directions(
@@ -47,5 +48,16 @@ def _last_norm(module: Any, hidden: Tensor) -> Tensor:
 
 
 def _capped(module: Any, logits: Tensor) -> Tensor:
+    scale = _logit_scale(module)
+    logits = logits if scale == 1 else logits * scale
     cap = getattr(module.cfg, "output_logits_soft_cap", None)
     return cap * torch.tanh(logits / cap) if cap is not None and cap > 0 else logits
+
+
+def _logit_scale(module: Any) -> float:
+    """What a Hugging Face model multiplies its logits by: Cohere's `logit_scale`, Granite's 1 / `logits_scaling`."""
+    config = getattr(getattr(module, "original_model", None), "config", None)
+    if config is None:
+        return 1.0
+    text = config.get_text_config()
+    return float(getattr(text, "logit_scale", None) or 1.0) / float(getattr(text, "logits_scaling", None) or 1.0)

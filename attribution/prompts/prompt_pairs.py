@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
+from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
 from attribution.prompts.prompt_pair import PromptPair, check_pair, pair_from
 from graphs.files.text_file import read_text
 
@@ -80,21 +81,22 @@ class PromptPairs:
         names = dict.fromkeys(pair.template for pair in self.pairs if pair.template is not None)
         return {name: PromptPairs(tuple(p for p in self.pairs if p.template == name)) for name in names}
 
-    def batches(self, size: int, device: torch.device | str = "cpu") -> Iterator[PairBatch]:
-        """Consecutive batches of at most `size` pairs, padded on the right."""
-        for examples in self.cut(size):
-            yield self.batch(examples, device)
+    def batches(self, size: int, model: LanguageModel | None = None) -> Iterator[PairBatch]:
+        """Consecutive batches of at most `size` pairs, padded on the right, whose lengths compute alike in `model`."""
+        for examples in self.cut(size, ANY_LENGTHS if model is None else model.lengths):
+            yield self.batch(examples, "cpu" if model is None else model.device)
 
-    def cut(self, size: int) -> Iterator[range]:
-        """Ranges of consecutive pairs, at most `size` in each.
+    def cut(self, size: int, lengths: PromptLengths = ANY_LENGTHS, within: range | None = None) -> Iterator[range]:
+        """Ranges of consecutive pairs, at most `size` in each, whose lengths compute alike; all pairs, or `within`.
 
         Raises:
             ValueError: `size` below 1.
         """
         if size < 1:
             raise ValueError(f"batch_size must be at least 1; got {size}.")
-        for start in range(0, len(self.pairs), size):
-            yield range(start, min(start + size, len(self.pairs)))
+        within = range(len(self.pairs)) if within is None else within
+        for part in lengths.cut([len(self.pairs[e]) for e in within], size):
+            yield range(within.start + part.start, within.start + part.stop)
 
     def batch(self, examples: Sequence[int] | None = None, device: torch.device | str = "cpu") -> PairBatch:
         """The chosen pairs, by default all, as one batch padded on the right."""

@@ -147,7 +147,7 @@ class _Means:
         return sums.means()
 
     def _prompts(self) -> Iterator[tuple[PairBatch, Tensor]]:
-        for batch in self.source.batches(BATCH, self.spliced.model.device):
+        for batch in self.source.batches(BATCH, self.spliced.model):
             yield batch, batch.clean_ids
             yield batch, batch.patch_ids
 

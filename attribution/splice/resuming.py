@@ -1,8 +1,8 @@
 """Runs that resume inside the model: a site's output is replaced, and only the blocks from there on are executed.
 
 Everything below the site is as in a run recorded earlier, and each block gets the arguments (masks, rotary tables) it
-had there. Whether a model's blocks can be called in this way is tested at load (`can_resume`). A model for which they
-cannot is run whole, with the same numbers.
+had there. Whether a model's blocks can be called in this way is proved at load (`models/proofs.py`). A model for which
+they cannot is run whole, with the same numbers.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.dictionaries import SAE
-from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import SiteFunction, constant, hooked, logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of
@@ -116,20 +115,6 @@ def sites_after(spliced: Resumable, site: str) -> tuple[str, ...]:
 def is_residual(site: str) -> bool:
     """True where the whole residual stream between two blocks passes through the site."""
     return site == TOKENS or site.endswith(("hook_resid_pre", "hook_resid_post"))
-
-
-def can_resume(model: LanguageModel) -> bool:
-    """True where calling the model's blocks one by one gives the logits of the whole run."""
-    ids = model.probe_ids()
-    blocks: list[tuple[Tensor, BlockCall]] = []
-    with torch.no_grad(), model.frozen():
-        whole = logits_with(model, ids, {}, blocks=blocks)
-        try:
-            hidden = model.run_blocks(blocks[0][0], 0, [call for _, call in blocks])
-            resumed = model.head(hidden)
-        except (TypeError, AttributeError, RuntimeError, IndexError):
-            return False
-    return bool((resumed - whole).abs().max() <= 1e-4 * whole.abs().max())
 
 
 def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:

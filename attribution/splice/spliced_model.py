@@ -26,13 +26,13 @@ from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import SiteFunction, constant, logits_at, logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of, sites_from, sites_named
-from attribution.models.soundness import activation_widths, check_soundness
+from attribution.models.soundness import activation_widths, check_soundness, overwritten_sites
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.feeding import common_positions, fed_as_trained
 from attribution.splice.gate_rounding import Keep, settled
 from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
-from attribution.splice.resuming import TOKENS, at_least_float32, can_resume, with_error
+from attribution.splice.resuming import TOKENS, at_least_float32, with_error
 from attribution.splice.writing import Edit, decoded, write_site
 
 __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
@@ -115,9 +115,10 @@ class SplicedModel:
         self.boundary: int | None = None
         """The layer below which everything is kept as it is, though there are SAEs (`from_layer`)."""
         self._whole: SplicedModel | None = None
+        model.overwritten |= overwritten_sites(self.sites, ids, probe)
         with model.frozen():
             check_soundness(self.sites, ids, probe)
-        self.can_resume: bool = can_resume(model)
+        self.can_resume: bool = model.proof.resumes
         if not self.can_resume:
             warnings.warn(
                 f"{model.name} cannot be run from a layer: every patched run starts at the tokens. "

@@ -121,7 +121,7 @@ def ablate(
     parts: list[_Part] = []
     collected = FeatureShifts(spliced.sites)
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
+        for batch in pairs.batches(batch_size, spliced.model):
             situation = prepare(spliced, batch, metric, ablation.error_mode, ablation.patch_value)
             own = [labels[int(e)] for e in batch.example]
             part, run = _ablate_batch(situation, own, ablation)

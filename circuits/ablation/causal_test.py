@@ -117,7 +117,7 @@ def causal_test(
     per_pair = np.zeros((len(names), len(pairs)))
     totals: list[float] = []
     with spliced.model.frozen():
-        for example, batch in enumerate(pairs.batches(1, spliced.model.device)):
+        for example, batch in enumerate(pairs.batches(1, spliced.model)):
             situation = prepare(spliced, batch, metric, mode, patch_value)
             totals.append(float(situation.total_effect))
             for chosen in np.array_split(np.arange(len(names)), -(-len(names) // runs_at_once)):

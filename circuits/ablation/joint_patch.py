@@ -82,7 +82,7 @@ def joint_patch(
     labels = position_names(pairs)
     parts: list[tuple[np.ndarray, ...]] = []
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model.device):
+        for batch in pairs.batches(batch_size, spliced.model):
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             parts.append(_patched(situation, [labels[int(e)] for e in batch.example], ablation, target))
             progress(sum(len(part[0]) for part in parts) / len(pairs))

@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | compare | rank | ablate | labels | export`.
+"""The command line: `jumpwire find | check | compare | rank | ablate | labels | export | model`.
 
 A command's flags are the fields of the dataclasses its function takes, in the command's own file and in `options.py`.
 Commands import torch only when they run, so that help is instant.
@@ -20,6 +20,7 @@ from circuits.commands.compare import compare
 from circuits.commands.export import export
 from circuits.commands.find import find
 from circuits.commands.labels import labels
+from circuits.commands.model import model
 from circuits.commands.rank import rank
 from circuits.terminal.exits import clean_exit
 
@@ -73,5 +74,5 @@ def _default(field: Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
-for _function in (find, check, compare, rank, ablate, labels, export):
+for _function in (find, check, compare, rank, ablate, labels, export, model):
     app.command()(_command(_function))

@@ -240,6 +240,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         inputs = replace(inputs, examples=DEFAULT_EXAMPLES)
     seconds: dict[str, float] = {}
     with console.status("loading"), _timed(seconds, "import"):
+        from attribution.checking.model_report import model_report
         from attribution.runs.progress import progress_between
         from circuits.commands.find_output import print_found
         from circuits.commands.run_files import RunFolder, write_run
@@ -251,6 +252,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
         loaded = inputs.load(plan["metric"])
         hashes = loaded.hashes()
+        proved = model_report(loaded.spliced.model).as_json()
         others = OtherPairs()
         if not options.per_pair:
             shares = {"validation": options.validation, "test": options.test}
@@ -290,7 +292,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             own.make()
             with _timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
-            about = {"title": title, "arguments": arguments, "hashes": hashes}
+            about = {"title": title, "arguments": arguments, "hashes": hashes, "model": proved}
             about |= {"chunks": chunks_report(store), "decision": decision}
             about |= {"left_out": loaded.left_out, "opening": loaded.opening}
             write_run(own, found, labels=labels, seconds=seconds, **about)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions, layers_of
 from circuits.tasks.templates import SPLITS
@@ -13,6 +13,7 @@ from graphs.words.site_words import kept_in_words
 if TYPE_CHECKING:
     from attribution.dictionaries import SAE
     from attribution.models.language_model import LanguageModel
+    from attribution.models.loading import Backend
     from attribution.prompts.metrics import Metric
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
@@ -37,22 +38,22 @@ class ModelInputs(ModelOptions):
         """
         from attribution.splice.spliced_model import SplicedModel
 
-        _silence_transformers()
+        silence_transformers()
         model, saes = self._model_and_saes()
-        _limit_threads(model)
+        limit_threads(model)
         spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
         return spliced if self.from_layer is None else spliced.from_layer(self.from_layer)
 
     def _model_and_saes(self) -> "tuple[LanguageModel, dict[str, SAE]]":
-        from attribution.models.language_model import LanguageModel
-        from circuits.embedded.load import DEFAULT_SAES, embedded_model, load_saes, sae_sets
+        from circuits.embedded.load import DEFAULT_SAES, embedded_model, load_model, load_saes, sae_sets
 
         embedded = self.model is None and (self.saes is None or self.saes in sae_sets())
         if not embedded and not Path(self.saes or "").is_dir():
             sets = f" Embedded sets: {', '.join(sae_sets())}." if self.model is None else ""
             raise FileNotFoundError(f"--saes {self.saes}: no such folder.{sets}")
         bos: Any = self.bos
-        model = embedded_model(bos=bos) if self.model is None else LanguageModel.load(self.model, bos=bos)
+        chosen = {"backend": cast("Backend", self.backend), "bos": bos}
+        model = embedded_model(**chosen) if self.model is None else load_model(self.model, **chosen)
         source = self.saes or DEFAULT_SAES if embedded else Path(self.saes or "")
         saes = load_saes(
             source,
@@ -217,14 +218,14 @@ class Loaded:
         return {**self.spliced.hashes(), "prompts": self.prompts.digest()}
 
 
-def _silence_transformers() -> None:
+def silence_transformers() -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
 
-def _limit_threads(model: "LanguageModel") -> None:
+def limit_threads(model: "LanguageModel") -> None:
     """One thread for a small model on a CPU: its operations are too short to share, and more threads slow them down.
 
     An OMP_NUM_THREADS in the environment is respected.

@@ -30,6 +30,7 @@ METHOD_NAMES: Final = ("exact", "atp", "atp-star", "ig", "ig-input", "chord-ig",
 METRIC_NAMES: Final = ("logit_difference", "log_probability", "kl_divergence")
 ERROR_MODES: Final = ("live", "frozen", "zero", "path")
 RULE_NAMES: Final = ("midpoint", "gauss_legendre")
+BACKENDS: Final = ("auto", "transformer-lens", "hugging-face")
 PATCH_NAMES: Final = ("counterfactual", "zero", "mean")
 BOS_NAMES: Final = ("always", "never", "tokenizer")
 """What there is to choose, as the registries have it, which import torch; a test holds both together."""
@@ -86,6 +87,15 @@ class ModelOptions:
             metavar="FOLDER",
         ),
     ] = None
+    backend: Annotated[
+        str,
+        option(
+            INPUTS,
+            "Who runs the model: transformer-lens, hugging-face (its own modules), or auto (default): the first that "
+            "computes the model's logits.",
+            metavar="BACKEND",
+        ),
+    ] = BACKENDS[0]
     splice_bos: Annotated[
         bool, option(INPUTS, "Splice SAEs in at the BOS position too; most are not trained on it.", "--splice-bos")
     ] = False

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.console import Console
+from rich.table import Table
 
 from circuits.commands.choices import quadrature, refuse_excluded, refuse_unknown
 from circuits.commands.inputs import Inputs
@@ -26,6 +27,7 @@ from circuits.commands.options import (
 )
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_in_words, chunks_report, resumable
+from graphs.nodes import EVERYWHERE, short_site
 from graphs.words.site_words import kept_in_words
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from attribution.prompts.prompt_pair import PromptPair
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
+    from circuits.ranking.dataset import DatasetRanking
 
 PATCH_NAMES: Final = ("counterfactual", "zero")
 """A mean over the dataset would have to be known before the dataset is read."""
@@ -86,7 +89,6 @@ class RankOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
 def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
     """Rank all nodes over a dataset of any length: mean effects, their errors, and the pairs where each does most."""
     with console.status("loading"):
-        from circuits.commands.rank_output import print_ranking
         from circuits.ranking.dataset import rank as rank_dataset
         from circuits.ranking.ranking_file import write_ranking
         from circuits.terminal.atomic_write import atomic_write
@@ -219,3 +221,27 @@ class _Plan:
         question.room.refuse_if_too_small()
         question = replace(question, memory=question.room.size)  # what is free now, before batches take their part
         return lambda few: measure_nodes(replace(question, pairs=few), self.method, None, self.points, silent).effects
+
+
+def print_ranking(console: Console, found: "DatasetRanking", *, method: str, rows: int, file: Path) -> None:
+    """A line on what was measured, the `rows` strongest nodes with the pair in which each does most, and the sign."""
+    ranking = found.ranking
+    console.print(
+        f"{len(ranking.nodes)} nodes over {found.examples} pairs: {method}, {found.error_mode} errors, "
+        f"{found.patch_value} patch; total effect {found.total_effect:+.3f} {found.unit} (mean)"
+    )
+    if found.left_out:
+        each = "; ".join(f"pair {row}: {fault}" for row, fault in sorted(found.left_out.items()))
+        console.print(f"Left out, because the metric is not finite: {each}.", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pair"):
+        words = name in ("node", "most in pair")
+        table.add_column(name, justify="left" if words else "right", no_wrap=True, min_width=None if words else 8)
+    for weighted, own in list(zip(ranking.nodes, found.strongest, strict=True))[:rows]:
+        error = "" if weighted.standard_error is None else f"{weighted.standard_error:.3f}"
+        most = ", ".join(f"{example} ({effect:+.2f})" for example, effect in own[:1])
+        values = (f"{weighted.effect:+.3f}", error, f"{weighted.mean_absolute:.3f}", str(weighted.count))
+        table.add_row(*values, short_site(found.name(weighted.node)).removesuffix(f"@{EVERYWHERE}"), most)
+    console.print(table)
+    console.print(f"effect: in {found.unit}; {found.sign}. Pairs are numbered from 0.")
+    console.print(f"All nodes are in {file}.")

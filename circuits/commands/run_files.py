@@ -89,6 +89,7 @@ def write_run(
     title: str,
     arguments: Mapping[str, Any],
     hashes: Mapping[str, Any],
+    model: Mapping[str, Any],
     seconds: Mapping[str, float],
     chunks: Mapping[str, Any] | None = None,
     labels: Labels | None = None,
@@ -106,6 +107,7 @@ def write_run(
         title: heading of the page.
         arguments: what the user chose, so that the run can be made again.
         hashes: of the model, the SAEs and the prompts.
+        model: what the model proved at load (`ModelReport`).
         seconds: that each stage took so far.
         chunks: how much work was computed and how much reused (`chunks_report`).
         labels: of the circuit's features.
@@ -135,6 +137,7 @@ def write_run(
         "arguments": dict(arguments),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
         "hashes": dict(hashes),
+        "model": dict(model),
         "opening": opening,
         "decision": None if decision is None else decision.record(),
         "counts": _counts(found),

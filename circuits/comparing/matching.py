@@ -108,14 +108,15 @@ def _best(
     """For each row of A the most alike of all features of B, by site and index; and for each row of B."""
     sites = tuple(site for site in rows_a if rows_a[site] or rows_b[site])
     to_b, to_a = ({site: _Sums(rows[site]) for site in sites} for rows in (rows_a, rows_b))
-    for start in range(0, len(prompts) if sites else 0, batch_size):
-        ids, last = padded_batch([tuple(ids) for ids in prompts[start : start + batch_size]], a.model.device)
+    lengths = [len(ids) for ids in prompts] if sites else []
+    for part in a.model.lengths.cut(lengths, batch_size):
+        ids, last = padded_batch([tuple(prompts[n]) for n in part], a.model.device)
         here = a.spliced_positions(ids, last) & b.spliced_positions(ids, last)
         of_a, of_b = (_activations(side, sites, ids, here) for side in (a, b))
         for site in sites:
             to_b[site].add(of_a[site], of_b[site])
             to_a[site].add(of_b[site], of_a[site])
-        progress(min(1.0, (start + batch_size) / len(prompts)))
+        progress(part.stop / len(prompts))
     found_a: dict[str, dict[int, Match]] = {site: {} for site in rows_a}
     found_b: dict[str, dict[int, Match]] = {site: {} for site in rows_a}
     for site in sites:

@@ -9,6 +9,7 @@ import torch
 from attribution import dictionaries
 from attribution.dictionaries import SAE
 from attribution.models.language_model import LanguageModel
+from attribution.models.loading import Backend
 from attribution.models.opening import Bos
 from attribution.splice.spliced_model import SplicedModel
 
@@ -26,21 +27,26 @@ def load_model(
     *,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    backend: Backend = "auto",
     bos: Bos | None = None,
 ) -> LanguageModel:
-    """The embedded model, or any model that TransformerLens opens.
+    """The embedded model, or any left-to-right language model that transformers opens.
+
+    The model proves itself first: `model_report` says what it has proved.
 
     Args:
-        name_or_folder: `embedded`, a Hugging Face folder on disk, or a name that TransformerLens knows, whose weights
-            are downloaded.
+        name_or_folder: `embedded`, a Hugging Face folder on disk, or a name on the hub, whose weights are downloaded.
         device, dtype: where the weights are kept, and in which precision.
+        backend: `transformer-lens` or `hugging-face` runs its blocks; `auto` is the first whose logits are those of the
+            Hugging Face model.
         bos: open prompts with BOS `always`, `never`, or as the `tokenizer` does by itself. By default as the SAEs that
             are spliced in were trained; if they do not say, as TransformerLens has it for the architecture. It is
             decided when SAEs are spliced in or the first prompt is tokenised: `model.opening`.
 
     Raises:
         FileNotFoundError: a path is no folder, or the folder has no config.json.
-        ValueError: `bos` is `always`, and the tokenizer has no BOS.
+        ValueError: it is not a decoder-only language model, not causal, its weights or logits are not finite, or the
+            chosen backend computes other logits; or `bos` is `always`, and the tokenizer has no BOS.
 
     Examples:
         >>> model = load_model()
@@ -48,8 +54,8 @@ def load_model(
         ('embedded', 4)
     """
     if name_or_folder == EMBEDDED:
-        return embedded_model(device=device, dtype=dtype, bos=bos)
-    return LanguageModel.load(name_or_folder, device=device, dtype=dtype, bos=bos)
+        return embedded_model(device=device, dtype=dtype, backend=backend, bos=bos)
+    return LanguageModel.load(name_or_folder, device=device, dtype=dtype, backend=backend, bos=bos)
 
 
 def load_saes(
@@ -115,9 +121,11 @@ def splice(model: LanguageModel, saes: Mapping[str, SAE] | Iterable[SAE], *, spl
     return SplicedModel(model, saes, splice_bos=splice_bos)
 
 
-def embedded_model(*, device: str = "cpu", dtype: torch.dtype = torch.float32, bos: Bos | None = None) -> LanguageModel:
+def embedded_model(
+    *, device: str = "cpu", dtype: torch.dtype = torch.float32, backend: Backend = "auto", bos: Bos | None = None
+) -> LanguageModel:
     """The embedded transformer with its tokenizer."""
-    model = LanguageModel.load(MODEL_FOLDER, device=device, dtype=dtype, bos=bos)
+    model = LanguageModel.load(MODEL_FOLDER, device=device, dtype=dtype, backend=backend, bos=bos)
     model.name = EMBEDDED
     return model
 

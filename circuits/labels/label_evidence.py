@@ -114,7 +114,8 @@ def _writers_at(
     batch_size: int,
 ) -> Iterator[tuple[Writer, ...]]:
     """The heads and source tokens that wrote most of the feature at each place."""
-    for rows in in_batches(iter(places), batch_size):
+    lengths = spliced.model.lengths
+    for rows in in_batches(iter(places), batch_size, lambda place: lengths.alike(place.position + 1)):
         ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
         for row, place in enumerate(rows):

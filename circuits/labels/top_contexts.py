@@ -9,7 +9,7 @@ active one, only the strongest is kept.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from typing import TypeVar
 
 import torch
@@ -71,7 +71,7 @@ def top_contexts(
     seen = {site: ActivePlaces.nothing(len(chosen), count) for site, chosen in features.items()}
     tokens, first = 0, 0
     _, pieces = corpus.digest_and_count
-    for rows in in_batches(corpus.pieces(), batch_size):
+    for rows in in_batches(corpus.pieces(), batch_size, lambda piece: spliced.model.lengths.alike(len(piece))):
         ids, last = padded_batch(rows, spliced.model.device)
         spliced_here = spliced.spliced_positions(ids, last)
         batch = _Batch(spliced_here, _hashes_of_contexts(ids, before), first)
@@ -85,10 +85,11 @@ def top_contexts(
     return seen, tokens
 
 
-def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` consecutive items; the last one may be shorter."""
-    while rows := list(islice(items, size)):
-        yield rows
+def in_batches(items: Iterator[Item], size: int, alike: Callable[[Item], int] | None = None) -> Iterator[list[Item]]:
+    """Lists of at most `size` consecutive items; with `alike`, of items for which it gives the same number."""
+    for _, group in groupby(items, alike or (lambda _: 0)):
+        while rows := list(islice(group, size)):
+            yield rows
 
 
 def padded_batch(

@@ -65,7 +65,7 @@ def site_activations(
     site = spliced.model.resolve(site)
     by_site = _by_site(spliced, ablation or {})
     found: list[Tensor] = []
-    for ids, last in _batches(prompts, rows, spliced.model.device):
+    for ids, last in _batches(prompts, rows, spliced.model):
         here = spliced.spliced_positions(ids, last)
         functions = {s: _ablater(spliced, s, chosen, here) for s, chosen in by_site.items()}
 
@@ -90,7 +90,7 @@ def _last_activation(
 
 def recordings_of(spliced: SplicedModel, prompts: Sequence[TokenIds], *, rows: int = 256) -> Iterator[Recording]:
     """Recordings of prompts without ablation, `rows` prompts in each."""
-    for ids, last in _batches(prompts, rows, spliced.model.device):
+    for ids, last in _batches(prompts, rows, spliced.model):
         yield spliced.record(ids, last)
 
 
@@ -166,13 +166,14 @@ def _ablater(
 
 
 def _batches(
-    prompts: Sequence[TokenIds], rows: int, device: torch.device
+    prompts: Sequence[TokenIds], rows: int, model: LanguageModel
 ) -> Iterator[tuple[Int[Tensor, "row pos"], Int[Tensor, " row"]]]:
     """Prompts padded on the right, and the last position of each."""
     if not prompts or not all(prompts):
         raise ValueError("No prompts, or an empty one. Give prompts with a last position to read an activation at.")
-    for start in range(0, len(prompts), rows):
-        chosen = prompts[start : start + rows]
+    device = model.device
+    for part in model.lengths.cut(list(map(len, prompts)), rows):
+        chosen = [prompts[n] for n in part]
         width = max(map(len, chosen))
         ids = torch.tensor([[*p, *[0] * (width - len(p))] for p in chosen], device=device)
         yield ids, torch.tensor([len(p) - 1 for p in chosen], device=device)

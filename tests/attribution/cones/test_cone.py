@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig
+from transformers import AutoModelForCausalLM, BloomConfig, Gemma2Config, Gemma3TextConfig
 
 import attribution.cones.cone_batches as cone_batches
 import attribution.cones.exact_engine as exact
@@ -42,7 +42,12 @@ from tests.worlds.tiny_models import (
 )
 
 LAYERS = 3
-MODELS = [*BRIDGES, "gemma2", pytest.param(HOOKED, marks=pytest.mark.skipif(not HAS_HOOKED, reason=NO_HOOKED))]
+MODELS = [
+    *BRIDGES,
+    "gemma2",
+    "gemma3",
+    pytest.param(HOOKED, marks=pytest.mark.skipif(not HAS_HOOKED, reason=NO_HOOKED)),
+]
 MODES: tuple[ErrorMode, ...] = ("live", "frozen", "zero")
 KINDS: Mapping[str, type[SAE]] = {
     "blocks.0.hook_resid_pre": JumpReLU,
@@ -86,7 +91,11 @@ def gemma(kind: type[Gemma2Config] | type[Gemma3TextConfig]) -> LanguageModel:
 
 @cache
 def spliced_model(kind: str) -> SplicedModel:
-    makers = {"gemma2": lambda: gemma(Gemma2Config), HOOKED: lambda: hooked_transformer(LAYERS)}
+    makers = {
+        "gemma2": lambda: gemma(Gemma2Config),
+        "gemma3": lambda: gemma(Gemma3TextConfig),
+        HOOKED: lambda: hooked_transformer(LAYERS),
+    }
     model = makers.get(kind, lambda: bridge(kind, LAYERS))()
     norms = {"blocks.1.hook_mlp_out": "layer_norm", "blocks.2.hook_attn_out": "constant_norm_rescale"}
     return SplicedModel(model, saes_on(model, KINDS, norms), dtype=torch.float64)
@@ -190,11 +199,14 @@ def test_a_block_that_is_not_what_it_seems_is_run_whole_with_the_same_numbers(
         assert_same(exact_patching(spliced, PAIRS, logit_difference), expected)
 
 
-def test_a_model_with_a_rotation_for_each_kind_of_layer_is_run_whole() -> None:
-    model = gemma(Gemma3TextConfig)
-    sites = {site: kind for site, kind in KINDS.items() if site.endswith("hook_mlp_out")}
-    spliced = SplicedModel(model, saes_on(model, sites, {}), dtype=torch.float64)
-    with pytest.warns(UserWarning, match=r"No cones for .*\(rotary positions that are not one table"):
+def test_a_model_whose_blocks_are_not_known_is_run_whole() -> None:
+    config = BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=4, bos_token_id=BOS)
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        AutoModelForCausalLM.from_config(config).double().save_pretrained(folder)
+        model = LanguageModel.load(Path(folder), dtype=torch.float64)
+    spliced = SplicedModel(model, saes_on(model, {"blocks.0.hook_mlp_out": JumpReLU}, {}), dtype=torch.float64)
+    with pytest.warns(UserWarning, match=r"No cones for .*\(blocks of kind BloomBlock"):
         effects = exact_patching(spliced, PAIRS, logit_difference)
     assert np.abs(effects.effect).max() > 0.005
 

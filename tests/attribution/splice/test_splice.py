@@ -216,6 +216,7 @@ def test_a_model_that_cannot_resume_gives_the_same_numbers(world: World, monkeyp
         raise TypeError("this block wants more")
 
     monkeypatch.setattr(LanguageModel, "run_blocks", cannot)
+    monkeypatch.delitem(vars(world.model), "proof", raising=False)
     spliced = SplicedModel(world.model, world.saes, dtype=torch.float64)
     assert not spliced.can_resume
     found = exact_patching(spliced, PAIRS, logit_difference, error_mode="frozen")
