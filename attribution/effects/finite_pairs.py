@@ -73,7 +73,7 @@ def unfinite_rows(model: LanguageModel, pairs: PromptPairs, metric: Metric) -> d
     pairs.check_fits(model)
     rows: dict[int, str] = {}
     with torch.no_grad(), model.frozen():
-        for batch in pairs.batches(_BATCH, model.device):
+        for batch in pairs.batches(_BATCH, model):
             clean, patch = (
                 at_least_float32(logits_at(model, ids, batch.last, {})) for ids in (batch.clean_ids, batch.patch_ids)
             )
