@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from attribution.prompts.prompt_pair import NO_FOIL
 from attribution.prompts.prompt_pairs import PairBatch
 
 OnLogits = Callable[[Float[Tensor, "row vocab"], PairBatch], Float[Tensor, " row"]]
@@ -63,11 +64,21 @@ class Metric:
 
 
 def _logit_difference(logits: Tensor, batch: PairBatch) -> Tensor:
-    return _column(logits, batch.answer_id) - _column(logits, batch.foil_id)
+    return _column(logits, batch.answer_id) - _column(logits, _foils(batch))
+
+
+def _foils(batch: PairBatch) -> Int[Tensor, " row"]:
+    if (batch.foil_id == NO_FOIL).any():
+        row = int(batch.example[batch.foil_id == NO_FOIL][0])
+        raise ValueError(
+            f"Pair {row} has no wrong answer, which logit_difference compares with. Give `wrong`, or another metric: "
+            "log_probability or kl_divergence."
+        )
+    return batch.foil_id
 
 
 _ANSWER_AND_FOIL = SomeLogits(
-    lambda b: torch.stack([b.answer_id, b.foil_id], 1), lambda logits: logits[:, 0] - logits[:, 1]
+    lambda b: torch.stack([b.answer_id, _foils(b)], 1), lambda logits: logits[:, 0] - logits[:, 1]
 )
 
 

@@ -8,10 +8,15 @@ are those that follow the prompt: of prompt and answer together, less those of t
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from difflib import SequenceMatcher
+from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.role_spans import roles_of_spans
 from graphs.nodes import EVERYWHERE
+
+NO_FOIL: Final = -1
+"""The foil of a prompt without a wrong answer; metrics that compare two answers refuse it."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class PromptPair:
     """One pair as token ids.
 
     `roles` names each position, BOS included, if a task knows its meaning; `template` the template that made the pair.
+    A prompt without a counterfactual has itself as patch prompt, and `NO_FOIL` if no wrong answer is given.
     """
 
     clean_ids: tuple[int, ...]
@@ -31,6 +37,11 @@ class PromptPair:
     def __len__(self) -> int:
         return len(self.clean_ids)
 
+    @property
+    def has_counterfactual(self) -> bool:
+        """Whether the patch prompt is another one."""
+        return self.clean_ids != self.patch_ids
+
 
 def check_pair(row: int, pair: PromptPair) -> None:
     """Check one pair; `row` names it in errors.
@@ -41,10 +52,7 @@ def check_pair(row: int, pair: PromptPair) -> None:
     if not pair.clean_ids:
         raise ValueError(f"Pair {row}: the clean prompt is empty.")
     if len(pair.clean_ids) != len(pair.patch_ids):
-        raise ValueError(
-            f"Pair {row}: clean has {len(pair.clean_ids)} tokens and patch {len(pair.patch_ids)}; "
-            "positions can only be compared between prompts of equal length."
-        )
+        raise ValueError(_unequal(row, pair.clean_ids, pair.patch_ids))
     if pair.answer_id == pair.foil_id:
         raise ValueError(f"Pair {row}: answer and wrong answer are the same token (id {pair.answer_id}).")
     if pair.roles is None:
@@ -67,14 +75,16 @@ def check_pair(row: int, pair: PromptPair) -> None:
 def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     """One pair from a mapping with texts, ids or both; ids win. `row` names the pair in errors.
 
-    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. Optional: roles,
-    template.
+    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. In place of clean
+    and patch, prompt (or prompt_ids): it has no counterfactual, and wrong may be left out. Optional: template, and
+    roles, as names of all tokens or as spans of the clean text (`role_spans.py`).
 
     Raises:
         ValueError: a missing key, a wrong type, a word unknown to the tokenizer, an answer of several tokens, or a pair
             that fails `check_pair`.
     """
     check_entry(row, entry)
+    entry = _with_both_prompts(entry)
 
     def prompt(key: str) -> tuple[int, ...]:
         return tuple(entry[f"{key}_ids"] if f"{key}_ids" in entry else _tokens(row, key, entry[key], model))
@@ -90,10 +100,48 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
             )
         return ids[0]
 
-    roles = entry.get("roles")
-    named = None if roles is None else tuple(roles)
     clean, patch = prompt("clean"), prompt("patch")
-    return PromptPair(clean, patch, word("answer"), word("wrong"), named, entry.get("template"))
+    if len(clean) != len(patch):
+        raise ValueError(f"{_unequal(row, clean, patch)}\n{aligned(clean, patch, model)}")
+    foil = word("wrong") if "wrong" in entry or "wrong_id" in entry else NO_FOIL
+    return PromptPair(clean, patch, word("answer"), foil, _roles(row, entry, clean, model), entry.get("template"))
+
+
+def aligned(clean: Sequence[int], patch: Sequence[int], model: LanguageModel) -> str:
+    """Both prompts token by token in two lines, equal tokens under each other."""
+    both = [[token.replace("\n", "\\n") for token in model.token_texts(ids)] for ids in (clean, patch)]
+    cells: list[tuple[str, str]] = []
+    for _, a, b, c, d in SequenceMatcher(a=list(clean), b=list(patch), autojunk=False).get_opcodes():
+        own, other = both[0][a:b], both[1][c:d]
+        more = max(len(own), len(other))
+        cells += zip(own + [""] * (more - len(own)), other + [""] * (more - len(other)), strict=True)
+    lines = (("clean", 0), ("patch", 1))
+    return "\n".join(
+        f"  {name}  " + "|".join(cell[side].ljust(max(map(len, cell))) for cell in cells) for name, side in lines
+    )
+
+
+def _with_both_prompts(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A prompt without a counterfactual as a pair with itself."""
+    own = {key: entry[key] for key in ("prompt", "prompt_ids") if key in entry}
+    return {**entry, **{key.replace("prompt", side): v for key, v in own.items() for side in ("clean", "patch")}}
+
+
+def _roles(row: int, entry: Mapping[str, Any], clean: tuple[int, ...], model: LanguageModel) -> tuple[str, ...] | None:
+    roles = entry.get("roles")
+    if not isinstance(roles, Mapping):
+        return None if roles is None else tuple(roles)
+    try:
+        return roles_of_spans(roles, model.token_texts(clean), opened=clean[0] == model.bos_id)
+    except ValueError as error:
+        raise ValueError(f"Pair {row}: {error}") from None
+
+
+def _unequal(row: int, clean: Sequence[int], patch: Sequence[int]) -> str:
+    return (
+        f"Pair {row}: clean has {len(clean)} tokens and patch {len(patch)}; "
+        "positions can only be compared between prompts of equal length."
+    )
 
 
 def check_entry(row: int, entry: Any) -> None:
@@ -104,23 +152,35 @@ def check_entry(row: int, entry: Any) -> None:
     """
     if not isinstance(entry, Mapping):
         raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
+    if (alone := "prompt" in entry or "prompt_ids" in entry) and {"clean", "patch", "clean_ids", "patch_ids"} & set(
+        entry
+    ):
+        raise ValueError(
+            f"Pair {row}: has a prompt without a counterfactual, and clean or patch too. Give one of them."
+        )
     keys = {"clean": "clean_ids", "patch": "patch_ids", "answer": "answer_id", "wrong": "wrong_id"}
+    if alone:
+        keys = {"prompt": "prompt_ids", "answer": "answer_id"}
+        keys |= {"wrong": "wrong_id"} if {"wrong", "wrong_id"} & set(entry) else {}
     for key, ids_key in keys.items():
         if ids_key in entry:
-            _check_ids(row, ids_key, entry[ids_key] if key in ("clean", "patch") else [entry[ids_key]])
+            _check_ids(row, ids_key, entry[ids_key] if key in ("clean", "patch", "prompt") else [entry[ids_key]])
         elif key not in entry:
             raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
         elif not isinstance(entry[key], str):
             raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
     roles = entry.get("roles")
-    if roles is not None and not (isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)):
-        raise ValueError(f"Pair {row}: roles must be a list of names, one for each token.")
+    is_list = isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)
+    if roles is not None and not (is_list or isinstance(roles, Mapping)):
+        raise ValueError(
+            f"Pair {row}: roles must be a list of names, one for each token, or map names to spans of the text."
+        )
     template = entry.get("template")
     if template is not None and not isinstance(template, str):
         raise ValueError(f"Pair {row}: template must be the name of a template; found {template!r}.")
-    if all(ids_key in entry for ids_key in keys.values()):
+    if not alone and all(ids_key in entry for ids_key in keys.values()):
         prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
-        named = None if roles is None else tuple(roles)
+        named = tuple(roles) if roles is not None and is_list else None
         check_pair(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
 
 

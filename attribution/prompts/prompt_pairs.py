@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -12,8 +14,34 @@ from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
 from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
-from attribution.prompts.prompt_pair import PromptPair, check_pair, pair_from
+from attribution.prompts.prompt_pair import NO_FOIL, PromptPair, check_pair, pair_from
+from attribution.prompts.prompt_templates import fillings
 from graphs.files.text_file import read_text
+
+
+def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
+    """The pairs of templates. Those whose prompts differ in length, or in the tokens of a role, are left out."""
+    found, left_out, faults = list[PromptPair](), 0, list[str]()
+    for number, template in enumerate(templates):
+        for filling in fillings(number, template):
+            turned = {**filling.row, "clean": filling.row["patch"], "roles": filling.patch_roles}
+            try:
+                pair, other = (
+                    pair_from(number, row, model) for row in (filling.row, turned | {"patch": turned["clean"]})
+                )
+            except ValueError as error:
+                left_out, faults = left_out + 1, [*faults[:1], str(error).replace("Pair", "Template", 1)]
+                continue
+            if pair.roles == other.roles:
+                found.append(pair)
+            else:
+                left_out += 1
+                faults = [*faults[:1], f"Template {number}: a slot has other tokens in {filling.row['patch']!r}."]
+    if left_out and found:
+        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out. {faults[0]}", stacklevel=3)
+    if left_out and not found:
+        raise ValueError(f"None of {left_out} fillings can be used. {faults[0]}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +162,8 @@ class PromptPairs:
                     f"Pair {row}: one prompt opens with BOS and the other does not. Give it to both, or splice it too "
                     "(splice_bos=True)."
                 )
-            ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id, pair.foil_id)
+            ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id)
+            ids = ids if pair.foil_id == NO_FOIL else (*ids, pair.foil_id)
             outside = [i for i in ids if not 0 <= i < model.d_vocab]
             if outside:
                 raise ValueError(
@@ -146,7 +175,10 @@ class PromptPairs:
 
     @classmethod
     def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
-        """The pairs of a JSON file {"pairs": [...]}, each with the keys that `pair_from` reads.
+        """The pairs of a JSON file {"pairs": [...]}, with the keys that `pair_from` reads, or {"templates": [...]}.
+
+        Templates (`prompt_templates.py`) expand to the pairs that this tokenizer gives equal lengths; a warning counts
+        the others.
 
         Raises:
             ValueError: invalid JSON, or a pair that is malformed or does not fit the model; with file and row.
@@ -155,10 +187,13 @@ class PromptPairs:
             content = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not valid JSON ({error}).") from error
-        if not isinstance(content, dict) or not isinstance(content.get("pairs"), list):
-            raise ValueError(f'{path}: expected {{"pairs": [...]}} at the top level.')
+        content = content if isinstance(content, dict) else {}
+        rows, templates = content.get("pairs", []), content.get("templates", [])
+        if not {"pairs", "templates"} & content.keys() or not (isinstance(rows, list) and isinstance(templates, list)):
+            raise ValueError(f'{path}: expected {{"pairs": [...]}} or {{"templates": [...]}} at the top level.')
         try:
-            pairs = cls(tuple(pair_from(row, entry, model) for row, entry in enumerate(content["pairs"])))
+            found = [pair_from(row, entry, model) for row, entry in enumerate(rows)]
+            pairs = cls((*found, *_filled(templates, model)))
             pairs.check_fits(model)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

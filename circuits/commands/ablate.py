@@ -144,8 +144,9 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         from circuits.terminal.shown_prompt import shown_prompt
 
         found = None if options.circuit is None else CircuitFile.read(options.circuit)
-        if options.text is not None and (inputs.task, inputs.pairs, inputs.split, inputs.examples) != (None,) * 4:
-            raise ValueError("--text is the only prompt: give no --task, --pairs, --split or --examples with it.")
+        asked = inputs.task, inputs.pairs, inputs.prompt, inputs.split, inputs.examples
+        if options.text is not None and asked != (None,) * len(asked):
+            raise ValueError("--text is the only prompt: give no --task, --pairs, --prompt, --split or --examples.")
         inputs = inputs if found is None else found.completed(inputs)
         options = options.settled(found)
         operation = parse_operation(options.op or "remove")

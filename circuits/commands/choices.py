@@ -52,6 +52,8 @@ def patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", erro
     if name == "mean":
         both = [ids for pair in prompts for ids in (pair.clean_ids, pair.patch_ids)]
         return mean_over(spliced, both, error_mode="zero" if error_mode == "zero" else "live")
+    if name == "counterfactual" and not any(pair.has_counterfactual for pair in prompts):
+        raise ValueError("The prompts have no counterfactual to take values from. Give --patch zero or --patch mean.")
     return zero if name == "zero" else counterfactual
 
 

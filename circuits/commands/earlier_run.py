@@ -43,7 +43,7 @@ class EarlierRun:
     def measured(self, loaded: Loaded) -> Loaded:
         """What the run measured, of everything that its inputs load: of a file, the pairs that found the circuit."""
         inputs = Inputs.from_arguments(self.arguments)
-        if inputs.pairs is None or self.arguments["per_pair"] or "validation" not in self.arguments:
+        if inputs.of_a_task or self.arguments["per_pair"] or "validation" not in self.arguments:
             return loaded
         test = 0.0 if self.arguments["held_out"] else self.arguments["test"]
         cut = inputs.file_parts(loaded.prompts, self.arguments["validation"], test)
@@ -100,8 +100,8 @@ class CircuitFile:
         if self.inputs is None:
             return chosen
         own, found = chosen.arguments(), self.inputs.arguments()
-        prompts = ("task", "pairs", "split", "examples")
-        if chosen.task is not None or chosen.pairs is not None:
+        prompts = ("task", "pairs", "split", "examples", "prompt", "counterfactual", "answer", "wrong")
+        if any(given is not None for given in (chosen.task, chosen.pairs, chosen.prompt)):
             found |= dict.fromkeys(prompts)
         return Inputs(**{k: v if v != getattr(Inputs(), k) else found[k] for k, v in own.items()})
 

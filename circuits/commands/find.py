@@ -236,7 +236,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
 
     Without options: subject-verb agreement in the embedded model, on 100 pairs of prompts; nothing is downloaded.
     """
-    if inputs.examples is None and inputs.pairs is None:
+    if inputs.examples is None and inputs.of_a_task:
         inputs = replace(inputs, examples=DEFAULT_EXAMPLES)
     seconds: dict[str, float] = {}
     with console.status("loading"), _timed(seconds, "import"):

@@ -87,7 +87,9 @@ class Inputs(ModelInputs, PromptOptions):
 
     @property
     def name(self) -> str:
-        """The task's name, or that of the file of pairs."""
+        """The task's name, or that of the file of pairs; `prompt` for one prompt."""
+        if self.prompt is not None:
+            return "prompt"
         return Path(self.pairs).stem if self.pairs is not None else self.task or DEFAULT_TASK
 
     def load(self, metric: "Metric") -> "Loaded":
@@ -117,11 +119,19 @@ class Inputs(ModelInputs, PromptOptions):
     def prompts(self, model: "LanguageModel") -> "PromptPairs":
         """The prompt pairs, tokenised for `model`."""
         from attribution.prompts.prompt_pairs import PromptPairs
-        from circuits.tasks.prompts import task_pairs
+        from circuits.tasks.prompts import prompt_pairs, task_pairs
 
+        if self.prompt is not None:
+            return prompt_pairs([self._row()], model)
         if self.pairs is not None:
             return PromptPairs.from_json(self.pairs, model).head(self.examples)
         return task_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
+
+    def _row(self) -> dict[str, str]:
+        """The one prompt as a row of a file."""
+        pair = {"clean": self.prompt, "patch": self.counterfactual}
+        given = {**({"prompt": self.prompt} if self.counterfactual is None else pair), "answer": self.answer}
+        return {key: text for key, text in {**given, "wrong": self.wrong}.items() if text is not None}
 
     def other_prompts(
         self, model: "LanguageModel", count: int, held_out: str | None, metric: "Metric"
@@ -134,7 +144,7 @@ class Inputs(ModelInputs, PromptOptions):
         from circuits.tasks.prompts import task_pairs
 
         found: dict[str, PromptPairs] = {}
-        if self.pairs is None and count > 0:
+        if self.of_a_task and count > 0:
             others = [split for split in SPLITS if split != (self.split or SPLITS[0])]
             found = {split: task_pairs(self.name, split, count, self.seed, model) for split in others}
         if held_out is not None:
@@ -157,7 +167,7 @@ class Inputs(ModelInputs, PromptOptions):
         A task has splits with other words, which are in `judging`: a share of the first of them chooses the size, the
         rest judges. A file is cut; a share of it judges unless `judging` does.
         """
-        if self.pairs is None:
+        if self.of_a_task:
             first = next(iter(judging), None)
             if first is None or not validation:
                 return loaded, OtherPairs(None, judging)

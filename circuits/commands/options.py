@@ -160,6 +160,24 @@ class PromptOptions:
     pairs: Annotated[
         str | None, option(INPUTS, "Use your own prompt pairs, from this JSON file, instead.", metavar="FILE")
     ] = None
+    prompt: Annotated[str | None, option(INPUTS, "Use this one prompt, with --answer, instead.", metavar="TEXT")] = None
+    counterfactual: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            "With --prompt: the prompt whose values nodes are set to, of as many tokens. Without it: --patch zero or "
+            "mean.",
+            metavar="TEXT",
+        ),
+    ] = None
+    answer: Annotated[
+        str | None,
+        option(INPUTS, "With --prompt: the right next token, with its space, as in ' are'.", metavar="TEXT"),
+    ] = None
+    wrong: Annotated[
+        str | None,
+        option(INPUTS, "With --prompt: the wrong next token, right for the counterfactual.", metavar="TEXT"),
+    ] = None
     split: Annotated[
         str | None, option(INPUTS, f"Split of the task: {choices_in_words(SPLITS, SPLITS[0])}.", metavar="SPLIT")
     ] = None
@@ -179,11 +197,23 @@ class PromptOptions:
     ] = False
 
     def __post_init__(self) -> None:
-        if self.task is not None and self.pairs is not None:
-            raise ValueError("Give --task or --pairs, not both.")
+        if sum(given is not None for given in (self.task, self.pairs, self.prompt)) > 1:
+            raise ValueError("Give --task, --pairs or --prompt: one of them.")
         refuse_missing_file("--pairs", self.pairs)
-        if self.pairs is not None and self.split is not None:
-            raise ValueError("--split belongs to --task; a file of pairs has no splits.")
+        if not self.of_a_task and self.split is not None:
+            raise ValueError("--split belongs to --task; a file of pairs and a prompt have no splits.")
+        beside = [n for n in ("counterfactual", "answer", "wrong") if getattr(self, n) is not None]
+        if self.prompt is None and beside:
+            raise ValueError(f"--{beside[0]} belongs to --prompt.")
+        if self.prompt is not None and self.answer is None:
+            raise ValueError("--prompt needs --answer: the right next token, as in --answer ' are'.")
+        if self.counterfactual is not None and self.wrong is None:
+            raise ValueError("--counterfactual needs --wrong: the answer that is right for it.")
+
+    @property
+    def of_a_task(self) -> bool:
+        """Whether the prompts are a built-in task's, which has splits."""
+        return self.pairs is None and self.prompt is None
 
 
 @dataclass(frozen=True)

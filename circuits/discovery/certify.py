@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
+from attribution.prompts.prompt_pair import NO_FOIL
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, progress_between, silent
 from circuits.faithfulness.faithfulness import faithfulness_report
@@ -178,7 +179,8 @@ def _quality(
     question: Question, texts: Mapping[str, Sequence[Sequence[int]]], progress: Progress
 ) -> tuple[SAEQuality, ...]:
     prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
-    answers = [answer for pair in question.pairs for answer in (pair.answer_id, pair.foil_id)]
+    foils = [pair.answer_id if pair.foil_id == NO_FOIL else pair.foil_id for pair in question.pairs]
+    answers = [token for pair, foil in zip(question.pairs, foils, strict=True) for token in (pair.answer_id, foil)]
     count, spliced = 1 + len(texts), question.spliced
     told = [progress_between(progress, n / count, (n + 1) / count) for n in range(count)]
 

@@ -144,6 +144,9 @@ def rows_of_directions(count: int, most: int = 64) -> tuple[list[int], list[int]
 
 
 def _turned(pair: PromptPair) -> PromptPair:
+    """A prompt without a counterfactual stays as it is."""
+    if not pair.has_counterfactual:
+        return pair
     return PromptPair(pair.patch_ids, pair.clean_ids, pair.foil_id, pair.answer_id, pair.roles, pair.template)
 
 
