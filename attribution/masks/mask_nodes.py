@@ -99,7 +99,10 @@ class NodeMask:
         return found.view_as(self.addresses.column)
 
     def _at(self, place: Int[Tensor, " entry"], index: Int[Tensor, " entry"]) -> Float[Tensor, " entry"]:
-        numbers = self.addresses.numbers(place, index)
+        """By `index_select`, whose gradient is summed in one order, whatever the number of threads."""
+        columns = self.mask.shape[1]
+        number = self.addresses.numbers(place, index) % columns  # none: −1, the last
         if len(self.mask) == 1:
-            return self.mask[0, numbers]
-        return self.mask[place.div(self.addresses.column.shape[1], rounding_mode="floor"), numbers]
+            return self.mask[0].index_select(0, number)
+        row = place.div(self.addresses.column.shape[1], rounding_mode="floor")
+        return self.mask.flatten().index_select(0, row * columns + number)

@@ -91,7 +91,9 @@ def _site_change(situation: Situation, site: str) -> Float[Tensor, "row pos widt
     total = (
         torch.zeros_like(situation.clean.sites[site].output, dtype=written.dtype) if error is None else error.clone()
     )
-    return total.index_put_((change.row, change.pos), written, accumulate=True)
+    place = change.row * total.shape[1] + change.pos
+    total.flatten(0, 1).index_add_(0, place, written)  # in one order, whatever the number of threads
+    return total
 
 
 def _integrate(

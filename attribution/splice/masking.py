@@ -119,11 +119,14 @@ def write_masked(
     entries = SparseFeatures(key, features.flatten()[key], (features.shape[0], features.shape[1], features.shape[2]))
     own, ref = through_projection(entries, projection, _slopes(sae, entries, secants)), g_ref.flatten()[key]
     if frame is not None:
-        scale = frame.scale.expand(*features.shape[:2], 1).flatten()[entries.place]
+        scale = frame.scale.expand(*features.shape[:2], 1).flatten().index_select(0, entries.place)
         own = own * scale
         ref = ref if reference.offset is not None else ref * scale
     error = mask.of_errors()
-    weight = torch.lerp(ref, own, mask.of_features(key).to(own)) - error.flatten()[entries.place].to(own) * own
+    weight = (
+        torch.lerp(ref, own, mask.of_features(key).to(own))
+        - error.flatten().index_select(0, entries.place).to(own) * own
+    )
     offset = decoder_offset(sae, frame) if reference.offset is None else reference.offset
     written = summed(sae, SparseFeatures(key, weight, entries.shape))
     rest = (reference.errors + offset).to(written.dtype).expand_as(written)
