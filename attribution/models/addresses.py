@@ -49,7 +49,18 @@ MLPS: Final = (
     "fc2",
 )
 OUTPUT_PROJECTIONS: Final = ("o_proj", "c_proj", "out_proj", "dense", "wo", "attention.wo", "out_lin")
-FINAL_NORMS: Final = ("norm", "ln_f", "norm_f", "final_layernorm", "final_layer_norm", "final_norm", "ln_out")
+FINAL_NORMS: Final = (
+    "norm",
+    "ln_f",
+    "norm_f",
+    "final_layernorm",
+    "final_layer_norm",
+    "final_norm",
+    "embedding_norm",
+    "ln_out",
+    "layer_norm",
+    "layernorm",
+)
 
 _TOLERANCE: Final = 1e-3
 """Of the sum's size: far above rounding, far below what a wrong module does."""

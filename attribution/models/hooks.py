@@ -160,7 +160,9 @@ def _on_address(address: Address, acted: SiteFunction) -> Callable[[], None]:
         return acted(x) if address.scale == 1 else acted(x * address.scale) / address.scale
 
     def on_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        return (scaled(output[0]), *output[1:]) if isinstance(output, tuple) else scaled(output)
+        if isinstance(output, tuple | list):
+            return type(output)((scaled(output[0]), *output[1:]))
+        return scaled(output)
 
     def on_input(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if arguments:
@@ -187,7 +189,7 @@ def watched(modules: Iterable[nn.Module]) -> Iterator[Calls]:
 
     def note(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> None:
         given = [x for x in (*arguments, *keywords.values()) if isinstance(x, Tensor)]
-        returned = output[0] if isinstance(output, tuple) and output else output
+        returned = output[0] if isinstance(output, tuple | list) and output else output
         if given:
             calls.inputs[module] = given[0].clone()
         if isinstance(returned, Tensor):

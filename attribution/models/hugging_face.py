@@ -67,6 +67,8 @@ class HuggingFaceModel(nn.Module):
             self.original_model(ids, use_cache=False)
         found: dict[str, Address] = {}
         for layer, block in enumerate(self.blocks):
+            if block not in calls.outputs or calls.inputs[block].shape[:2] != ids.shape:
+                raise LookupError(f"its block {layer} is not called with one hidden state for each token")
             own = set(block.modules())
             run = BlockRun(
                 before=calls.inputs[block],

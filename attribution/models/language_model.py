@@ -261,7 +261,7 @@ class LanguageModel:
         chosen = list(self.module.blocks)[first_block : first_block + len(calls)]
         for block, call in zip(chosen, calls, strict=True):
             output = block(hidden, *call.arguments, **call.keywords)
-            hidden = output[0] if isinstance(output, tuple) else output
+            hidden = output[0] if isinstance(output, tuple | list) else output
         return hidden
 
     def head(self, hidden: Float[Tensor, "row pos d_model"]) -> Float[Tensor, "row pos vocab"]:

@@ -161,7 +161,10 @@ def _bridge(
     from transformer_lens.model_bridge import TransformerBridge
 
     prompts = _prompts(hf_model.config.get_text_config(), device)
-    as_loaded = _logits(hf_model, prompts)
+    try:
+        as_loaded = _logits(hf_model, prompts)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{source.name}: transformers itself cannot run it ({_first_words(error)}).") from error
     try:
         eager = _logits_by_eager_attention(hf_model, prompts)
         bridge = TransformerBridge.boot_transformers(

@@ -174,6 +174,9 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
     "Qwen3 MoE": Architecture(
         "qwen3_moe", {**_EXPERTS, "head_dim": 8, "moe_intermediate_size": 16, "decoder_sparse_step": 1}
     ),
+    "BioGPT": Architecture("biogpt", _SIZES, "biogpt.layers", "self_attn.out_proj", mlp="fc2"),
+    "DiffLlama": Architecture("diffllama", _GROUPED),
+    "Phi-3.5 MoE": Architecture("phimoe", {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
 }
 
 
