@@ -69,7 +69,7 @@ def own_paths(
 
     def walked(examples: range, keep: KeepPart) -> Arrays:
         """The paths of one batch; keys count examples from its first, in the chunk and in its parts."""
-        batch, paths = pairs.batch(examples, spliced.model.device), list[OwnPath]()
+        batch, paths = pairs.batch(examples, spliced.model.device, metric.positions), list[OwnPath]()
         situation = prepare(spliced, batch, metric, error_mode, patch_value)
         for number, patch in enumerate(all_patches(situation, wanted)):
             walk = Walk(situation, patch, runs_at_once, rtol, resolution)
@@ -130,7 +130,8 @@ def path_values(
     one = PromptPairs((pairs[int(node.example[0])],))
     key = node_keys(node.example * 0, node.position, node.index, site=node.site, kind=node.kind)
     with spliced.model.frozen():
-        situation = prepare(spliced, next(one.batches(1, spliced.model)), metric, error_mode, patch_value)
+        batch = one.batch(device=spliced.model.device, reads=metric.positions)
+        situation = prepare(spliced, batch, metric, error_mode, patch_value)
         found = all_patches(situation, key)
         if not found:
             raise LookupError(f"{node_of_key(int(node.keys()[0]), node.sites)} has the same value in both prompts.")

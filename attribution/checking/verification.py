@@ -101,7 +101,7 @@ def _risks(
     found: dict[int, float] = {}
 
     def measured(examples: range) -> Arrays:
-        batch = pairs.batch(examples, spliced.model.device)
+        batch = pairs.batch(examples, spliced.model.device, metric.positions)
         situation = prepare(spliced, batch, metric, error_mode, patch_value, with_gradients=True)
         patches = all_patches(situation)
         risk = [numpy_of(of) for of in gate_risks(situation, patches, _GATES_PER_ROW)]

@@ -1,14 +1,16 @@
 """The cone of a patch: only what it can change is executed.
 
     a patch at layer l, position p changes      layer l at position p,
-                                                layers above l at positions p, p + 1, ..., last,
-                                                of the last layer only what the last position reads
+                                                layers above l at positions p, p + 1, ..., end,
+                                                of the last layer only what the metric's positions read
+
+`end` is the last position that the metric reads, usually the only one and the last of the prompt.
 
 Runs that enter the same block are batched, whatever the row and site of their patch (`cone_batches.py`). Keys and
 values of earlier positions are the clean run's. In the first block above the patch, queries, keys and values of one
-position are new. The last block computes one query, and only the logits that the metric reads are computed. In `frozen`
-and `zero` mode the SAEs within the cone encode once and decode their active features only. Equal to whole forwards up
-to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
+position are new. The last block computes the queries of the positions read, and only the logits that the metric reads
+are computed. In `frozen` and `zero` mode the SAEs within the cone encode once and decode their active features only.
+Equal to whole forwards up to the order of sums. Source: this project; measured in benchmarks/RESULTS.md.
 """
 
 from dataclasses import dataclass
@@ -75,6 +77,17 @@ class Cone:
         return cls(spliced, recording, error_mode, clean)
 
     @property
+    def read(self) -> Int[Tensor, "row read"]:
+        """The positions that the metric reads."""
+        read = self.recording.read
+        return read if read.ndim == 2 else read[:, None]
+
+    @property
+    def ends(self) -> Int[Tensor, " row"]:
+        """The last position of each row that the metric reads: what comes after it changes nothing."""
+        return self.read.amax(1)
+
+    @property
     def layers(self) -> tuple[PlainLayer, ...]:
         return self.clean.layers
 
@@ -114,8 +127,8 @@ class Cone:
         return self._splice(layer_of(site) + 1, "hook_resid_pre", vector, at)
 
     def lengths(self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"]) -> Int[Tensor, " run"]:
-        """Number of positions that a patch can change: from its own to the row's last."""
-        return self.recording.last[row] + 1 - pos
+        """Number of positions that a patch can change: from its own to the row's end; none for one after it."""
+        return (self.ends[row] + 1 - pos).clamp(min=0)
 
     def waves(
         self, row: Int[Tensor, " run"], pos: Int[Tensor, " run"], bytes_at_once: int
@@ -136,10 +149,12 @@ class Cone:
         keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
         return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
 
-    def upwards(self, starts: RunStarts) -> Float[Tensor, "run d_model"]:
-        """The last residual stream at the last position of every run, all of them executed together."""
+    def upwards(self, starts: RunStarts) -> Float[Tensor, "run read d_model"]:
+        """The last residual stream at the positions read of every run, all of them executed together."""
+        read = self.read[starts.row]
+        clean = self.clean.end[starts.row[:, None], read]
         if starts.block == len(self.layers):
-            return starts.vector  # All of them are at the last position: nothing else reaches the logits.
+            return torch.where((read == starts.pos[:, None])[..., None], starts.vector[:, None], clean)
         window, places = self._window(starts.row, starts.pos)
         hidden = window.for_each(self.layers[starts.block].inputs, len(starts.row))
         hidden[places] = starts.vector
@@ -147,13 +162,14 @@ class Cone:
             queries, keys, values = self._projected(number, hidden, window, places if number == starts.block else None)
             wanted = window
             if number == len(self.layers) - 1:
-                queries, hidden, wanted = queries[:, -1:], hidden[:, -1:], window.last()
+                wanted = window.at(read)
+                queries, hidden = (window.places_of(wanted, values) for values in (queries, hidden))
             hidden = self._block(number, hidden, queries, keys, values, window, wanted)
-        return hidden[:, -1]
+        return torch.where((read < starts.pos[:, None])[..., None], clean, hidden)
 
     def _window(self, row: Tensor, pos: Tensor) -> tuple[Window, RowsAndPositions]:
         """The window of some runs, and the place of each run's own position in it."""
-        last, length = self.recording.last[row], self.lengths(row, pos)
+        last, length = self.ends[row], self.lengths(row, pos)
         size = int(length.max())
         places = torch.arange(len(row), device=row.device), size - length
         if bool((row == row[0]).all()):

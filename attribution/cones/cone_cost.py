@@ -7,7 +7,7 @@
 A multiply-add is 2 FLOPs. Only matrix products count: no norms, softmax, activation functions or gathers, and not the
 decoding of active features (about L0 / d_sae of its encoding). `executed` follows `cone.py` and includes the padding of
 unequal runs and masked keys. `bound` is each run alone: from its own position on, keys that it can see, one query in
-the last block.
+the last block for each position that the metric reads.
 """
 
 import math
@@ -42,13 +42,15 @@ class ConeCost:
 def cone_flops(cone: Cone, patches: Sequence[Patches], logits: int = 2, bytes_at_once: int = BYTES_AT_ONCE) -> ConeCost:
     """FLOPs of `effects_in_cones` with these arguments, if the metric reads so many logits of each run."""
     pricing = _Pricing.of(cone)
-    unread = _product_flops(pricing.layers[0].width, logits)
-    total = ConeCost(unread, 0.0) * len(cone.recording.last)  # the clean metric
+    unread = _product_flops(pricing.layers[0].width, logits) * cone.read.shape[1]
+    total = ConeCost(unread, 0.0) * len(cone.read)  # the clean metric
     entering: dict[int, list[Tensor]] = {}
     for patch in patches:
         block, places = cone.entered_block(patch.site), torch.stack([patch.row, patch.pos])
+        reaches = patch.pos <= cone.ends[patch.row]
         if block == len(cone.layers):
-            places = places[:, patch.pos == cone.recording.last[patch.row]]
+            reaches = (cone.read[patch.row] == patch.pos[:, None]).any(1)
+        places = places[:, reaches]
         entering.setdefault(block, []).append(places)
         own = pricing.start(patch.site) + unread
         total += ConeCost(own, own) * places.shape[1]
@@ -67,16 +69,16 @@ def _executed(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Ten
     for wave in cone.waves(row, pos, bytes_at_once):
         for batch in wave:
             length = int(cone.lengths(row[batch], pos[batch]).max())
-            keys = max(length, int(cone.recording.last[row[batch]].max()) + 1)
+            keys = max(length, int(cone.ends[row[batch]].max()) + 1)
             total += len(batch) * pricing.executed(block, length, keys)
     return total
 
 
 def _bound(cone: Cone, pricing: "_Pricing", block: int, row: Tensor, pos: Tensor) -> float:
     """FLOPs of all blocks from the entered one on, each run alone."""
-    places, counts = torch.unique(torch.stack([pos, cone.recording.last[row]]), dim=1, return_counts=True)
-    each = zip(*places.tolist(), counts.tolist(), strict=True)
-    return math.fsum(count * pricing.bound(block, first, last) for first, last, count in each)
+    places, counts = torch.unique(torch.cat([pos[None], cone.read[row].T]), dim=1, return_counts=True)
+    each = zip(places.T.tolist(), counts.tolist(), strict=True)
+    return math.fsum(count * pricing.bound(block, first, read) for (first, *read), count in each)
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,13 @@ class _Pricing:
     layers: tuple[_LayerPrice, ...]
     entry: float
     """FLOPs of the encoder at block 0's input."""
+    read: int
+    """Positions that the metric reads."""
 
     @classmethod
     def of(cls, cone: Cone) -> "_Pricing":
         layers = tuple(_layer_price(cone, number) for number in range(len(cone.layers)))
-        return cls(layers, _encoder_flops(cone, "blocks.0.hook_resid_pre"))
+        return cls(layers, _encoder_flops(cone, "blocks.0.hook_resid_pre"), cone.read.shape[1])
 
     def start(self, site: str) -> float:
         """FLOPs from a site's output to the input of the block above it, as in `Cone.start`."""
@@ -136,17 +140,19 @@ class _Pricing:
         total = 0.0
         for number in range(block, len(self.layers)):
             layer = self.layers[number]
-            wanted = 1 if number == len(self.layers) - 1 else length
+            wanted = self.read if number == len(self.layers) - 1 else length
             total += (1 if number == block else length) * (layer.queries + layer.keys_values)
             total += wanted * (layer.written + keys * layer.pair)
         return total
 
-    def bound(self, block: int, pos: int, last: int) -> float:
-        """FLOPs of one run alone, from its position `pos` to the row's `last`."""
+    def bound(self, block: int, pos: int, read: Sequence[int]) -> float:
+        """FLOPs of one run alone, from its position `pos` to the last of those that are read."""
+        last = max(read)
         total, length = 0.0, last + 1 - pos
         for number in range(block, len(self.layers)):
             layer = self.layers[number]
-            wanted = range(last, last + 1) if number == len(self.layers) - 1 else range(pos, last + 1)
+            at_the_end = {place for place in read if place >= pos}
+            wanted = at_the_end if number == len(self.layers) - 1 else range(pos, last + 1)
             new_queries = len(wanted) if number > block else int(pos in wanted)
             total += (1 if number == block else length) * layer.keys_values + new_queries * layer.queries
             total += len(wanted) * layer.written + sum(map(layer.seen, wanted)) * layer.pair

@@ -15,7 +15,6 @@ from torch import Tensor
 from attribution.cones.cone import Cone, RunStarts
 from attribution.effects.measurement import Situation
 from attribution.effects.patches import Patches
-from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import Metric
 from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.splice.resuming import at_least_float32
@@ -29,8 +28,8 @@ def effects_in_cones(
 ) -> list[Float[Tensor, "..."]]:
     """The effect of every patch, one tensor for each of `patches`, in units of the metric.
 
-    A patch that does not reach the last position's logits has effect 0. `bytes_at_once` is the most that the runs of
-    one batch hold at a time.
+    A patch that does not reach the logits that the metric reads has effect 0. `bytes_at_once` is the most that the runs
+    of one batch hold at a time.
     """
     found = [situation.clean_metric.new_zeros(len(patch)) for patch in patches]
     with torch.no_grad():
@@ -80,8 +79,8 @@ class _Sweep:
     bytes_at_once: int
 
     def groups(self, patches: Sequence[Patches]) -> list[_Group]:
-        """The patches by the block they enter. After the last block, only the last position reaches the metric."""
-        last, found = self.cone.recording.last, []
+        """The patches by the block they enter, without those that reach no position that the metric reads."""
+        read, ends, found = self.cone.read, self.cone.ends, []
         by_block: dict[int, list[tuple[int, Patches]]] = {}
         for place, patch in enumerate(patches):
             by_block.setdefault(self.cone.entered_block(patch.site), []).append((place, patch))
@@ -90,9 +89,10 @@ class _Sweep:
             number = torch.cat([torch.arange(len(p), device=p.row.device) for _, p in some])
             row, pos = torch.cat([p.row for _, p in some]), torch.cat([p.pos for _, p in some])
             group = _Group(block, patches, own, number, row, pos)
+            reaches = pos <= ends[row]
             if block == len(self.cone.layers):
-                group = group.only(torch.nonzero(pos == last[row])[:, 0])
-            found.append(group)
+                reaches = (read[row] == pos[:, None]).any(1)
+            found.append(group if reaches.all() else group.only(torch.nonzero(reaches)[:, 0]))
         return found
 
     def metrics(self, group: _Group) -> Iterator[tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"]]]:
@@ -116,24 +116,19 @@ class _Sweep:
 
     def clean_metric(self) -> Float[Tensor, " row"]:
         """The metric of the clean run, computed by the same blocks as the patched runs."""
-        last = self.cone.recording.last
-        rows = torch.arange(len(last), device=last.device)
-        return self._metric_at(self.cone.clean.end[rows, last], rows)
+        read = self.cone.read
+        rows = torch.arange(len(read), device=read.device)
+        return self._metric_at(self.cone.clean.end[rows[:, None], read], rows)
 
-    def _metric_at(self, hidden: Float[Tensor, "run d_model"], rows: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
-        most = _ROWS_OF_ALL_LOGITS if self.metric.some is None else _ROWS_OF_SOME_LOGITS
+    def _metric_at(self, hidden: Float[Tensor, "run read d_model"], rows: Int[Tensor, " run"]) -> Float[Tensor, " run"]:
+        most = max(1, _ROWS_OF_ALL_LOGITS // hidden.shape[1]) if self.metric.some is None else _ROWS_OF_SOME_LOGITS
         parts = torch.arange(len(rows), device=rows.device).split(most)
         return torch.cat([self._metric_of_part(hidden[n], rows[n]) for n in parts])
 
     def _metric_of_part(self, hidden: Tensor, rows: Tensor) -> Tensor:
         batch, model, some = self.situation.batch.rows(rows), self.situation.spliced.model, self.metric.some
         if some is None:
-            return self.situation.metric(at_least_float32(_needed_logits(model, hidden, None)), batch)
-        return some.of(at_least_float32(_needed_logits(model, hidden, some.columns(batch))))
-
-
-def _needed_logits(
-    model: LanguageModel, hidden: Float[Tensor, "run d_model"], columns: Int[Tensor, "run column"] | None
-) -> Tensor:
-    """Logits of each run at some vocabulary columns, or at all of them."""
-    return model.head(hidden[:, None])[:, 0] if columns is None else model.head_columns(hidden, columns)
+            logits = at_least_float32(model.head(hidden))
+            return self.situation.metric(logits if batch.read.ndim == 2 else logits[:, 0], batch)
+        columns = some.columns(batch).clamp(min=0)
+        return some.of(at_least_float32(model.head_columns(hidden[:, 0], columns)), batch)

@@ -79,7 +79,7 @@ def forecast(
     some = PromptPairs(tuple(pairs.pairs[n] for n in draw.permutation(len(pairs))[:MOST_PAIRS].tolist()))
     nodes, flops, rate, in_cones = 0, 0.0, 0.0, True
     with spliced.model.frozen(), torch.no_grad():
-        for batch in some.batches(batch_size, spliced.model):
+        for batch in some.batches(batch_size, spliced.model, metric.positions):
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             work = _Work.of(situation, metric, bytes_at_once)
             patches = all_patches(situation)
@@ -107,7 +107,7 @@ class _Work:
     @classmethod
     def of(cls, situation: Situation, metric: Metric, bytes_at_once: int) -> "_Work":
         spliced, some = situation.spliced, metric.some
-        logits = situation.clean.logits.shape[1] if some is None else some.columns(situation.batch).shape[1]
+        logits = situation.clean.logits.shape[-1] if some is None else some.columns(situation.batch).shape[1]
         try:
             cone = Cone.of(spliced, plain_model(spliced.model), situation.clean, situation.error_mode)
         except UnknownArchitecture:
@@ -171,9 +171,10 @@ def _by_entered_block(cone: Cone, patches: list[Patches]) -> list[list[Patches]]
 
 
 def _neighbours(work: _Work, group: list[Patches], runs: int, draw: np.random.Generator) -> list[Patches]:
-    """Patches of similar length to their row's last position, which are executed together."""
-    last = work.situation.clean.last
-    length = torch.cat([last[p.row] - p.pos for p in group])
+    """Patches of similar length to the last position that is read of their row, which are executed together."""
+    read = work.situation.clean.read
+    ends = read if read.ndim == 1 else read.amax(1)
+    length = torch.cat([ends[p.row] - p.pos for p in group])
     order = torch.argsort(length, stable=True)
     first = int(draw.integers(0, max(1, len(length) - runs + 1)))
     chosen = torch.zeros_like(length, dtype=torch.bool)

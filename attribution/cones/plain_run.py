@@ -17,6 +17,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.models.plain_blocks import PlainBlock, PlainModel, Rotation, rotated, rotation_in_halves
 from attribution.models.site_names import layer_of
 from attribution.splice.recording import Recording, SiteRecord
+from attribution.splice.resuming import at_positions
 
 BLOCK_SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 """The sites of a block that a cone can start from, in the order of the forward pass."""
@@ -130,8 +131,8 @@ def _plain_layer(
 
 
 def _compare_logits(model: LanguageModel, end: Float[Tensor, "row pos d_model"], recording: Recording) -> None:
-    rows = torch.arange(len(recording.last), device=end.device)
-    logits = model.head(end[rows, recording.last][:, None])[:, 0]
+    logits = model.head(at_positions(end, recording.read))
+    logits = logits if recording.logits.ndim == 3 else logits[:, 0]
     if (logits - recording.logits).abs().max() > _tolerance(logits) * recording.logits.abs().max():
         raise Disagreement("the logits of plain blocks differ from the model's.")
 

@@ -1,7 +1,7 @@
-"""The window of patched runs: the last positions of their rows, from the earliest patched one on.
+"""The window of patched runs: the last positions of their rows that reach the metric, from the earliest patched one on.
 
-A patch changes its own position and later ones only. A window is counted from the end of each row, so that runs patched
-at different positions of rows of different lengths fit into one batch.
+A patch changes its own position and later ones only. A window is counted from the last position that is read of each
+row, so that runs patched at different positions of rows of different lengths fit into one batch.
 """
 
 from dataclasses import dataclass
@@ -38,9 +38,15 @@ class Window:
         found = self.of(values)
         return found if len(found) == runs else found.expand(runs, *found.shape[1:]).clone()
 
-    def last(self) -> "Window":
-        """The window of the last position alone."""
-        return Window(self.row, self.here[:, -1:])
+    def at(self, read: Int[Tensor, "run read"]) -> "Window":
+        """The window of some positions of each run alone; one before the window begins stands for its first."""
+        read = read[: len(self.here)]
+        return Window(self.row, torch.maximum(read, self.here[:, :1].clamp(min=0)))
+
+    def places_of(self, wanted: "Window", values: Float[Tensor, "run here *rest"]) -> Float[Tensor, "run wanted *rest"]:
+        """The values at the positions of a window within this one."""
+        place = (wanted.here - self.here[:, :1]).expand(len(values), -1)
+        return values[torch.arange(len(values), device=values.device)[:, None], place]
 
     def before(self) -> "Window":
         """All positions before the window.

@@ -57,7 +57,7 @@ def collect_edges(
     wanted = WantedEdges(targets.keys()[targets.of_kind("feature")], None if sources is None else sources.keys(), least)
 
     def measured(examples: range, told: Progress) -> dict[str, np.ndarray]:
-        batch = pairs.batch(examples, spliced.model.device)
+        batch = pairs.batch(examples, spliced.model.device, metric.positions)
         situation = prepare(
             spliced,
             batch,

@@ -64,7 +64,7 @@ def exact_edges(
     weights = np.full(len(wanted.source), np.nan)
     done = 0
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model):
+        for batch in pairs.batches(batch_size, spliced.model, metric.positions):
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             for patch in all_patches(situation, wanted.source):
                 for chosen, values in _edges(situation, patch, wanted, runs_at_once):

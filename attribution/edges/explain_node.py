@@ -68,7 +68,8 @@ def explain_node(
     one = PromptPairs((pairs[example],))
     one.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     with spliced.model.frozen():
-        batch, met = one.batch(device=spliced.model.device), error_mode != "live"
+        batch = one.batch(device=spliced.model.device, reads=metric.positions)
+        met = error_mode != "live"
         situation = prepare(spliced, batch, metric, error_mode, patch_value, with_projections=met)
         patch, number = _find_patch(situation, node)
         patched = _situation_after_patch(situation, patch, number)

@@ -73,9 +73,9 @@ def unfinite_rows(model: LanguageModel, pairs: PromptPairs, metric: Metric) -> d
     pairs.check_fits(model)
     rows: dict[int, str] = {}
     with torch.no_grad(), model.frozen():
-        for batch in pairs.batches(_BATCH, model):
+        for batch in pairs.batches(_BATCH, model, metric.positions):
             clean, patch = (
-                at_least_float32(logits_at(model, ids, batch.last, {})) for ids in (batch.clean_ids, batch.patch_ids)
+                at_least_float32(logits_at(model, ids, batch.read, {})) for ids in (batch.clean_ids, batch.patch_ids)
             )
             bound = metric.bind(clean, batch)
             rows |= faults(batch.example, clean=bound(clean, batch), patch=bound(patch, batch))

@@ -250,7 +250,7 @@ class _Run:
         """The arrays of one chunk. Examples are counted from its first."""
         collected = Collected(self.method.residual_law, (TOKENS, *self.spliced.sites))
         for part in pairs.cut(self.batch_size, self.spliced.model.lengths, within=examples):
-            batch = pairs.batch(part, self.spliced.model.device)
+            batch = pairs.batch(part, self.spliced.model.device, self.metric.positions)
             progress_here = progress_between(
                 progress, *((n - examples.start) / len(examples) for n in (part.start, part.stop))
             )
@@ -360,6 +360,7 @@ def prepare(
         batch.clean_ids,
         batch.last,
         mode_of_ends,
+        read=batch.read,
         with_gradients=with_gradients,
         projected=batch.reached if with_projections else None,
     )

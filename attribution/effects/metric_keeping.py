@@ -90,7 +90,7 @@ def metric_keeping(
     found = np.zeros((len(sets), len(pairs)))
     with torch.no_grad(), spliced.model.frozen():
         for examples in pairs.cut(batch_size, spliced.model.lengths):
-            batch = _Batch(run, pairs.batch(examples, spliced.model.device))
+            batch = _Batch(run, pairs.batch(examples, spliced.model.device, metric.positions))
             for first in range(0, len(sets), SETS_IN_CHUNK):
                 some = sets[first : first + SETS_IN_CHUNK]
                 chunk = kept_chunk(STAGE, partial(run.key, examples, some), lambda _, b=batch, s=some: b.metrics(s))
@@ -144,7 +144,7 @@ class _Batch:
 
     @cached_property
     def _bound(self) -> OnLogits:
-        clean = logits_at(self.run.spliced.model, self.batch.clean_ids, self.batch.last, {})
+        clean = logits_at(self.run.spliced.model, self.batch.clean_ids, self.batch.read, {})
         return self.run.metric.bind(at_least_float32(clean), self.batch)
 
     def _values(self, draw: int) -> Mapping[str, SiteReference]:
@@ -169,7 +169,7 @@ def logits_keeping(
 
 def _logits_keeping(
     spliced: SplicedModel, batch: PairBatch, kept: Kept, values: Mapping[str, SiteReference]
-) -> Float[Tensor, "row vocab"]:
+) -> Float[Tensor, "row *read vocab"]:
     here = spliced.spliced_positions(batch.clean_ids, batch.last)
     columns = _columns_in(batch, kept.keys)
     functions: dict[str, SiteFunction] = {}
@@ -177,7 +177,7 @@ def _logits_keeping(
         there = {name: column[columns["site"] == place] for name, column in columns.items()}
         edit = KeepOnly(site, _site_nodes(there, here.device), values[site].values(), kept.complement, kept.all_errors)
         functions[site] = _keeper(spliced.saes[site], here, edit)
-    return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.last, functions))
+    return at_least_float32(logits_at(spliced.model, batch.clean_ids, batch.read, functions))
 
 
 def _site_nodes(columns: NodeColumns, device: torch.device) -> SiteNodes:

@@ -54,7 +54,7 @@ class MaskedBatch:
         jumps = jumps or {}
         functions = {site: self._function(site, _with_none(mask), jumps.get(site)) for site in self.spliced.sites}
         with self.spliced.model.frozen():
-            logits = logits_at(self.spliced.model, self.pairs.clean_ids, self.pairs.last, functions)
+            logits = logits_at(self.spliced.model, self.pairs.clean_ids, self.pairs.read, functions)
         return self.bound(at_least_float32(logits), self.pairs)
 
     def slopes(

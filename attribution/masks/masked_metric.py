@@ -187,8 +187,8 @@ class MaskedMetric:
         found: list[MaskedBatch] = []
         with torch.no_grad(), self.spliced.model.frozen():
             for examples in self.pairs.cut(self.batch_size, self.spliced.model.lengths):
-                pairs = self.pairs.batch(examples, self._device)
-                clean = logits_at(self.spliced.model, pairs.clean_ids, pairs.last, {})
+                pairs = self.pairs.batch(examples, self._device, self.metric.positions)
+                clean = logits_at(self.spliced.model, pairs.clean_ids, pairs.read, {})
                 bound = self.metric.bind(at_least_float32(clean), pairs)
                 given = self.spliced, pairs, bound, self.nodes, self._column(pairs)
                 found += (MaskedBatch.of(*given, self._prepared(pairs, n)) for n in range(self._prepared.draws))

@@ -71,7 +71,8 @@ class CleanGraph:
         names = (n for layer in range(spliced.model.n_layers) for n in hooks_of_layer(layer) if n in known)
         # These functions act before the splice's own at the same hook: sites are recorded downstream of the gates.
         with hooked(spliced.model, {name: watcher(name) for name in names}), torch.enable_grad():
-            run = spliced.record(batch.clean_ids, batch.last, situation.error_mode, with_gradients=True)
+            given = batch.clean_ids, batch.last, situation.error_mode
+            run = spliced.record(*given, read=batch.read, with_gradients=True)
             metric = situation.metric(run.logits, batch).sum()
         return cls(run, metric, seen, drop)
 

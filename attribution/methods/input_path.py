@@ -57,6 +57,7 @@ class InputPath:
             self.clean.ids[rows],
             self.clean.last[rows],
             self.error_mode,
+            read=self.clean.read[rows],
             with_gradients=with_gradients,
             entry=between(self.clean.entry, self.patch.entry),
             errors=errors,

@@ -65,18 +65,21 @@ def logits_with(
 def logits_at(
     model: LanguageModel,
     ids: Tensor,
-    at: Int[Tensor, " row"],
+    at: Int[Tensor, "row *read"],
     functions: Mapping[str, SiteFunction],
     *,
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
-) -> Float[Tensor, "row vocab"]:
-    """As `logits_with`, but only at position `at[row]` of each row: no other position is unembedded."""
-    row = torch.arange(len(at), device=at.device)
+) -> Float[Tensor, "row *read vocab"]:
+    """As `logits_with`, but only at the position or positions `at[row]` of each row: no other is unembedded."""
+    read = at if at.ndim == 2 else at[:, None]
+    row, chosen = torch.arange(len(at), device=at.device)[:, None], False
 
     def only(_module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        nonlocal chosen
         hidden, *rest = arguments
-        return (hidden[row, at][:, None], *rest)
+        chosen = True
+        return (hidden[row, read], *rest)
 
     handle = model.module.unembed.register_forward_pre_hook(only)
     try:
@@ -84,7 +87,8 @@ def logits_at(
             logits = model.logits(ids)
     finally:
         handle.remove()
-    return logits[:, 0] if logits.shape[1] == 1 else logits[row, at]
+    logits = logits if chosen else logits[row, read]
+    return logits if at.ndim == 2 else logits[:, 0]
 
 
 def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:

@@ -1,89 +1,223 @@
 """Metrics: callables on logits whose changes are the effects of nodes.
 
-A metric takes the logits at each row's last position and the batch of these rows, and gives one number for each row.
+A metric takes the logits at the positions that it reads and the batch of these rows, and gives one number for each row.
 An effect is a change of this number: positive means that the metric rises when a node takes its patch value.
 
-To add a metric: a `Metric`, and its name in the tuple of `METRICS`.
+    right, wrong     the answers and foils of a pair, each logsumexp'ed where there are several
+    logit_difference          log Σ exp logit(right) − log Σ exp logit(wrong)
+    mean_logit_difference     mean logit(right) − mean logit(wrong)
+    log_probability           log Σ p(right); of an answer of several tokens, Σ log p(token | those before it)
+    probability_difference    Σ p(right) − Σ p(wrong)
+    kl_divergence             KL(clean run ‖ this run), summed over the positions read
+
+They read where the answer begins, and differences where answer and foil first differ; `reading_at` moves them. To add a
+metric: a `Metric`, and its name in the tuple of `METRICS`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from attribution.prompts.prompt_pair import NO_FOIL
-from attribution.prompts.prompt_pairs import PairBatch
+from attribution.prompts.answers import first_difference
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PairBatch, Reads
 
-OnLogits = Callable[[Float[Tensor, "row vocab"], PairBatch], Float[Tensor, " row"]]
-"""Logits at the last position, batch -> one number for each row, differentiable in the logits."""
+OnLogits = Callable[[Float[Tensor, "row *read vocab"], PairBatch], Float[Tensor, " row"]]
+"""Logits at the positions read, batch -> one number for each row, differentiable in the logits."""
+
+BUILT_IN: Final = "built in"
 
 
 @dataclass(frozen=True)
 class SomeLogits:
-    """A metric that reads few logits: which tokens' logits of each row (`columns`), and the metric from them (`of`)."""
+    """A metric that reads few logits of one position: which tokens' (`columns`; −1: none), and the metric from them."""
 
     columns: Callable[[PairBatch], Int[Tensor, "row column"]]
-    of: Callable[[Float[Tensor, "row column"]], Float[Tensor, " row"]]
+    of: Callable[[Float[Tensor, "row column"], PairBatch], Float[Tensor, " row"]]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A named metric in a unit, given as one of two callables.
 
-    of: the metric of logits and batch.
-    of_clean: builds that callable for each batch, from the clean run's logits (KL divergence needs them).
-    some: set if a few logits are enough; otherwise all are computed.
-    flat_at_clean: the gradient is zero at the clean run, so methods that look only there refuse the metric.
-    version: any text that changes whenever the function does. A metric of your own needs one if chunks are kept
-        (`runs/chunk_key.py`).
+    A callable gets the logits [row, vocab] where the metric reads one position of each prompt, and [row, read, vocab]
+    where it reads several.
+
+    Attributes:
+        of: the metric of logits and batch.
+        of_clean: builds that callable for each batch, from the clean run's logits (KL divergence needs them).
+        some: set if a few logits are enough; otherwise all are computed.
+        flat_at_clean: the gradient is zero at the clean run, so methods that look only there refuse the metric.
+        version: any text that changes whenever the function does. A metric of your own needs one if chunks are kept
+            (`runs/chunk_key.py`).
+        at: the positions that are read: roles, or distances from the end (−1: the last position). By default one,
+            where the answer begins.
+        reads: gives the positions of a pair instead.
+        many: the callable gets logits [row, read, vocab] even where it reads one position.
 
     Raises:
-        ValueError: neither or both of `of` and `of_clean` are given.
+        ValueError: neither or both of `of` and `of_clean` are given, or no position in `at`.
     """
 
     name: str
     unit: str
     of: OnLogits | None = None
-    of_clean: Callable[[Float[Tensor, "row vocab"], PairBatch], OnLogits] | None = None
+    of_clean: Callable[[Float[Tensor, "row *read vocab"], PairBatch], OnLogits] | None = None
     flat_at_clean: bool = False
     some: SomeLogits | None = None
     version: str | None = None
+    at: tuple[str | int, ...] | None = None
+    reads: Reads | None = None
+    many: bool = False
 
     def __post_init__(self) -> None:
         if (self.of is None) == (self.of_clean is None):
             raise ValueError(f"Metric {self.name!r}: give exactly one of `of` and `of_clean`.")
+        if self.at is not None and not self.at:
+            raise ValueError(f"Metric {self.name!r}: `at` names no position. Give roles, or distances from the end.")
 
-    def bind(self, clean_logits: Float[Tensor, "row vocab"], batch: PairBatch) -> OnLogits:
+    def bind(self, clean_logits: Float[Tensor, "row *read vocab"], batch: PairBatch) -> OnLogits:
         """The callable for one batch of examples, given the clean run's logits."""
-        if self.of is not None:
-            return self.of
-        assert self.of_clean is not None
-        return self.of_clean(clean_logits.detach(), batch)
+        on = self.of
+        if on is None:
+            assert self.of_clean is not None
+            on = self.of_clean(self._seen(clean_logits.detach()), batch)
+        found = on
+        return lambda logits, rows: found(self._seen(logits), rows)
+
+    def positions(self, pair: PromptPair) -> tuple[int, ...]:
+        """The positions at which the metric reads the logits of a pair, in the order in which it gets them.
+
+        Raises:
+            ValueError: the pair has no such position, or answers that the metric cannot read.
+        """
+        if self.at is not None:
+            return tuple(_place(name, pair) for name in self.at)
+        return (pair.end,) if self.reads is None else self.reads(pair)
+
+    def reading_at(self, *at: str | int) -> "Metric":
+        """The same metric, read at other positions: roles, or distances from the end.
+
+        Raises:
+            ValueError: no position, or several for a metric of one.
+        """
+        if len(at) > 1 and (self.reads is not None or not self.many):
+            raise ValueError(f"{self.name} is read at one position; got {', '.join(map(str, at))}.")
+        return replace(self, name=f"{self.name} at {', '.join(map(str, at))}", at=at, reads=None)
+
+    def _seen(self, logits: Float[Tensor, "row *read vocab"]) -> Float[Tensor, "row *seen vocab"]:
+        many = self.many or (self.at is not None and len(self.at) > 1)
+        if logits.ndim == 2:
+            return logits[:, None] if many else logits
+        if many:
+            return logits
+        assert logits.shape[1] == 1, "a batch whose positions another metric reads"
+        return logits[:, 0]
 
 
-def _logit_difference(logits: Tensor, batch: PairBatch) -> Tensor:
-    return _column(logits, batch.answer_id) - _column(logits, _foils(batch))
+def _place(name: str | int, pair: PromptPair) -> int:
+    roles = pair.roles or ()
+    if name in roles:
+        return roles.index(str(name))
+    try:
+        place = len(pair) + int(name)
+    except ValueError:
+        known = f"Its roles: {', '.join(roles)}." if roles else "It names no roles."
+        raise ValueError(f"no position {name!r} to read the metric at. {known}") from None
+    if not 0 <= place < len(pair):
+        raise ValueError(f"no position {name} to read the metric at: it has {len(pair)} tokens, −1 is the last.")
+    return place
 
 
-def _foils(batch: PairBatch) -> Int[Tensor, " row"]:
-    if (batch.foil_id == NO_FOIL).any():
-        row = int(batch.example[batch.foil_id == NO_FOIL][0])
+def _where_they_differ(pair: PromptPair) -> tuple[int, ...]:
+    """Where answer and foil first differ, what they share before that being given."""
+    if not pair.every_foil:
         raise ValueError(
-            f"Pair {row} has no wrong answer, which logit_difference compares with. Give `wrong`, or another metric: "
-            "log_probability or kl_divergence."
+            "has no wrong answer to compare with. Give `wrong`, or another metric: log_probability or kl_divergence."
         )
-    return batch.foil_id
+    answer, foil = pair.every_answer[0], pair.every_foil[0]
+    place = first_difference(answer, foil)
+    assert place is not None
+    if place == 0 and max(len(answer), len(foil)) > 1:
+        raise ValueError(
+            f"answer (ids {answer}) and wrong answer (ids {foil}) are of several tokens and share no beginning: a "
+            "difference at one position does not compare them. Use log_probability."
+        )
+    return (pair.end + place,)
 
 
-_ANSWER_AND_FOIL = SomeLogits(
-    lambda b: torch.stack([b.answer_id, _foils(b)], 1), lambda logits: logits[:, 0] - logits[:, 1]
-)
+def _where_each_token_is_predicted(pair: PromptPair) -> tuple[int, ...]:
+    return tuple(range(pair.end, len(pair)))
 
 
-def _log_probability(logits: Tensor, batch: PairBatch) -> Tensor:
-    return _column(torch.log_softmax(logits, dim=-1), batch.answer_id)
+def _options(batch: PairBatch) -> tuple[Int[Tensor, "row answer"], Int[Tensor, "row foil"]]:
+    """The tokens of right and wrong answers, −1 for none: several of one token, or those of the first difference."""
+    several = (batch.answers.shape[1] > 1) | (batch.foils.shape[1] > 1)
+    if not several:
+        return batch.answer_id[:, None], batch.foil_id[:, None]
+    return _first_is(batch.answers, batch.answer_id), _first_is(batch.foils, batch.foil_id)
+
+
+def _first_is(options: Tensor, first: Tensor) -> Tensor:
+    return torch.cat([first[:, None], options[:, 1:]], 1)
+
+
+Summed = Callable[[Float[Tensor, "row option"], Tensor], Float[Tensor, " row"]]
+"""Values of some options of each row, and which of them there are -> one number for each row."""
+
+
+def _two_sums(logits: Float[Tensor, "row column"], batch: PairBatch, summed: Summed) -> Float[Tensor, " row"]:
+    answers, foils = _options(batch)
+    right, wrong = logits.split([answers.shape[1], foils.shape[1]], dim=1)
+    return summed(right, answers >= 0) - summed(wrong, foils >= 0)
+
+
+def _log_sum_exp(logits: Float[Tensor, "row option"], there: Tensor) -> Float[Tensor, " row"]:
+    return logits[:, 0] if logits.shape[1] == 1 else logits.masked_fill(~there, -torch.inf).logsumexp(-1)
+
+
+def _mean(logits: Float[Tensor, "row option"], there: Tensor) -> Float[Tensor, " row"]:
+    return logits.masked_fill(~there, 0).sum(-1) / there.sum(-1)
+
+
+def _sum(values: Float[Tensor, "row option"], there: Tensor) -> Float[Tensor, " row"]:
+    return values.masked_fill(~there, 0).sum(-1)
+
+
+def _columns(batch: PairBatch) -> Int[Tensor, "row column"]:
+    return torch.cat(_options(batch), 1)
+
+
+def _difference(summed: Summed) -> SomeLogits:
+    return SomeLogits(_columns, lambda logits, batch: _two_sums(logits, batch, summed))
+
+
+def _from_all(some: SomeLogits) -> OnLogits:
+    return lambda logits, batch: some.of(chosen(logits, some.columns(batch)), batch)
+
+
+def chosen(values: Float[Tensor, "row *read vocab"], tokens: Int[Tensor, "row column"]) -> Float[Tensor, "row column"]:
+    """The values of some tokens of each row; of no token (−1) those of the first."""
+    return values.gather(-1, tokens.clamp(min=0))
+
+
+def _log_probability(logits: Float[Tensor, "row read vocab"], batch: PairBatch) -> Tensor:
+    each = torch.log_softmax(logits, dim=-1)
+    if batch.answers.shape[1] > 1:
+        return _log_sum_exp(chosen(each[:, 0], batch.answers), batch.answers >= 0)
+    tokens = batch.answer_tokens
+    if tokens.shape[1] != logits.shape[1]:
+        raise ValueError("An answer of several tokens is read where it begins; its metric cannot be read elsewhere.")
+    found = each.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
+    return found.masked_fill(tokens < 0, 0).sum(-1)
+
+
+def _probability_difference(logits: Tensor, batch: PairBatch) -> Tensor:
+    return _two_sums(chosen(torch.softmax(logits, dim=-1), _columns(batch)), batch, _sum)
 
 
 def _kl_from_clean(clean_logits: Tensor, batch: PairBatch) -> OnLogits:
@@ -92,22 +226,60 @@ def _kl_from_clean(clean_logits: Tensor, batch: PairBatch) -> OnLogits:
 
     def kl(logits: Tensor, rows: PairBatch) -> Tensor:
         own = clean[[row_of[int(e)] for e in rows.example]]
-        return (own.exp() * (own - torch.log_softmax(logits, dim=-1))).sum(-1)
+        each = (own.exp() * (own - torch.log_softmax(logits, dim=-1))).sum(-1)
+        return each.sum(-1)
 
     return kl
 
 
-def _column(values: Tensor, ids: Tensor) -> Tensor:
-    return values.gather(-1, ids[:, None])[:, 0]
+_LOG_SUMS, _MEANS = _difference(_log_sum_exp), _difference(_mean)
+
+logit_difference = Metric(
+    "logit_difference", "logits", of=_from_all(_LOG_SUMS), some=_LOG_SUMS, version=BUILT_IN, reads=_where_they_differ
+)
+"""logit(answer) − logit(foil), in logits; of several answers the logarithm of the sum of their exponentials."""
+
+mean_logit_difference = Metric(
+    "mean_logit_difference", "logits", of=_from_all(_MEANS), some=_MEANS, version=BUILT_IN, reads=_where_they_differ
+)
+"""Mean logit of the answers − mean logit of the foils, in logits."""
+
+log_probability = Metric(
+    "log_probability",
+    "nats",
+    of=_log_probability,
+    version=BUILT_IN,
+    reads=_where_each_token_is_predicted,
+    many=True,
+)
+"""log p(answer), in nats: of several answers that of any of them, of an answer of several tokens that of all."""
+
+probability_difference = Metric(
+    "probability_difference", "probability", of=_probability_difference, version=BUILT_IN, reads=_where_they_differ
+)
+"""p(answer) − p(foil); of several answers their sum."""
+
+kl_divergence = Metric(
+    "kl_divergence", "nats", of_clean=_kl_from_clean, flat_at_clean=True, version=BUILT_IN, many=True
+)
+"""KL(clean run ‖ this run) over the vocabulary, in nats, summed over the positions that are read.
+
+On the clean run both it and its gradient are 0.
+"""
+
+METRICS = {
+    metric.name: metric
+    for metric in (logit_difference, mean_logit_difference, log_probability, probability_difference, kl_divergence)
+}
 
 
-logit_difference = Metric("logit_difference", "logits", of=_logit_difference, some=_ANSWER_AND_FOIL)
-"""logit(answer) − logit(foil), in logits."""
+def metric_named(name: str) -> Metric:
+    """A built-in metric by its name, with or without positions: `logit_difference`, `logit_difference at verb`.
 
-log_probability = Metric("log_probability", "nats", of=_log_probability)
-"""log p(answer), in nats."""
-
-kl_divergence = Metric("kl_divergence", "nats", of_clean=_kl_from_clean, flat_at_clean=True)
-"""KL(clean run ‖ this run) over the vocabulary, in nats. On the clean run both it and its gradient are 0."""
-
-METRICS = {metric.name: metric for metric in (logit_difference, log_probability, kl_divergence)}
+    Raises:
+        ValueError: there is no such metric, or it is not read at so many positions.
+    """
+    base, _, at = name.partition(" at ")
+    if base not in METRICS:
+        raise ValueError(f"There is no metric {base!r}. Metrics: {', '.join(METRICS)}.")
+    return METRICS[base].reading_at(*(part.strip() for part in at.split(","))) if at else METRICS[base]

@@ -2,16 +2,21 @@
 
 The answer is right for the clean prompt, the foil (`wrong` in files) for the patch prompt. In a file, a pair is given
 as texts, which the model's tokenizer turns into ids (`models/tokenising.py`), as ids, or as both. An answer's tokens
-are those that follow the prompt: of prompt and answer together, less those of the prompt.
+are those that follow the prompt: of prompt and answer together, less those of the prompt. There may be several answers,
+answers of several tokens (`answers.py`), or none: then the model's own two likeliest tokens are taken.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any, Final
 
+import torch
+
+from attribution.models.hooks import logits_at
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.answers import Tokens, check_answers, first_difference, read_answers
 from attribution.prompts.role_spans import roles_of_spans
 from graphs.nodes import EVERYWHERE
 
@@ -23,8 +28,15 @@ NO_FOIL: Final = -1
 class PromptPair:
     """One pair as token ids.
 
-    `roles` names each position, BOS included, if a task knows its meaning; `template` the template that made the pair.
     A prompt without a counterfactual has itself as patch prompt, and `NO_FOIL` if no wrong answer is given.
+
+    Attributes:
+        answer_id, foil_id: the first answer and foil; of several tokens, those in which the two first differ.
+        roles: the name of each position, BOS included, if a task knows its meaning.
+        template: that which made the pair.
+        answers, foils: the tokens of every right and wrong answer; empty where `answer_id` and `foil_id` are all.
+        forced: how many tokens at the end of both prompts are the answer's own (`answers.py`).
+        predicted: the answers are the model's own two likeliest tokens after the clean prompt.
     """
 
     clean_ids: tuple[int, ...]
@@ -33,6 +45,10 @@ class PromptPair:
     foil_id: int
     roles: tuple[str, ...] | None = None
     template: str | None = None
+    answers: tuple[Tokens, ...] = ()
+    foils: tuple[Tokens, ...] = ()
+    forced: int = 0
+    predicted: bool = False
 
     def __len__(self) -> int:
         return len(self.clean_ids)
@@ -41,6 +57,49 @@ class PromptPair:
     def has_counterfactual(self) -> bool:
         """Whether the patch prompt is another one."""
         return self.clean_ids != self.patch_ids
+
+    @classmethod
+    def of(
+        cls, clean: Tokens, patch: Tokens, answers: tuple[Tokens, ...], foils: tuple[Tokens, ...], **about: Any
+    ) -> "PromptPair":
+        """A pair of prompts without their answers; all tokens but the last of an answer of several are appended."""
+        first, foil = answers[0], foils[0] if foils else (NO_FOIL,)
+        if len(answers) == len(first) == len(foil) == 1 and len(foils) <= 1:
+            return cls(clean, patch, first[0], foil[0], **about)
+        own = first[:-1] if len(answers) == 1 else ()
+        place = (first_difference(first, foil) or 0) if foils else 0
+        roles = about.pop("roles", None)
+        if roles is not None:
+            roles = (*roles, *(f"answer_{n + 1}" for n in range(len(own))))
+        named = {"roles": roles, "answers": answers, "foils": foils, "forced": len(own), **about}
+        return cls((*clean, *own), (*patch, *own), first[place], foil[place], **named)
+
+    @property
+    def end(self) -> int:
+        """The last position of the prompt itself, where the answer begins."""
+        return len(self) - 1 - self.forced
+
+    @property
+    def every_answer(self) -> tuple[Tokens, ...]:
+        """The tokens of every right answer."""
+        return self.answers or ((self.answer_id,),)
+
+    @property
+    def every_foil(self) -> tuple[Tokens, ...]:
+        """The tokens of every wrong answer; none if there is no foil."""
+        return self.foils if self.answers or self.foil_id == NO_FOIL else ((self.foil_id,),)
+
+    def turned(self) -> "PromptPair":
+        """The pair with clean and patch exchanged, and answer and foil; without a counterfactual it stays as it is."""
+        if not self.has_counterfactual:
+            return self
+        if not self.answers:
+            return replace(
+                self, clean_ids=self.patch_ids, patch_ids=self.clean_ids, answer_id=self.foil_id, foil_id=self.answer_id
+            )
+        clean, patch = self.clean_ids[: self.end + 1], self.patch_ids[: self.end + 1]
+        about = {"roles": None if self.roles is None else self.roles[: self.end + 1], "template": self.template}
+        return PromptPair.of(patch, clean, self.foils, self.answers, predicted=self.predicted, **about)
 
 
 def check_pair(row: int, pair: PromptPair) -> None:
@@ -53,8 +112,7 @@ def check_pair(row: int, pair: PromptPair) -> None:
         raise ValueError(f"Pair {row}: the clean prompt is empty.")
     if len(pair.clean_ids) != len(pair.patch_ids):
         raise ValueError(_unequal(row, pair.clean_ids, pair.patch_ids))
-    if pair.answer_id == pair.foil_id:
-        raise ValueError(f"Pair {row}: answer and wrong answer are the same token (id {pair.answer_id}).")
+    _check_different(row, pair)
     if pair.roles is None:
         return
     if len(pair.roles) != len(pair.clean_ids):
@@ -76,12 +134,13 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     """One pair from a mapping with texts, ids or both; ids win. `row` names the pair in errors.
 
     Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. In place of clean
-    and patch, prompt (or prompt_ids): it has no counterfactual, and wrong may be left out. Optional: template, and
-    roles, as names of all tokens or as spans of the clean text (`role_spans.py`).
+    and patch, prompt (or prompt_ids): it has no counterfactual, and wrong may be left out. Several answers: answers,
+    wrongs; one of several tokens as ids: answer_ids, wrong_ids. Without any, the answer is the model's likeliest token
+    after the clean prompt, and its second the wrong one. Optional: template, and roles, as names of all tokens or as
+    spans of the clean text (`role_spans.py`).
 
     Raises:
-        ValueError: a missing key, a wrong type, a word unknown to the tokenizer, an answer of several tokens, or a pair
-            that fails `check_pair`.
+        ValueError: a missing key, a wrong type, a word unknown to the tokenizer, or a pair that fails `check_pair`.
     """
     check_entry(row, entry)
     entry = _with_both_prompts(entry)
@@ -89,22 +148,27 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     def prompt(key: str) -> tuple[int, ...]:
         return tuple(entry[f"{key}_ids"] if f"{key}_ids" in entry else _tokens(row, key, entry[key], model))
 
-    def word(key: str) -> int:
-        if f"{key}_id" in entry:
-            return entry[f"{key}_id"]
-        ids = _following(row, key, entry, {"clean": clean, "patch": patch}, model)
-        if len(ids) != 1:
-            raise ValueError(
-                f"Pair {row}: {key} {entry[key]!r} is {len(ids)} tokens after its prompt "
-                f"({'|'.join(map(model.token_text, ids))}); it must be exactly one. Choose another word."
-            )
-        return ids[0]
+    def answers(key: str) -> tuple[Tokens, ...]:
+        both = {"clean": clean, "patch": patch}
+        return read_answers(row, key, entry, lambda text: _following(row, key, text, entry, both, model))
 
     clean, patch = prompt("clean"), prompt("patch")
     if len(clean) != len(patch):
         raise ValueError(f"{_unequal(row, clean, patch)}\n{aligned(clean, patch, model)}")
-    foil = word("wrong") if "wrong" in entry or "wrong_id" in entry else NO_FOIL
-    return PromptPair(clean, patch, word("answer"), foil, _roles(row, entry, clean, model), entry.get("template"))
+    right, wrong = answers("answer"), answers("wrong")
+    about = {"template": entry.get("template"), "predicted": not right}
+    if not right:
+        right, wrong = likeliest_two(clean, model)
+    return PromptPair.of(clean, patch, right, wrong, roles=_roles(row, entry, clean, model), **about)
+
+
+def likeliest_two(ids: Tokens, model: LanguageModel) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
+    """The model's likeliest next token as the answer, and its second as the foil."""
+    row = torch.tensor([ids], device=model.device)
+    with torch.no_grad():
+        logits = logits_at(model, row, torch.tensor([len(ids) - 1], device=model.device), {})
+    first, second = logits[0].topk(2).indices.tolist()
+    return ((first,),), ((second,),)
 
 
 def aligned(clean: Sequence[int], patch: Sequence[int], model: LanguageModel) -> str:
@@ -158,17 +222,17 @@ def check_entry(row: int, entry: Any) -> None:
         raise ValueError(
             f"Pair {row}: has a prompt without a counterfactual, and clean or patch too. Give one of them."
         )
-    keys = {"clean": "clean_ids", "patch": "patch_ids", "answer": "answer_id", "wrong": "wrong_id"}
-    if alone:
-        keys = {"prompt": "prompt_ids", "answer": "answer_id"}
-        keys |= {"wrong": "wrong_id"} if {"wrong", "wrong_id"} & set(entry) else {}
+    keys = {"prompt": "prompt_ids"} if alone else {"clean": "clean_ids", "patch": "patch_ids"}
     for key, ids_key in keys.items():
         if ids_key in entry:
-            _check_ids(row, ids_key, entry[ids_key] if key in ("clean", "patch", "prompt") else [entry[ids_key]])
+            _check_ids(row, ids_key, entry[ids_key])
         elif key not in entry:
             raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
         elif not isinstance(entry[key], str):
             raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
+    unanswered = not any(key.startswith(("answer", "wrong")) for key in entry)
+    for key in ("answer", "wrong"):
+        check_answers(row, key, entry, optional=unanswered or (alone and key == "wrong"))
     roles = entry.get("roles")
     is_list = isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)
     if roles is not None and not (is_list or isinstance(roles, Mapping)):
@@ -178,10 +242,26 @@ def check_entry(row: int, entry: Any) -> None:
     template = entry.get("template")
     if template is not None and not isinstance(template, str):
         raise ValueError(f"Pair {row}: template must be the name of a template; found {template!r}.")
-    if not alone and all(ids_key in entry for ids_key in keys.values()):
+    if not alone and all(key in entry for key in (*keys.values(), "answer_id", "wrong_id")):
         prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
         named = tuple(roles) if roles is not None and is_list else None
         check_pair(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
+
+
+def _check_different(row: int, pair: PromptPair) -> None:
+    """No right answer is a wrong one, or begins with one."""
+    for answer in pair.every_answer:
+        for wrong in pair.every_foil:
+            if answer == wrong:
+                tokens = (
+                    f"token (id {answer[0]})" if len(answer) == 1 else f"tokens (ids {', '.join(map(str, answer))})"
+                )
+                raise ValueError(f"Pair {row}: answer and wrong answer are the same {tokens}.")
+            if first_difference(answer, wrong) is None:
+                raise ValueError(
+                    f"Pair {row}: one of answer (ids {answer}) and wrong answer (ids {wrong}) begins with the other, "
+                    "so no token tells them apart. Make both longer, or choose others."
+                )
 
 
 def _check_ids(row: int, key: str, values: Any) -> None:
@@ -203,10 +283,10 @@ def _refuse_unknown(row: int, key: str, text: str, ids: Sequence[int], model: La
 
 
 def _following(
-    row: int, key: str, entry: Mapping[str, Any], prompts: Mapping[str, tuple[int, ...]], model: LanguageModel
+    row: int, key: str, answer: str, entry: Mapping[str, Any], prompts: Mapping[str, Tokens], model: LanguageModel
 ) -> list[int]:
     """The ids of an answer after both prompts, where they must be the same: one metric reads both runs."""
-    answer, found = entry[key], dict[str, list[int]]()
+    found = dict[str, list[int]]()
     for name, prompt in prompts.items():
         try:
             found[name] = model.answer_ids(prompt, answer, entry.get(name))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
 from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
-from attribution.prompts.prompt_pair import NO_FOIL, PromptPair, check_pair, pair_from
+from attribution.prompts.prompt_pair import PromptPair, check_pair, pair_from
 from attribution.prompts.prompt_templates import fillings
 from graphs.files.text_file import read_text
+
+Reads = Callable[[PromptPair], tuple[int, ...]]
+"""The positions of a pair at which a metric reads the logits."""
 
 
 def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
@@ -48,8 +51,10 @@ def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
 class PairBatch:
     """Pairs padded on the right to one length. An example may fill several rows.
 
-    `last` is each row's last real position, where a metric reads the logits. `real` marks positions that are
-    no padding. `example` is the row's index in its PromptPairs.
+    `last` is each row's last real position. `read` are the positions at which the metric reads the logits: `last`
+    itself, or several of each row, filled up with the last of them. `real` marks positions that are no padding.
+    `example` is the row's index in its PromptPairs. `answers` and `foils` are the first tokens of all answers,
+    `answer_tokens` all tokens of the first answer; filled up with −1.
     """
 
     clean_ids: Int[Tensor, "row pos"]
@@ -58,6 +63,10 @@ class PairBatch:
     answer_id: Int[Tensor, " row"]
     foil_id: Int[Tensor, " row"]
     example: Int[Tensor, " row"]
+    read: Int[Tensor, "row *read"]
+    answers: Int[Tensor, "row answer"]
+    foils: Int[Tensor, "row foil"]
+    answer_tokens: Int[Tensor, "row token"]
 
     @property
     def real(self) -> Bool[Tensor, "row pos"]:
@@ -97,7 +106,7 @@ class PromptPairs:
 
     def digest(self) -> str:
         """sha256 over all token ids, answers and foils."""
-        ids = [(p.clean_ids, p.patch_ids, p.answer_id, p.foil_id) for p in self.pairs]
+        ids = [plain_pair(pair) for pair in self.pairs]
         return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
     def head(self, count: int | None) -> "PromptPairs":
@@ -109,10 +118,15 @@ class PromptPairs:
         names = dict.fromkeys(pair.template for pair in self.pairs if pair.template is not None)
         return {name: PromptPairs(tuple(p for p in self.pairs if p.template == name)) for name in names}
 
-    def batches(self, size: int, model: LanguageModel | None = None) -> Iterator[PairBatch]:
-        """Consecutive batches of at most `size` pairs, padded on the right, whose lengths compute alike in `model`."""
+    def batches(
+        self, size: int, model: LanguageModel | None = None, reads: Reads | None = None
+    ) -> Iterator[PairBatch]:
+        """Consecutive batches of at most `size` pairs, padded on the right, whose lengths compute alike in `model`.
+
+        `reads` as in `batch`.
+        """
         for examples in self.cut(size, ANY_LENGTHS if model is None else model.lengths):
-            yield self.batch(examples, "cpu" if model is None else model.device)
+            yield self.batch(examples, "cpu" if model is None else model.device, reads)
 
     def cut(self, size: int, lengths: PromptLengths = ANY_LENGTHS, within: range | None = None) -> Iterator[range]:
         """Ranges of consecutive pairs, at most `size` in each, whose lengths compute alike; all pairs, or `within`.
@@ -126,8 +140,20 @@ class PromptPairs:
         for part in lengths.cut([len(self.pairs[e]) for e in within], size):
             yield range(within.start + part.start, within.start + part.stop)
 
-    def batch(self, examples: Sequence[int] | None = None, device: torch.device | str = "cpu") -> PairBatch:
-        """The chosen pairs, by default all, as one batch padded on the right."""
+    def batch(
+        self,
+        examples: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
+        reads: Reads | None = None,
+    ) -> PairBatch:
+        """The chosen pairs, by default all, as one batch padded on the right.
+
+        Args:
+            reads: the positions at which a metric reads the logits of a pair (`Metric.positions`); by default the last.
+
+        Raises:
+            ValueError: a pair without a position that is read; the message names it.
+        """
         examples = range(len(self.pairs)) if examples is None else examples
         chosen = [self.pairs[e] for e in examples]
         width = max(map(len, chosen))
@@ -145,7 +171,27 @@ class PromptPairs:
             answer_id=column([p.answer_id for p in chosen]),
             foil_id=column([p.foil_id for p in chosen]),
             example=column(list(examples)),
+            read=self._read(examples, reads, device),
+            answers=filled([[a[0] for a in p.every_answer] for p in chosen], device),
+            foils=filled([[f[0] for f in p.every_foil] for p in chosen], device),
+            answer_tokens=filled([p.every_answer[0] for p in chosen], device),
         )
+
+    def _read(
+        self, examples: Sequence[int], reads: Reads | None, device: torch.device | str
+    ) -> Int[Tensor, "row *read"]:
+        last = [len(self.pairs[e]) - 1 for e in examples]
+        found = [(place,) for place in last] if reads is None else [self._places(e, reads) for e in examples]
+        if found == [(place,) for place in last]:
+            return torch.tensor(last, device=device)
+        width = max(map(len, found))
+        return torch.tensor([[*own, *own[-1:] * (width - len(own))] for own in found], device=device)
+
+    def _places(self, example: int, reads: Reads) -> tuple[int, ...]:
+        try:
+            return reads(self.pairs[example])
+        except ValueError as error:
+            raise ValueError(f"Pair {example}: {error}") from error
 
     def check_fits(self, model: LanguageModel, *, splice_bos: bool = True) -> None:
         """Check that the pairs fit a model.
@@ -162,8 +208,8 @@ class PromptPairs:
                     f"Pair {row}: one prompt opens with BOS and the other does not. Give it to both, or splice it too "
                     "(splice_bos=True)."
                 )
-            ids = (*pair.clean_ids, *pair.patch_ids, pair.answer_id)
-            ids = ids if pair.foil_id == NO_FOIL else (*ids, pair.foil_id)
+            answers = (token for answer in (*pair.every_answer, *pair.every_foil) for token in answer)
+            ids = (*pair.clean_ids, *pair.patch_ids, *answers)
             outside = [i for i in ids if not 0 <= i < model.d_vocab]
             if outside:
                 raise ValueError(
@@ -198,3 +244,17 @@ class PromptPairs:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
         return pairs
+
+
+def plain_pair(pair: PromptPair) -> list[object]:
+    """All that decides what is measured on a pair, as plain data."""
+    found: list[object] = [list(pair.clean_ids), list(pair.patch_ids), pair.answer_id, pair.foil_id]
+    if pair.answers:
+        found += [[list(a) for a in pair.answers], [list(f) for f in pair.foils], pair.forced]
+    return found
+
+
+def filled(rows: Sequence[Sequence[int]], device: torch.device | str) -> Int[Tensor, "row column"]:
+    """Rows of unequal length, filled up with −1."""
+    width = max(1, *map(len, rows))
+    return torch.tensor([[*own, *[-1] * (width - len(own))] for own in rows], device=device)

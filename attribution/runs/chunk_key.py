@@ -23,9 +23,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from attribution.prompts.metrics import METRICS, Metric
-from attribution.prompts.prompt_pair import PromptPair
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.metrics import BUILT_IN, METRICS, Metric
+from attribution.prompts.prompt_pairs import PromptPairs, plain_pair
 from attribution.runs.chunk_file import CHUNK_FORMAT
 from attribution.runs.chunk_store import ChunkStore
 from attribution.splice.node_keys import keys_of_examples
@@ -62,7 +61,9 @@ class ChunkKeys:
         `more` is further plain data that this chunk depends on.
         """
         only = None if self.only is None else digest_of(keys_of_examples(self.only, examples))
-        return key_of({**self.common, "pairs": [_plain_pair(pairs[e]) for e in examples], "only": only, **more})
+        return key_of(
+            {**self.common, "pairs": [[*plain_pair(pairs[e]), pairs[e].roles] for e in examples], "only": only, **more}
+        )
 
 
 def chunk_keys(
@@ -149,14 +150,15 @@ def metric_in_words(metric: Metric) -> list[str]:
         ValueError: a user's own metric has no version.
     """
     if METRICS.get(metric.name) is metric:
-        return [metric.name, "built in"]
+        return [metric.name, BUILT_IN]
     if metric.version is None:
         raise ValueError(
             f"The metric {metric.name!r} is your own function, and kept chunks cannot tell when it changes. Give it a "
             "version, Metric(..., version='1'), and another version whenever the function changes; or measure without "
             "keeping chunks."
         )
-    return [metric.name, metric.unit, metric.version]
+    at = [] if metric.at is None else [f"at {name}" for name in metric.at]
+    return [metric.name, metric.unit, metric.version, *at]
 
 
 def _digest_of_patch_value(patch_value: PatchValue) -> str:
@@ -167,7 +169,3 @@ def _digest_of_patch_value(patch_value: PatchValue) -> str:
             "chunks."
         )
     return patch_value.digest()
-
-
-def _plain_pair(pair: PromptPair) -> list[Any]:
-    return [list(pair.clean_ids), list(pair.patch_ids), pair.answer_id, pair.foil_id]

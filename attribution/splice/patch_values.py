@@ -74,7 +74,8 @@ class _Counterfactual:
     ) -> Changes:
         mode: ErrorMode = "zero" if error_mode == "zero" else "live"
         settle = error_mode in ("frozen", "zero")
-        patch = spliced.record(batch.patch_ids, batch.last, mode, projected=clean.projected, settle=settle)
+        about = {"read": batch.read, "projected": clean.projected, "settle": settle}
+        patch = spliced.record(batch.patch_ids, batch.last, mode, **about)
         reached = batch.reached
         errors = {
             s: torch.where(reached[..., None], new, old)
@@ -153,7 +154,7 @@ class _Constant:
             output = record.output.detach()
             outputs[site] = torch.where(here, written.to(output.dtype), output)
         with torch.no_grad():
-            logits = spliced.logits_with_outputs(clean.ids, clean.last, outputs)
+            logits = spliced.logits_with_outputs(clean.ids, clean.read, outputs)
         return Changes(changes, errors, None, metric(logits, batch))
 
 

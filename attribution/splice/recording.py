@@ -168,7 +168,8 @@ class Recording:
 
     Attributes:
         entry: the residual stream into block 0, where tokens act.
-        logits: at each row's last position.
+        read: the positions at which the logits were read: each row's last, or several of each row.
+        logits: at these positions.
         block_inputs, block_calls: what every block received, so that the run can be resumed from any block.
         projected: positions whose projections are kept for the secants of chord IG; None for none.
     """
@@ -176,11 +177,12 @@ class Recording:
     ids: Int[Tensor, "row pos"]
     last: Int[Tensor, " row"]
     spliced: Bool[Tensor, "row pos"]
-    logits: Float[Tensor, "row vocab"]
+    logits: Float[Tensor, "row *read vocab"]
     entry: Float[Tensor, "row pos d_model"]
     sites: Mapping[str, SiteRecord]
     block_inputs: tuple[Float[Tensor, "row pos d_model"], ...]
     block_calls: tuple[BlockCall, ...]
+    read: Int[Tensor, "row *read"]
     projected: Bool[Tensor, "row pos"] | None = None
 
     @property

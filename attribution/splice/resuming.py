@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from attribution.dictionaries import SAE
-from attribution.models.hooks import SiteFunction, constant, hooked, logits_with
+from attribution.models.hooks import SiteFunction, constant, hooked, logits_at
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of
 from attribution.splice.gate_rounding import Keep
@@ -64,8 +64,8 @@ def resume(
     output: Float[Tensor, "run pos width"],
     error_mode: ErrorMode = "live",
     observe: Observer | None = None,
-) -> Float[Tensor, "run vocab"]:
-    """Logits at the last position when `output` is written at a site of runs already recorded.
+) -> Float[Tensor, "run *read vocab"]:
+    """Logits at the positions read when `output` is written at a site of runs already recorded.
 
     Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode; `frozen` uses the
     recorded errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe` receives the
@@ -85,7 +85,7 @@ def resume_recorded(
     site: str,
     output: Float[Tensor, "run pos width"],
     error_mode: ErrorMode = "live",
-) -> tuple[Float[Tensor, "run vocab"], dict[str, SiteRecord]]:
+) -> tuple[Float[Tensor, "run *read vocab"], dict[str, SiteRecord]]:
     """As `resume`; also returns the records of all later sites, by site."""
     seen: dict[str, SiteRecord] = {}
     here = recording.spliced[rows]
@@ -117,9 +117,6 @@ def is_residual(site: str) -> bool:
     return site == TOKENS or site.endswith(("hook_resid_pre", "hook_resid_post"))
 
 
-def last_logits(logits: Float[Tensor, "row pos vocab"], last: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
-    """Logits at the last real position, in float32 or finer, because effects are small differences of them."""
-    return at_least_float32(_at_last(logits, last)[:, 0])
 
 
 def at_least_float32(values: Tensor) -> Tensor:
@@ -144,15 +141,17 @@ def run_between(
     functions: Mapping[str, SiteFunction],
     end: str | None,
 ) -> Tensor:
-    """The activation [run pos width] that arrives at the residual site `end`, or (None) the last logits [run vocab].
+    """The activation [run pos width] that arrives at the residual site `end`, or (None) the logits at what is read.
+
+    Logits are in float32 or finer, because effects are small differences of them.
 
     `output` is written at `site`, which may be `TOKENS`; `functions` act on later sites.
     """
-    model, last = spliced.model, recording.last[rows]
+    model, read = spliced.model, recording.read[rows]
     held = _held(spliced, recording, rows, site) | dict(functions)
     with model.frozen():
         if not spliced.can_resume:
-            return _whole_run(model, recording.ids[rows], last, site, output, held, end)
+            return _whole_run(model, recording.ids[rows], read, site, output, held, end)
         block, hidden = _restart(recording, rows, site, output)
         stop = len(recording.block_calls) if end is None else first_block_after(end)
         calls = [call.for_rows(rows) for call in recording.block_calls[block:stop]]
@@ -162,13 +161,14 @@ def run_between(
             hidden = model.run_blocks(hidden, block, calls)
         if end is not None:
             return hidden
-        return last_logits(model.head(_at_last(hidden, last)), torch.zeros_like(last))
+        logits = at_least_float32(model.head(at_positions(hidden, read)))
+        return logits if read.ndim == 2 else logits[:, 0]
 
 
 def _whole_run(
     model: LanguageModel,
     ids: Tensor,
-    last: Tensor,
+    read: Tensor,
     site: str,
     output: Tensor,
     functions: Mapping[str, SiteFunction],
@@ -185,8 +185,9 @@ def _whole_run(
         written[site] = constant(output)
     if end is not None:
         written[end] = arrive
-    logits = logits_with(model, ids, written, enter=constant(output) if site == TOKENS else None)
-    return last_logits(logits, last) if end is None else arrived[0]
+    enter = constant(output) if site == TOKENS else None
+    logits = logits_at(model, ids, read, written, enter=enter)
+    return at_least_float32(logits) if end is None else arrived[0]
 
 
 def _restart(
@@ -239,5 +240,9 @@ def _splicer(
     return function
 
 
-def _at_last(values: Float[Tensor, "row pos column"], last: Int[Tensor, " row"]) -> Float[Tensor, "row 1 column"]:
-    return values[torch.arange(len(last), device=last.device), last][:, None]
+def at_positions(
+    values: Float[Tensor, "row pos column"], read: Int[Tensor, "row *read"]
+) -> Float[Tensor, "row read column"]:
+    """The values of each row at one position or several of its own."""
+    every = read if read.ndim == 2 else read[:, None]
+    return values[torch.arange(len(read), device=read.device)[:, None], every]

@@ -43,14 +43,14 @@ class SplicedRun:
     """The result of one forward pass with interventions.
 
     Attributes:
-        logits: at every position, or at each row's last one if only that was asked for.
+        logits: at every position, or at those that were asked for.
         features, errors: as they were written back. Padding and unspliced positions have no features and error 0. In
             `zero` mode errors are 0 unless set.
         encoded: the features E(x) of what arrived at each site, before the interventions there.
         touched: what the edits of each site changed.
     """
 
-    logits: Float[Tensor, "row read vocab"]
+    logits: Float[Tensor, "row *read vocab"]
     features: Mapping[str, SparseFeatures]
     errors: Mapping[str, Float[Tensor, "row pos width"]]
     encoded: Mapping[str, SparseFeatures]
@@ -206,6 +206,7 @@ class SplicedModel:
         last: Int[Tensor, " row"],
         error_mode: ErrorMode = "live",
         *,
+        read: Int[Tensor, "row *read"] | None = None,
         with_gradients: bool = False,
         entry: Float[Tensor, "row pos d_model"] | None = None,
         errors: Mapping[str, Float[Tensor, "row pos width"]] | None = None,
@@ -217,6 +218,7 @@ class SplicedModel:
 
         Args:
             last: each row's last real position.
+            read: the positions at which logits are computed; by default `last`.
             error_mode: in `frozen` mode the run is its own clean run, so its logits are the bare model's, but gradients
                 pass through the encoders.
             with_gradients: make `entry` and the outputs of sites leaves that gradients can be taken with respect to.
@@ -230,6 +232,7 @@ class SplicedModel:
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
         settle = error_mode in ("frozen", "zero") if settle is None else settle
+        read = last if read is None else read
         spliced = self.spliced_positions(ids, last)
         here = None if projected is None else projected & spliced
         sites: dict[str, SiteRecord] = {}
@@ -261,12 +264,13 @@ class SplicedModel:
 
         functions = {site: recorder(site) for site in self.sites}
         with torch.set_grad_enabled(with_gradients), self.model.frozen():
-            logits = logits_at(self.model, ids, last, functions, enter=enter, blocks=blocks)
+            logits = logits_at(self.model, ids, read, functions, enter=enter, blocks=blocks)
         return Recording(
             ids=ids,
             last=last,
             spliced=spliced,
             logits=at_least_float32(logits),
+            read=read,
             entry=entered[0],
             sites=sites,
             block_inputs=tuple(hidden.detach() for hidden, _ in blocks),
@@ -329,7 +333,7 @@ class SplicedModel:
         last: Int[Tensor, " row"] | None = None,
         error_mode: ErrorMode = "live",
         entry: Float[Tensor, "row pos d_model"] | None = None,
-        only_last: bool = False,
+        read: Int[Tensor, "row *read"] | None = None,
     ) -> SplicedRun:
         """One forward pass with interventions on features and errors, applied in the order given.
 
@@ -338,8 +342,8 @@ class SplicedModel:
             interventions: `Intervention`s, of which one that would change nothing is an error, and edits.
             error_mode: `live`, `zero`, or `frozen` with the errors of the run without interventions.
             entry: replaces the residual stream into block 0, where tokens act.
-            only_last: compute logits at each row's last position only. Without interventions they equal the logits of a
-                recording to the last bit.
+            read: compute logits at these positions only. Without interventions they equal the logits of a recording to
+                the last bit.
         """
         if error_mode == "path":
             raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
@@ -374,10 +378,10 @@ class SplicedModel:
         enter = None if entry is None else constant(entry)
         with torch.no_grad(), self.model.frozen():
             functions = {site: writer(site) for site in self.sites}
-            if only_last:
-                logits = logits_at(self.model, ids, last, functions, enter=enter)[:, None]
-            else:
+            if read is None:
                 logits = logits_with(self.model, ids, functions, enter=enter)
+            else:
+                logits = logits_at(self.model, ids, read, functions, enter=enter)
         return SplicedRun(logits, features, errors, encoded, touched)
 
     def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"]) -> str:
@@ -400,13 +404,13 @@ class SplicedModel:
     def logits_with_outputs(
         self,
         ids: Int[Tensor, "row pos"],
-        last: Int[Tensor, " row"],
+        read: Int[Tensor, "row *read"],
         outputs: Mapping[str, Float[Tensor, "row pos width"]],
-    ) -> Float[Tensor, "row vocab"]:
-        """Last logits of one forward pass in which the given sites write the given outputs, whatever reaches them."""
+    ) -> Float[Tensor, "row *read vocab"]:
+        """Logits of one forward pass in which the given sites write the given outputs, whatever reaches them."""
         functions = {self.site(s): constant(y) for s, y in outputs.items()}
         with self.model.frozen():
-            return at_least_float32(logits_at(self.model, ids, last, functions))
+            return at_least_float32(logits_at(self.model, ids, read, functions))
 
 
 def _extent(edit: Edit) -> tuple[int, int, tuple[int, ...]]:

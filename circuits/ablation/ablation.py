@@ -121,7 +121,7 @@ def ablate(
     parts: list[_Part] = []
     collected = FeatureShifts(spliced.sites)
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model):
+        for batch in pairs.batches(batch_size, spliced.model, metric.positions):
             situation = prepare(spliced, batch, metric, ablation.error_mode, ablation.patch_value)
             own = [labels[int(e)] for e in batch.example]
             part, run = _ablate_batch(situation, own, ablation)
@@ -189,20 +189,30 @@ def _ablate_batch(
     batch = situation.batch
     made = edits_of(situation, labels, ablation)
     run = situation.spliced.run(
-        batch.clean_ids, made.edits, last=batch.last, error_mode=ablation.error_mode, entry=made.entry, only_last=True
+        batch.clean_ids,
+        made.edits,
+        last=batch.last,
+        error_mode=ablation.error_mode,
+        entry=made.entry,
+        read=batch.read,
     )
-    logits = at_least_float32(run.logits[:, 0])
+    logits = at_least_float32(run.logits)
     touched, values = made.touched(situation)
     part = _Part(
         numpy_of(situation.clean_metric),
         numpy_of(situation.metric(logits, batch)),
         numpy_of(situation.changes.metric),
-        situation.clean.logits.softmax(-1),
-        logits.softmax(-1),
+        _next_token(situation.clean.logits),
+        _next_token(logits),
         touched,
         values,
     )
     return part, run
+
+
+def _next_token(logits: Float[Tensor, "row *read vocab"]) -> Float[Tensor, "row vocab"]:
+    """Probabilities at the first position that the metric reads."""
+    return (logits if logits.ndim == 2 else logits[:, 0]).softmax(-1)
 
 
 def _top_tokens(spliced: SplicedModel, before: Tensor, after: Tensor, top: int) -> tuple[TokenChange, ...]:

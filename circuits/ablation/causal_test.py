@@ -117,7 +117,7 @@ def causal_test(
     per_pair = np.zeros((len(names), len(pairs)))
     totals: list[float] = []
     with spliced.model.frozen():
-        for example, batch in enumerate(pairs.batches(1, spliced.model)):
+        for example, batch in enumerate(pairs.batches(1, spliced.model, metric.positions)):
             situation = prepare(spliced, batch, metric, mode, patch_value)
             totals.append(float(situation.total_effect))
             for chosen in np.array_split(np.arange(len(names)), -(-len(names) // runs_at_once)):
@@ -166,8 +166,8 @@ def _knocked_out(
         NodeEdit(site, SiteNodes.of(own, device), REMOVE, reference_of(situation, site))
         for site, own in entries.items()
     ]
-    run = spliced.run(rows.clean_ids, edits, last=rows.last, error_mode=error_mode, entry=entry, only_last=True)
-    change = situation.metric(at_least_float32(run.logits[:, 0]), rows) - situation.clean_metric
+    run = spliced.run(rows.clean_ids, edits, last=rows.last, error_mode=error_mode, entry=entry, read=rows.read)
+    change = situation.metric(at_least_float32(run.logits), rows) - situation.clean_metric
     moved = (entry != situation.clean.entry).flatten(1).any(1)
     for touched in (t for own in run.touched.values() for t in own):
         moved[touched.nodes] = True

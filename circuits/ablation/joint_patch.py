@@ -82,7 +82,7 @@ def joint_patch(
     labels = position_names(pairs)
     parts: list[tuple[np.ndarray, ...]] = []
     with spliced.model.frozen():
-        for batch in pairs.batches(batch_size, spliced.model):
+        for batch in pairs.batches(batch_size, spliced.model, metric.positions):
             situation = prepare(spliced, batch, metric, error_mode, patch_value)
             parts.append(_patched(situation, [labels[int(e)] for e in batch.example], ablation, target))
             progress(sum(len(part[0]) for part in parts) / len(pairs))
@@ -95,9 +95,14 @@ def _patched(
 ) -> tuple[np.ndarray, ...]:
     batch, made = situation.batch, edits_of(situation, labels, ablation)
     run = situation.spliced.run(
-        batch.clean_ids, made.edits, last=batch.last, error_mode=ablation.error_mode, entry=made.entry, only_last=True
+        batch.clean_ids,
+        made.edits,
+        last=batch.last,
+        error_mode=ablation.error_mode,
+        entry=made.entry,
+        read=batch.read,
     )
-    after = situation.metric(at_least_float32(run.logits[:, 0]), batch)
+    after = situation.metric(at_least_float32(run.logits), batch)
     metrics = numpy_of(situation.clean_metric), numpy_of(after)
     if target is None:
         return metrics

@@ -264,7 +264,7 @@ def _ablate(
 
     assert options.metric is not None
     spliced, prompts, metric = loaded.spliced, loaded.prompts, METRICS[options.metric]
-    batch = prompts.batch([0], spliced.model.device)
+    batch = prompts.batch([0], spliced.model.device, metric.positions)
     situation = prepare(spliced, batch, metric, ablation.error_mode, ablation.patch_value)
     effect = texts = None
     with progress_bar(console, f"{ablation.operation.label} on {len(prompts)} prompt(s)") as told:

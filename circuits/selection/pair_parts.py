@@ -132,7 +132,7 @@ def both_directions(pairs: PromptPairs, most: int = 64) -> tuple[PromptPairs, ..
     `most`, as many are taken, spread evenly.
     """
     as_they_are, turned = rows_of_directions(len(pairs), most)
-    return PromptPairs(tuple(pairs[n] for n in as_they_are)), PromptPairs(tuple(_turned(pairs[n]) for n in turned))
+    return PromptPairs(tuple(pairs[n] for n in as_they_are)), PromptPairs(tuple(pairs[n].turned() for n in turned))
 
 
 def rows_of_directions(count: int, most: int = 64) -> tuple[list[int], list[int]]:
@@ -141,13 +141,6 @@ def rows_of_directions(count: int, most: int = 64) -> tuple[list[int], list[int]
         return list(range(count)), list(range(count))
     taken: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).round()).astype(int).tolist()
     return taken[::2], taken[1::2]
-
-
-def _turned(pair: PromptPair) -> PromptPair:
-    """A prompt without a counterfactual stays as it is."""
-    if not pair.has_counterfactual:
-        return pair
-    return PromptPair(pair.patch_ids, pair.clean_ids, pair.foil_id, pair.answer_id, pair.roles, pair.template)
 
 
 def _changed_tokens(pair: PromptPair) -> object:

@@ -39,7 +39,6 @@ BAD = {
     "unequal lengths": ({**GOOD, "patch": "w1 w2 w3"}, "Pair 1: clean has 3 tokens and patch 4"),
     "unknown word in a prompt": ({**GOOD, "clean": "w1 zebra"}, "Pair 1: clean 'w1 zebra' has a word the tokenizer"),
     "unknown answer": ({**GOOD, "answer": "zebra"}, "Pair 1: answer 'zebra' has a word the tokenizer"),
-    "answer of two tokens": ({**GOOD, "wrong": "w1 w2"}, "Pair 1: wrong 'w1 w2' is 2 tokens"),
     "answer of no tokens": ({**GOOD, "wrong": ""}, "Pair 1: wrong '' is 0 tokens"),
     "answer equals foil": ({**GOOD, "wrong": "w4"}, r"Pair 1: answer and wrong answer are the same token \(id 6\)"),
     "id outside the vocabulary": ({**GOOD, "answer_id": 24}, "Pair 1: token id 24 is outside"),

@@ -58,7 +58,7 @@ def test_a_bad_prompt_is_an_error_that_names_it(llama: LanguageModel, change: di
 def test_a_metric_of_two_answers_refuses_a_prompt_with_one(llama_world: World) -> None:
     pairs = PromptPairs((pair_from(0, ALONE, llama_world.model),))
     pairs.check_fits(llama_world.model)
-    with pytest.raises(ValueError, match="Pair 0 has no wrong answer, which logit_difference compares with"):
+    with pytest.raises(ValueError, match="Pair 0: has no wrong answer to compare with"):
         exact_patching(llama_world.spliced, pairs, logit_difference, patch_value=zero)
 
 

@@ -47,7 +47,7 @@ def test_live_without_interventions_is_bit_identical_to_the_bare_model(world: Wo
     assert torch.equal(world.spliced.run(IDS).logits, bare)
     recorded = world.spliced.record(IDS, LAST)
     assert torch.equal(recorded.logits, logits_at(world.model, IDS, LAST, {}))
-    assert torch.equal(recorded.logits, world.spliced.run(IDS, only_last=True).logits[:, 0])
+    assert torch.equal(recorded.logits, world.spliced.run(IDS, read=recorded.last).logits)
 
 
 @pytest.mark.usefixtures("nothing_left_behind")
