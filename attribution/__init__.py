@@ -4,8 +4,9 @@ A session in Python starts from `circuits`. What is named here is imported when 
 attribution` loads no torch.
 
 - **Model and prompts**: `LanguageModel`, `PromptPairs`, `PromptPair`, `PairBatch`, `pair_stream`, `position_names`.
-- **Metrics**: `Metric`, and `METRICS` by name: `logit_difference` (logits), `log_probability` and `kl_divergence`
-  (nats). `finite_pairs` leaves out pairs whose metric is no finite number, which every measurement refuses.
+- **Metrics**: `Metric`, and `METRICS` by name: `logit_difference` and `mean_logit_difference` (logits),
+  `log_probability` and `kl_divergence` (nats), `probability_difference`; `metric_named` finds those of your own too.
+  `finite_pairs` leaves out pairs whose metric is no finite number, which every measurement refuses.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
@@ -68,7 +69,16 @@ if TYPE_CHECKING:
     from attribution.methods.integrated_gradients import integrated_gradients
     from attribution.methods.registry import METHODS
     from attribution.models.language_model import LanguageModel
-    from attribution.prompts.metrics import METRICS, Metric, kl_divergence, log_probability, logit_difference
+    from attribution.prompts.metric_names import metric_named
+    from attribution.prompts.metrics import (
+        METRICS,
+        Metric,
+        kl_divergence,
+        log_probability,
+        logit_difference,
+        mean_logit_difference,
+        probability_difference,
+    )
     from attribution.prompts.pair_stream import pair_stream
     from attribution.prompts.position_names import position_names
     from attribution.prompts.prompt_pair import PromptPair
@@ -140,7 +150,9 @@ __all__ = [
     "load_sae",
     "log_probability",
     "logit_difference",
+    "mean_logit_difference",
     "mean_over",
+    "metric_named",
     "midpoint",
     "own_paths",
     "pair_stream",
@@ -148,6 +160,7 @@ __all__ = [
     "pearson",
     "position_names",
     "prepare",
+    "probability_difference",
     "sae_quality",
     "save_sae",
     "spearman",
@@ -214,12 +227,15 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.methods.integrated_gradients": ("integrated_gradients",),
     "attribution.methods.registry": ("METHODS",),
     "attribution.models.language_model": ("LanguageModel",),
+    "attribution.prompts.metric_names": ("metric_named",),
     "attribution.prompts.metrics": (
         "METRICS",
         "Metric",
         "kl_divergence",
         "log_probability",
         "logit_difference",
+        "mean_logit_difference",
+        "probability_difference",
     ),
     "attribution.prompts.pair_stream": ("pair_stream",),
     "attribution.prompts.position_names": ("position_names",),

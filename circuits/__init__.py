@@ -22,13 +22,17 @@ lets through.
     >>> spliced.at_sites("resid_post").from_layer(3).sites
     ('blocks.3.hook_resid_post',)
 
-**Metrics**: numbers read from the logits at a prompt's last position. Every effect is a change of one, in its unit;
-positive: the metric rises when the node takes its patch value. `logit_difference`: logit(answer) − logit(foil), in
-logits. `log_probability`: log p(answer), in nats. `kl_divergence`: KL(clean run ‖ this run) over the vocabulary, in
-nats; it is 0 at the clean run and so is its gradient, so methods that look only there refuse it.
+**Metrics**: numbers read from the logits where the answer begins, or at any other position (`reading_at`). Every effect
+is a change of one, in its unit; positive: the metric rises when the node takes its patch value. `logit_difference`:
+logit(answer) − logit(foil), in logits, and `mean_logit_difference`; `probability_difference`; `log_probability`: log
+p(answer), in nats. `kl_divergence`: KL(clean run ‖ this run) over the vocabulary, in nats; it is 0 at the clean run and
+so is its gradient, so methods that look only there refuse it.
 
-    >>> [metric.unit for metric in (logit_difference, log_probability, kl_divergence)]
-    ['logits', 'nats', 'nats']
+    >>> metrics = (logit_difference, mean_logit_difference, probability_difference, log_probability, kl_divergence)
+    >>> [metric.unit for metric in metrics]
+    ['logits', 'logits', 'probability', 'nats', 'nats']
+    >>> logit_difference.reading_at("end").name
+    'logit_difference at end'
 
 A pair whose metric is NaN or infinite on one of its prompts is refused before anything is measured. `finite_pairs`
 leaves such pairs out, and says what is wrong with each.
@@ -135,7 +139,13 @@ if TYPE_CHECKING:
     from attribution.methods.exact_patching import exact_patching
     from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
     from attribution.methods.integrated_gradients import integrated_gradients
-    from attribution.prompts.metrics import kl_divergence, log_probability, logit_difference
+    from attribution.prompts.metrics import (
+        kl_divergence,
+        log_probability,
+        logit_difference,
+        mean_logit_difference,
+        probability_difference,
+    )
     from attribution.runs.chunk_store import kept_in
     from attribution.splice.edits import KEEP_ONLY, REMOVE
     from attribution.splice.interventions import (
@@ -212,7 +222,9 @@ __all__ = [
     "load_saes",
     "log_probability",
     "logit_difference",
+    "mean_logit_difference",
     "model_report",
+    "probability_difference",
     "prompt_pairs",
     "rank",
     "rank_nodes",
@@ -240,7 +252,13 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.methods.exact_patching": ("exact_patching",),
     "attribution.methods.input_path_integrated_gradients": ("input_path_integrated_gradients",),
     "attribution.methods.integrated_gradients": ("integrated_gradients",),
-    "attribution.prompts.metrics": ("kl_divergence", "log_probability", "logit_difference"),
+    "attribution.prompts.metrics": (
+        "kl_divergence",
+        "log_probability",
+        "logit_difference",
+        "mean_logit_difference",
+        "probability_difference",
+    ),
     "attribution.runs.chunk_store": ("kept_in",),
     "attribution.splice.interventions": (
         "ablate_error",

@@ -130,7 +130,8 @@ class _Work:
         at_threshold = 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
         with self.spliced.model.frozen(), torch.no_grad():
-            for batch in self.pairs.batches(self.room.pairs("exact"), self.spliced.model):
+            given = self.room.pairs("exact"), self.spliced.model, self.metric.positions
+            for batch in self.pairs.batches(*given):
                 now = prepare(self.spliced, batch, self.metric, self.mode, self.patch_value)
                 found.append((numpy_of(now.clean_metric), numpy_of(now.total_effect)))
                 at_threshold += now.clean.gates_at_threshold

@@ -33,8 +33,8 @@ def read_answers(
             raise ValueError(f"Pair {row}: {key} {answer!r} is 0 tokens. Give an answer of at least one.")
         if len(found) > 1 and len(tokens) != 1:
             raise ValueError(
-                f"Pair {row}: {key}s: {answer!r} is {len(tokens)} tokens. Where there are several answers, each must be "
-                "exactly one; give one answer alone to have its tokens read one after the other."
+                f"Pair {row}: {key}s: {answer!r} is {len(tokens)} tokens. Where there are several answers, each must "
+                "be exactly one; give one answer alone to have its tokens read one after the other."
             )
     return tuple(found)
 

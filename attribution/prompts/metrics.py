@@ -11,7 +11,7 @@ An effect is a change of this number: positive means that the metric rises when 
     kl_divergence             KL(clean run ‖ this run), summed over the positions read
 
 They read where the answer begins, and differences where answer and foil first differ; `reading_at` moves them. To add a
-metric: a `Metric`, and its name in the tuple of `METRICS`.
+metric: a `Metric`, and its name in the tuple of `METRICS`. `metric_names.py` finds metrics by name.
 """
 
 from collections.abc import Callable
@@ -271,15 +271,3 @@ METRICS = {
     metric.name: metric
     for metric in (logit_difference, mean_logit_difference, log_probability, probability_difference, kl_divergence)
 }
-
-
-def metric_named(name: str) -> Metric:
-    """A built-in metric by its name, with or without positions: `logit_difference`, `logit_difference at verb`.
-
-    Raises:
-        ValueError: there is no such metric, or it is not read at so many positions.
-    """
-    base, _, at = name.partition(" at ")
-    if base not in METRICS:
-        raise ValueError(f"There is no metric {base!r}. Metrics: {', '.join(METRICS)}.")
-    return METRICS[base].reading_at(*(part.strip() for part in at.split(","))) if at else METRICS[base]

@@ -80,6 +80,12 @@ class PromptPair:
         return len(self) - 1 - self.forced
 
     @property
+    def asked(self) -> int:
+        """The position after which `answer_id` stands in the answer."""
+        foils = self.every_foil
+        return self.end + ((first_difference(self.every_answer[0], foils[0]) or 0) if foils else 0)
+
+    @property
     def every_answer(self) -> tuple[Tokens, ...]:
         """The tokens of every right answer."""
         return self.answers or ((self.answer_id,),)

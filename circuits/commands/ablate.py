@@ -123,6 +123,8 @@ class AblateOptions(RowsOptions):
 
     def settled(self, found: CircuitFile | None) -> "AblateOptions":
         """With every default filled in: from the circuit's measurement, if a circuit is given."""
+        from attribution.prompts.metric_names import metric_named
+
         measured = None if found is None else found.circuit.measurement
         error = "live" if measured is None else {"path": "frozen"}.get(measured.error_mode, measured.error_mode)
         patch = "zero" if self.text is not None else "counterfactual" if measured is None else measured.patch_value
@@ -130,7 +132,7 @@ class AblateOptions(RowsOptions):
         settled = replace(self, error=self.error or error, patch=self.patch or patch, metric=self.metric or metric)
         refuse_unknown("error", str(settled.error), ERROR_MODES)
         refuse_unknown("patch", str(settled.patch), PATCH_NAMES)
-        refuse_unknown("metric", str(settled.metric), METRIC_NAMES)
+        metric_named(str(settled.metric))
         if self.text is not None and settled.patch == "counterfactual":
             raise ValueError("--text has no patch prompt: use --patch zero or mean.")
         return settled
@@ -178,11 +180,11 @@ def _folder(inputs: Inputs, options: AblateOptions) -> Path:
 
 
 def _load(inputs: Inputs, options: AblateOptions) -> Loaded:
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
     from circuits.commands.ablate_inputs import text_prompt
 
     if options.text is None:
-        return inputs.load(METRICS[str(options.metric)])
+        return inputs.load(metric_named(str(options.metric)))
     spliced = inputs.load_spliced()
     return Loaded(spliced, text_prompt(options.text, spliced.model))
 
@@ -208,7 +210,7 @@ def _ablation(loaded: Loaded, options: AblateOptions, found: CircuitFile | None,
 def _test(
     console: Console, loaded: Loaded, options: AblateOptions, found: CircuitFile, path: Path, about: dict[str, Any]
 ) -> None:
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
     from circuits.ablation.ablation_file import causal_test_data, write_ablation
     from circuits.ablation.causal_test import causal_test
     from circuits.commands.ablate_output import print_test
@@ -219,7 +221,7 @@ def _test(
         test = causal_test(
             loaded.spliced,
             loaded.prompts,
-            METRICS[options.metric],
+            metric_named(options.metric),
             found.circuit,
             error_mode=options.error,  # pyright: ignore[reportArgumentType]
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
@@ -231,7 +233,7 @@ def _test(
 
 def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome: "Outcome") -> float | None:
     """F of the nodes kept where the layers below the boundary are at their patch value too; None without a boundary."""
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
     from circuits.ablation.ablation import ablate as run_ablation
 
     if outcome.from_layer is None or outcome.faithfulness is None:
@@ -240,7 +242,7 @@ def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome
     assert options.metric is not None
     whole, prompts = loaded.spliced.whole, loaded.prompts
     everywhere = replace(ablation, patch_value=patch_value(options.patch, whole, prompts, options.error))
-    return run_ablation(whole, prompts, METRICS[options.metric], everywhere).faithfulness
+    return run_ablation(whole, prompts, metric_named(options.metric), everywhere).faithfulness
 
 
 def _ablate(
@@ -253,7 +255,7 @@ def _ablate(
     about: dict[str, Any],
 ) -> None:
     from attribution.effects.measurement import prepare
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
     from attribution.prompts.position_names import position_names
     from circuits.ablation.ablation import ablate as run_ablation
     from circuits.ablation.ablation_file import outcome_data, side_effect_data, write_ablation
@@ -263,7 +265,7 @@ def _ablate(
     from circuits.commands.ablate_output import Report, print_ablation
 
     assert options.metric is not None
-    spliced, prompts, metric = loaded.spliced, loaded.prompts, METRICS[options.metric]
+    spliced, prompts, metric = loaded.spliced, loaded.prompts, metric_named(options.metric)
     batch = prompts.batch([0], spliced.model.device, metric.positions)
     situation = prepare(spliced, batch, metric, ablation.error_mode, ablation.patch_value)
     effect = texts = None

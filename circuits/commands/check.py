@@ -100,7 +100,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
             )
         inputs = Inputs.from_arguments(earlier.arguments)
     with console.status("loading"):
-        from attribution.prompts.metrics import METRICS
+        from attribution.prompts.metric_names import metric_named
         from circuits.commands.check_output import print_verdict
         from circuits.terminal.shown_prompt import shown_prompt
         from graphs import save_verdict, write_verdict_page
@@ -109,7 +109,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         folder = Path(options.out or options.run or Path("out") / f"{inputs.name}-check")
         folder.mkdir(parents=True, exist_ok=True)
     with console.status("loading the model and its SAEs"):
-        loaded = inputs.load(METRICS[plan.metric])
+        loaded = inputs.load(metric_named(plan.metric))
         if earlier is not None and earlier.hashes != loaded.hashes():
             raise ValueError(f"{options.run}: the model, an SAE or the prompts have changed since. Make the run again.")
         loaded = loaded if earlier is None else earlier.measured(loaded)
@@ -142,12 +142,12 @@ def _checked(
     """The verdict with all details. It is saved to `file` before the details that only its page shows are measured."""
     from attribution.checking.check import check as check_effects
     from attribution.checking.verdict_of import with_details
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
     from attribution.runs.progress import progress_between
     from graphs import save_verdict
 
     patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
-    given = loaded.spliced, loaded.prompts, METRICS[plan.metric]
+    given = loaded.spliced, loaded.prompts, metric_named(plan.metric)
     estimate, exact = plan.effects(loaded, earlier, patch, progress_between(told, 0.0, 0.1))
     told(0.1)
     verdict = check_effects(
@@ -195,7 +195,6 @@ class _Plan:
             rule=options.rule,
         )
         refuse_unknown("method", plan.method, ESTIMATES)
-        refuse_unknown("metric", plan.metric, METRIC_NAMES)
         refuse_unknown("patch", plan.patch, PATCH_NAMES)
         for flag in options.fail_on:
             refuse_unknown("fail-on", flag, FAIL_ON)
@@ -215,7 +214,7 @@ class _Plan:
     ) -> "tuple[Effects, Effects | None]":
         """The estimate, and the exact effects of all nodes if the run holds them."""
         from attribution.methods.registry import METHODS, options_of
-        from attribution.prompts.metrics import METRICS
+        from attribution.prompts.metric_names import metric_named
         from circuits.discovery.measuring import SCREENED
 
         found = None if earlier is None else earlier.effects()
@@ -227,4 +226,5 @@ class _Plan:
             mode = self.error if found is None else found.error_mode
         points = quadrature(self.points, self.rule, self.method)
         options = {"patch_value": patch, "progress": progress, **options_of(self.method, mode, points)}  # pyright: ignore
-        return METHODS[self.method](loaded.spliced, loaded.prompts, METRICS[self.metric], **options), found
+        given = loaded.spliced, loaded.prompts, metric_named(self.metric)
+        return METHODS[self.method](*given, **options), found

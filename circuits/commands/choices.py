@@ -23,12 +23,13 @@ def refuse_unknown(option: str, chosen: str, choices: Sequence[str]) -> None:
 def refuse_excluded(method: str, error: str | None, patch: str, metric: str) -> None:
     """A ValueError if the method (or `auto`) cannot do what the other options ask; it says which to change.
 
-    All by their names on the command line. `error` None stands for the method's own mode, which always fits.
+    All by their names on the command line. `error` None stands for the method's own mode, which always fits. A metric
+    that does not exist is refused too.
     """
     from attribution.methods.registry import LIVE_ONLY, LOOKS_AT_CLEAN, WALKS_ERRORS
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
 
-    walks = method in WALKS_ERRORS
+    measured, walks = metric_named(metric), method in WALKS_ERRORS
     modes = ("live",) if method in LIVE_ONLY else ("live", "frozen", "zero", *(("path",) if walks else ()))
     if error is not None and error not in modes:
         also = f", or --method {' or '.join(WALKS_ERRORS)}" if error == "path" else ""
@@ -38,7 +39,7 @@ def refuse_excluded(method: str, error: str | None, patch: str, metric: str) -> 
             f"--method {method} walks to the patch prompt, and --patch {patch} has none. "
             "Give --method ig, or --patch counterfactual."
         )
-    if method in LOOKS_AT_CLEAN and METRICS[metric].flat_at_clean:
+    if method in LOOKS_AT_CLEAN and measured.flat_at_clean:
         raise ValueError(
             f"--metric {metric} is flat at the clean run, where --method {method} looks: every effect would be 0. "
             "Give --method ig, or another --metric."

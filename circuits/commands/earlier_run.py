@@ -36,9 +36,9 @@ class EarlierRun:
     @property
     def metric(self) -> "Metric":
         """What the run measured."""
-        from attribution.prompts.metrics import METRICS
+        from attribution.prompts.metric_names import metric_named
 
-        return METRICS[self.arguments.get("metric") or METRIC_NAMES[0]]
+        return metric_named(self.arguments.get("metric") or METRIC_NAMES[0])
 
     def measured(self, loaded: Loaded) -> Loaded:
         """What the run measured, of everything that its inputs load: of a file, the pairs that found the circuit."""

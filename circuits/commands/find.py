@@ -18,7 +18,6 @@ from circuits.commands.options import (
     INPUTS,
     METHOD,
     METHOD_NAMES,
-    METRIC_NAMES,
     OUTPUT,
     PATCH_NAMES,
     EstimateOptions,
@@ -266,8 +265,9 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             "seed": inputs.seed,
             "hashes": hashes,
         }
-    if loaded.left_out_in_words is not None:
-        console.print(loaded.left_out_in_words, highlight=False)
+    for line in (loaded.left_out_in_words, loaded.answers_in_words):
+        if line is not None:
+            console.print(line, highlight=False)
     console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     arguments = {**inputs.arguments(), **asdict(options)}
     with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
@@ -295,6 +295,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             about = {"title": title, "arguments": arguments, "hashes": hashes, "model": proved}
             about |= {"chunks": chunks_report(store), "decision": decision}
             about |= {"left_out": loaded.left_out, "opening": loaded.opening}
+            about["answers"] = {"in_words": loaded.answers_in_words, "per_pair": loaded.answers()}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
 
@@ -329,7 +330,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
     """The arguments of `discover` that need no model; unknown or incompatible options are refused here."""
     refuse_unknown("method", options.method, (AUTO, *METHOD_NAMES))
-    refuse_unknown("metric", options.metric, METRIC_NAMES)
     refuse_unknown("patch", options.patch, PATCH_NAMES)
     refuse_unknown("positions", options.positions, SCHEMES)
     if options.select is not None:
@@ -338,7 +338,7 @@ def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
         refuse_unknown("rank-by", options.rank_by, METHOD_NAMES)
 
     from attribution.methods.registry import refuse_points
-    from attribution.prompts.metrics import METRICS
+    from attribution.prompts.metric_names import metric_named
     from circuits.discovery.measuring import refuse_verify
     from circuits.discovery.selection import Selection
 
@@ -351,7 +351,7 @@ def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
     if options.threshold is options.share is options.nodes is faithful is None:
         faithful = DEFAULT_FAITHFULNESS
     return {
-        "metric": METRICS[options.metric],
+        "metric": metric_named(options.metric),
         "method": options.method,
         "verify": options.verify,
         "memory": options.memory,

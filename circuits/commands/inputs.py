@@ -210,6 +210,28 @@ class Loaded:
         kept = kept_in_words(self.spliced.boundary)
         return self.spliced.model.name + ("" if kept is None else f", {kept}")
 
+    def answers(self) -> list[dict[str, Any]]:
+        """The answers and foils of each pair as text, one list of tokens each; `predicted` if they are the model's."""
+        text = self.spliced.model.token_text
+        return [
+            {
+                "answers": [[text(token) for token in answer] for answer in pair.every_answer],
+                "wrong": [[text(token) for token in foil] for foil in pair.every_foil],
+                "predicted": pair.predicted,
+            }
+            for pair in self.prompts
+        ]
+
+    @property
+    def answers_in_words(self) -> str | None:
+        """What the pairs' answers are, where they are not one token each; None where they are."""
+        from attribution.prompts.answer_kinds import AnswerKinds
+
+        kinds = AnswerKinds()
+        for pair in self.prompts:
+            kinds.add(pair)
+        return kinds.in_words()
+
     @property
     def left_out_in_words(self) -> str | None:
         """Which pairs were left out and why; None if none were."""

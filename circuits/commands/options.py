@@ -27,7 +27,13 @@ OUTPUT: Final = "Output"
 """The panels of a command's help."""
 
 METHOD_NAMES: Final = ("exact", "atp", "atp-star", "ig", "ig-input", "chord-ig", "mask-path", "activation-difference")
-METRIC_NAMES: Final = ("logit_difference", "log_probability", "kl_divergence")
+METRIC_NAMES: Final = (
+    "logit_difference",
+    "mean_logit_difference",
+    "log_probability",
+    "probability_difference",
+    "kl_divergence",
+)
 ERROR_MODES: Final = ("live", "frozen", "zero", "path")
 RULE_NAMES: Final = ("midpoint", "gauss_legendre")
 BACKENDS: Final = ("auto", "transformer-lens", "hugging-face")
@@ -69,7 +75,10 @@ def option_parser(parse: Callable[[str], Parsed]) -> Callable[[Any], Parsed]:
 PATCH_HELP: Final = (
     "Value that nodes are set to: counterfactual (their value on the patch prompt), zero, or mean (over the prompts)."
 )
-METRIC_HELP: Final = f"Number whose change is the effect: {choices_in_words(METRIC_NAMES)}."
+METRIC_HELP: Final = (
+    f"Number whose change is the effect: {choices_in_words(METRIC_NAMES)}; or your own, module:name. Read where the "
+    "answer begins, or where you say: 'logit_difference at verb' (a role), '... at -2' (from the end)."
+)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from circuits.commands.options import (
     INPUTS,
     METHOD,
     METHOD_NAMES,
-    METRIC_NAMES,
     OUTPUT,
     EstimateOptions,
     MemoryOptions,
@@ -102,7 +101,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
     with console.status("loading the model and its SAEs"):
         spliced = inputs.load_spliced()
     with console.status("reading the pairs"):
-        count, longest = stream.read_through(spliced)
+        count, longest, said = stream.read_through(spliced)
         measure = plan.on(spliced, longest)
     console.print(shown_prompt(spliced, longest, count, "longest"))
     with resumable(chunks, resume=options.resume) as store:
@@ -121,6 +120,8 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
             write_ranking(found, path, chunks_report(store))
         if (kept := kept_in_words(spliced.boundary)) is not None:
             console.print(f"{inputs.name}: {kept}", highlight=False)
+        if said is not None:
+            console.print(said, highlight=False)
         print_ranking(console, found, method=options.method, rows=options.rows, file=target)
         console.print(chunks_in_words(store), highlight=False)
 
@@ -152,22 +153,24 @@ class _Stream:
         count_pairs(inputs.pairs, inputs.examples)
         return cls(inputs, inputs.pairs)
 
-    def read_through(self, spliced: "SplicedModel") -> "tuple[int, PromptPair]":
-        """The number of pairs, and the longest.
+    def read_through(self, spliced: "SplicedModel") -> "tuple[int, PromptPair, str | None]":
+        """The number of pairs, the longest, and what their answers are where these are not one token each.
 
         Pairs that do not fit the model or its tokenizer, or that disagree about roles, are refused here, before
         anything is measured.
         """
         from attribution.prompts.position_names import SameRoles
+        from attribution.prompts.answer_kinds import AnswerKinds
 
-        roles, count, longest = SameRoles(), 0, None
+        roles, kinds, count, longest = SameRoles(), AnswerKinds(), 0, None
         for pair in self.pairs(spliced):
             roles.check(count, pair.roles)
             count += 1
+            kinds.add(pair)
             longest = pair if longest is None else max(longest, pair, key=len)
         if longest is None:
             raise ValueError("No prompt pairs: there is nothing to measure.")
-        return count, longest
+        return count, longest, kinds.in_words()
 
     def pairs(self, spliced: "SplicedModel") -> "Iterator[PromptPair]":
         """The pairs, from the first."""
@@ -191,11 +194,10 @@ class _Plan:
     def of(cls, options: RankOptions) -> "_Plan":
         """From the options; unknown or incompatible choices are refused here."""
         refuse_unknown("method", options.method, METHOD_NAMES)
-        refuse_unknown("metric", options.metric, METRIC_NAMES)
         refuse_unknown("patch", options.patch, PATCH_NAMES)
 
         from attribution.methods.registry import refuse_points
-        from attribution.prompts.metrics import METRICS
+        from attribution.prompts.metric_names import metric_named
         from attribution.splice.patch_values import counterfactual, zero
         from circuits.discovery.discover import patching_mode
 
@@ -203,7 +205,7 @@ class _Plan:
         if options.points or options.rule:
             refuse_points(options.method)
         about = {
-            "metric": METRICS[options.metric],
+            "metric": metric_named(options.metric),
             "error_mode": patching_mode(options.method, options.error),  # pyright: ignore
             "patch_value": zero if options.patch == "zero" else counterfactual,
             "memory": options.memory,

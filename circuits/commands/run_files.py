@@ -96,6 +96,7 @@ def write_run(
     decision: Decision | None = None,
     left_out: Mapping[int, str] | None = None,
     opening: Mapping[str, Any] | None = None,
+    answers: Mapping[str, Any] | None = None,
 ) -> None:
     """Write all files of a run of `find` into its folder, which exists; run.json last.
 
@@ -114,6 +115,7 @@ def write_run(
         decision: what `--method auto` chose.
         left_out: what was wrong with each pair that was left out, by its number.
         opening: what opens the prompts, and why.
+        answers: the answers and foils of each pair.
     """
     start = time.perf_counter()
     with atomic_write(target.effects) as path:
@@ -140,6 +142,7 @@ def write_run(
         "model": dict(model),
         "opening": opening,
         "decision": None if decision is None else decision.record(),
+        "answers": answers,
         "counts": _counts(found),
         "left_out": {str(row): fault for row, fault in (left_out or {}).items()},
         "chunks": chunks,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from attribution.prompts.metrics import METRICS
+from attribution.prompts.metric_names import metric_named
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual, mean_over, zero
@@ -123,8 +123,7 @@ def _described(circuit: CircuitGraph) -> dict[str, Any]:
 def _question(circuit: CircuitGraph, spliced: SplicedModel, pairs: PromptPairs) -> Question:
     """The question that the circuits answer, on these pairs."""
     measured = circuit.measurement
-    if measured.metric not in METRICS:
-        raise ValueError(f"There is no metric {measured.metric!r} to certify on. Metrics: {', '.join(METRICS)}.")
+    metric = metric_named(measured.metric)
     mode = measured.error_mode
     if mode not in ("live", "frozen", "zero"):
         raise ValueError(f"Circuits of error mode {mode!r} are not certified; only of live, frozen and zero.")
@@ -132,4 +131,4 @@ def _question(circuit: CircuitGraph, spliced: SplicedModel, pairs: PromptPairs) 
     if measured.patch_value == "mean":
         both = [ids for pair in pairs for ids in (pair.clean_ids, pair.patch_ids)]
         value = mean_over(spliced, both, error_mode="zero" if mode == "zero" else "live")
-    return Question(spliced, pairs, METRICS[measured.metric], mode, value)
+    return Question(spliced, pairs, metric, mode, value)

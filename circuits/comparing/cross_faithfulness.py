@@ -7,7 +7,7 @@ base and a tuned model, also in the other's, on the other's task.
 
 from collections.abc import Iterator
 
-from attribution.prompts.metrics import METRICS
+from attribution.prompts.metric_names import metric_named
 from attribution.runs.progress import Progress, progress_between
 from circuits.comparing.side import Side
 from circuits.faithfulness.bootstrap import Bootstrap
@@ -66,13 +66,11 @@ def _measured(
     if task.judging is None:
         raise ValueError(f"{task.name} was given without pairs that judge it.")
     asked = task.circuit.measurement
-    if asked.metric not in METRICS:
-        raise ValueError(f"{task.name} was measured on {asked.metric}, which is none of {', '.join(METRICS)}.")
     task.judging.check_fits(model.spliced.model, splice_bos=model.spliced.splice_bos)
     (found,) = faithfulness_report(
         model.spliced,
         {task.name: task.judging},
-        METRICS[asked.metric],
+        metric_named(asked.metric),
         circuit.circuit,
         reference=reference_named(asked.patch_value),
         bootstrap=bootstrap,

@@ -178,7 +178,7 @@ def _screening(verdict: Verdict) -> Screening:
 def _quality(
     question: Question, texts: Mapping[str, Sequence[Sequence[int]]], progress: Progress
 ) -> tuple[SAEQuality, ...]:
-    prompts = [ids for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
+    prompts = [ids[: pair.asked + 1] for pair in question.pairs for ids in (pair.clean_ids, pair.patch_ids)]
     foils = [pair.answer_id if pair.foil_id == NO_FOIL else pair.foil_id for pair in question.pairs]
     answers = [token for pair, foil in zip(question.pairs, foils, strict=True) for token in (pair.answer_id, foil)]
     count, spliced = 1 + len(texts), question.spliced

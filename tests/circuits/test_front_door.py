@@ -19,7 +19,13 @@ import circuits
 import graphs
 
 DOORS = {"circuits": circuits, "attribution": attribution}
-METRICS = ("logit_difference", "log_probability", "kl_divergence")
+METRICS = (
+    "logit_difference",
+    "mean_logit_difference",
+    "log_probability",
+    "probability_difference",
+    "kl_divergence",
+)
 OWN_EXAMPLES = {
     "circuits",
     *(n for n in circuits.__all__ if getattr(getattr(circuits, n), "__module__", "").startswith("circuits.")),

@@ -26,9 +26,11 @@ def gpt2_of(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
 
 
-def logits(hf: Any, ids: Sequence[int], functions: Mapping[str, OnActivation] | None = None) -> Tensor:
+def logits(
+    hf: Any, ids: Sequence[int], functions: Mapping[str, OnActivation] | None = None, *, gradients: bool = False
+) -> Tensor:
     """Logits [position, vocabulary] of one prompt in which functions replace the activations of their sites."""
-    with ExitStack() as stack, torch.no_grad():
+    with ExitStack() as stack, torch.set_grad_enabled(gradients):
         for site, function in (functions or {}).items():
             stack.callback(_install(hf, site, function).remove)
         return hf(torch.tensor([list(ids)]), use_cache=False).logits[0]
@@ -90,6 +92,42 @@ def effects(
                 touched = sites if frozen else [site]
                 functions = {s: splicer(s, (pos, write) if s == site else None) for s in touched}
                 found[key] = float(metric(logits(hf, clean, functions))) - before
+    return found
+
+
+def first_order_effects(
+    hf: Any,
+    saes: Mapping[str, SAE],
+    clean: Sequence[int],
+    patch: Sequence[int],
+    metric: MetricOfLogits,
+    *,
+    first: int = 1,
+) -> dict[Key, float]:
+    """(p − c) · ∂m/∂u of every feature and error in the bare model, from position `first` on."""
+    sites = list(saes)
+    offsets: dict[str, Tensor] = {}
+
+    def offset(site: str) -> OnActivation:
+        def function(x: Tensor) -> Tensor:
+            offsets[site] = torch.zeros_like(x).requires_grad_()
+            return x + offsets[site]
+
+        return function
+
+    old, new = ({s: _read(saes[s], x) for s, x in activations(hf, ids, sites).items()} for ids in (clean, patch))
+    with torch.enable_grad():
+        value = metric(logits(hf, clean, {site: offset(site) for site in sites}, gradients=True))
+        slopes = dict(zip(sites, torch.autograd.grad(value, [offsets[s] for s in sites]), strict=True))
+    found: dict[Key, float] = {}
+    for site in sites:
+        (f_old, e_old), (f_new, e_new) = old[site], new[site]
+        for pos in range(first, len(clean)):
+            slope = slopes[site][0, pos]
+            found[site, pos, -1] = float((e_new[pos] - e_old[pos]) @ slope)
+            for index in torch.nonzero(f_new[pos] != f_old[pos])[:, 0].tolist():
+                change = f_new[pos, index] - f_old[pos, index]
+                found[site, pos, index] = float(change * (saes[site].W_dec[index] @ slope))
     return found
 
 
