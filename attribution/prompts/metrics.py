@@ -206,14 +206,15 @@ def chosen(values: Float[Tensor, "row *read vocab"], tokens: Int[Tensor, "row co
 
 
 def _log_probability(logits: Float[Tensor, "row read vocab"], batch: PairBatch) -> Tensor:
-    each = torch.log_softmax(logits, dim=-1)
-    if batch.answers.shape[1] > 1:
-        return _log_sum_exp(chosen(each[:, 0], batch.answers), batch.answers >= 0)
-    tokens = batch.answer_tokens
+    each, tokens = torch.log_softmax(logits, dim=-1), batch.answer_tokens
     if tokens.shape[1] != logits.shape[1]:
         raise ValueError("An answer of several tokens is read where it begins; its metric cannot be read elsewhere.")
     found = each.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
-    return found.masked_fill(tokens < 0, 0).sum(-1)
+    whole = found.masked_fill(tokens < 0, 0).sum(-1)
+    there = batch.answers >= 0
+    if there.shape[1] == 1:
+        return whole
+    return torch.where(there.sum(1) > 1, _log_sum_exp(chosen(each[:, 0], batch.answers), there), whole)
 
 
 def _probability_difference(logits: Tensor, batch: PairBatch) -> Tensor:

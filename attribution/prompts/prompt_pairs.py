@@ -118,9 +118,7 @@ class PromptPairs:
         names = dict.fromkeys(pair.template for pair in self.pairs if pair.template is not None)
         return {name: PromptPairs(tuple(p for p in self.pairs if p.template == name)) for name in names}
 
-    def batches(
-        self, size: int, model: LanguageModel | None = None, reads: Reads | None = None
-    ) -> Iterator[PairBatch]:
+    def batches(self, size: int, model: LanguageModel | None = None, reads: Reads | None = None) -> Iterator[PairBatch]:
         """Consecutive batches of at most `size` pairs, padded on the right, whose lengths compute alike in `model`.
 
         `reads` as in `batch`.

@@ -117,8 +117,6 @@ def is_residual(site: str) -> bool:
     return site == TOKENS or site.endswith(("hook_resid_pre", "hook_resid_post"))
 
 
-
-
 def at_least_float32(values: Tensor) -> Tensor:
     """Half precision becomes float32; other dtypes are unchanged."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -29,16 +29,17 @@ def prompt_pairs(
     Args:
         source: the name of a task (one of `TASKS`); a JSON file `{"pairs": [row, ...]}`; a JSONL file with one row on
             each line; or rows. A row maps `clean`, `patch`, `answer` and `wrong` to text. Where it has `clean_ids` and
-            `patch_ids` (BOS included), `answer_id` or `wrong_id`, these are used in place of the text. `roles`, if
-            given, names the positions, and `template` the template that made the row.
+            `patch_ids` (BOS included), `answer_id` or `wrong_id`, these are used in place of the text. `answers` and
+            `wrongs` are lists of several; `answer_ids` and `wrong_ids` the tokens of one. Without any, the model's two
+            likeliest tokens are taken. `roles`, if given, names the positions, `template` what made the row.
         model: the model whose tokenizer is used.
         split: a task's split: `train` (the default), `held_out` or `out_of_distribution`. Files and rows have none.
         examples: number of pairs; by default 8 pairs of a task, and all pairs of a file or of rows.
         seed: seed of a task's random pairs.
 
     Raises:
-        ValueError: there is no such split, prompts of a pair are of unequal length, an answer is not one token, or a
-            row has another fault. The message names the row.
+        ValueError: there is no such split, prompts of a pair are of unequal length, or a row has another fault. The
+            message names the row.
         FileNotFoundError: there is no task and no file of that name.
 
     Examples:

@@ -216,8 +216,12 @@ def test_an_answer_of_several_tokens_is_read_token_by_token(
         return each[5, 4] + each[6, 8] + each[7, 2]
 
     assert_plain(as_keys(found, 0), plain.effects(hf, saes, pair.clean_ids, pair.patch_ids, of_the_whole))
-    alone = exact_patching(spliced, PromptPairs((PAIRS[1],)), log_probability)
-    assert as_keys(found, 1) == pytest.approx(as_keys(alone, 0), abs=1e-9)
+    other = several([4, 8, 2], [7, 13], spliced.model)
+    found = exact_patching(spliced, PromptPairs((pair, *other)), log_probability)
+    assert_plain(as_keys(found, 0), plain.effects(hf, saes, pair.clean_ids, pair.patch_ids, of_the_whole))
+    for row in range(2):
+        alone = exact_patching(spliced, PromptPairs((other[row],)), log_probability)
+        assert as_keys(found, row + 1) == pytest.approx(as_keys(alone, 0), abs=1e-9)
     with pytest.raises(
         ValueError, match=r"Pair 0: answer \(ids \(4, 8, 2\)\).*share no beginning.*Use log_probability"
     ):
