@@ -101,6 +101,7 @@ def _why_no_cones(model: LanguageModel) -> str | None:
             ids=ids,
             last=last,
             spliced=torch.zeros_like(ids, dtype=torch.bool),
+            read=last,
             logits=logits[:, -1],
             entry=blocks[0][0],
             sites={},

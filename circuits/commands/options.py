@@ -169,7 +169,14 @@ class PromptOptions:
     pairs: Annotated[
         str | None, option(INPUTS, "Use your own prompt pairs, from this JSON file, instead.", metavar="FILE")
     ] = None
-    prompt: Annotated[str | None, option(INPUTS, "Use this one prompt, with --answer, instead.", metavar="TEXT")] = None
+    prompt: Annotated[
+        str | None,
+        option(
+            INPUTS,
+            "Use this one prompt instead. Without --answer: the likeliest token against the second.",
+            metavar="TEXT",
+        ),
+    ] = None
     counterfactual: Annotated[
         str | None,
         option(
@@ -214,9 +221,9 @@ class PromptOptions:
         beside = [n for n in ("counterfactual", "answer", "wrong") if getattr(self, n) is not None]
         if self.prompt is None and beside:
             raise ValueError(f"--{beside[0]} belongs to --prompt.")
-        if self.prompt is not None and self.answer is None:
-            raise ValueError("--prompt needs --answer: the right next token, as in --answer ' are'.")
-        if self.counterfactual is not None and self.wrong is None:
+        if self.answer is None and self.wrong is not None:
+            raise ValueError("--wrong needs --answer: the right next token, as in --answer ' are'; or give neither.")
+        if self.counterfactual is not None and self.answer is not None and self.wrong is None:
             raise ValueError("--counterfactual needs --wrong: the answer that is right for it.")
 
     @property

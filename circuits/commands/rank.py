@@ -159,8 +159,8 @@ class _Stream:
         Pairs that do not fit the model or its tokenizer, or that disagree about roles, are refused here, before
         anything is measured.
         """
-        from attribution.prompts.position_names import SameRoles
         from attribution.prompts.answer_kinds import AnswerKinds
+        from attribution.prompts.position_names import SameRoles
 
         roles, kinds, count, longest = SameRoles(), AnswerKinds(), 0, None
         for pair in self.pairs(spliced):

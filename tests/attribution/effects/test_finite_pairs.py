@@ -30,6 +30,7 @@ BAD_PATCH = PromptPair((BOS, 5, 12, 3), (BOS, 5, 8, 3), 4, 7)
 def damaged(value: float = float("nan")) -> World:
     """A model that gives no number wherever token 8 stands before."""
     world = plain_world(torch.tanh, always_open=False)
+    assert world.spliced.sites  # spliced while it is sound: a model proves itself at load
     with torch.no_grad():
         world.model.module.embed.weight[8] = value
     return world

@@ -6,12 +6,10 @@ Also `--layers`: the weights of SAEs in other layers are not read.
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from attribution.dictionaries import JumpReLU, save_sae
@@ -21,22 +19,26 @@ from circuits.commands.options import layers_of
 from circuits.ranking.ranking_file import read_ranking
 from tests.worlds.tiny_models import BOS, activations, bridge, fitting_sae, save_hugging_face_folder
 
+DAMAGED = 21
+"""Prompts with this token have no finite metric."""
+METRIC = f"""
+def gap(logits, batch):
+    bad = (batch.clean_ids == {DAMAGED}).any(1)
+    return (logits[:, 4] - logits[:, 7]).masked_fill(bad, float("nan"))
+"""
 SITES = ("blocks.0.hook_mlp_out", "blocks.1.hook_mlp_out")
 GOOD = {"clean_ids": [BOS, 5, 9, 3], "patch_ids": [BOS, 5, 12, 3], "answer_id": 4, "wrong_id": 7}
 OTHER = GOOD | {"clean_ids": [BOS, 6, 9, 3], "patch_ids": [BOS, 6, 13, 3]}
-BAD = GOOD | {"clean_ids": [BOS, 5, 8, 3]}
+BAD = GOOD | {"clean_ids": [BOS, 5, DAMAGED, 3]}
 FEW = ("--nodes", "5", "--no-labels", "--validation", "0", "--test", "0", "--resamples", "0", "--explained", "0")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a damaged model, SAEs, and pairs of which two meet the damage."""
-    folder = tmp_path_factory.mktemp("damaged")
+    """A folder with a model, SAEs, a metric, and pairs of which two have no finite metric."""
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "bad_pairs_metric.py").write_text(METRIC)
     save_hugging_face_folder(folder / "model", "llama")
-    hf: Any = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
-    with torch.no_grad():
-        hf.model.embed_tokens.weight[8] = float("nan")
-    hf.save_pretrained(folder / "model")
     model = bridge("llama")
     seen = activations(model, SITES)
     for site in SITES:
@@ -47,13 +49,27 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def in_the_world(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(world)
+
+
 def jumpwire(*arguments: str | Path) -> tuple[int, str]:
     result = CliRunner().invoke(app, list(map(str, arguments)))
     return result.exit_code, " ".join(result.output.split())
 
 
 def inputs(world: Path, pairs: str) -> tuple[str | Path, ...]:
-    return "--model", world / "model", "--saes", world / "saes", "--pairs", world / pairs
+    return (
+        "--model",
+        world / "model",
+        "--saes",
+        world / "saes",
+        "--pairs",
+        world / pairs,
+        "--metric",
+        "bad_pairs_metric:gap",
+    )
 
 
 @pytest.mark.parametrize("method", ["exact", "atp", "auto"])
@@ -61,7 +77,8 @@ def test_find_names_the_bad_pairs_and_writes_nothing(method: str, world: Path, t
     code, said = jumpwire("find", *inputs(world, "bad.json"), *FEW, "--method", method, "--out", tmp_path)
     assert code == 2
     assert (
-        "Pair 1: logit_difference is nan on the clean prompt. So are pairs 3. Leave such pairs out (--skip-bad" in said
+        "Pair 1: bad_pairs_metric:gap is nan on the clean prompt. So are pairs 3. Leave such pairs out (--skip-bad"
+        in said
     )
     assert not list(tmp_path.iterdir())
 
@@ -80,7 +97,7 @@ def test_find_names_the_bad_pairs_of_the_file_that_judges(world: Path, tmp_path:
         tmp_path / "run",
     )
     assert code == 2
-    assert "Pairs of 'others', which judge the circuit: Pair 1: logit_difference is nan" in said
+    assert "Pairs of 'others', which judge the circuit: Pair 1: bad_pairs_metric:gap is nan" in said
 
 
 def test_find_without_the_bad_pairs_equals_that_of_the_good_ones(world: Path, tmp_path: Path) -> None:
@@ -103,7 +120,7 @@ def test_rank_names_the_bad_pairs_or_leaves_them_out(kind: str, world: Path, tmp
     how = ("rank", *inputs(world, f"bad.{kind}"), "--method", "atp", "--at-once", "2", "--out", tmp_path / "r.parquet")
     code, said = jumpwire(*how)
     assert (code, (tmp_path / "r.parquet").exists()) == (2, False)
-    assert "Pair 1: logit_difference is nan on the clean prompt" in said
+    assert "Pair 1: bad_pairs_metric:gap is nan on the clean prompt" in said
     code, said = jumpwire(*how, "--skip-bad-pairs")
     assert code == 0, said
     assert "Left out, because the metric is not finite: pair 1" in said

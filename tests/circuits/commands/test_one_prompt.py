@@ -54,7 +54,7 @@ def test_what_opens_the_prompt_is_the_users_to_choose(tmp_path: Path, bos: str) 
     ("arguments", "match"),
     [
         (("--answer", "are"), "--answer belongs to --prompt"),
-        (PAIR[:2], "--prompt needs --answer"),
+        ((*PAIR, "--wrong", "is"), "--wrong needs --answer"),
         ((*PAIR, "--answer", "are"), "--counterfactual needs --wrong"),
         ((*PAIR, *ANSWERS, "--task", "agreement"), "Give --task, --pairs or --prompt: one of them"),
         ((*PAIR, *ANSWERS, "--split", "train"), "have no splits"),
