@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from attribution.dictionaries import SAE, BatchTopK, Gated, JumpReLU, ProLU, ReLU, TopK
+from attribution.models.hooks import logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -153,9 +154,18 @@ def activations(model: LanguageModel, sites: Sequence[str]) -> dict[str, Tensor]
     """Activations [position, width] of random prompts at some sites, BOS left out."""
     ids = torch.randint(2, VOCABULARY, (8, 6), generator=torch.Generator().manual_seed(1))
     ids[:, 0] = BOS
-    with torch.no_grad():
-        _, cache = model.module.run_with_cache(ids)
-    return {site: cache[site][:, 1:].flatten(2).flatten(0, 1).double() for site in sites}
+    seen: dict[str, Tensor] = {}
+
+    def keeper(site: str) -> Callable[[Tensor], Tensor]:
+        def keep(x: Tensor) -> Tensor:
+            seen[site] = x[:, 1:].flatten(0, 1).double()
+            return x
+
+        return keep
+
+    with torch.no_grad(), model.frozen():
+        logits_with(model, ids, {site: keeper(site) for site in sites})
+    return seen
 
 
 def fitting_sae(

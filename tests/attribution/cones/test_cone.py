@@ -200,7 +200,9 @@ def test_a_block_that_is_not_what_it_seems_is_run_whole_with_the_same_numbers(
 
 
 def test_a_model_whose_blocks_are_not_known_is_run_whole() -> None:
-    config = BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=4, bos_token_id=BOS)
+    config = BloomConfig(
+        vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=4, bos_token_id=BOS, initializer_range=0.3
+    )
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         AutoModelForCausalLM.from_config(config).double().save_pretrained(folder)

@@ -180,7 +180,7 @@ def test_page_makes_no_network_request(run: Path) -> None:
     ("arguments", "message"),
     [
         (["--task", "agrement"], "No task 'agrement'"),
-        (["--task", "agreement", "--pairs", "p.json"], "--task or --pairs, not both"),
+        (["--task", "agreement", "--pairs", "p.json"], "--task, --pairs or --prompt: one of them"),
         (["--pairs", "missing.json"], "no such file"),
         (["--model", "some/model"], "--model needs --saes"),
         (["--saes", "relux"], "Embedded sets"),
