@@ -14,7 +14,6 @@ Equal to whole forwards up to the order of sums. Source: this project; measured 
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 import torch
 from einops import EinopsError
@@ -23,20 +22,15 @@ from torch import Tensor
 
 from attribution.cones.cone_batches import RunPrice, batch_overhead, runs_in_waves
 from attribution.cones.plain_run import PlainLayer, PlainRun, part_of, plain_run
+from attribution.cones.reconstruction import Seen, reconstructed
 from attribution.cones.suffix_attention import suffix_attention, visible_keys
 from attribution.cones.window import RowsAndPositions, Window
-from attribution.dictionaries import SAE
-from attribution.dictionaries.kinds.sae import Encoding
 from attribution.models.architectures import UnknownArchitecture
 from attribution.models.plain_blocks import PlainModel, Rotation, rotated
 from attribution.models.site_names import layer_of
-from attribution.splice.gate_rounding import GatesAtThreshold
+from attribution.splice.gate_watch import GateWatch
 from attribution.splice.recording import ErrorMode, Recording
 from attribution.splice.resuming import TOKENS, Resumable
-
-_ENCODED_BYTES: Final = 8 * 2**20
-_FEWEST_ENCODED: Final = 256
-"""Matrix products of fewer rows are slower."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +48,13 @@ class RunStarts:
 
 @dataclass(frozen=True)
 class Cone:
-    """The cones of patches of one recorded batch."""
+    """The cones of patches of one recorded batch. `watch`, if there is one, watches the runs executed next."""
 
     spliced: Resumable
     recording: Recording
     error_mode: ErrorMode
     clean: PlainRun
+    watch: GateWatch | None = None
 
     @classmethod
     def of(cls, spliced: Resumable, plain: PlainModel, recording: Recording, error_mode: ErrorMode) -> "Cone":
@@ -252,38 +247,18 @@ class Cone:
         site = f"blocks.{number}.{part}"
         if self.error_mode == "live" or site not in self.spliced.saes:
             return x
-        record = self.recording.sites[site]
+        record, run = self.recording.sites[site], None
         gates, place = record.at_threshold, None
         if gates is not None:
             place = gates.places(*at).expand(x.shape[:-1]).flatten()
-        written = reconstructed(self.spliced.saes[site], x.flatten(0, -2), gates, place).reshape(x.shape)
+        if self.watch is not None:
+            run = self.watch.run_of(at[1], self.recording.spliced[at])
+        seen = Seen(gates, place, self.watch, run)
+        written = reconstructed(self.spliced.saes[site], x.flatten(0, -2), seen).reshape(x.shape)
         if self.error_mode == "frozen":
             assert record.error is not None
             written = written + record.error[at]
         return torch.where(self.recording.spliced[at][..., None], written.to(x.dtype), x)
-
-
-def reconstructed(
-    sae: SAE,
-    x: Float[Tensor, "place d_in"],
-    gates: GatesAtThreshold | None = None,
-    place: Int[Tensor, " place"] | None = None,
-) -> Float[Tensor, "place d_in"]:
-    """The reconstruction D(E(x)), in parts that fit a cache; the decoder reads its rows of active features only.
-
-    `gates` are the gates at their threshold in the clean run, if there are any; `place` numbers the position of each x.
-    """
-    size = max(_FEWEST_ENCODED, _ENCODED_BYTES // (sae.d_sae * sae.W_enc.element_size()))
-    if gates is None or place is None:
-        return torch.cat([_reconstructed(sae, sae.encode(part)) for part in x.split(size)])
-    parts = zip(x.split(size), place.split(size), strict=True)
-    return torch.cat([_reconstructed(sae, gates.keep(sae.encode(part), here)) for part, here in parts])
-
-
-def _reconstructed(sae: SAE, encoding: Encoding) -> Float[Tensor, "place d_in"]:
-    place, index, value = encoding.active()
-    starts = torch.searchsorted(place, torch.arange(len(encoding.value), device=place.device))
-    return sae.decode_active(starts, index, value, encoding.frame)
 
 
 def _turn(layer: PlainLayer, here: Int[Tensor, "*pos"]) -> Rotation | None:

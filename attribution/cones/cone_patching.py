@@ -6,10 +6,10 @@ Both metrics are computed by the same plain blocks, so that their rounding agree
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.cones.cone import Cone, RunStarts
@@ -17,10 +17,28 @@ from attribution.effects.measurement import Situation
 from attribution.effects.patches import Patches
 from attribution.prompts.metrics import Metric
 from attribution.runs.memory import BYTES_AT_ONCE
+from attribution.splice.gate_rounding import GateRule
+from attribution.splice.gate_watch import GateWatch
 from attribution.splice.resuming import at_least_float32
 
 _ROWS_OF_ALL_LOGITS = 256
 _ROWS_OF_SOME_LOGITS = 4096
+
+
+@dataclass(frozen=True)
+class WatchedRuns:
+    """Which gates of patched runs are near their threshold, and whether these fall by the rule (`gate_watch.py`)."""
+
+    rule: GateRule
+    decides: bool = False
+
+
+@dataclass(frozen=True)
+class PatchedRuns:
+    """The effect of each patch, in units of the metric, and whether a gate in its run is near its threshold."""
+
+    effect: Float[Tensor, " patch"]
+    near: Bool[Tensor, " patch"]
 
 
 def effects_in_cones(
@@ -31,15 +49,30 @@ def effects_in_cones(
     A patch that does not reach the logits that the metric reads has effect 0. `bytes_at_once` is the most that the runs
     of one batch hold at a time.
     """
-    found = [situation.clean_metric.new_zeros(len(patch)) for patch in patches]
+    return [runs.effect for runs in runs_in_cones(situation, cone, metric, patches, bytes_at_once)]
+
+
+def runs_in_cones(
+    situation: Situation,
+    cone: Cone,
+    metric: Metric,
+    patches: Sequence[Patches],
+    bytes_at_once: int = BYTES_AT_ONCE,
+    watched: WatchedRuns | None = None,
+) -> list[PatchedRuns]:
+    """As `effects_in_cones`, with the runs whose gates come near; none without `watched`."""
+    blank = situation.clean_metric
+    found = [PatchedRuns(blank.new_zeros(len(p)), torch.zeros_like(p.row, dtype=torch.bool)) for p in patches]
+    effects, flags = [runs.effect for runs in found], [runs.near for runs in found]
     with torch.no_grad():
-        sweep = _Sweep(situation, cone, metric, bytes_at_once)
+        sweep = _Sweep(situation, cone, metric, bytes_at_once, watched)
         clean = sweep.clean_metric()
         groups = sweep.groups(patches)
         total, done = sum(group.work(cone) for group in groups), 0
         for group in groups:
-            for part, values in sweep.metrics(group):
-                group.spread(part, values - clean[group.row[part]], found)
+            for part, values, near in sweep.metrics(group):
+                group.spread(part, values - clean[group.row[part]], effects)
+                group.spread(part, near, flags)
                 done += group.only(part).work(cone)
                 situation.progress(done / total)
     return found
@@ -64,7 +97,7 @@ class _Group:
         """Positions that all runs execute in all blocks, as a measure of progress."""
         return int(cone.lengths(self.row, self.pos).sum()) * max(1, len(cone.layers) - self.block)
 
-    def spread(self, chosen: Int[Tensor, " chosen"], values: Float[Tensor, " chosen"], into: list[Tensor]) -> None:
+    def spread(self, chosen: Int[Tensor, " chosen"], values: Tensor, into: list[Tensor]) -> None:
         """Write the values of some patches to their places in the result."""
         own, number = self.own[chosen], self.number[chosen]
         for place in torch.unique(own).tolist():
@@ -77,6 +110,7 @@ class _Sweep:
     cone: Cone
     metric: Metric
     bytes_at_once: int
+    watched: WatchedRuns | None = None
 
     def groups(self, patches: Sequence[Patches]) -> list[_Group]:
         """The patches by the block they enter, without those that reach no position that the metric reads."""
@@ -95,24 +129,38 @@ class _Sweep:
             found.append(group if reaches.all() else group.only(torch.nonzero(reaches)[:, 0]))
         return found
 
-    def metrics(self, group: _Group) -> Iterator[tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"]]]:
-        """The metric under the patches of a group, batch by batch."""
+    def metrics(
+        self, group: _Group
+    ) -> Iterator[tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"], Bool[Tensor, " chosen"]]]:
+        """The metric under the patches of a group, batch by batch, and which of these runs have a gate that is near."""
         for wave in self.cone.waves(group.row, group.pos, self.bytes_at_once):
-            vectors = self._vectors(group.only(torch.cat(wave)))
-            for chosen, own in zip(wave, vectors.split([len(batch) for batch in wave]), strict=True):
-                row = group.row[chosen]
-                starts = RunStarts(group.block, row, group.pos[chosen], own)
-                yield chosen, self._metric_at(self.cone.upwards(starts), row)
+            sizes = [len(batch) for batch in wave]
+            vectors, near = self._vectors(group.only(torch.cat(wave)))
+            for chosen, own, flags in zip(wave, vectors.split(sizes), near.split(sizes), strict=True):
+                row, pos = group.row[chosen], group.pos[chosen]
+                cone, seen = self._watching(pos)
+                metric = self._metric_at(cone.upwards(RunStarts(group.block, row, pos, own)), row)
+                yield chosen, metric, flags | seen
 
-    def _vectors(self, group: _Group) -> Float[Tensor, "run d_model"]:
-        """The residual stream into the group's block at each run's own position."""
+    def _watching(self, pos: Int[Tensor, " run"]) -> tuple[Cone, Bool[Tensor, " run"]]:
+        """The cone that watches runs with these positions, and the flags it will set."""
+        if self.watched is None:
+            return self.cone, torch.zeros_like(pos, dtype=torch.bool)
+        watch = GateWatch.over(self.watched.rule, self.watched.decides, pos)
+        return replace(self.cone, watch=watch), watch.near
+
+    def _vectors(self, group: _Group) -> tuple[Float[Tensor, "run d_model"], Bool[Tensor, " run"]]:
+        """The residual stream into the group's block at each run's own position, and which runs have a gate near."""
         found = self.situation.clean.entry.new_empty(len(group.own), self.situation.clean.entry.shape[-1])
+        near = torch.zeros_like(group.own, dtype=torch.bool)
         for place in torch.unique(group.own).tolist():
             patch, (chosen,) = group.patches[place], torch.nonzero(group.own == place, as_tuple=True)
             row, pos = group.row[chosen], group.pos[chosen]
             output = patch.written(self.situation, group.number[chosen])
-            found[chosen] = self.cone.start(patch.site, row, pos, output)
-        return found
+            cone, seen = self._watching(pos)
+            found[chosen] = cone.start(patch.site, row, pos, output)
+            near[chosen] = seen
+        return found, near
 
     def clean_metric(self) -> Float[Tensor, " row"]:
         """The metric of the clean run, computed by the same blocks as the patched runs."""

@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
-SCHEMA_VERSION: Final = 2
+GATES: Final = ("clear", "float64", "undecided")
+"""Whether rounding could have decided an effect: no; it could, and float64 decided; float64 does not decide either."""
+SCHEMA_VERSION: Final = 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class Effects:
         sites: names of the sites in the order of the forward pass; `site` holds places in it.
         kind: place in `KINDS`. `index` is the feature's, -1 for errors and tokens.
         clean, patch: the node's two values: activation of a feature, L2 norm of an error, id of a token.
-        effect: in `unit`, with the meaning that `sign` states.
+        effect: in `unit`, with the meaning that `sign` states. Of an undecided node, with gates within rounding closed.
+        gates: place in `GATES`; `clear` for all nodes of an estimate.
+        open_effect: the effect with gates within rounding open; `effect` itself unless the node is undecided.
         clean_metric, total_effect: m(clean), and m(everything at its patch value) − m(clean), per example, in
             `metric_unit`.
         settings: the method's other settings, such as the number of points of its path.
@@ -52,6 +56,8 @@ class Effects:
     clean: np.ndarray
     patch: np.ndarray
     effect: np.ndarray
+    gates: np.ndarray
+    open_effect: np.ndarray
     clean_metric: np.ndarray
     total_effect: np.ndarray
     residual: np.ndarray | None
@@ -72,6 +78,11 @@ class Effects:
     def keys(self) -> np.ndarray:
         """One integer for each entry, the same for the same example and node in every `Effects` over the same sites."""
         return node_keys(self.example, self.position, self.index, site=self.site, kind=self.kind)
+
+    @property
+    def undecided(self) -> np.ndarray:
+        """Mask of the nodes of which rounding decides a gate, so that neither value counts."""
+        return self.gates == GATES.index("undecided")
 
     def of_kind(self, kind: str) -> np.ndarray:
         """Mask of the nodes of one kind."""
@@ -94,6 +105,8 @@ class Effects:
             "clean": self.clean,
             "patch": self.patch,
             "effect": self.effect,
+            "gates": pa.DictionaryArray.from_arrays(pa.array(self.gates), pa.array(GATES)),
+            "open_effect": self.open_effect,
             "method": _repeated(self.method, len(self)),
             "error_mode": _repeated(self.error_mode, len(self)),
         }
@@ -123,25 +136,27 @@ class Effects:
         if about["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"{path}: schema version {about['schema_version']}; this version reads {SCHEMA_VERSION}.")
 
+        sites = tuple(about["sites"])
+
         def codes(name: str, names: Sequence[str]) -> np.ndarray:
             place = {n: i for i, n in enumerate(names)}
-            return np.array([place[v] for v in table[name].to_pylist()], dtype=np.int8 if names is KINDS else np.int16)
+            return np.array([place[v] for v in table[name].to_pylist()], dtype=np.int16 if names is sites else np.int8)
 
-        sites = tuple(about["sites"])
         return cls(
             **{name: about[name] for name in _WORDS},
             settings=about["settings"],
             sites=sites,
             site=codes("site", sites),
             kind=codes("kind", KINDS),
-            **{name: table[name].to_numpy() for name in _COLUMNS if name not in ("site", "kind")},
+            gates=codes("gates", GATES),
+            **{name: table[name].to_numpy() for name in _COLUMNS if name not in ("site", "kind", "gates")},
             clean_metric=np.array(about["clean_metric"]),
             total_effect=np.array(about["total_effect"]),
             residual=None if about["residual"] is None else np.array(about["residual"]),
         )
 
 
-_COLUMNS: Final = ("example", "site", "position", "kind", "index", "clean", "patch", "effect")
+_COLUMNS: Final = ("example", "site", "position", "kind", "index", "clean", "patch", "effect", "gates", "open_effect")
 _ORDER: Final = ("example", "site", "position", "kind", "index")
 _WORDS: Final = ("method", "metric", "unit", "metric_unit", "sign", "error_mode", "patch_value", "residual_law")
 _TYPES: Final = {
@@ -153,6 +168,8 @@ _TYPES: Final = {
     "clean": np.float64,
     "patch": np.float64,
     "effect": np.float64,
+    "gates": np.int8,
+    "open_effect": np.float64,
 }
 
 

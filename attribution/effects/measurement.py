@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.dictionaries import Frame
+from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.effects import SIGN, Effects, joined
 from attribution.effects.finite_pairs import UnfinitePairs, faults, refuse_unfinite, refuse_unfinite_effects
 from attribution.prompts.metrics import Metric, OnLogits
@@ -32,7 +33,7 @@ from attribution.runs.chunk_file import (
 from attribution.runs.chunk_key import ChunkKeys, chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, compute_unkept, current_store
 from attribution.runs.progress import Progress, progress_between, silent
-from attribution.splice.node_keys import KINDS, NodeColumns
+from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 from attribution.splice.patch_values import Changes, PatchValue
 from attribution.splice.recording import FeatureChange, Recording
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
@@ -54,6 +55,7 @@ class Situation:
     clean_metric: Float[Tensor, " row"]
     changes: Changes
     progress: Progress
+    patch_value: PatchValue
     kept: KeepPart = compute_unkept
 
     @property
@@ -84,6 +86,7 @@ class Scores:
     """What a method finds for one batch: effects of features, errors and tokens, and the residual of its law.
 
     `beside` holds whatever it finds besides effects, as plain arrays. A column of example numbers is named `example`.
+    `decided` are the nodes of which `features`, `errors` and `tokens` hold the effect measured in float64.
     """
 
     features: Mapping[str, tuple[FeatureChange, Float[Tensor, " changed"]]]
@@ -91,6 +94,7 @@ class Scores:
     tokens: Float[Tensor, "row pos"] | None = None
     residual: Float[Tensor, " row"] | None = None
     beside: Mapping[str, np.ndarray] = field(default_factory=dict)
+    decided: DecidedNodes = field(default_factory=DecidedNodes.none)
 
     def residual_of_sources(self, situation: Situation) -> Float[Tensor, " row"] | None:
         """The residual of the law `SOURCES`; None where tokens are not patched."""
@@ -376,7 +380,7 @@ def prepare(
         changes = patch_value(spliced, batch, clean, bound, error_mode)
     if rows := faults(batch.example, clean=clean_metric, patch=changes.metric):
         raise UnfinitePairs(metric.name, rows)
-    return Situation(spliced, batch, error_mode, bound, clean, clean_metric, changes, progress)
+    return Situation(spliced, batch, error_mode, bound, clean, clean_metric, changes, progress, patch_value)
 
 
 def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -> list[NodeColumns]:
@@ -410,7 +414,11 @@ def node_columns(situation: Situation, scores: Scores, sites: tuple[str, ...]) -
         none = torch.full_like(row, -1)
         values = (old[row, pos], new[row, pos], scores.tokens[row, pos])
         parts.append(_columns_of_nodes(sites.index(TOKENS), "token", example[row], pos, none, *values))
-    return parts
+    return [part | scores.decided.columns(_keys_of_part(part), part["effect"]) for part in parts]
+
+
+def _keys_of_part(part: NodeColumns) -> np.ndarray:
+    return node_keys(part["example"], part["position"], part["index"], site=part["site"], kind=part["kind"])
 
 
 def _columns_of_nodes(site: int, kind: str, *columns: Tensor) -> NodeColumns:

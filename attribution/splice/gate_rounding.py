@@ -33,6 +33,30 @@ from attribution.dictionaries.kinds.sae import SAE, Encoding, places_of
 ROUNDINGS: Final = 8.0
 """K: how many roundings a margin may be from 0, and move, and still count as standing at 0."""
 
+EPS: Final = torch.finfo(torch.float32).eps
+"""The rounding that a file's weights are taken to have, unless they are float64."""
+
+
+@dataclass(frozen=True)
+class GateRule:
+    """Which gates stand at their threshold, and how they fall.
+
+    Attributes:
+        roundings: K; None for `ROUNDINGS`.
+        eps: of what; None for the coarser of the SAE's and the activation's dtype.
+        opened: such gates are open in a recorded run instead of closed; of TopK's, those of highest index.
+    """
+
+    roundings: float | None = None
+    eps: float | None = None
+    opened: bool = False
+
+    def unit(self, x: Tensor, sae: SAE) -> float:
+        """K · eps."""
+        eps = _eps(x.dtype, sae.W_enc.dtype) if self.eps is None else self.eps
+        return (ROUNDINGS if self.roundings is None else self.roundings) * eps
+
+
 Keep = Callable[[Encoding], Encoding]
 """What a patched run does to the encoding [run pos d_sae] at a site."""
 
@@ -40,6 +64,17 @@ Keep = Callable[[Encoding], Encoding]
 def as_is(encoding: Encoding) -> Encoding:
     """Where no gate stands at its threshold."""
     return encoding
+
+
+@dataclass(frozen=True)
+class HeldGates:
+    """Gates of patched runs that keep the state of the clean run: gate n is number `key[n]` of the flattened encoding.
+
+    `loose` are the vectors in which a gate at its threshold in the clean run moved by more than half of what it may.
+    """
+
+    key: Int[Tensor, " gate"]
+    loose: Int[Tensor, " moved"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +90,7 @@ class GatesAtThreshold:
     tolerance: Float[Tensor, " gate"]
     positions: int
     moving: bool
+    opened: bool = False
 
     def __len__(self) -> int:
         return len(self.place)
@@ -70,17 +106,24 @@ class GatesAtThreshold:
 
     def keep(self, encoding: Encoding, place: Int[Tensor, " place"]) -> Encoding:
         """The encoding of patched runs at some places, one a vector, where gates that did not move keep their state."""
+        return self.followed(encoding, place)[0]
+
+    def followed(self, encoding: Encoding, place: Int[Tensor, " place"]) -> tuple[Encoding, HeldGates | None]:
+        """As `keep`, with the gates that keep their state; None where these places have no gate at its threshold."""
         assert encoding.margin is not None
         place = place.contiguous()
         first, end = (torch.searchsorted(self.place, place, right=right) for right in (False, True))
         count = end - first
         vector = torch.repeat_interleave(torch.arange(len(place), device=place.device), count)
         if not len(vector):
-            return encoding
+            return encoding, None
         gate = first[vector] + _number_in_group(vector)
         margin = encoding.margin.detach().flatten(0, -2)
-        still = (margin[vector, self.index[gate]] - self.margin[gate]).abs() <= self.tolerance[gate]
-        return _decided(encoding, vector[still], self.index[gate[still]], self.moving)
+        moved, tolerance = (margin[vector, self.index[gate]] - self.margin[gate]).abs(), self.tolerance[gate]
+        still = moved <= tolerance
+        vectors, index = vector[still], self.index[gate[still]]
+        held = HeldGates(vectors * margin.shape[-1] + index, vector[2 * moved > tolerance])
+        return decided(encoding, vectors, index, self.moving, self.opened), held
 
     def tolerances(self, like: Float[Tensor, "row pos d_sae"]) -> Float[Tensor, "row pos d_sae"]:
         """How far each gate at its threshold must at least be moved to flip; 0 elsewhere."""
@@ -90,31 +133,58 @@ class GatesAtThreshold:
 
 
 def settled(
-    sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding, within: Bool[Tensor, "*batch"] | None = None
+    sae: SAE,
+    x: Float[Tensor, "*batch d_in"],
+    encoding: Encoding,
+    within: Bool[Tensor, "*batch"] | None = None,
+    rule: GateRule | None = None,
 ) -> tuple[Encoding, GatesAtThreshold | None]:
     """A run's own encoding of x with the gates at their threshold decided by the rule, and those gates.
 
     None where there are none: the encoding is then the one given. `within` are the positions that count.
     """
-    found = _at_threshold(sae, x, encoding, within)
+    found = _at_threshold(sae, x, encoding, within, rule or GateRule())
     if found is None:
         return encoding, None
-    return _decided(encoding, found.place, found.index, found.moving), found
+    return decided(encoding, found.place, found.index, found.moving, found.opened), found
 
 
 def rounding(sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding) -> Float[Tensor, "*batch d_sae"]:
     """τ / K of every gate: eps of the size of the terms that its margin is made of."""
     directions, constants = sae.margin_terms
-    return _eps(x.dtype, sae.W_enc.dtype) * (_input_size(sae, x, encoding)[..., None] * directions + constants)
+    return _eps(x.dtype, sae.W_enc.dtype) * (input_size(sae, x, encoding)[..., None] * directions + constants)
 
 
 @torch.no_grad()
 def _at_threshold(
-    sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding, within: Bool[Tensor, "*batch"] | None
+    sae: SAE,
+    x: Float[Tensor, "*batch d_in"],
+    encoding: Encoding,
+    within: Bool[Tensor, "*batch"] | None,
+    rule: GateRule,
 ) -> GatesAtThreshold | None:
+    found = gates_within(sae, x, encoding, rule.unit(x, sae), within)
+    if found is None:
+        return None
+    place, index, margin, tolerance = found
+    return GatesAtThreshold(place, index, margin, tolerance, x.shape[-2], sae.threshold_moves, rule.opened)
+
+
+@torch.no_grad()
+def gates_within(
+    sae: SAE,
+    x: Float[Tensor, "*batch d_in"],
+    encoding: Encoding,
+    unit: float,
+    within: Bool[Tensor, "*batch"] | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Place, feature, margin and tolerance of the gates that would jump and whose |margin| is at most the tolerance.
+
+    That is `unit` · (|x| · |w| + |b| + |θ|). None where there is no such gate.
+    """
     if encoding.margin is None:
         return None
-    unit, size = ROUNDINGS * _eps(x.dtype, sae.W_enc.dtype), _input_size(sae, x, encoding)
+    size = input_size(sae, x, encoding)
     margin, (widest, most) = encoding.margin.detach(), sae.largest_margin_terms
     near = margin.abs().amin(-1) <= size * (unit * widest) + unit * most
     place = places_of((near if within is None else near & within).flatten())
@@ -124,26 +194,29 @@ def _at_threshold(
     tolerance = unit * (size.flatten()[place, None] * directions + constants)
     margin, value = (v.flatten(0, -2)[place] for v in (margin, encoding.value.detach()))
     own, index = torch.nonzero((margin.abs() <= tolerance) & (value > tolerance), as_tuple=True)
-    if not len(own):
-        return None
-    chosen = margin[own, index], tolerance[own, index]
-    return GatesAtThreshold(place[own], index, *chosen, x.shape[-2], sae.threshold_moves)
+    return (place[own], index, margin[own, index], tolerance[own, index]) if len(own) else None
 
 
-def _decided(encoding: Encoding, vector: Tensor, index: Tensor, moving: bool) -> Encoding:
-    """The encoding with some gates closed; of those with a moving threshold as many stay open, by lowest index."""
+def decided(encoding: Encoding, vector: Tensor, index: Tensor, moving: bool, opened: bool = False) -> Encoding:
+    """The encoding with some gates closed, or `opened`.
+
+    Of those with a moving threshold as many stay open, by lowest index, or by highest.
+    """
     assert encoding.margin is not None
     margin = encoding.margin.detach().flatten(0, -2).clone()
-    decided = torch.zeros_like(margin[vector, index])
+    before, smallest = margin[vector, index], torch.finfo(margin.dtype).tiny
+    fallen = torch.full_like(before, smallest if opened and not moving else 0.0)
     if moving:
-        was_open = (margin[vector, index] > 0).long()
-        number_open = torch.zeros(len(margin), dtype=torch.long, device=margin.device).index_add(0, vector, was_open)
-        decided[_number_in_group(vector) < number_open[vector]] = torch.finfo(margin.dtype).tiny
-    margin[vector, index] = decided
+        group = torch.zeros(len(margin), dtype=torch.long, device=margin.device)
+        number_open, size = (group.index_add(0, vector, own.long()) for own in (before > 0, before == before))
+        number = _number_in_group(vector)
+        number = size[vector] - 1 - number if opened else number
+        fallen[number < number_open[vector]] = smallest
+    margin[vector, index] = fallen
     return replace(encoding, margin=margin.unflatten(0, encoding.margin.shape[:-1]))
 
 
-def _input_size(sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding) -> Float[Tensor, "*batch"]:
+def input_size(sae: SAE, x: Float[Tensor, "*batch d_in"], encoding: Encoding) -> Float[Tensor, "*batch"]:
     """|x| in the units of the encoder's input."""
     size = x.detach().to(sae.W_enc.dtype).norm(dim=-1)
     if encoding.frame is None:

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.dictionaries import Frame
-from attribution.dictionaries.kinds.sae import places_of
+from attribution.dictionaries.kinds.sae import Encoding, places_of
 from attribution.models.block_calls import BlockCall
-from attribution.splice.gate_rounding import GatesAtThreshold, Keep, as_is
+from attribution.splice.gate_rounding import GatesAtThreshold, HeldGates, Keep, as_is
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `spliced_model.py`."""
@@ -160,6 +160,15 @@ class SiteRecord:
     def keep(self, rows: Int[Tensor, " run"]) -> Keep:
         """What runs that continue these rows in `frozen` or `zero` mode do to the encoding of what arrives here."""
         return as_is if self.at_threshold is None else self.at_threshold.at_rows(rows)
+
+    def followed(self, rows: Int[Tensor, " run"], encoding: Encoding) -> tuple[Encoding, HeldGates | None]:
+        """As `keep`, with the gates that keep their state."""
+        gates = self.at_threshold
+        if gates is None:
+            return encoding, None
+        return gates.followed(
+            encoding, gates.places(rows[:, None], torch.arange(gates.positions, device=rows.device)).flatten()
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from attribution.models.hooks import SiteFunction, constant, hooked, logits_at
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of
 from attribution.splice.gate_rounding import Keep
+from attribution.splice.gate_watch import GateWatch
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord
 
 TOKENS: Final = "hook_embed"
@@ -64,17 +65,18 @@ def resume(
     output: Float[Tensor, "run pos width"],
     error_mode: ErrorMode = "live",
     observe: Observer | None = None,
+    watch: GateWatch | None = None,
 ) -> Float[Tensor, "run *read vocab"]:
     """Logits at the positions read when `output` is written at a site of runs already recorded.
 
     Run n continues row `rows[n]` of the recording. Later sites are spliced in the given mode; `frozen` uses the
     recorded errors. `site` may be `TOKENS`: `output` is then the residual stream into block 0. `observe` receives the
-    margins of every later site that has gates (in `live` mode of none).
+    margins of every later site that has gates (in `live` mode of none); `watch` flags the runs whose gates come near.
     """
     functions: dict[str, SiteFunction] = {}
     if error_mode != "live":
         later = sites_after(spliced, site)
-        functions = {s: _splicer(spliced, s, recording, rows, error_mode, observe) for s in later}
+        functions = {s: _splicer(spliced, s, recording, rows, error_mode, observe, watch) for s in later}
     return run_between(spliced, recording, rows, site, output, functions, None)
 
 
@@ -221,12 +223,16 @@ def _splicer(
     rows: Tensor,
     error_mode: ErrorMode,
     observe: Observer | None,
+    watch: GateWatch | None,
 ) -> SiteFunction:
     sae, record, here = spliced.saes[site], recording.sites[site], recording.spliced[rows][..., None]
-    keep = record.keep(rows)
+    positions = torch.arange(here.shape[1], device=rows.device)
 
     def function(x: Tensor) -> Tensor:
-        encoding = keep(sae.encode(x))
+        encoding, held = record.followed(rows, sae.encode(x))
+        if watch is not None and encoding.margin is not None:
+            run = watch.run_of(positions.expand(len(rows), -1), here[..., 0])
+            encoding = watch.seen(sae, x, encoding, held, run)
         if observe is not None and encoding.margin is not None:
             observe(site, torch.where(here, encoding.margin, -torch.inf))
         written = sae.decode(encoding.features, encoding.frame)

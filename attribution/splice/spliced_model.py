@@ -11,7 +11,8 @@ Padding is never spliced, and BOS only on request: y = x there.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -23,13 +24,14 @@ from torch import Tensor
 
 from attribution.dictionaries import SAE, Frame
 from attribution.models.block_calls import BlockCall
+from attribution.models.double_precision import in_float64
 from attribution.models.hooks import SiteFunction, constant, logits_at, logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of, sites_from, sites_named
 from attribution.models.soundness import activation_widths, check_soundness, overwritten_sites
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.feeding import common_positions, fed_as_trained
-from attribution.splice.gate_rounding import Keep, settled
+from attribution.splice.gate_rounding import GateRule, Keep, settled
 from attribution.splice.interventions import Intervention
 from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
 from attribution.splice.resuming import TOKENS, at_least_float32, with_error
@@ -115,6 +117,8 @@ class SplicedModel:
         self.boundary: int | None = None
         """The layer below which everything is kept as it is, though there are SAEs (`from_layer`)."""
         self._whole: SplicedModel | None = None
+        self.gate_rule: GateRule = GateRule()
+        """Which gates of a recorded run stand at their threshold, and how they fall."""
         model.overwritten |= overwritten_sites(self.sites, ids, probe)
         with model.frozen():
             check_soundness(self.sites, ids, probe)
@@ -166,6 +170,31 @@ class SplicedModel:
         part = self._with(sites_from(layer, self.sites))
         part.boundary, part._whole = layer, self.whole
         return part
+
+    @contextmanager
+    def in_float64(self, rule: GateRule) -> Iterator["SplicedModel"]:
+        """The same model and SAEs computing in float64, their weights promoted exactly; of use inside the `with` only.
+
+        Args:
+            rule: which gates of a recorded run stand at their threshold there, and how they fall.
+
+        Raises:
+            ValueError: the model's device has no float64.
+        """
+        part, whole = copy(self), self._whole
+        part.gate_rule = rule
+        with in_float64(self.model):
+            part.saes = {site: sae.to(dtype=torch.float64) for site, sae in self.saes.items()}
+            if whole is not None:
+                part._whole = copy(whole)
+                part._whole.saes = {s: part.saes.get(s) or sae.to(dtype=torch.float64) for s, sae in whole.saes.items()}
+            yield part
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The coarser of the dtypes that model and SAEs compute in."""
+        of = {self.model.dtype, *(sae.W_enc.dtype for sae in self.saes.values())}
+        return min(of, key=lambda dtype: -torch.finfo(dtype).eps)
 
     def _with(self, sites: Sequence[str]) -> "SplicedModel":
         part = copy(self)
@@ -304,7 +333,7 @@ class SplicedModel:
             if keep is not None:
                 encoding = keep(encoding)
             elif settle:
-                encoding, at_threshold = settled(self.saes[site], x, encoding, spliced)
+                encoding, at_threshold = settled(self.saes[site], x, encoding, spliced, self.gate_rule)
             dense = encoding.features
             features = SparseFeatures.of(dense, spliced)
             reconstruction = decoded(self.saes[site], dense, features, encoding.frame, encoding.projection)

@@ -53,7 +53,7 @@ class Encoding:
         gate, d_sae = self.value != 0 if self.margin is None else self.margin > 0, self.value.shape[-1]
         key = places_of(gate.flatten())
         place = key.div(d_sae, rounding_mode="floor")
-        return place, key - place * d_sae, self.value.flatten()[key]
+        return place, key - place * d_sae, self.value.flatten().index_select(0, key)
 
 
 def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
