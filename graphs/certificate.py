@@ -11,6 +11,7 @@ from typing import Any, Final
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.plain_data import dataclass_from_plain
 from graphs.site_trial import TrialOfSites, trial_from_plain
+from graphs.undecided import EffectsInRounding, in_rounding_from_plain
 from graphs.verdict import MissedBound
 
 
@@ -160,6 +161,8 @@ class Certificate:
         trial: what all nodes reach at all sites and at each kind of them; None where no trial was made.
         alone: faithfulness with the layers below `Measurement.from_layer` at their reference too, one entry per split,
             in units of the whole splice's m(M) − m(∅); empty where no layers are kept as they are.
+        confirmed: `faithfulness` measured again in float64, where model or SAEs compute in a coarser dtype.
+        rounding: exact effects that rounding could have decided; None where there are none.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
     """
@@ -178,6 +181,16 @@ class Certificate:
     stability: tuple[Stability, ...] = ()
     trial: TrialOfSites | None = None
     alone: tuple[Faithfulness, ...] = ()
+    rounding: EffectsInRounding | None = None
+    confirmed: tuple[Faithfulness, ...] = ()
+
+    @property
+    def rounding_of_faithfulness(self) -> float | None:
+        """The largest difference of a faithfulness or completeness from its value in float64; None if not confirmed."""
+        fine = {of.split: of for of in self.confirmed}
+        pairs = [(of, fine[of.split]) for of in self.faithfulness if of.split in fine]
+        apart = [max(abs(a.faithfulness - b.faithfulness), abs(a.completeness - b.completeness)) for a, b in pairs]
+        return max(apart, default=None)
 
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
@@ -193,6 +206,8 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
         size_choice=lambda found: found and dataclass_from_plain(SizeChoice, found),
         trial=lambda found: found and trial_from_plain(found),
         alone=Faithfulness.from_dict,
+        confirmed=Faithfulness.from_dict,
+        rounding=lambda found: found and in_rounding_from_plain(found),
     )
 
 

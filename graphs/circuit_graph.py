@@ -54,6 +54,8 @@ class WeightedNode:
             names the estimate.
         inclusion: share of resamples of the pairs whose circuit has the node; None where none were drawn.
         inclusion_templates: the same where whole templates are resampled.
+        undecided: number of examples in which rounding decides the effect; they count as 0 in the means.
+        closed_effect, open_effect: the mean with the two values of these examples; None where there are none.
     """
 
     node: Node
@@ -70,6 +72,9 @@ class WeightedNode:
     flags: Mapping[str, int] = field(default_factory=dict, hash=False)
     inclusion: float | None = None
     inclusion_templates: float | None = None
+    undecided: int = 0
+    closed_effect: float | None = None
+    open_effect: float | None = None
 
 
 @dataclass(frozen=True)

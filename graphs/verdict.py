@@ -19,6 +19,7 @@ import numpy as np
 
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 from graphs.notebook_display import NotebookDisplay
+from graphs.undecided import UndecidedEffect
 
 Flag = Literal["sign_flip", "missed", "phantom", "wrong_size"]
 Cause = Literal["curvature", "jump", "interaction"]
@@ -192,6 +193,7 @@ class Verdict(NotebookDisplay):
         names: per example, the name of each position, as a circuit's columns are named; empty where unknown.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all examples:
             they count as closed until their margin moves. 0 in live mode.
+        undecided: nodes that were to be verified, but whose exact effect rounding decides. They are in no other number.
     """
 
     estimate_name: str
@@ -228,6 +230,7 @@ class Verdict(NotebookDisplay):
     tokens: tuple[tuple[str, ...], ...] = ()
     names: tuple[tuple[str, ...], ...] = ()
     gates_at_threshold: int = 0
+    undecided: tuple[UndecidedEffect, ...] = ()
 
     @property
     def verified(self) -> int:

@@ -23,6 +23,7 @@ from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.chord.chord_result import ChordAttribution
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import numpy_of, prepare
+from attribution.effects.undecided_effects import undecided_effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -107,7 +108,8 @@ def check(
         verified, flagged_nodes(verified, size), chords, explained, progress_between(progress, 0.7, 1.0)
     )
     verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
-    return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold)
+    undecided = undecided_effects(truth.subset(np.isin(truth.keys(), chosen.keys)))
+    return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold, undecided=undecided)
 
 
 @dataclass(frozen=True)

@@ -131,11 +131,12 @@ class VerifiedNodes:
     @classmethod
     def of(cls, estimate: Effects, truth: Effects, chosen: ChosenNodes) -> "VerifiedNodes":
         """The chosen nodes of an estimate with their exact effects from `truth`."""
-        exact_of = dict(zip(truth.keys().tolist(), truth.effect.tolist(), strict=True))
+        decided = ~truth.undecided
+        exact_of = dict(zip(truth.keys()[decided].tolist(), truth.effect[decided].tolist(), strict=True))
         still = chosen.keys[chosen.reason == CHOSEN_BY.index("unchanged")]
         exact_of |= dict.fromkeys(still.tolist(), 0.0)
         # A feature whose gate is within rounding of its threshold may be a node at one batch size and not at another.
-        # If exact patching did not meet it, it stays unverified.
+        # If exact patching did not meet it, or rounding decides its effect, it stays unverified.
         known = np.array([key for key in chosen.keys.tolist() if key in exact_of], dtype=np.int64)
         part = estimate.subset(np.isin(estimate.keys(), known))
         reason_of = dict(zip(chosen.keys.tolist(), chosen.reason.tolist(), strict=True))

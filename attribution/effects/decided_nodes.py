@@ -1,10 +1,10 @@
 """Nodes whose effect float64 decides, or marks as undecided (`cones/decided_in_float64.py`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attribution.effects.effects import GATES
+from attribution.effects.effects import GATES, Effects
 from attribution.splice.node_keys import NodeColumns
 
 
@@ -27,6 +27,19 @@ class DecidedNodes:
     def none(cls) -> "DecidedNodes":
         """No node."""
         return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, bool))
+
+    @classmethod
+    def of(cls, effects: Effects) -> "DecidedNodes":
+        """Those of measured effects, which are sorted."""
+        chosen = effects.subset(effects.gates != GATES.index("clear"))
+        return cls(chosen.keys(), chosen.effect, chosen.open_effect, chosen.undecided)
+
+    def marked(self, effects: Effects) -> Effects:
+        """The effects with those of these nodes instead of their own."""
+        keys = effects.keys()
+        columns, here = self.columns(keys, effects.effect), np.isin(keys, self.keys)
+        before = {name: getattr(effects, name) for name in columns}
+        return replace(effects, **{name: np.where(here, new, before[name]) for name, new in columns.items()})
 
     def columns(self, keys: np.ndarray, effect: np.ndarray) -> NodeColumns:
         """The columns `effect`, `gates` and `open_effect` of nodes, `effect` being what was measured first."""

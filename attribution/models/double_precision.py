@@ -2,8 +2,7 @@
 
 Inside the `with`, parameters and buffers are float64 copies, and code that asks for a coarser dtype by name, as the
 norms of most models ask for float32, gets float64. Afterwards every parameter and buffer is the tensor it was. The
-copies are made on entry and freed on exit: two bytes for each bit of a byte would be wasted on a model that never needs
-them.
+copies are made on entry and freed on exit.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

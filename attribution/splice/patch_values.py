@@ -143,12 +143,12 @@ class _Constant:
         for site, record in clean.sites.items():
             sae = spliced.saes[site]
             width = clean.spliced.shape
-            mean = self.features.get(site, sae.b_dec.new_zeros(sae.d_sae))
+            mean = self.features.get(site, sae.b_dec.new_zeros(sae.d_sae)).to(sae.b_dec)
             new = torch.where(here, mean.expand(*width, sae.d_sae), 0)
             changes[site] = FeatureChange.between(record.features, SparseFeatures.of(new))
             written = sae.decode(new, record.frame)
             if record.error is not None:
-                mean_error = self.errors.get(site, sae.b_dec.new_zeros(sae.d_in))
+                mean_error = self.errors.get(site, sae.b_dec.new_zeros(sae.d_in)).to(sae.b_dec)
                 errors[site] = torch.where(here, mean_error.expand(*width, sae.d_in), 0)
                 written = written + errors[site]
             output = record.output.detach()

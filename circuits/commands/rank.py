@@ -235,6 +235,8 @@ def print_ranking(console: Console, found: "DatasetRanking", *, method: str, row
     if found.left_out:
         each = "; ".join(f"pair {row}: {fault}" for row, fault in sorted(found.left_out.items()))
         console.print(f"Left out, because the metric is not finite: {each}.", highlight=False)
+    if found.undecided:
+        console.print(f"{found.undecided} effects are undecided: rounding of the weights decides a gate. Not ranked.")
     table = Table(box=None, pad_edge=False)
     for name in ("effect", "± s.e.", "mean |.|", "pairs", "node", "most in pair"):
         words = name in ("node", "most in pair")

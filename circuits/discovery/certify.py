@@ -6,11 +6,16 @@ like any other (`circuits/faithfulness/faithfulness.py`).
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from attribution.checking.gates_at_threshold import gates_at_threshold
 from attribution.checking.sae_quality import sae_quality
+from attribution.effects.effects import Effects
+from attribution.effects.undecided_effects import effects_in_rounding
 from attribution.prompts.prompt_pair import NO_FOIL
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, progress_between, silent
+from attribution.splice.gate_rounding import GateRule
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.faithfulness.faithfulness_curves import curve_around
 from circuits.ranking.aggregate import Ranking
@@ -40,6 +45,7 @@ def certify(
     question: Question,
     *,
     verdict: Verdict | None = None,
+    effects: Effects | None = None,
     ranking: Ranking | None = None,
     splits: Mapping[str, PromptPairs] | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
@@ -51,6 +57,7 @@ def certify(
         circuit: nodes and edges.
         question: the question that the circuit answers.
         verdict: of the checker, if nodes were screened by an estimate.
+        effects: of all nodes; those that rounding could have decided are counted.
         ranking: what the circuit was chosen from. Faithfulness by size is that of its first nodes.
         splits: pairs that judge the circuit, and those that chose its size; faithfulness is measured on each.
         texts: token ids of general texts by name; the SAEs are measured on them and on the task.
@@ -61,6 +68,7 @@ def certify(
     faithfulness, curves = _faithfulness(
         circuit, question, every, ranking, missing, progress_between(progress, 0.0, 0.6)
     )
+    confirmed = _confirmed(circuit, question, {of.split: every[of.split] for of in faithfulness}, missing)
     if not splits:
         missing["other prompts"] = "no held-out pairs were given"
     if not texts:
@@ -75,8 +83,10 @@ def certify(
         faithfulness=faithfulness,
         alone=_alone(circuit, question, every, missing),
         curves=curves,
+        confirmed=confirmed,
         missing=missing,
         gates_at_threshold=_at_threshold(question, verdict),
+        rounding=None if effects is None else effects_in_rounding(effects),
     )
 
 
@@ -113,6 +123,27 @@ def _faithfulness(
         except ValueError as error:
             missing[what] = str(error)
     return tuple(found), tuple(curves)
+
+
+def _confirmed(
+    circuit: CircuitGraph, question: Question, splits: Mapping[str, PromptPairs], missing: dict[str, str]
+) -> tuple[Faithfulness, ...]:
+    """Faithfulness on each split, where it is defined, once more in float64; nothing where all is float64 anyway."""
+    if not splits or question.spliced.dtype == torch.float64:
+        return ()
+    try:
+        with question.spliced.in_float64(GateRule()) as wide:
+            return faithfulness_report(
+                wide,
+                splits,
+                question.metric,
+                circuit,
+                reference=question.reference,
+                batch_size=max(1, question.room.pairs("exact", 64) // 2),
+            )
+    except ValueError as error:
+        missing["faithfulness in float64"] = str(error)
+    return ()
 
 
 def _alone(

@@ -9,6 +9,7 @@ import numpy as np
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
+from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.effects import Effects
 from attribution.effects.finite_pairs import refuse_unfinite
 from attribution.effects.quadrature import Quadrature
@@ -211,6 +212,7 @@ def discover(
         circuit,
         question,
         verdict=measured.verdict,
+        effects=measured.effects,
         ranking=picked.order,
         splits=others,
         texts=texts,
@@ -291,7 +293,8 @@ def _with_exact_circuit(
     if len(wanted) == 0:
         return measured
     exact = question.exact(wanted, progress)
-    return with_exact(measured, exact.keys(), exact.effect)
+    found = with_exact(measured, exact.keys(), exact.effect)
+    return replace(found, effects=DecidedNodes.of(exact).marked(found.effects))
 
 
 def _keys_of(chosen: Ranking, question: Question) -> np.ndarray:

@@ -17,12 +17,13 @@ import numpy as np
 
 from attribution.checking.causes import with_own_paths
 from attribution.checking.check import check
+from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature
 from attribution.runs.progress import Progress, progress_between, silent
-from attribution.splice.node_keys import node_keys
+from attribution.splice.node_keys import KINDS, node_keys
 from circuits.ranking.question import Question
-from graphs import CircuitGraph, Node, Position, Verdict, findings
+from graphs import CircuitGraph, FeatureNode, Node, Position, TokenNode, Verdict, findings
 from graphs.circuit_findings import flagged_in
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
 
@@ -72,7 +73,8 @@ def measure_nodes(
         progress=progress_between(progress, 0.37, 1.0),
     )
     keys = node_keys(verdict.example, verdict.position, verdict.index, site=verdict.site, kind=verdict.kind)
-    return with_exact(MeasuredNodes(estimate, np.zeros(len(estimate), bool), verdict, estimate), keys, verdict.exact)
+    measured = MeasuredNodes(estimate, np.zeros(len(estimate), bool), verdict, estimate)
+    return with_undecided(with_exact(measured, keys, verdict.exact), verdict)
 
 
 def refuse_verify(method: str, verify: int | None) -> None:
@@ -93,15 +95,36 @@ def with_exact(measured: MeasuredNodes, keys: np.ndarray, exact: np.ndarray) -> 
     place = np.searchsorted(keys, own).clip(max=max(len(keys) - 1, 0))
     known = keys[place] == own if len(keys) else np.zeros(len(own), bool)
     verdict = measured.verdict
+    effect = np.where(known, exact[place], measured.effects.effect)
     effects = replace(
         measured.effects,
         method=SCREENED,
         error_mode=measured.effects.error_mode if verdict is None else verdict.exact_error_mode,
-        effect=np.where(known, exact[place], measured.effects.effect),
+        effect=effect,
+        open_effect=np.where(measured.effects.undecided, measured.effects.open_effect, effect),
         residual=None,
         residual_law="none: exact effects stand beside estimates",
     )
     return MeasuredNodes(effects, measured.exact | known, verdict, measured.estimate)
+
+
+def with_undecided(measured: MeasuredNodes, verdict: Verdict) -> MeasuredNodes:
+    """Give the nodes of which rounding decides the exact effect both values; they were patched, but have no rank."""
+    effects, found = measured.effects, verdict.undecided
+    if not found:
+        return measured
+    site = np.array([0 if isinstance(u.node, TokenNode) else effects.sites.index(u.node.site) for u in found])
+    index = np.array([u.node.index if isinstance(u.node, FeatureNode) else -1 for u in found])
+    kind, example, position = (
+        np.array(column)
+        for column in zip(*((KINDS.index(u.node.kind), u.example, u.node.position) for u in found), strict=True)
+    )
+    keys = node_keys(example, position, index, site=site, kind=kind)
+    order = np.argsort(keys)
+    closed, opened = (np.array([getattr(u, name) for u in found])[order] for name in ("closed", "opened"))
+    decided = DecidedNodes(keys[order], closed, opened, np.ones(len(found), bool))
+    marked = decided.marked(effects)
+    return replace(measured, effects=marked, exact=measured.exact | marked.undecided)
 
 
 def flags_of(verdict: Verdict | None, positions: Sequence[Position]) -> dict[Node, dict[str, int]]:

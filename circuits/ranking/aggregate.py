@@ -3,7 +3,8 @@
     effect(node) = Σ over examples of the node's effect / number of examples
 
 A node has effect 0 in an example in which its clean and its patch value agree, and in one that lacks its position. So
-mean effects add up as the effects of single examples do.
+mean effects add up as the effects of single examples do. An effect that rounding decides counts as 0, too, and the node
+says in how many examples and what the two means are.
 """
 
 from collections.abc import Container, Sequence
@@ -26,6 +27,8 @@ from graphs import ErrorNode, FeatureNode, Node, Position, TokenNode, WeightedNo
 class Ranking:
     """All nodes of one measurement, averaged over its examples, the largest |effect| first.
 
+    `undecided` are nodes whose effect rounding decides in every example in which they change: they have no rank.
+
     A node's position is an index into `positions`, as in a `CircuitGraph`; `positions_vary` says whether these stand in
     another order in some prompts.
     """
@@ -35,6 +38,7 @@ class Ranking:
     positions: tuple[Position, ...]
     nodes: tuple[WeightedNode, ...]
     positions_vary: bool = False
+    undecided: tuple[WeightedNode, ...] = ()
 
     def top(self, count: int) -> "Ranking":
         """The ranking of its first `count` nodes."""
@@ -76,7 +80,8 @@ def rank_nodes(
         exact = np.full(len(effects), effects.method == "exact_patching")
     alignment = align_positions(pairs, model, scheme)
     nodes = sorted(_nodes(effects, alignment, exact), key=lambda w: -abs(w.effect))
-    return Ranking(effects.method, effects.sites[1:], alignment.positions, tuple(nodes), alignment.vary)
+    ranked, undecided = (tuple(w for w in nodes if (w.undecided < w.count) == own) for own in (True, False))
+    return Ranking(effects.method, effects.sites[1:], alignment.positions, ranked, alignment.vary, undecided)
 
 
 def effects_by_pair(
@@ -86,7 +91,7 @@ def effects_by_pair(
     nodes: Sequence[Node],
     scheme: PositionScheme | None = None,
 ) -> Float[np.ndarray, "pair node"]:
-    """The effect of each of these nodes in every pair, as `rank_nodes` averages them; 0 where it has none."""
+    """The effect of each of these nodes in every pair, as `rank_nodes` averages them; 0 where none is decided."""
     alignment = align_positions(pairs, model, scheme)
     column = alignment.columns_of(effects.example, effects.position)
     place = {node: n for n, node in enumerate(nodes)}
@@ -97,7 +102,7 @@ def effects_by_pair(
     number = np.array([place.get(node, -1) for node in named])[group.reshape(-1)]
     found = np.zeros((len(pairs), len(nodes)))
     wanted = number >= 0
-    np.add.at(found, (effects.example[wanted], number[wanted]), effects.effect[wanted])
+    np.add.at(found, (effects.example[wanted], number[wanted]), np.where(effects.undecided, 0, effects.effect)[wanted])
     return found
 
 
@@ -107,7 +112,8 @@ def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[We
     own, place = np.unique(keys, axis=1, return_inverse=True)
     place, count = place.reshape(-1), own.shape[1]
     size = np.bincount(place, minlength=count)
-    effect = group_sums(place, effects.effect, count)
+    undecided = group_sums(place, effects.undecided, count) > 0
+    effect = np.where(undecided, 0, group_sums(place, effects.effect, count))
     clean, patch = (group_sums(place, values, count) / size for values in (effects.clean, effects.patch))
     nodes, group = np.unique(own[1:], axis=1, return_inverse=True)
     group, groups = group.reshape(-1), nodes.shape[1]
@@ -115,7 +121,20 @@ def _nodes(effects: Effects, alignment: Alignment, exact: np.ndarray) -> list[We
     ends = [group_sums(group, values, groups) / found.count for values in (clean, patch)]
     verified = group_sums(group, group_sums(place, exact, count) == size, groups)
     named = [node_at(effects.sites[site], KINDS[kind], *rest) for site, kind, *rest in nodes.T.tolist()]
-    return [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
+    weighted = [weighted_node(node, n, found, ends, int(verified[n])) for n, node in enumerate(named)]
+    if not undecided.any():
+        return weighted
+    number = group_sums(group, undecided, groups)
+    both = [
+        group_averages(group, group_sums(place, values, count), groups, len(alignment.columns)).mean
+        for values in (effects.effect, effects.open_effect)
+    ]
+    return [
+        replace(w, undecided=int(number[n]), closed_effect=float(both[0][n]), open_effect=float(both[1][n]))
+        if number[n]
+        else w
+        for n, w in enumerate(weighted)
+    ]
 
 
 def weighted_node(

@@ -43,6 +43,7 @@ class DatasetRanking:
         settings: those of the method.
         positions_mean: what the names of positions stand for, in words.
         left_out: what was wrong with each example that was left out, by its number in the stream.
+        undecided: how many effects, counted once per example, rounding decides; they are left out of the means.
     """
 
     ranking: Ranking
@@ -57,6 +58,7 @@ class DatasetRanking:
     settings: Mapping[str, str | int | float]
     positions_mean: str
     left_out: Mapping[int, str] = field(default_factory=dict)
+    undecided: int = 0
 
     def name(self, node: Node) -> str:
         """The node's name as in a circuit: `blocks.3.hook_mlp_out/117@verb`."""
@@ -116,6 +118,7 @@ class _Stream:
         self.together = together
         self.averages = RunningAverages(strongest)
         self.examples = 0
+        self.undecided = 0
         self.read = 0
         self.left_out: dict[int, str] = {}
         self.total = 0.0
@@ -151,6 +154,9 @@ class _Stream:
         keys = ((position * _SITE + site) * len(KINDS) + kind) * _INDEX + index + 1
         example = numbers[np.asarray(effects.example, np.int64)]
         values = np.stack([effects.effect, effects.clean, effects.patch])
+        decided = ~effects.undecided
+        self.undecided += int(effects.undecided.sum())
+        keys, example, values = keys[decided], example[decided], values[:, decided]
         if self.together:
             keys, example, values = _summed(keys, example, values)
         self.averages.add(keys, example, values)
@@ -204,6 +210,7 @@ class _Stream:
             settings=dict(effects.settings),
             positions_mean=TOGETHER if self.together else ROLES if self.roles.given else FROM_THE_END,
             left_out=dict(self.left_out),
+            undecided=self.undecided,
             **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
         )
 

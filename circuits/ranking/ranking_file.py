@@ -45,6 +45,7 @@ def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, 
         "sites": ranking.sites,
         "positions": [[p.label, p.clean_token, p.patch_token] for p in ranking.positions],
         "left_out": {str(example): fault for example, fault in found.left_out.items()},
+        "undecided": found.undecided,
         "chunks": chunks,
     }
     table = _table(found).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
@@ -69,6 +70,7 @@ def read_ranking(path: str | Path) -> DatasetRanking:
         strongest=tuple(tuple(zip(r["examples"], r["example_effects"], strict=True)) for r in rows),
         settings=about["settings"],
         left_out={int(example): fault for example, fault in about.get("left_out", {}).items()},
+        undecided=about.get("undecided", 0),
         **{name: about[name] for name in _WORDS},
     )
 

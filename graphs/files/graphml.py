@@ -12,9 +12,10 @@ Node ids are n0, n1, ... in the circuit's order. Attributes that are None are le
              effect, mean_absolute,          double   as in `WeightedNode`, in the unit of the measurement
              standard_error, carried,
              undivided, inclusion,
-             inclusion_templates
+             inclusion_templates,
+             closed_effect, open_effect
              clean, patch                    double   feature: activation; error: L2 norm
-             count, verified                 int      examples
+             count, verified, undecided      int      examples
              estimates, flags                string   JSON object: effect by method, count by flag
     edge     weight, mean_absolute,          double   as in `Edge`, in the unit of the measurement
              standard_error, inclusion,

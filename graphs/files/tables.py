@@ -13,7 +13,10 @@
     inclusion, inclusion_templates
                          double   share of resamples, as in `WeightedNode`
     clean, patch         double   feature: activation; error: L2 norm
-    count, verified      int64    examples
+    closed_effect, open_effect
+                         double   as in `WeightedNode`; null unless rounding decides the effect in some example
+    count, verified, undecided
+                         int64    examples
     estimate.<method>    double   the effect by another method, in the same unit
     flag.<flag>          int64    how often the check gave the node's estimate this flag
 
@@ -45,7 +48,7 @@ EDGES_FILE: Final = "edges.parquet"
 _HEAD_KEY: Final = b"jumpwire"
 _PLACE: Final = {"feature": ("site", "position", "index"), "error": ("site", "position"), "token": ("position",)}
 _GROUPS: Final = {"estimates": "estimate.", "flags": "flag."}
-_WHOLE: Final = ("position", "index", "count", "verified")
+_WHOLE: Final = ("position", "index", "count", "verified", "undecided")
 _TEXTS: Final = ("node", "kind", "site", "position_label", "name", "source", "target")
 
 

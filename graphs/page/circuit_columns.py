@@ -24,6 +24,8 @@ _VALUES: Final = (
     "undivided",
     "inclusion",
     "inclusion_templates",
+    "closed_effect",
+    "open_effect",
 )
 KINDS: Final = ("feature", "error", "token", "metric")
 """The column `kind` counts into these."""
@@ -45,6 +47,7 @@ def node_columns(circuit: CircuitGraph) -> dict[str, np.ndarray]:
         ),
         "count": smallest_integers(np.array([w.count for w in nodes], int)),
         "verified": smallest_integers(np.array([w.verified for w in nodes], int)),
+        "undecided": smallest_integers(np.array([w.undecided for w in nodes], int)),
     }
     for name in _VALUES:
         columns[name] = _floats([getattr(w, name) for w in nodes])

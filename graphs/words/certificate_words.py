@@ -14,6 +14,7 @@ from graphs.faithfulness import Faithfulness
 from graphs.strongest_edges import left_out_of
 from graphs.words.certificate_line import NO_RULE, CertificateLine, Colour
 from graphs.words.number_formats import counted_noun
+from graphs.words.rounding_words import rounding_lines
 from graphs.words.site_words import alone_line, kept_in_words, trial_line
 from graphs.words.size_words import size_lines, stability_lines
 from graphs.words.verdict_words import AT_THRESHOLD
@@ -45,6 +46,7 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
         *(_sae(quality) for quality in certificate.quality),
         *_measured(circuit.measurement, certificate),
         *_at_threshold(certificate),
+        *rounding_lines(certificate),
         *_left_out(circuit),
         *_missing(certificate),
         *_identity(certificate),

@@ -110,7 +110,16 @@ def _compared(verdict: Verdict) -> tuple[KeyNumber, ...]:
 
 def _at_threshold(verdict: Verdict) -> tuple[KeyNumber, ...]:
     count = verdict.gates_at_threshold
-    return (KeyNumber("gates at their threshold", f"{count:,}", AT_THRESHOLD),) if count else ()
+    gates = (KeyNumber("gates at their threshold", f"{count:,}", AT_THRESHOLD),) if count else ()
+    if not verdict.undecided:
+        return gates
+    widest = verdict.undecided[0]
+    values = f"{signed_number(widest.closed)} or {signed_number(widest.opened)}"
+    words = (
+        "rounding of the weights decides a gate of their exact effect, so they are not compared; the widest apart: "
+        f"{node_name(widest.node)} in pair {widest.example + 1}, {values} {verdict.unit}"
+    )
+    return (*gates, KeyNumber("undecided nodes", f"{len(verdict.undecided):,}", words))
 
 
 def _agreement(verdict: Verdict) -> tuple[KeyNumber, ...]:

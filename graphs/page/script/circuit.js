@@ -32,11 +32,12 @@ function nodeFrom(n, header, columns) {
     if (!Number.isNaN(value)) effects[key] = value;
   }
   const node = { index: n, kind, site, band, position: columns.position[n], feature: columns.feature[n], effects };
-  for (const name of ["mean_absolute", "standard_error", "clean", "patch", "carried", "undivided", "inclusion", "inclusion_templates"]) {
+  for (const name of ["mean_absolute", "standard_error", "clean", "patch", "carried", "undivided", "inclusion", "inclusion_templates", "closed_effect", "open_effect"]) {
     node[name] = Number.isNaN(columns[name][n]) ? null : columns[name][n];
   }
   node.count = columns.count[n];
   node.verified = columns.verified[n];
+  node.undecided = columns.undecided[n];
   node.membership = columns.membership?.[n] ?? 0;
   node.flags = header.flags[n] ?? {};
   node.findings = header.findings[n] ?? [];

@@ -88,7 +88,14 @@ function effects(app, node) {
   const error = node.standard_error === null ? "" : ` ± ${plainNumber(node.standard_error, 2)} (standard error)`;
   const absolute = node.mean_absolute === null ? "" : `Mean |effect| ${plainNumber(node.mean_absolute)}${error}. `;
   const title = measurement.patch_value === "none" ? measurement.method.replaceAll("_", " ") : node.verified || node.members ? "Effect on the metric when patched" : "Effect on the metric, estimated";
-  return el("section", {}, el("h3", {}, `${title} (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, howVerified(app, node)), stability(app, node));
+  return el("section", {}, el("h3", {}, `${title} (${measurement.unit})`), bars(entries), el("p", { class: "faint" }, absolute, howVerified(app, node)), undecided(app, node), stability(app, node));
+}
+
+/** The two values of an effect that rounding decides in some pairs. */
+function undecided(app, node) {
+  if (!node.undecided) return null;
+  const values = `with gates within rounding closed ${signed(node.closed_effect)}, open ${signed(node.open_effect)}`;
+  return el("p", {}, `Undecided in ${node.undecided} of these pairs, which count as 0: rounding decides a gate. On average, ${values}.`);
 }
 
 function stability(app, node) {
