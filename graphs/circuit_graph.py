@@ -76,6 +76,12 @@ class WeightedNode:
     closed_effect: float | None = None
     open_effect: float | None = None
 
+    @property
+    def both_effects(self) -> tuple[float, float]:
+        """`closed_effect` and `open_effect`; twice `effect` where no example is undecided."""
+        closed, opened = (self.effect if v is None else v for v in (self.closed_effect, self.open_effect))
+        return closed, opened
+
 
 @dataclass(frozen=True)
 class Measurement:

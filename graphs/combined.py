@@ -133,7 +133,17 @@ def _node(node: Node, own: Sequence[tuple[int, WeightedNode]]) -> WeightedNode:
         carried=_mean([(n, w.carried) for n, w in own]),
         undivided=_mean([(n, w.undivided) for n, w in own]),
         flags={flag: sum(w.flags.get(flag, 0) for _, w in own) for flag in flags},
+        **_undecided(own),
     )
+
+
+def _undecided(own: Sequence[tuple[int, WeightedNode]]) -> dict[str, Any]:
+    """In how many examples the effect is undecided, and its two mean values; nothing where none is."""
+    count = sum(w.undecided for _, w in own)
+    if not count:
+        return {}
+    closed, opened = (_known_mean([(n, w.both_effects[side]) for n, w in own]) for side in (0, 1))
+    return {"undecided": count, "closed_effect": closed, "open_effect": opened}
 
 
 def _edge(source: Node, target: Node, own: Sequence[tuple[int, Edge]]) -> Edge:

@@ -8,7 +8,7 @@ positions at once may have more or less effect than their sum.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from graphs.circuit_graph import CircuitGraph, Position, WeightedNode
 from graphs.edges import Edge
@@ -64,7 +64,17 @@ def _one_node(node: Node, own: Sequence[WeightedNode]) -> WeightedNode:
         carried=_sum([w.carried for w in own]),
         undivided=_sum([w.undivided for w in own]),
         flags={flag: sum(w.flags.get(flag, 0) for w in own) for flag in flags},
+        **_undecided(own),
     )
+
+
+def _undecided(own: Sequence[WeightedNode]) -> dict[str, Any]:
+    """In how many examples and positions the effect is undecided, and its two values; nothing where none is."""
+    count = sum(w.undecided for w in own)
+    if not count:
+        return {}
+    closed, opened = (sum(values) for values in zip(*(w.both_effects for w in own), strict=True))
+    return {"undecided": count, "closed_effect": closed, "open_effect": opened}
 
 
 def _one_edge(source: Node, target: Node, own: Sequence[Edge]) -> Edge:

@@ -105,10 +105,10 @@ class Effects:
             "clean": self.clean,
             "patch": self.patch,
             "effect": self.effect,
-            "gates": pa.DictionaryArray.from_arrays(pa.array(self.gates), pa.array(GATES)),
-            "open_effect": self.open_effect,
             "method": _repeated(self.method, len(self)),
             "error_mode": _repeated(self.error_mode, len(self)),
+            "gates": pa.DictionaryArray.from_arrays(pa.array(self.gates), pa.array(GATES)),
+            "open_effect": self.open_effect,
         }
         about: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,

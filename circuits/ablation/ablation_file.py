@@ -53,7 +53,7 @@ def side_effect_data(effect: SideEffect | None, source: str | None) -> dict[str,
 
 
 def causal_test_data(test: CausalTest) -> dict[str, Any]:
-    """The predicted and the measured effect of every node, in `unit`."""
+    """The predicted and the measured effect of every node, in `unit`; `float64`: measured in float64."""
     return {
         "method": test.method,
         "error_mode": test.error_mode,
@@ -63,7 +63,15 @@ def causal_test_data(test: CausalTest) -> dict[str, Any]:
         "spearman": test.spearman,
         "largest_difference": test.largest_difference,
         "nodes": [
-            {"name": str(name), "predicted": float(p), "measured": float(m), "per_pair": each.tolist()}
-            for name, p, m, each in zip(test.names, test.predicted, test.measured, test.per_pair, strict=True)
+            {
+                "name": str(name),
+                "predicted": float(p),
+                "measured": float(m),
+                "float64": float(c),
+                "per_pair": each.tolist(),
+            }
+            for name, p, m, c, each in zip(
+                test.names, test.predicted, test.measured, test.confirmed, test.per_pair, strict=True
+            )
         ],
     }

@@ -17,6 +17,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from tests.worlds.tiny_models import PAIRS, World
 
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
+COLUMNS += ["gates", "open_effect"]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +90,7 @@ def test_another_parquet_file_is_refused(tmp_path: Path) -> None:
 
 def test_another_schema_version_is_refused(effects: Effects, tmp_path: Path) -> None:
     table = effects.table()
-    metadata = table.schema.metadata[b"jumpwire"].replace(b'"schema_version": 2', b'"schema_version": 99')
+    metadata = table.schema.metadata[b"jumpwire"].replace(b'"schema_version": 3', b'"schema_version": 99')
     pq.write_table(table.replace_schema_metadata({b"jumpwire": metadata}), tmp_path / "new.parquet")
-    with pytest.raises(ValueError, match="schema version 99; this version reads 2"):
+    with pytest.raises(ValueError, match="schema version 99; this version reads 3"):
         Effects.read_parquet(tmp_path / "new.parquet")
