@@ -72,9 +72,9 @@ def test_gates_at_their_threshold_fall_alike_in_cones_whole_runs_and_batches_of_
     mode: ErrorMode, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"error_mode": mode, "patch_value": value}
-    given = planted(mode), PAIRS, logit_difference
+    given = planted(mode), PAIRS.head(5), logit_difference
     expected = exact_patching(*given, **options)
-    for size in (1, 2, 7):
+    for size in (2, 7):
         assert_equal(exact_patching(*given, batch_size=size, bytes_at_once=size * 2**16, **options), expected)
     for size in (1, 7):
         found = whole_runs(monkeypatch, *given, batch_size=size, runs_at_once=7 if size == 1 else 256, **options)
