@@ -21,7 +21,7 @@ from torch import Tensor
 from attribution import SAE, Effects, LanguageModel, PromptPair, PromptPairs, SplicedModel
 from attribution.cones import exact_engine
 from attribution.effects.effects import GATES
-from circuits import exact_patching, load_model, load_saes, logit_difference, splice, task_pairs
+from circuits import exact_patching, load_model, load_saes, logit_difference, prompt_pairs, splice
 
 MODES = ("frozen", "zero")
 RUNS = 128
@@ -151,7 +151,7 @@ def main() -> None:
     spliced = splice(model, load_saes(given.saes))
     fine_saes = {site: spliced.saes[site].to(dtype=torch.float64) for site in spliced.sites}
     sets = {file.stem: PromptPairs.from_json(file, model) for file in given.pairs}
-    sets = sets or {task: task_pairs(task, "train", given.first, 0, model) for task in TASKS}
+    sets = sets or {task: prompt_pairs(task, model, examples=given.first) for task in TASKS}
     for name, pairs in sets.items():
         for mode in MODES:
             few = pairs.head(given.first)
