@@ -72,13 +72,12 @@ def test_gates_at_their_threshold_fall_alike_in_cones_whole_runs_and_batches_of_
     mode: ErrorMode, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options: dict[str, Any] = {"error_mode": mode, "patch_value": value}
-    given = planted(mode), PAIRS.head(5), logit_difference
+    given = planted(mode), PAIRS.head(2), logit_difference
     expected = exact_patching(*given, **options)
-    for size in (2, 7):
-        assert_equal(exact_patching(*given, batch_size=size, bytes_at_once=size * 2**16, **options), expected)
-    for size in (1, 7):
-        found = whole_runs(monkeypatch, *given, batch_size=size, runs_at_once=7 if size == 1 else 256, **options)
-        assert_equal(found, expected)
+    for size in (1, 2):
+        assert_equal(exact_patching(*given, batch_size=size, bytes_at_once=size * 2**18, **options), expected)
+    found = whole_runs(monkeypatch, *given, batch_size=1, runs_at_once=64, **options)
+    assert_equal(found, expected)
 
 
 def assert_equal(found: Effects, expected: Effects) -> None:
