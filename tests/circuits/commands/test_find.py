@@ -19,6 +19,7 @@ from circuits.tasks.templates import SPLITS, TASKS
 from graphs import FeatureNode, findings, load_circuit, load_labels, load_verdict
 
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
+COLUMNS += ["gates", "open_effect"]
 
 
 QUICK = ("--method", "atp", "--examples", "3", "--nodes", "20", "--rank-by", "chord-ig", "--saes", "topk")
