@@ -44,11 +44,15 @@ def random_pairs() -> PromptPairs:
 
 
 def logged(log: Path) -> Metric:
-    """The logit difference; writes a byte to a file whenever a chunk is begun."""
+    """The logit difference; writes a byte to a file whenever a chunk, which has one pair, is begun.
+
+    Every start looks first, in larger batches, whether the metric of all pairs is finite; that is no chunk.
+    """
 
     def of_clean(clean: Tensor, batch: PairBatch) -> OnLogits:
-        with log.open("ab", buffering=0) as file:
-            file.write(b"x")
+        if len(batch.example) == 1:
+            with log.open("ab", buffering=0) as file:
+                file.write(b"x")
         return logit_difference.bind(clean, batch)
 
     return Metric("logged", "logits", of_clean=of_clean, version="1")
