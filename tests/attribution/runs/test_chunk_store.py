@@ -330,17 +330,17 @@ def test_unfinished_files_of_killed_runs_go(tmp_path: Path) -> None:
 
 
 def test_a_long_chunk_survives_in_parts(llama_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given, one = (llama_world.spliced, PAIRS.head(1), logit_difference), "effects_in_cones"
+    given, one = (llama_world.spliced, PAIRS.head(1), logit_difference), "runs_in_cones"
     with kept_in(tmp_path / "whole"):
         whole = exact_patching(*given)
     calls: list[Any] = []
     measured = getattr(exact_module, one)
 
-    def stopped(*arguments: Any) -> list[Tensor]:
+    def stopped(*arguments: Any, **options: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return measured(*arguments)
+        return measured(*arguments, **options)
 
     monkeypatch.setattr(exact_module, "LONG_CHUNK_FLOPS", 0)
     monkeypatch.setattr(exact_module, one, stopped)
