@@ -83,6 +83,14 @@ class WeightedNode:
         return closed, opened
 
 
+def undecided_in_words(weighted: WeightedNode) -> str:
+    """What stands beside a node of which rounding decides an effect: in how many examples, and both means; else ""."""
+    if not weighted.undecided:
+        return ""
+    closed, opened = weighted.both_effects
+    return f", undecided in {weighted.undecided} ({closed:+.3g} or {opened:+.3g})"
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What a graph's numbers mean: how, on what and in which units they were measured.

@@ -15,7 +15,7 @@ from pathlib import Path
 from textwrap import shorten, wrap
 from typing import Final
 
-from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.circuit_graph import CircuitGraph, WeightedNode, undecided_in_words
 from graphs.edges import Edge
 from graphs.feature_labels import Labels
 from graphs.figures.colours import sign_colour
@@ -79,7 +79,7 @@ def _node(circuit: CircuitGraph, weighted: WeightedNode, ids: dict[str, str], la
         "fontcolor": sign_colour(weighted.effect),
         "color": _FLAGGED if weighted.flags else sign_colour(weighted.effect),
         "effect": repr(float(weighted.effect)),
-        "tooltip": f"{name}: effect {weighted.effect:+.4g}",
+        "tooltip": f"{name}: effect {weighted.effect:+.4g}{undecided_in_words(weighted)}",
     }
     return f"{ids[name]} [{_attributes(values)}];"
 

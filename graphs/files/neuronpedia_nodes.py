@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any, Final
 
-from graphs.circuit_graph import CircuitGraph, WeightedNode
+from graphs.circuit_graph import CircuitGraph, WeightedNode, undecided_in_words
 from graphs.feature_labels import Labels
 from graphs.files.neuronpedia_rules import ERROR, FEATURE, LOGIT, TOKEN, TOKEN_LAYER, WEIGHT_OF_LOGIT
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, short_site
@@ -62,7 +62,7 @@ def node_row(
         "ctx_idx": len(circuit.positions) - 1 if isinstance(node, MetricNode) else node.position,
         "feature_type": _FEATURE_TYPE[node.kind],
         "jsNodeId": ids[node],
-        "clerp": clerp(circuit, node, labels),
+        "clerp": clerp(circuit, node, labels) + undecided_in_words(weighted),
         "influence": share.get(node),
         "activation": weighted.clean if isinstance(node, FeatureNode) else None,
     }

@@ -20,7 +20,7 @@ from circuits.discovery.selection import Selection
 from circuits.ranking.aggregate import effects_by_pair, rank_nodes
 from circuits.ranking.dataset import rank
 from circuits.ranking.ranking_file import read_ranking, write_ranking
-from graphs import CircuitGraph, load_circuit, load_verdict, save_circuit, save_verdict
+from graphs import CircuitGraph, load_circuit, load_verdict, save_circuit, save_verdict, write_dot, write_neuronpedia
 from graphs.files.graphml import read_graphml, write_graphml
 from graphs.files.tables import read_tables, write_tables
 from graphs.merged_positions import merge_positions
@@ -128,6 +128,10 @@ def test_every_format_keeps_both_values(tmp_path: Path) -> None:
     columns = node_columns(circuit)
     assert columns["undecided"].sum() == 1
     np.testing.assert_allclose(np.sort(columns["closed_effect"])[0], -0.5)
+    write_dot(circuit, tmp_path / "circuit.dot")
+    write_neuronpedia(circuit, tmp_path / "graph.json", slug="one", scan="model")
+    for name in ("circuit.dot", "graph.json"):
+        assert "undecided in 1 (-0.5 or +0.25)" in (tmp_path / name).read_text(encoding="utf-8")
     merged = merge_positions(circuit)
     assert sum(w.undecided for w in merged.nodes) == 1
 

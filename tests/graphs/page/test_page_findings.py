@@ -47,6 +47,17 @@ def test_a_finding_shows_cause_jump_and_path(browser: Browser, tmp_path: Path) -
         assert own.complaints == []
 
 
+def test_a_node_of_which_rounding_decides_an_effect_shows_both_values(browser: Browser, tmp_path: Path) -> None:
+    circuit = small_circuit()
+    marked = {"undecided": 1, "closed_effect": -0.6, "open_effect": 0.25}
+    nodes = tuple(replace(w, **marked) if w.node == MIDDLE else w for w in circuit.nodes)
+    write_page(replace(circuit, nodes=nodes), tmp_path / "page.html", title="findings")
+    with opened(browser, tmp_path / "page.html", NODE) as own:
+        assert "Undecided in 1 of these pairs" in own.panel()
+        assert "closed −0.600, open +0.250" in own.panel()
+        assert own.complaints == []
+
+
 def test_without_a_flipped_gate_there_is_no_empty_panel_of_margins(browser: Browser, tmp_path: Path) -> None:
     found = found_at_middle()
     live = replace(
