@@ -106,7 +106,7 @@ class _Axes:
         """A hook on a block that notes the axes of its input."""
 
         def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            self._shapes[layer] = (arguments[0] if arguments else keywords["hidden_states"]).shape[:2]
+            self._shapes[layer] = _entered(arguments, keywords)[0].shape[:2]
 
         return hook
 
@@ -210,10 +210,16 @@ def watched(modules: Iterable[nn.Module]) -> Iterator[Calls]:
 def _block_recorder(blocks: list[tuple[Tensor, BlockCall]], axes: Sequence[RowAxes]) -> Callable[..., None]:
     def hook(_module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         known = axes[len(blocks)] if len(blocks) < len(axes) else None
-        if arguments:
-            blocks.append((arguments[0], BlockCall(arguments[1:], keywords, known)))
-        else:
-            rest = {k: v for k, v in keywords.items() if k != "hidden_states"}
-            blocks.append((keywords["hidden_states"], BlockCall((), rest, known)))
+        hidden, others, named = _entered(arguments, keywords)
+        blocks.append((hidden, BlockCall(others, named, known)))
 
     return hook
+
+
+def _entered(
+    arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> tuple[Tensor, tuple[Any, ...], Mapping[str, Any]]:
+    """The hidden state that a block is called with, and its other arguments."""
+    if arguments:
+        return arguments[0], arguments[1:], keywords
+    return keywords["hidden_states"], (), {k: v for k, v in keywords.items() if k != "hidden_states"}

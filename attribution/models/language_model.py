@@ -19,7 +19,7 @@ from attribution.models.addresses import Address
 from attribution.models.block_calls import BlockCall, RowAxes
 from attribution.models.model_identity import digest_of_weights, settings_of
 from attribution.models.opening import Bos, Opening, PromptOpening, own_bos_id
-from attribution.models.prompt_lengths import PromptLengths, set_back_rotary
+from attribution.models.prompt_lengths import PromptLengths, growing_rotary, set_back_rotary
 from attribution.models.site_names import SiteNames
 from attribution.models.tokenising import following_ids, text_ids, token_text, token_texts
 from attribution.models.unembedding import all_logits, chosen_logits, logits_of_directions
@@ -41,7 +41,13 @@ class LanguageModel:
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any = None, name: str | None = None, *, bos: Bos | None = None
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,
+        name: str | None = None,
+        *,
+        bos: Bos | None = None,
+        causal: bool = True,
     ) -> None:
         missing = [a for a in ("hook_dict", "blocks", "unembed", "cfg") if not hasattr(model, a)]
         if missing:
@@ -51,6 +57,8 @@ class LanguageModel:
             )
         self.module: Any = model
         self._is_frozen = False
+        self.causal = causal
+        """False: attention may look both ways."""
         self.tokenizer: Any = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
         self.name = name or str(getattr(model.cfg, "model_name", type(model).__name__))
         self._sites = SiteNames(self.module.hook_dict)
@@ -214,7 +222,7 @@ class LanguageModel:
         """
         with self.frozen():
             if cache is None:
-                set_back_rotary(self.module)
+                set_back_rotary(self._growing_rotary)
             return self._forward(ids, cache)
 
     def new_cache(self) -> Any:
@@ -239,6 +247,10 @@ class LanguageModel:
         except (TypeError, AttributeError, RuntimeError, IndexError):
             return False
         return bool((torch.cat(parts, dim=1) - whole).abs().max() <= 1e-4 * whole.abs().max())
+
+    @cached_property
+    def _growing_rotary(self) -> tuple[Any, ...]:
+        return growing_rotary(self.module)
 
     def _forward(self, ids: Int[Tensor, "row pos"], cache: Any = None) -> Float[Tensor, "row read vocab"]:
         if self.is_bridge:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attribution.models.hugging_face import HuggingFaceModel
+from attribution.models.proofs import difference, tolerance
 
 Backend = Literal["auto", "transformer-lens", "hugging-face"]
 """Who runs the model's blocks: TransformerLens, or the Hugging Face modules themselves. `auto`: the first that can."""
@@ -22,9 +23,6 @@ Backend = Literal["auto", "transformer-lens", "hugging-face"]
 _TOKENIZER_FILES: Final = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt")
 _LENGTHS: Final = (11, 6)
 """Tokens of the two prompts on which a bridge is compared with its model."""
-_TOLERANCES: Final = {torch.float64: 1e-6, torch.float32: 1e-4}
-_TOLERANCE_LOW_PRECISION: Final = 5e-2
-"""Largest difference of logits that rounding makes, as a share of their spread. Many models take softmax in float32."""
 _KERNELS: Final = 30
 """How many times as large it may be between two kernels of attention, if it is not between equal ones."""
 
@@ -74,9 +72,9 @@ def boot(
     tokenizer = source.tokenizer()
     reason = None
     if backend != "hugging-face":
-        module, difference, reason = _bridge(source, hf_model, tokenizer, device, dtype)
+        module, apart, reason = _bridge(source, hf_model, tokenizer, device, dtype)
         if module is not None:
-            return Booted(module, tokenizer, source.name, "transformer-lens", None, difference, _class_of(hf_model))
+            return Booted(module, tokenizer, source.name, "transformer-lens", None, apart, _class_of(hf_model))
         if backend == "transformer-lens":
             raise ValueError(f"{source.name}: {reason} Choose --backend hugging-face, or leave it to auto.")
         hf_model = source.model(device, dtype)
@@ -171,22 +169,27 @@ def _bridge(
             source.path, hf_model=hf_model, tokenizer=deepcopy(tokenizer), device=device, dtype=dtype
         )
         with torch.no_grad():
-            found = [bridge(ids, use_cache=False) for ids in prompts]
+            found = _side_by_side([bridge(ids, use_cache=False) for ids in prompts])
     except Exception as error:  # whatever an adapter meets in a model it was not written for
         return None, 0.0, f"TransformerLens cannot run {_class_of(hf_model)} ({_first_words(error)})."
-    difference = _difference(found, as_loaded)
-    if min(difference, max(difference / _KERNELS, _difference(found, eager))) <= _tolerance(dtype):
-        return bridge, difference, ""
-    differs = f"they differ by {difference:.2g} of their spread"
-    return None, difference, f"TransformerLens computes other logits than {_class_of(hf_model)}: {differs}."
+    apart = difference(found, as_loaded)
+    if min(apart, max(apart / _KERNELS, difference(found, eager))) <= tolerance(dtype):
+        return bridge, apart, ""
+    differs = f"they differ by {apart:.2g} of their spread"
+    return None, apart, f"TransformerLens computes other logits than {_class_of(hf_model)}: {differs}."
 
 
-def _logits(hf_model: Any, prompts: Sequence[Tensor]) -> list[Tensor]:
+def _logits(hf_model: Any, prompts: Sequence[Tensor]) -> Tensor:
     with torch.no_grad():
-        return [hf_model(ids, use_cache=False).logits for ids in prompts]
+        return _side_by_side([hf_model(ids, use_cache=False).logits for ids in prompts])
 
 
-def _logits_by_eager_attention(hf_model: Any, prompts: Sequence[Tensor]) -> list[Tensor]:
+def _side_by_side(logits: Sequence[Tensor]) -> Tensor:
+    """The logits of all prompts, one prompt after the other."""
+    return torch.cat(list(logits), dim=1)
+
+
+def _logits_by_eager_attention(hf_model: Any, prompts: Sequence[Tensor]) -> Tensor:
     """With the plain attention that a bridge uses: kernels that fuse it sum in another order."""
     chosen = hf_model.config._attn_implementation
     hf_model.set_attn_implementation("eager")
@@ -202,19 +205,6 @@ def _prompts(config: Any, device: str) -> list[Tensor]:
     longest = getattr(config, "max_position_embeddings", None) or _LENGTHS[0]
     lengths = [min(length, longest - shorter) for shorter, length in enumerate(_LENGTHS)]
     return [torch.randint(config.vocab_size, (1, length), generator=generator).to(device) for length in lengths]
-
-
-def _tolerance(dtype: torch.dtype) -> float:
-    return _TOLERANCES.get(dtype, _TOLERANCE_LOW_PRECISION)
-
-
-def _difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """The largest difference of any logit, over all prompts, as a share of the logits' spread."""
-    if any(a.shape != b.shape for a, b in zip(found, expected, strict=True)):
-        return float("inf")
-    spread = max(float((b - b.mean(-1, keepdim=True)).abs().max()) for b in expected)
-    largest = max(float((a - b).abs().max()) for a, b in zip(found, expected, strict=True))
-    return largest / spread if spread > 0 else float(largest > 0)
 
 
 def _first_words(error: Exception) -> str:

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, Final, Literal
 
 import torch
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,18 @@ def lengths_by_configuration(config: Any) -> PromptLengths:
     return PromptLengths()
 
 
-def set_back_rotary(model: Any) -> None:
-    """Undo what earlier, longer batches left in rotary positions that grow (dynamic NTK)."""
-    for module in model.modules():
-        if getattr(module, "rope_type", None) == "dynamic" and hasattr(module, "original_inv_freq"):
-            with torch.no_grad():
-                module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
-            module.max_seq_len_cached = module.original_max_seq_len
+def growing_rotary(model: nn.Module) -> tuple[Any, ...]:
+    """The modules whose rotary positions grow with the longest batch so far (dynamic NTK)."""
+    return tuple(
+        module
+        for module in model.modules()
+        if getattr(module, "rope_type", None) == "dynamic" and hasattr(module, "original_inv_freq")
+    )
+
+
+def set_back_rotary(modules: Sequence[Any]) -> None:
+    """Undo what earlier, longer batches left in rotary positions that grow."""
+    for module in modules:
+        with torch.no_grad():
+            module.inv_freq = module.original_inv_freq.to(module.inv_freq.device)
+        module.max_seq_len_cached = module.original_max_seq_len

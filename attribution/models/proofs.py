@@ -6,8 +6,9 @@
     resuming   its blocks, called one by one with the arguments of a whole run taken for other rows, permuted and
                repeated, give the logits of the whole run
 
-A model that fails one of the first two is refused. If longer batches change logits, prompts of unequal length are not
-put into one batch. If blocks cannot be resumed, every patched run starts at the tokens.
+A model that fails one of the first two is refused, unless it is given as one that looks both ways. If longer batches
+change logits, prompts of unequal length are not put into one batch. If blocks cannot be resumed, every patched run
+starts at the tokens.
 """
 
 from collections.abc import Sequence
@@ -86,7 +87,9 @@ def _refuse_infinite(model: LanguageModel, ids: Int[Tensor, "row pos"], logits: 
 def _lengths(
     model: LanguageModel, short: Int[Tensor, "row pos"], alone: Float[Tensor, "row pos vocab"]
 ) -> PromptLengths:
-    """Refuse a model that is not causal; measure whether longer batches change logits."""
+    """Refuse a model that is not causal but should be; measure whether longer batches change logits."""
+    if not model.causal:
+        return PromptLengths("equal")
     other, longer = short.clone(), _random_ids(model, len(short), _LONG, seed=2)
     other[:, -2:] = (other[:, -2:] + 1) % model.d_vocab
     longer[:, :_SHORT] = short
@@ -95,7 +98,8 @@ def _lengths(
     if not changed <= tolerance(alone.dtype):
         raise ValueError(
             f"{model.name} is not causal: changing the tokens after a position changes its logits by {changed:.2g} of "
-            "their spread. Circuits are found in left-to-right language models only."
+            "their spread. Circuits are found in left-to-right language models; in Python, LanguageModel(..., "
+            "causal=False) takes one that is meant to look both ways."
         )
     if difference(model.logits(longer)[:, :_SHORT], alone) <= tolerance(alone.dtype):
         batched = model.logits(torch.cat([longer[1:], _padded(short[:1], _LONG)]))[-1:, :_SHORT]
@@ -144,10 +148,14 @@ def _resumes(model: LanguageModel, axes: Sequence[RowAxes]) -> bool:
 
 
 def difference(found: Float[Tensor, "*batch vocab"], expected: Float[Tensor, "*batch vocab"]) -> float:
-    """The largest difference of any logit, as a share of the spread of the expected ones; inf for unequal shapes."""
+    """The largest difference of any logit, as a share of the spread of the expected ones; inf for unequal shapes.
+
+    A single logit, as a probe's, has its size for a spread.
+    """
     if found.shape != expected.shape:
         return float("inf")
-    spread = float((expected - expected.mean(-1, keepdim=True)).abs().max())
+    middle = expected.mean(-1, keepdim=True) if expected.shape[-1] > 1 else torch.zeros_like(expected)
+    spread = float((expected - middle).abs().max())
     largest = float((found - expected).abs().max())
     return largest / spread if spread > 0 else float(largest > 0)
 

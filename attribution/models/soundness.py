@@ -126,12 +126,13 @@ def check_soundness(sites: Sequence[str], ids: Int[Tensor, "1 pos"], logits_with
             raise ValueError(f"A write at the site {site!r} does not reach the logits. Splice another site.")
         _compare_gradients(site, at_arrival, of_write)
         if at_arrival.dtype in _TOLERANCE:
-            size = arrived[site].std().detach()
+            size = _spread(arrived[site])
             directions = [
                 size * torch.randn(at_arrival.shape, generator=generator).to(at_arrival) for _ in range(_DIRECTIONS)
             ]
-            for direction in directions[1::2]:
-                direction[:, 0] = 0
+            if at_arrival.shape[1] > 1:
+                for direction in directions[1::2]:
+                    direction[:, 0] = 0
             offsets = {name: write.detach() for name, write in written.items()}
             _compare_with_writes(site, directions, of_write, ids, weights, logits_with, offsets)
 
@@ -190,9 +191,15 @@ def _predicted(gradient: Tensor, direction: Tensor) -> tuple[float, float]:
     return float((gradient * direction).sum()), float(written) / int(there.sum()) ** 0.5
 
 
+def _spread(x: Tensor) -> Tensor:
+    """The standard deviation of activations; 1 for those that are all equal, as in a layer that does nothing."""
+    spread = x.detach().std(correction=0)
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
+
+
 def _displacement(x: Tensor, generator: torch.Generator) -> Tensor:
     """A small random displacement if rounding allows one, else zeros."""
-    size = _DISPLACEMENT.get(x.dtype, 0.0) * x.detach().std()
+    size = _DISPLACEMENT.get(x.dtype, 0.0) * _spread(x)
     return size * torch.randn(x.shape, generator=generator).to(x)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.pair_entry import check_entry, pair_from
 from attribution.prompts.position_names import SameRoles
-from attribution.prompts.prompt_pair import PromptPair, check_entry, pair_from
+from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from graphs.files.text_file import read_lines
 

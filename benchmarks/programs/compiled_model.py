@@ -74,7 +74,7 @@ def load_compiled(name: str, folder: Path = FOLDER, dtype: torch.dtype = torch.f
     model = CompiledModel(load_file(folder / f"{name}.safetensors"), about["heads"], about["outputs"], name).to(dtype)
     return Compiled(
         program=PROGRAMS[name],
-        model=LanguageModel(model, Vocabulary(), name=f"compiled {name}"),
+        model=LanguageModel(model, Vocabulary(), name=f"compiled {name}", causal=False),
         residual=tuple(about["residual"]),
         outputs=tuple(about["outputs"]),
         prompts=torch.tensor(about["prompts"]),

@@ -188,14 +188,7 @@ def _ablate_batch(
 ) -> tuple[_Part, SplicedRun]:
     batch = situation.batch
     made = edits_of(situation, labels, ablation)
-    run = situation.spliced.run(
-        batch.clean_ids,
-        made.edits,
-        last=batch.last,
-        error_mode=ablation.error_mode,
-        entry=made.entry,
-        read=batch.read,
-    )
+    run = made.run(situation, ablation.error_mode)
     logits = at_least_float32(run.logits)
     touched, values = made.touched(situation)
     part = _Part(

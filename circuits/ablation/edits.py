@@ -26,7 +26,7 @@ from attribution.splice.edits import (
     edit_of,
 )
 from attribution.splice.patch_values import PatchValue, counterfactual
-from attribution.splice.spliced_model import ErrorMode, SplicedModel
+from attribution.splice.spliced_model import ErrorMode, SplicedModel, SplicedRun
 from attribution.splice.writing import write_site
 from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, site_nodes, token_places
 
@@ -113,6 +113,13 @@ class BatchEdits:
         parts = [_touched(situation, edit) for edit in self.edits]
         nodes = torch.cat([self.tokens, *(t.nodes for t in parts)]).unique()
         return nodes, len(self.tokens) + sum(t.values for t in parts)
+
+    def run(self, situation: Situation, error_mode: ErrorMode) -> SplicedRun:
+        """The batch's clean prompts with these edits; logits at the positions that the metric reads."""
+        batch = situation.batch
+        return situation.spliced.run(
+            batch.clean_ids, self.edits, last=batch.last, error_mode=error_mode, entry=self.entry, read=batch.read
+        )
 
 
 def edits_of(situation: Situation, labels: PositionNames, ablation: Ablation) -> BatchEdits:

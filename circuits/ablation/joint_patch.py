@@ -94,14 +94,7 @@ def _patched(
     situation: Situation, labels: Sequence[Sequence[str]], ablation: Ablation, target: NodeName | None
 ) -> tuple[np.ndarray, ...]:
     batch, made = situation.batch, edits_of(situation, labels, ablation)
-    run = situation.spliced.run(
-        batch.clean_ids,
-        made.edits,
-        last=batch.last,
-        error_mode=ablation.error_mode,
-        entry=made.entry,
-        read=batch.read,
-    )
+    run = made.run(situation, ablation.error_mode)
     after = situation.metric(at_least_float32(run.logits), batch)
     metrics = numpy_of(situation.clean_metric), numpy_of(after)
     if target is None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.pair_entry import pair_from
 from attribution.prompts.pair_stream import pair_stream
-from attribution.prompts.prompt_pair import PromptPair, pair_from
+from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from circuits.tasks.templates import SPLITS, TASKS, text_pairs
 

@@ -58,7 +58,7 @@ REACHED: dict[str, dict[str, list[int]]] = {
 @contextmanager
 def acting(world: World, functions: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
     handles = [
-        world.model.hook_point(name).register_forward_hook(lambda _m, _i, x, f=function: f(x))
+        world.model.module.hook_dict[name].register_forward_hook(lambda _m, _i, x, f=function: f(x))
         for name, function in functions.items()
     ]
     try:

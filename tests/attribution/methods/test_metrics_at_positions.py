@@ -31,7 +31,8 @@ from attribution.prompts.metrics import (
     mean_logit_difference,
     probability_difference,
 )
-from attribution.prompts.prompt_pair import PromptPair, pair_from
+from attribution.prompts.pair_entry import pair_from
+from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import node_keys
 from attribution.splice.references import counterfactual

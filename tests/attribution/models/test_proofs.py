@@ -16,6 +16,7 @@ from attribution.models.block_calls import BlockCall, row_axes
 from attribution.models.hooks import logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.models.prompt_lengths import PromptLengths
+from attribution.models.proofs import difference
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -103,6 +104,12 @@ class Overflows(PlainModel):
 def test_a_model_that_is_not_a_left_to_right_model_is_refused(kind: type[PlainModel], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         model_report(LanguageModel(kind(torch.tanh), OnlyBOS()))
+
+
+def test_a_model_that_is_said_to_look_both_ways_runs_one_length_at_a_time() -> None:
+    model = LanguageModel(SeesTheFuture(torch.tanh), OnlyBOS(), causal=False)
+    assert model.lengths == PromptLengths("equal")
+    assert model_report(model).lengths == PromptLengths("equal").in_words
 
 
 def test_the_first_weight_that_is_not_finite_is_named(tmp_path: Path) -> None:
@@ -233,3 +240,9 @@ def test_what_is_no_decoder_is_one_sentence(config: str, message: str, tmp_path:
     with pytest.raises(ValueError, match=message) as caught:
         LanguageModel.load(tmp_path)
     assert len(str(caught.value)) < 200
+
+
+def test_the_difference_of_single_logits_is_a_share_of_their_size() -> None:
+    expected = torch.tensor([[[-2.0], [1.0]]])
+    assert difference(expected + 0.1, expected) == pytest.approx(0.05)
+    assert difference(torch.zeros(2, 1), torch.zeros(2, 1)) == 0

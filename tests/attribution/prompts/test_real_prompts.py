@@ -12,8 +12,9 @@ from attribution.effects.effects import Effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import log_probability, logit_difference
+from attribution.prompts.pair_entry import aligned, pair_from
 from attribution.prompts.position_names import scheme_of
-from attribution.prompts.prompt_pair import NO_FOIL, PromptPair, aligned, pair_from
+from attribution.prompts.prompt_pair import NO_FOIL, PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.prompts.prompt_templates import fillings
 from attribution.prompts.role_spans import roles_of_spans

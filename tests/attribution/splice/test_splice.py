@@ -161,7 +161,7 @@ def test_hooks_are_gone_after_an_exception_inside_the_forward(world: World, erro
 
 def test_hooks_the_user_put_there_still_act(llama_world: World) -> None:
     seen: list[Any] = []
-    point = llama_world.model.hook_point("blocks.0.hook_mlp_out")
+    point = llama_world.model.module.hook_dict["blocks.0.hook_mlp_out"]
     handle = point.register_forward_hook(lambda _m, _i, x: seen.append(x))
     try:
         llama_world.spliced.run(IDS)

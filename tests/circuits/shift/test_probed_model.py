@@ -45,8 +45,8 @@ def by_hand(model: LanguageModel, prompt: tuple[int, ...], site: str, changes: M
     def hook(change: Change) -> Callable[..., Tensor]:
         return lambda _module, _inputs, x: change(x.flatten(2)).reshape(x.shape)
 
-    handles = [model.hook_point(s).register_forward_hook(hook(change)) for s, change in changes.items()]
-    handles.append(model.hook_point(site).register_forward_hook(lambda _m, _i, x: arrived.append(x.flatten(2))))
+    handles = [model.module.hook_dict[s].register_forward_hook(hook(change)) for s, change in changes.items()]
+    handles.append(model.module.hook_dict[site].register_forward_hook(lambda _m, _i, x: arrived.append(x.flatten(2))))
     try:
         with torch.no_grad():
             model.logits(torch.tensor([prompt]))

@@ -1,0 +1,187 @@
+"""A pair as an entry of a file: a mapping with texts, which the model's tokenizer turns into ids, with ids, or both.
+
+An answer's tokens are those that follow the prompt: of prompt and answer together, less those of the prompt
+(`models/tokenising.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
+from typing import Any, Final
+
+import torch
+
+from attribution.models.hooks import logits_at
+from attribution.models.language_model import LanguageModel
+from attribution.prompts.answers import Tokens, check_answers, read_answers
+from attribution.prompts.prompt_pair import PromptPair, check_pair, unequal
+from attribution.prompts.role_spans import roles_of_spans
+
+_KEYS: Final = frozenset(
+    f"{key}{form}"
+    for keys, forms in (
+        (("clean", "patch", "prompt"), ("", "_ids")),
+        (("answer", "wrong"), ("", "s", "_id", "_ids")),
+        (("roles", "template"), ("",)),
+    )
+    for key in keys
+    for form in forms
+)
+"""Every key that an entry may have."""
+
+
+def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
+    """One pair from a mapping with texts, ids or both; ids win. `row` names the pair in errors.
+
+    Keys: clean, patch, answer, wrong; or clean_ids, patch_ids (BOS included), answer_id, wrong_id. In place of clean
+    and patch, prompt (or prompt_ids): it has no counterfactual, and wrong may be left out. Several answers: answers,
+    wrongs; one of several tokens as ids: answer_ids, wrong_ids. Without any, the answer is the model's likeliest token
+    after the clean prompt, and its second the wrong one. Optional: template, and roles, as names of all tokens or as
+    spans of the clean text (`role_spans.py`).
+
+    Raises:
+        ValueError: a missing key, a wrong type, a word unknown to the tokenizer, or a pair that fails `check_pair`.
+    """
+    check_entry(row, entry)
+    entry = _with_both_prompts(entry)
+
+    def prompt(key: str) -> tuple[int, ...]:
+        return tuple(entry[f"{key}_ids"] if f"{key}_ids" in entry else _tokens(row, key, entry[key], model))
+
+    def answers(key: str) -> tuple[Tokens, ...]:
+        both = {"clean": clean, "patch": patch}
+        return read_answers(row, key, entry, lambda text: _following(row, key, text, entry, both, model))
+
+    clean, patch = prompt("clean"), prompt("patch")
+    if len(clean) != len(patch):
+        raise ValueError(f"{unequal(row, clean, patch)}\n{aligned(clean, patch, model)}")
+    right, wrong = answers("answer"), answers("wrong")
+    about = {"template": entry.get("template"), "predicted": not right}
+    if not right:
+        right, wrong = likeliest_two(clean, model)
+    return PromptPair.of(clean, patch, right, wrong, roles=_roles(row, entry, clean, model), **about)
+
+
+def check_entry(row: int, entry: Any) -> None:
+    """Check what can be checked without a model: keys, types, and lengths of ids.
+
+    Raises:
+        ValueError: the message names the row and what is wrong with it.
+    """
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"Pair {row}: expected an object, found {type(entry).__name__}.")
+    if (alone := "prompt" in entry or "prompt_ids" in entry) and {"clean", "patch", "clean_ids", "patch_ids"} & set(
+        entry
+    ):
+        raise ValueError(
+            f"Pair {row}: has a prompt without a counterfactual, and clean or patch too. Give one of them."
+        )
+    _refuse_misspelt(row, entry)
+    keys = {"prompt": "prompt_ids"} if alone else {"clean": "clean_ids", "patch": "patch_ids"}
+    for key, ids_key in keys.items():
+        if ids_key in entry:
+            _check_ids(row, ids_key, entry[ids_key])
+        elif key not in entry:
+            raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
+        elif not isinstance(entry[key], str):
+            raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
+    unanswered = not any(key.startswith(("answer", "wrong")) for key in entry)
+    for key in ("answer", "wrong"):
+        check_answers(row, key, entry, optional=unanswered or (alone and key == "wrong"))
+    roles = entry.get("roles")
+    is_list = isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)
+    if roles is not None and not (is_list or isinstance(roles, Mapping)):
+        raise ValueError(
+            f"Pair {row}: roles must be a list of names, one for each token, or map names to spans of the text."
+        )
+    template = entry.get("template")
+    if template is not None and not isinstance(template, str):
+        raise ValueError(f"Pair {row}: template must be the name of a template; found {template!r}.")
+    if not alone and all(key in entry for key in (*keys.values(), "answer_id", "wrong_id")):
+        prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
+        named = tuple(roles) if roles is not None and is_list else None
+        check_pair(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
+
+
+def likeliest_two(ids: Tokens, model: LanguageModel) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
+    """The model's likeliest next token as the answer, and its second as the foil."""
+    row = torch.tensor([ids], device=model.device)
+    with torch.no_grad():
+        logits = logits_at(model, row, torch.tensor([len(ids) - 1], device=model.device), {})
+    first, second = logits[0].topk(2).indices.tolist()
+    return ((first,),), ((second,),)
+
+
+def aligned(clean: Sequence[int], patch: Sequence[int], model: LanguageModel) -> str:
+    """Both prompts token by token in two lines, equal tokens under each other."""
+    both = [[token.replace("\n", "\\n") for token in model.token_texts(ids)] for ids in (clean, patch)]
+    cells: list[tuple[str, str]] = []
+    for _, a, b, c, d in SequenceMatcher(a=list(clean), b=list(patch), autojunk=False).get_opcodes():
+        own, other = both[0][a:b], both[1][c:d]
+        more = max(len(own), len(other))
+        cells += zip(own + [""] * (more - len(own)), other + [""] * (more - len(other)), strict=True)
+    lines = (("clean", 0), ("patch", 1))
+    return "\n".join(
+        f"  {name}  " + "|".join(cell[side].ljust(max(map(len, cell))) for cell in cells) for name, side in lines
+    )
+
+
+def _with_both_prompts(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A prompt without a counterfactual as a pair with itself."""
+    own = {key: entry[key] for key in ("prompt", "prompt_ids") if key in entry}
+    return {**entry, **{key.replace("prompt", side): v for key, v in own.items() for side in ("clean", "patch")}}
+
+
+def _roles(row: int, entry: Mapping[str, Any], clean: tuple[int, ...], model: LanguageModel) -> tuple[str, ...] | None:
+    roles = entry.get("roles")
+    if not isinstance(roles, Mapping):
+        return None if roles is None else tuple(roles)
+    try:
+        return roles_of_spans(roles, model.token_texts(clean), opened=clean[0] == model.bos_id)
+    except ValueError as error:
+        raise ValueError(f"Pair {row}: {error}") from None
+
+
+def _refuse_misspelt(row: int, entry: Mapping[str, Any]) -> None:
+    """Other keys are a person's own; but one that is nearly a known key is that key misspelt."""
+    for key in entry:
+        near = [] if key in _KEYS else get_close_matches(str(key), _KEYS, n=1, cutoff=0.8)
+        if near and near[0] not in entry:
+            raise ValueError(f"Pair {row}: unknown key {key!r}. Did you mean {near[0]!r}?")
+
+
+def _check_ids(row: int, key: str, values: Any) -> None:
+    if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
+        raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")
+
+
+def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:
+    ids = model.token_ids(text)
+    _refuse_unknown(row, key, text, ids, model)
+    return ids
+
+
+def _refuse_unknown(row: int, key: str, text: str, ids: Sequence[int], model: LanguageModel) -> None:
+    if model.unknown_id is not None and model.unknown_id in ids:
+        raise ValueError(
+            f"Pair {row}: {key} {text!r} has a word the tokenizer does not know. Choose another, or give ids."
+        )
+
+
+def _following(
+    row: int, key: str, answer: str, entry: Mapping[str, Any], prompts: Mapping[str, Tokens], model: LanguageModel
+) -> list[int]:
+    """The ids of an answer after both prompts, where they must be the same: one metric reads both runs."""
+    found = dict[str, list[int]]()
+    for name, prompt in prompts.items():
+        try:
+            found[name] = model.answer_ids(prompt, answer, entry.get(name))
+        except ValueError as error:
+            raise ValueError(f"Pair {row}: {key}, {name} prompt: {error}") from error
+    first, other = found.values()
+    if first != other:
+        raise ValueError(
+            f"Pair {row}: {key} {answer!r} has other tokens after the clean prompt (ids {first}) than after the "
+            f"patch prompt (ids {other}). Choose another word, or give {key}_id."
+        )
+    _refuse_unknown(row, key, answer, first, model)
+    return first
