@@ -1,7 +1,11 @@
-"""One batch of prompts whose nodes carry masks: m(λ), its slopes, and the secants of gates that jump on a path."""
+"""One batch of prompts whose nodes carry masks: m(λ), its slopes, and the secants of gates that jump on a path.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+A batch may hold its prompts several times, each copy with masks of its own: so points of a path, and sets of nodes, run
+side by side.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,7 +26,7 @@ class MaskedBatch:
     """Clean prompts with the reference values of their nodes.
 
     `here` marks the spliced positions, `bound` is the metric of these prompts, and `addresses` says, by site, where the
-    nodes stand.
+    nodes stand. `copies`: how many times `pairs` holds the prompts that `references` has.
     """
 
     spliced: SplicedModel
@@ -31,6 +35,7 @@ class MaskedBatch:
     here: Bool[Tensor, "row pos"]
     references: Mapping[str, SiteReference]
     addresses: Mapping[str, NodeAddresses]
+    copies: int = 1
 
     @classmethod
     def of(
@@ -47,6 +52,16 @@ class MaskedBatch:
         here = spliced.spliced_positions(pairs.clean_ids, pairs.last)
         return cls(spliced, pairs, bound, here, references, addresses)
 
+    def __len__(self) -> int:
+        return len(self.pairs.last)
+
+    def repeated(self, copies: int) -> "MaskedBatch":
+        """The batch with its prompts `copies` times, all of them before each again."""
+        addresses = {s: replace(own, column=own.column.repeat(copies, 1)) for s, own in self.addresses.items()}
+        rows = torch.arange(len(self), device=self.here.device).repeat(copies)
+        here = self.here.repeat(copies, 1)
+        return replace(self, pairs=self.pairs.rows(rows), here=here, addresses=addresses, copies=copies)
+
     def metric(
         self, mask: Float[Tensor, "*row node"], jumps: Mapping[str, Secants] | None = None
     ) -> Float[Tensor, " row"]:
@@ -57,19 +72,35 @@ class MaskedBatch:
             logits = logits_at(self.spliced.model, self.pairs.clean_ids, self.pairs.read, functions)
         return self.bound(at_least_float32(logits), self.pairs)
 
-    def slopes(
-        self, mask: Float[Tensor, "*row node"], jumps: Mapping[str, Secants] | None
-    ) -> Float[Tensor, "*row node"]:
-        """∂(Σ over rows of m)/∂λ, with the slopes of `jumps` for the gates that these list."""
-        leaf = mask.detach().clone().requires_grad_()
-        with torch.enable_grad():
-            return torch.autograd.grad(self.metric(leaf, jumps).sum(), leaf)[0]
+    def metrics(self, masks: Float[Tensor, "mask node"]) -> Float[Tensor, "mask row"]:
+        """m(λ) of each row under each mask."""
+        return self.repeated(len(masks)).metric(masks.repeat_interleave(len(self), 0)).unflatten(0, (len(masks), -1))
 
-    def slopes_by_row(
-        self, mask: Float[Tensor, " node"], jumps: Mapping[str, Secants] | None
-    ) -> Float[Tensor, "row node"]:
-        """∂m/∂λ of each row."""
-        return self.slopes(mask.expand(len(self.pairs.last), -1), jumps)
+    def slopes(
+        self,
+        end: Float[Tensor, " node"],
+        points: Sequence[tuple[float, float]],
+        jumps: Mapping[str, Secants] | None,
+        *,
+        by_row: bool = False,
+    ) -> Float[Tensor, "*row node"]:
+        """Σ over points (α, weight) of weight · ∂m/∂λ at λ = α · end; of each row, or summed over the rows.
+
+        All points run side by side. `jumps` gives the slopes of the gates that it lists.
+        """
+        alpha, weight = torch.tensor(points, dtype=end.dtype, device=end.device).unbind(1)
+        batch = self.repeated(len(points))
+        entries = {site: self.here.numel() * self.spliced.saes[site].d_sae for site in jumps or {}}
+        several = {site: own.repeated(len(points), entries[site]) for site, own in (jumps or {}).items()}
+        moved = torch.zeros(len(self) if by_row else 1, len(end), dtype=end.dtype, device=end.device).requires_grad_()
+        with torch.enable_grad():
+            masks = alpha[:, None, None] * end + moved
+            if len(points) > 1:
+                masks = masks.expand(-1, len(self), -1)
+            masks = masks.flatten(0, 1)
+            value = (batch.metric(masks, several) * weight.repeat_interleave(len(self))).sum()
+            found = torch.autograd.grad(value, moved)[0]
+        return found if by_row else found[0]
 
     def value_and_slopes(self, mask: Float[Tensor, " node"]) -> tuple[float, Float[Tensor, " node"]]:
         """Σ over rows of m(λ), and its slopes ∂/∂λ."""
@@ -81,8 +112,7 @@ class MaskedBatch:
     def secants(self, end: Float[Tensor, " node"]) -> Mapping[str, Secants]:
         """Those of every site, between the runs with λ = 0 and with λ = `end`, which run side by side."""
         found: dict[str, Secants] = {}
-        rows = len(self.pairs.last)
-        twice = self.pairs.rows(torch.arange(rows, device=end.device).repeat(2))
+        twice = self.pairs.rows(torch.arange(len(self), device=end.device).repeat(2))
 
         def function(site: str) -> SiteFunction:
             ends = [self._function(site, _with_none(mask), None) for mask in (torch.zeros_like(end), end)]
@@ -109,7 +139,7 @@ class MaskedBatch:
 
         def function(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
             encoding = sae.encode(x, projection_only=True)
-            given = encoding.features, encoding.frame, x, node_mask, reference.values()
+            given = encoding.features, encoding.frame, x, node_mask, reference.values().repeated(self.copies)
             y = write_masked(sae, *given, projection=encoding.projection, secants=jumps)
             return torch.where(self.here[..., None], y.to(x.dtype), x)
 

@@ -92,7 +92,11 @@ class MaskedMetric:
 
     def values(self, mask: Float[np.ndarray, " node"]) -> Float[np.ndarray, " pair"]:
         """m(λ) of each pair."""
-        return self._kept("metric", mask, {}, partial(self._values, mask))["metric"]
+        return self.values_of_each(mask[None])[0]
+
+    def values_of_each(self, masks: Float[np.ndarray, "mask node"]) -> Float[np.ndarray, "mask pair"]:
+        """m(λ) of each pair under each mask; several run side by side where a batch has room."""
+        return self._kept("metric", masks, {}, partial(self._values, masks))["metric"]
 
     def attribution(
         self,
@@ -151,12 +155,13 @@ class MaskedMetric:
     def _prepared(self) -> PreparedReference:
         return self.reference.prepared(self.spliced, self.pairs)
 
-    def _values(self, mask: Float[np.ndarray, " node"], _keep: KeepPart) -> Arrays:
-        at = torch.as_tensor(mask, dtype=self._dtype, device=self._device)
-        found, draws = np.zeros(len(self.pairs)), self._prepared.draws
-        with torch.no_grad():
+    def _values(self, masks: Float[np.ndarray, "mask node"], _keep: KeepPart) -> Arrays:
+        at = torch.as_tensor(masks, dtype=self._dtype, device=self._device)
+        found, draws = np.zeros((len(masks), len(self.pairs))), self._prepared.draws
+        with torch.no_grad(), self.spliced.model.frozen():
             for batch in self._batches:
-                found[numpy_of(batch.pairs.example)] += numpy_of(batch.metric(at)) / draws
+                each = torch.cat([batch.metrics(part) for part in at.split(self._copies(batch))])
+                found[:, numpy_of(batch.pairs.example)] += numpy_of(each) / draws
         return {"metric": found}
 
     def _slopes(
@@ -170,16 +175,27 @@ class MaskedMetric:
         total = torch.zeros(len(self.nodes), dtype=torch.float64, device=self._device)
         each = np.zeros((len(self.pairs), 0 if by_pair is None else int(by_pair.sum())), np.float32)
         end = torch.as_tensor(kept, dtype=self._dtype, device=self._device)
+        weighted = list(zip(points.points, points.weights, strict=True))
         for batch in self._batches:
-            jumps = batch.secants(end) if secants else None
+            with self.spliced.model.frozen():
+                jumps = batch.secants(end) if secants else None
+                size = self._copies(batch)
+                parts = [
+                    batch.slopes(end, weighted[n : n + size], jumps, by_row=by_pair is not None).double()
+                    for n in range(0, len(weighted), size)
+                ]
+            slopes = torch.stack(parts).sum(0)
             if by_pair is None:
-                total += _along(points, partial(batch.slopes, jumps=jumps), end)
-                continue
-            rows = _along(points, partial(batch.slopes_by_row, jumps=jumps), end)
-            total += rows.sum(0)
-            each[numpy_of(batch.pairs.example)] += numpy_of(rows)[:, by_pair] / self._prepared.draws
+                total += slopes
+            else:
+                total += slopes.sum(0)
+                each[numpy_of(batch.pairs.example)] += numpy_of(slopes)[:, by_pair] / self._prepared.draws
         found = {"slope": numpy_of(total) / len(self.pairs) / self._prepared.draws}
         return found if by_pair is None else {**found, "by_pair": each}
+
+    def _copies(self, batch: MaskedBatch) -> int:
+        """How many times one forward has room for a batch."""
+        return max(1, self.batch_size // len(batch))
 
     @cached_property
     def _batches(self) -> list[MaskedBatch]:
@@ -207,13 +223,3 @@ class MaskedMetric:
         at = digest_of(np.asarray(mask, np.float64).view(np.int64))
         named = {"mask path": what, "mask": at, **about}
         return kept_chunk(STAGE, lambda store: self.key(store, **named), compute)
-
-
-def _along(
-    points: Quadrature,
-    slopes: Callable[[Float[Tensor, " node"]], Float[Tensor, "*row node"]],
-    end: Float[Tensor, " node"],
-) -> Float[Tensor, "*row node"]:
-    """∫ slopes(α · end) dα in float64, by quadrature."""
-    weighted = zip(points.points, points.weights, strict=True)
-    return torch.stack([weight * slopes(point * end).double() for point, weight in weighted]).sum(0)

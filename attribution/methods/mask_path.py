@@ -82,7 +82,7 @@ def _score(situation: Situation, points: Quadrature) -> Scores:
     jumps = batch.secants(everything)
     total = torch.zeros_like(everything)
     for done, (point, weight) in enumerate(zip(points.points, points.weights, strict=True), start=1):
-        total -= weight * batch.slopes(point * everything, jumps)
+        total -= batch.slopes(everything, [(point, weight)], jumps)
         situation.progress(done / len(points.points))
     with torch.no_grad():
         law = batch.metric(0 * everything) - batch.metric(everything)

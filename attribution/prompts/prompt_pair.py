@@ -136,20 +136,6 @@ def unequal(row: int, clean: Sequence[int], patch: Sequence[int]) -> str:
     )
 
 
-def check_all_answered(row: int, pair: PromptPair, first: PromptPair) -> None:
-    """Check that either all pairs have answers of their own, or none.
-
-    Raises:
-        ValueError: one of this pair and the first has an answer and the other has none.
-    """
-    if pair.predicted != first.predicted:
-        has, others = ("has no answer", "has one") if pair.predicted else ("has an answer", "has none")
-        raise ValueError(
-            f"Pair {row}: {has} where the first pair {others}. Give all pairs an answer; or none, and the model's own "
-            "likeliest token is taken against its second."
-        )
-
-
 def _check_different(row: int, pair: PromptPair) -> None:
     """No right answer is a wrong one, or begins with one."""
     for answer in pair.every_answer:

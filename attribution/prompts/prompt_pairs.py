@@ -15,7 +15,7 @@ from torch import Tensor
 from attribution.models.language_model import LanguageModel
 from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
 from attribution.prompts.pair_entry import pair_from
-from attribution.prompts.prompt_pair import PromptPair, check_all_answered, check_pair
+from attribution.prompts.prompt_pair import PromptPair, check_pair
 from attribution.prompts.prompt_templates import fillings
 from graphs.files.text_file import read_text
 
@@ -95,7 +95,6 @@ class PromptPairs:
             raise ValueError("No prompt pairs: there is nothing to measure.")
         for row, pair in enumerate(self.pairs):
             check_pair(row, pair)
-            check_all_answered(row, pair, self.pairs[0])
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -78,6 +78,16 @@ class ReferenceValues:
         """0 for every feature and error."""
         return cls(torch.zeros(()), torch.zeros(()))
 
+    def repeated(self, count: int) -> "ReferenceValues":
+        """The values of a batch that holds every row `count` times, one copy of all rows after the other."""
+
+        def each(values: Tensor) -> Tensor:
+            return values.repeat(count, 1, 1) if values.ndim == 3 and len(values) > 1 else values
+
+        return ReferenceValues(
+            each(self.features), each(self.errors), None if self.offset is None else each(self.offset)
+        )
+
 
 @dataclass(frozen=True)
 class SiteNodes:

@@ -84,6 +84,11 @@ class Secants:
         slope = torch.where(run != 0, rise / torch.where(run != 0, run, 1), 0)
         return cls(key, slope.clamp(-STEEPEST, STEEPEST))
 
+    def repeated(self, count: int, entries: int) -> "Secants":
+        """Those of a batch that holds every row `count` times; the rows have so many entries together."""
+        blocks = torch.arange(count, device=self.key.device)[:, None] * entries
+        return Secants((blocks + self.key).flatten(), self.slope.repeat(count))
+
 
 STEEPEST: Final = 10.0
 """The largest slope of a secant, in units of the slope of an open gate."""

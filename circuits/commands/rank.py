@@ -161,12 +161,9 @@ class _Stream:
         """
         from attribution.prompts.answer_kinds import AnswerKinds
         from attribution.prompts.position_names import SameRoles
-        from attribution.prompts.prompt_pair import check_all_answered
 
-        roles, kinds, count, longest, first = SameRoles(), AnswerKinds(), 0, None, None
+        roles, kinds, count, longest = SameRoles(), AnswerKinds(), 0, None
         for pair in self.pairs(spliced):
-            first = pair if first is None else first
-            check_all_answered(count, pair, first)
             roles.check(count, pair.roles)
             count += 1
             kinds.add(pair)

@@ -92,9 +92,12 @@ def _exchanged(chosen: NodeSet, edge: EdgeOf, training: NodeSets, deciding: Node
     Every trial is one forward. An exchange stays if F does not fall on the deciding pairs.
     """
     inside, outside = (nodes[:EDGE] for nodes in edge(chosen))
+    fewer = {int(n): without(chosen, np.array([n])) for n in inside}
+    more = {int(n): _with(chosen, int(n)) for n in outside}
+    training.measure([chosen, *fewer.values(), *more.values()])
     now = training.faithfulness(chosen)
-    loss = {int(n): now - training.faithfulness(without(chosen, np.array([n]))) for n in inside}
-    gain = {int(n): training.faithfulness(_with(chosen, int(n))) - now for n in outside}
+    loss = {n: now - training.faithfulness(own) for n, own in fewer.items()}
+    gain = {n: training.faithfulness(own) - now for n, own in more.items()}
     for out, into in zip(sorted(loss, key=lambda n: loss[n]), sorted(gain, key=lambda n: -gain[n]), strict=False):
         if gain[into] <= loss[out] or training.faithfulness(chosen) > 1:
             break
@@ -116,7 +119,9 @@ def _trimmed(chosen: NodeSet, both: Directions, deciding: NodeSets, training: No
     members = np.flatnonzero(chosen)
     if len(members) > TRIED:
         return chosen
-    left = {int(n): both.faithfulness(without(chosen, np.array([n]))) for n in members}
+    fewer = {int(n): without(chosen, np.array([n])) for n in members}
+    both.measure(list(fewer.values()))
+    left = {n: both.faithfulness(own) for n, own in fewer.items()}
     failed = 0
     for node in sorted(left, key=lambda n: -left[n]):
         trial = without(chosen, np.array([node]))

@@ -23,6 +23,8 @@ STEPS: Final = 400
 """Steps of Adam."""
 POINTS: Final = 8
 """Points of the mask path to a set."""
+SIDE_BY_SIDE: Final = 8
+"""Nested sets that are measured together, between two reports of progress."""
 
 
 def learn(
@@ -61,6 +63,9 @@ def learn(
     sets = nested_sets(order, nodes or 1)
     rounds: list[Round] = []
     for number, kept in enumerate(sets):
+        if number % SIDE_BY_SIDE == 0:
+            for own in filter(None, (training, validation)):
+                own.measure(sets[number : number + SIDE_BY_SIDE])
         other = None if validation is None else validation.faithfulness(kept)
         rounds.append(Round(int(kept.sum()), training.faithfulness(kept), other))
         progress(0.8 + 0.15 * (number + 1) / len(sets))

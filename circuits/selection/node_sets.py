@@ -109,10 +109,15 @@ class NodeSets:
 
     def values(self, chosen: NodeSet) -> Float[np.ndarray, " pair"]:
         """m(C) of every pair."""
-        key = np.packbits(chosen).tobytes()
-        if key not in self._known:
-            self._known[key] = self._game.values(chosen.astype(np.float64))
-        return self._known[key]
+        self.measure([chosen])
+        return self._known[chosen.tobytes()]
+
+    def measure(self, sets: Sequence[NodeSet]) -> None:
+        """m(C) of several sets side by side, so that what is asked of them later costs nothing."""
+        missing = {key: own for own in sets if (key := own.tobytes()) not in self._known}
+        if missing:
+            values = self._game.values_of_each(np.array(list(missing.values()), np.float64))
+            self._known.update(zip(missing, values, strict=True))
 
     @cached_property
     def _game(self) -> MaskedMetric:
@@ -168,6 +173,11 @@ class Directions:
     def faithfulness(self, chosen: NodeSet) -> float:
         """The mean F of a set."""
         return sum(weight * own.faithfulness(chosen) for own, weight, _ in self._weighted)
+
+    def measure(self, sets: Sequence[NodeSet]) -> None:
+        """m(C) of several sets side by side, in every direction."""
+        for own, _, _ in self._weighted:
+            own.measure(sets)
 
     def shares(self, chosen: NodeSet, points: Quadrature, by_pair: NodeSet | None = None) -> MaskPath:
         """The mean attribution on the mask path to a set, in units of F; with each pair's part, as in `NodeSets`."""

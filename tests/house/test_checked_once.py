@@ -1,11 +1,14 @@
-"""Shapes are checked in functions that are made anew at every call, as hooks are."""
+"""Shapes are checked in the product, also in functions that are made anew at every call, as hooks are."""
 
 from collections.abc import Callable
 
 import pytest
-from checked_once import checked_once
-from jaxtyping import Float, TypeCheckError, jaxtyped
+from checked_once import FIRST, ONE_IN, checked_at_first, checked_once, count_anew
+from jaxtyping import Float, TypeCheckError
+from jaxtyping._decorator import jaxtyped
 from torch import Tensor, zeros
+
+from attribution.masks.hard_concrete import chance_open
 
 
 def made(kind: type[Tensor], by: float = 2.0) -> Callable[[Tensor], Tensor]:
@@ -42,3 +45,28 @@ def test_a_signature_is_read_once() -> None:
         return function
 
     assert checked_once(body_less()) is checked_once(body_less())
+
+
+def test_the_first_calls_are_checked_in_each_test_and_some_of_the_others() -> None:
+    @checked_at_first(jaxtyped)(typechecker=checked_once)
+    def total(x: Float[Tensor, "rows columns"]) -> Float[Tensor, ""]:
+        return x.sum()
+
+    def refused(calls: int) -> int:
+        count = 0
+        for _ in range(calls):
+            try:
+                total(zeros(3))
+            except TypeCheckError:
+                count += 1
+        return count
+
+    assert refused(FIRST) == FIRST
+    assert refused(3 * ONE_IN) == 3
+    count_anew()
+    assert refused(FIRST) == FIRST
+
+
+def test_shapes_are_checked_in_the_product() -> None:
+    with pytest.raises(TypeCheckError, match="node"):
+        chance_open(zeros(2, 3))

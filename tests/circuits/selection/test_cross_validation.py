@@ -48,22 +48,21 @@ def curve() -> SizeCurve:
 
 
 def left_out(size: int) -> Iterator[tuple[float, float, float]]:
-    """m(C), m(∅) and m(M) of each pair, C being the set of a search on the other folds; by the plain report."""
+    """Σ over a fold of m(C), m(∅) and m(M), C being the set of a search on the other folds; by the plain report."""
     ranking, known = world()
     for fold in folds_of(known.pairs, 3):
         training, both = search_on(PromptPairs(tuple(p for n, p in enumerate(known.pairs) if n not in fold)))
         order = iterate(training, both, None, target=TARGET, refine=False).order
         kept = {known.nodes[int(n)] for n in np.argsort(-order, kind="stable")[:size]}
-        for n in fold:
-            alone = {"left out": PromptPairs((known.pairs[n],))}
-            (report,) = faithfulness_report(known.spliced, alone, logit_difference, ranking.only(kept))
-            yield report.m_circuit, report.m_empty, report.m_full
+        alone = {"left out": PromptPairs(tuple(known.pairs[n] for n in fold))}
+        (report,) = faithfulness_report(known.spliced, alone, logit_difference, ranking.only(kept))
+        yield len(fold) * report.m_circuit, len(fold) * report.m_empty, len(fold) * report.m_full
 
 
 def test_faithfulness_at_a_size_is_that_of_pairs_which_their_search_did_not_have() -> None:
     found = curve()
     size = found.chosen(1000)
-    circuit, empty, full = np.array(list(left_out(size))).mean(0)
+    circuit, empty, full = np.array(list(left_out(size))).sum(0)
     assert found.at(size) == pytest.approx((circuit - empty) / (full - empty), abs=1e-4)
 
 

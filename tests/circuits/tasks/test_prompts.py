@@ -42,10 +42,6 @@ def test_what_gives_no_pairs_is_an_error(tmp_path: Path) -> None:
         prompt_pairs("agrement", model())
     with pytest.raises(ValueError, match="Only a task has splits"):
         prompt_pairs(ROWS, model(), split="train")
-    with pytest.raises(ValueError, match="Pair 1: has no answer where the first pair has one"):
-        prompt_pairs([ROWS[0], {"clean": "the", "patch": "a"}], model())
-    with pytest.raises(ValueError, match="Pair 1: has an answer where the first pair has none"):
-        prompt_pairs([{"clean": "the", "patch": "a"}, ROWS[0]], model())
     with pytest.raises(ValueError, match=r"Pair 0: unknown key 'anwser'\. Did you mean 'answer'\?"):
         prompt_pairs([{"clean": "the doctor", "patch": "the doctors", "anwser": "is"}], model())
     with pytest.raises(ValueError, match="No split 'dev'"):
