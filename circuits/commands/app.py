@@ -23,6 +23,7 @@ from circuits.commands.labels import labels
 from circuits.commands.model import model
 from circuits.commands.rank import rank
 from circuits.terminal.exits import clean_exit
+from circuits.terminal.plain_warnings import plain_warnings
 
 app = typer.Typer(
     add_completion=False,
@@ -53,7 +54,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(default=_default(field)))
 
     def run(**values: Any) -> None:
-        with clean_exit():
+        with clean_exit(), plain_warnings():
             chosen = {name: group(**{f.name: values[f.name] for f in fields(group)}) for name, group in groups.items()}
             function(Console(), **chosen)
 
