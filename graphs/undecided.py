@@ -30,11 +30,13 @@ class EffectsInRounding:
         repeated: how many were measured again in float64.
         undecided: how many of these float64 does not decide either: they are in no ranking.
         listed: some of the undecided ones, those whose two values are furthest apart first.
+        near: how many, weaker ones, were not measured again: repeating all would have cost more than the sweep.
     """
 
     repeated: int
     undecided: int
     listed: tuple[UndecidedEffect, ...] = ()
+    near: int = 0
 
 
 def undecided_from_plain(content: Mapping[str, Any]) -> UndecidedEffect:

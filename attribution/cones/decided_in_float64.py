@@ -7,6 +7,9 @@
     open effect       the same with such gates open, in all three runs
     undecided         the two differ by more than 1e-4 of the larger of |m(clean)| and |m(patch)|
 
+In a large model nearly every patched run has such a gate somewhere. So no more runs are repeated than the share or the
+FLOPs that `exact_engine.py` states allow: the strongest effects are, the others are marked as near.
+
 TopK keeps as many features open as it chose: of lowest index in the one, of highest in the other.
 
 The model's and the SAEs' weights are promoted exactly, for as long as the runs take, so that they need 8 more bytes for
@@ -50,6 +53,21 @@ def nodes_to_repeat(situation: Situation, patches: Sequence[Patches], runs: Sequ
     return np.sort(np.concatenate(found))
 
 
+def strongest_of(
+    keys: np.ndarray, situation: Situation, patches: Sequence[Patches], runs: Sequence[PatchedRuns], most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many of some nodes, those with the strongest effects, and the others; both sorted by key."""
+    if len(keys) <= most:
+        return keys, keys[:0]
+    size = np.zeros(len(keys))
+    for patch, of in zip(patches, runs, strict=True):
+        own = patch.keys(situation)
+        here = np.isin(own, keys)
+        size[np.searchsorted(keys, own[here])] = np.abs(numpy_of(of.effect))[here]
+    order = np.argsort(-size, kind="stable")
+    return np.sort(keys[order[:most]]), np.sort(keys[order[most:]])
+
+
 def decided_in_float64(situation: Situation, metric: Metric, keys: np.ndarray, runs: Runs) -> DecidedNodes:
     """The effects of the nodes with these keys, which are sorted, in float64."""
     examples = columns_of_keys(keys)["example"]
@@ -63,12 +81,10 @@ def decided_in_float64(situation: Situation, metric: Metric, keys: np.ndarray, r
         closed, near = _effects(again, keys, runs, closing)
         at_threshold = numpy_of(_at_threshold(again))
         size = np.max([np.abs(numpy_of(end)) for end in (again.clean_metric, again.changes.metric)], axis=0)
-    doubtful = near | at_threshold[place]
-    opened = closed.copy()
-    if doubtful.any():
-        with situation.spliced.in_float64(opening) as wide:
+        doubtful, opened = near | at_threshold[place], closed.copy()
+        if doubtful.any():
             if at_threshold.any():
-                again = prepare(wide, batch, metric, mode, situation.patch_value)
+                again = prepare(wide.with_gates(opening), batch, metric, mode, situation.patch_value)
             opened[doubtful] = _effects(again, keys[doubtful], runs, opening)[0]
     return DecidedNodes(keys, closed, opened, np.abs(opened - closed) > TELLING * size[place])
 

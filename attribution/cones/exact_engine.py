@@ -5,6 +5,7 @@ Otherwise it executes whole blocks from the patched one on, with the same number
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from attribution.cones.cone import Cone
 from attribution.cones.cone_patching import PatchedRuns, WatchedRuns, runs_in_cones
-from attribution.cones.decided_in_float64 import decided_in_float64, nodes_to_repeat
+from attribution.cones.decided_in_float64 import decided_in_float64, nodes_to_repeat, strongest_of
 from attribution.cones.sweep_cost import block_flops
 from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.measurement import Scores, Situation, numpy_of
@@ -32,6 +33,10 @@ LONG_CHUNK_FLOPS = 1e12
 """FLOPs above which a chunk is kept in parts: about half a minute of one processor."""
 CHUNK_FLOPS = 3e11
 """FLOPs that a chunk of several pairs aims at: a few seconds of one processor."""
+REPEATED_SHARE = 0.01
+"""Share of a chunk's patched runs that are repeated in float64 at the most, which costs about 7 times a run."""
+REPEATED_FLOPS = 1e10
+"""FLOPs in float32 of patched runs that may be repeated whatever their share: about a second of one processor."""
 _MOST_PAIRS, _ACTIVE = 16, 32
 """Most pairs in a chunk; nodes per site and position that are assumed to change."""
 
@@ -60,7 +65,8 @@ class ExactEngine:
             watched = WatchedRuns(watched_by(self.spliced.dtype))
         runs = self._runs(situation, patches, watched)
         if watched is not None and len(keys := nodes_to_repeat(situation, patches, runs)):
-            decided = decided_in_float64(situation, self.metric, keys, self._runs)
+            keys, near = strongest_of(keys, situation, patches, runs, self._most_repeats(situation, runs))
+            decided = replace(decided_in_float64(situation, self.metric, keys, self._runs), near=near)
         changes, blank = situation.changes, situation.clean_metric.new_zeros(situation.clean.spliced.shape)
         features = {s: blank.new_zeros(len(c.row)) for s, c in changes.features.items()}
         vectors = {s: torch.zeros_like(blank) for s in (TOKENS, *changes.errors)}
@@ -77,6 +83,12 @@ class ExactEngine:
             tokens=None if changes.entry is None else vectors[TOKENS],
             decided=decided,
         )
+
+    def _most_repeats(self, situation: Situation, runs: Sequence[PatchedRuns]) -> int:
+        """Patched runs that may be repeated: a share of all, or as many as are cheap."""
+        length = situation.batch.clean_ids.shape[1]
+        cheap = REPEATED_FLOPS / max(1.0, _rough_flops(self.spliced, 1, length))
+        return max(1, int(cheap), int(REPEATED_SHARE * sum(len(of.effect) for of in runs)))
 
     def _runs(self, situation: Situation, patches: list[Patches], watched: WatchedRuns | None) -> list[PatchedRuns]:
         spliced = situation.spliced

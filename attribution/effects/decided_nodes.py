@@ -1,6 +1,6 @@
 """Nodes whose effect float64 decides, or marks as undecided (`cones/decided_in_float64.py`)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,12 +16,14 @@ class DecidedNodes:
         keys: as in `Effects.keys`, sorted.
         closed, opened: their effects with gates that float64 does not decide closed, and open.
         undecided: whether the two differ.
+        near: the keys of nodes whose effect rounding could have decided too, and that were not measured again.
     """
 
     keys: np.ndarray
     closed: np.ndarray
     opened: np.ndarray
     undecided: np.ndarray
+    near: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def none(cls) -> "DecidedNodes":
@@ -31,13 +33,13 @@ class DecidedNodes:
     @classmethod
     def of(cls, effects: Effects) -> "DecidedNodes":
         """Those of measured effects, which are sorted."""
-        chosen = effects.subset(effects.gates != GATES.index("clear"))
-        return cls(chosen.keys(), chosen.effect, chosen.open_effect, chosen.undecided)
+        chosen, near = (effects.subset(those) for those in (effects.repeated, effects.gates == GATES.index("near")))
+        return cls(chosen.keys(), chosen.effect, chosen.open_effect, chosen.undecided, near.keys())
 
     def marked(self, effects: Effects) -> Effects:
         """The effects with those of these nodes instead of their own."""
         keys = effects.keys()
-        columns, here = self.columns(keys, effects.effect), np.isin(keys, self.keys)
+        columns, here = self.columns(keys, effects.effect), np.isin(keys, (*self.keys, *self.near))
         before = {name: getattr(effects, name) for name in columns}
         return replace(effects, **{name: np.where(here, new, before[name]) for name, new in columns.items()})
 
@@ -51,4 +53,5 @@ class DecidedNodes:
         opened = effect.copy()
         opened[here] = np.where(self.undecided[place], self.opened[place], self.closed[place])
         gates[here] = np.where(self.undecided[place], GATES.index("undecided"), GATES.index("float64"))
+        gates[np.isin(keys, self.near)] = GATES.index("near")
         return {"effect": effect, "gates": gates, "open_effect": opened}

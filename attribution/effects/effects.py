@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
-GATES: Final = ("clear", "float64", "undecided")
-"""Whether rounding could have decided an effect: no; it could, and float64 decided; float64 does not decide either."""
+GATES: Final = ("clear", "float64", "undecided", "near")
+"""Whether rounding could have decided an effect: no; it could, and float64 decided; float64 does not decide either; it
+could, and the effect was not measured again."""
 SCHEMA_VERSION: Final = 3
 
 
@@ -78,6 +79,11 @@ class Effects:
     def keys(self) -> np.ndarray:
         """One integer for each entry, the same for the same example and node in every `Effects` over the same sites."""
         return node_keys(self.example, self.position, self.index, site=self.site, kind=self.kind)
+
+    @property
+    def repeated(self) -> np.ndarray:
+        """The effects that were measured again in float64."""
+        return np.isin(self.gates, (GATES.index("float64"), GATES.index("undecided")))
 
     @property
     def undecided(self) -> np.ndarray:

@@ -12,12 +12,12 @@ LISTED = 100
 
 
 def effects_in_rounding(effects: Effects) -> EffectsInRounding | None:
-    """How many effects were measured in float64 and how many are undecided, these listed; None where none was."""
-    repeated = int((effects.gates != GATES.index("clear")).sum())
-    if not repeated:
+    """How many effects rounding could have decided, and what became of them; None where there is none."""
+    repeated, near = int(effects.repeated.sum()), int((effects.gates == GATES.index("near")).sum())
+    if not repeated + near:
         return None
     listed = undecided_effects(effects)
-    return EffectsInRounding(repeated, len(listed), listed[:LISTED])
+    return EffectsInRounding(repeated, len(listed), listed[:LISTED], near)
 
 
 def undecided_effects(effects: Effects) -> tuple[UndecidedEffect, ...]:

@@ -181,14 +181,19 @@ class SplicedModel:
         Raises:
             ValueError: the model's device has no float64.
         """
-        part, whole = copy(self), self._whole
-        part.gate_rule = rule
+        part, whole = self.with_gates(rule), self._whole
         with in_float64(self.model):
             part.saes = {site: sae.to(dtype=torch.float64) for site, sae in self.saes.items()}
             if whole is not None:
                 part._whole = copy(whole)
                 part._whole.saes = {s: part.saes.get(s) or sae.to(dtype=torch.float64) for s, sae in whole.saes.items()}
             yield part
+
+    def with_gates(self, rule: GateRule) -> "SplicedModel":
+        """The same with another rule for gates at their threshold in a recorded run."""
+        part = copy(self)
+        part.gate_rule = rule
+        return part
 
     @property
     def dtype(self) -> torch.dtype:

@@ -32,6 +32,12 @@ def _effects(found: EffectsInRounding) -> CertificateLine:
             f"{node_name(widest.node)} in pair {widest.example + 1}, {signed_number(widest.closed)} or "
             f"{signed_number(widest.opened)}. The circuit's file lists {len(found.listed):,} with both values."
         )
+    if found.near:
+        value += f", {found.near:,} not measured again"
+        reading += (
+            f" Only the strongest effects with such a gate were measured again; {found.near:,} weaker ones may be "
+            "off by what a gate adds. A model and SAEs in float64 decide them all, at about twice the cost."
+        )
     return CertificateLine("effects within rounding", value, reading, "grey", NO_RULE)
 
 

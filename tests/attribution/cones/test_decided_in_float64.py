@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from attribution.cones import exact_engine
 from attribution.dictionaries import SAE, JumpReLU, load_saes
 from attribution.effects.effects import GATES, Effects
+from attribution.effects.undecided_effects import effects_in_rounding
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.double_precision import in_float64
@@ -29,6 +31,8 @@ from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
 from tests.attribution.cones.test_cone import whole_runs
 from tests.twins import method_twins as twins
+from tests.worlds import planted_gates
+from tests.worlds.planted_gates import planted_world
 from tests.worlds.tiny_models import BOS, World, activations, fitting_sae, save_hugging_face_folder
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "real"
@@ -181,6 +185,27 @@ def test_far_from_every_threshold_nothing_is_repeated(mode: ErrorMode) -> None:
     np.testing.assert_array_equal(effects.open_effect, effects.effect)
     live = exact_patching(planted(mode).spliced(0), PAIRS, logit_difference)
     assert not live.gates.any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_where_many_would_be_repeated_only_the_strongest_are(mode: ErrorMode, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = planted_world("gpt2", mode), planted_gates.PAIRS.head(2), logit_difference
+    whole = exact_patching(*given, error_mode=mode)
+    flagged = whole.gates != GATES.index("clear")
+    assert flagged.sum() > 20
+    assert np.array_equal(whole.repeated, flagged)
+    monkeypatch.setattr(exact_engine, "REPEATED_FLOPS", 0)
+    monkeypatch.setattr(exact_engine, "REPEATED_SHARE", 10.5 / len(flagged))
+    few = exact_patching(*given, error_mode=mode)
+    assert np.array_equal(few.keys(), whole.keys())
+    assert few.repeated.sum() == 10
+    near = few.gates == GATES.index("near")
+    assert np.array_equal(few.repeated | near, flagged)
+    np.testing.assert_allclose(few.effect[few.repeated], whole.effect[few.repeated], rtol=1e-9)
+    assert np.abs(few.effect[few.repeated]).min() >= np.abs(few.effect[near]).max() - 1e-3
+    counted = effects_in_rounding(few)
+    assert counted is not None
+    assert (counted.repeated, counted.near) == (10, near.sum())
 
 
 def test_batches_of_every_size_give_the_same_marks() -> None:

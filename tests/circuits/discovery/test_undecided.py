@@ -110,6 +110,10 @@ def test_the_certificate_counts_them_and_confirms_faithfulness_in_float64() -> N
     lines = {line.name: line for line in certificate_lines(circuit)}
     assert "undecided" in lines["effects within rounding"].value
     assert "confirmed in float64" in lines
+    left = replace(circuit.certificate, rounding=replace(counted, near=1234))
+    lines = {line.name: line for line in certificate_lines(replace(circuit, certificate=left))}
+    assert lines["effects within rounding"].value.endswith("1,234 not measured again")
+    assert "1,234 weaker ones may be off by what a gate adds" in lines["effects within rounding"].reading
 
 
 def test_every_format_keeps_both_values(tmp_path: Path) -> None:
