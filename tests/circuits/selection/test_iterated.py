@@ -63,7 +63,7 @@ def search(
     training = sets(spliced, pairs, metric, ranking)
     both = Directions([sets(spliced, own, metric, ranking) for own in both_directions(pairs)])
     given = {"drop": QUICK, **options}
-    return iterate(training, both, None, **given), training  # pyright: ignore[reportArgumentType]
+    return iterate(training, both, None, **given), training
 
 
 def test_the_planted_set_is_found_and_nothing_else() -> None:
