@@ -1,7 +1,7 @@
 """How many nodes does a circuit need? The searches beside the rankings of every method.
 
     python -m benchmarks.circuits_found [--train N] [--validate N] [--judge N] [--sites KIND] [--from-layer L]
-                                        [--model FOLDER --saes FOLDER --pairs FILE]
+                                        [--task NAME | --model FOLDER --saes FOLDER --pairs FILE] [--curves FILE]
 
 Nodes are ordered on training pairs. The first table gives the fewest first nodes of each order with F >= .5, .8 and .9,
 on the training pairs, on validation pairs and on pairs that judge; sizes are scanned, eight for each doubling. The
@@ -9,10 +9,12 @@ second gives the sets that the searches choose for F >= .8 on the validation pai
 counterfactual value, errors are nodes. By default: agreement in the embedded model, at all 12 sites with roles and
 at 4 residual sites without positions; held-out words validate and judge. With a model of your own: nodes without
 positions, the last pairs of the file judge and those before them validate. `--sites` and `--from-layer` take one kind
-of sites (residual ones by default), and those of some layers, without positions, in place of both cases.
+of sites (residual ones by default), and those of some layers, without positions, in place of both cases. `--curves`
+adds F on the judging pairs over the number of nodes to a file, one line a case (`circuits_found_figure.py`).
 """
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,6 +70,15 @@ def sizes_needed(order: np.ndarray, sets: NodeSets) -> list[str]:
     return found + ["–"] * len(left)
 
 
+def curve(order: np.ndarray, sets: NodeSets) -> dict[str, list[float]]:
+    """F of the first nodes of an order, four sizes for each doubling."""
+    steps = 4 * int(np.ceil(np.log2(len(order)))) + 1
+    sizes = np.unique(np.geomspace(1, len(order), steps).round().astype(int))
+    place = np.empty(len(order), int)
+    place[order] = np.arange(len(order))
+    return {"nodes": sizes.tolist(), "F": [round(sets.faithfulness(place < size), 4) for size in sizes]}
+
+
 @dataclass(frozen=True)
 class Parts:
     """Pairs that find, pairs that choose the size, and pairs that judge."""
@@ -81,8 +92,10 @@ class Parts:
         return self.train, self.validate, self.judge
 
 
-def compare(spliced: SplicedModel, parts: Parts, scheme: PositionScheme) -> None:
-    """Print the tables of one case."""
+def compare(
+    spliced: SplicedModel, parts: Parts, scheme: PositionScheme, name_of_case: str = "", curves: Path | None = None
+) -> None:
+    """Print the tables of one case; add its curves to a file if one is given."""
     train = parts.train
     first: Ranking | None = None
     orders: dict[str, tuple[np.ndarray, float]] = {}
@@ -121,6 +134,11 @@ def compare(spliced: SplicedModel, parts: Parts, scheme: PositionScheme) -> None
     for name, (order, seconds) in orders.items():
         cells = " | ".join(" / ".join(sizes_needed(order, own)) for own in on)
         print(f"| {name} | {cells} | {seconds:.0f} |", flush=True)
+    if curves is not None:
+        drawn = {name.strip("*"): curve(order, on[-1]) for name, (order, _) in orders.items()}
+        chosen = {name: int(search.chosen.sum()) for name, search in searches.items()}
+        with curves.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"case": name_of_case, "curves": drawn, "chosen": chosen}) + "\n")
     print("\n| chosen | nodes | F: training pairs | validation pairs | judging pairs |")
     print("| --- | --- | --- | --- | --- |")
     for name, search in searches.items():
@@ -142,28 +160,27 @@ def main() -> None:
     parser.add_argument("--judge", type=int, default=64, help="pairs that judge")
     parser.add_argument("--sites", help="one kind of sites, in place of all sites and the residual ones")
     parser.add_argument("--from-layer", type=int, help="keep all below this layer as it is")
+    parser.add_argument("--task", default="agreement", help="a task of the embedded model")
+    parser.add_argument("--curves", type=Path, help="file that gets the curves")
     parser.add_argument("--model", help="folder of a model of your own")
     parser.add_argument("--saes", help="folder of its SAEs")
     parser.add_argument("--pairs", type=Path, help="JSON file of prompt pairs")
     options = parser.parse_args()
-    if options.model is not None:
-        model = load_model(options.model)
+    own = options.model is not None
+    model = load_model(options.model) if own else load_model()
+    spliced = splice(model, load_saes(options.saes) if own else load_saes())
+    if own:
         pairs = prompt_pairs(options.pairs, model)
         judge, others = PromptPairs(pairs.pairs[-options.judge :]), PromptPairs(pairs.pairs[: -options.judge])
         parts = Parts(pairs.head(options.train), PromptPairs(others.pairs[-options.validate :]), judge)
-        spliced = splice(model, load_saes(options.saes))
-        if options.sites is options.from_layer is None:
-            compare(spliced, parts, "none")
-        compare(part_of(spliced, options), parts, "none")
-        return
-    model = load_model()
-    spliced = splice(model, load_saes())
-    train = prompt_pairs("agreement", model, examples=options.train)
-    held_out = prompt_pairs("agreement", model, split="held_out", examples=options.judge + options.validate)
-    parts = Parts(train, PromptPairs(held_out.pairs[options.judge :]), held_out.head(options.judge))
-    if options.sites is options.from_layer is None:
-        compare(spliced, parts, "role")
-    compare(part_of(spliced, options), parts, "none")
+    else:
+        train = prompt_pairs(options.task, model, examples=options.train)
+        held_out = prompt_pairs(options.task, model, split="held_out", examples=options.judge + options.validate)
+        parts = Parts(train, PromptPairs(held_out.pairs[options.judge :]), held_out.head(options.judge))
+    name = f"{options.pairs.stem}, {Path(options.model).name}" if own else f"{options.task}, embedded"
+    if options.sites is options.from_layer is None and (own or options.task == "agreement"):
+        compare(spliced, parts, "none" if own else "role")
+    compare(part_of(spliced, options), parts, "none", name, options.curves)
 
 
 if __name__ == "__main__":

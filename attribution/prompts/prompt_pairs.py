@@ -220,7 +220,7 @@ class PromptPairs:
 
     @classmethod
     def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
-        """The pairs of a JSON file {"pairs": [...]}, with the keys that `pair_from` reads, or {"templates": [...]}.
+        """The pairs of a JSON file: a list, {"pairs": [...]} or {"templates": [...]}, with the keys of `pair_from`.
 
         Templates (`prompt_templates.py`) expand to the pairs that this tokenizer gives equal lengths; a warning counts
         the others.
@@ -232,10 +232,10 @@ class PromptPairs:
             content = json.loads(read_text(path))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not valid JSON ({error}).") from error
-        content = content if isinstance(content, dict) else {}
+        content = {"pairs": content} if isinstance(content, list) else content if isinstance(content, dict) else {}
         rows, templates = content.get("pairs", []), content.get("templates", [])
         if not {"pairs", "templates"} & content.keys() or not (isinstance(rows, list) and isinstance(templates, list)):
-            raise ValueError(f'{path}: expected {{"pairs": [...]}} or {{"templates": [...]}} at the top level.')
+            raise ValueError(f'{path}: expected a list of pairs, {{"pairs": [...]}} or {{"templates": [...]}}.')
         try:
             found = [pair_from(row, entry, model) for row, entry in enumerate(rows)]
             pairs = cls((*found, *_filled(templates, model)))

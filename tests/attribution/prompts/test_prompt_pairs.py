@@ -62,8 +62,9 @@ def test_a_bad_row_is_an_error_that_names_it(tmp_path: Path, llama: LanguageMode
     ("text", "match"),
     [
         ("{", "not valid JSON"),
-        ("[]", r'expected \{"pairs": \[...\]\}'),
-        ('{"pairs": 3}', r'expected \{"pairs": \[...\]\}'),
+        ("[]", "No prompt pairs: there is nothing to measure"),
+        ("3", "expected a list of pairs"),
+        ('{"pairs": 3}', r'expected a list of pairs, \{"pairs": \[...\]\}'),
         ('{"pairs": []}', "No prompt pairs: there is nothing to measure"),
     ],
 )

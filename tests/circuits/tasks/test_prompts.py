@@ -31,7 +31,9 @@ def test_files_and_rows_give_the_same_pairs(tmp_path: Path) -> None:
     expected = prompt_pairs(ROWS, model())
     (tmp_path / "p.json").write_text(json.dumps({"pairs": ROWS}))
     (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    (tmp_path / "list.json").write_text(json.dumps(ROWS))
     assert prompt_pairs(tmp_path / "p.json", model()) == expected
+    assert prompt_pairs(tmp_path / "list.json", model()) == expected
     assert prompt_pairs(str(tmp_path / "p.jsonl"), model()) == expected
     assert prompt_pairs(expected, model()) == expected
     assert prompt_pairs(iter(ROWS), model(), examples=1) == expected.head(1)
