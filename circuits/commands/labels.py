@@ -60,6 +60,8 @@ class LabelsOptions(RowsOptions):
             raise ValueError(
                 "Give features, as in blocks.2.hook_resid_post/117, or --circuit with a circuit.json: one of them."
             )
+        if given := next((name for name in self.features or () if Path(name).exists()), None):
+            raise ValueError(f"{given} is a file or folder, not a feature. Give a circuit with --circuit {given}.")
         refuse_missing_file("--corpus", self.corpus)
         refuse_missing_file("--mine", self.mine)
 

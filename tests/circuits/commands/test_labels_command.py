@@ -133,6 +133,7 @@ def test_a_feature_by_name(text: Path, tmp_path: Path) -> None:
         ((), "Give features"),
         (("blocks.0.hook_resid_post/6", "--circuit", "x.json"), "Give features"),
         (("blocks.0.hook_resid_post",), "names no feature"),
+        ((".",), "not a feature. Give a circuit with --circuit ."),
         (("blocks.0.hook_resid_post/9999",), "has no feature 9999"),
         (("blocks.0.hook_rezid_post/1",), "The model has no site"),
         (("--circuit", "nowhere.json"), "nowhere.json"),
