@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,14 @@ from attribution.splice.gate_rounding import GatesAtThreshold, HeldGates, Keep, 
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `spliced_model.py`."""
+INTERVENED: Final = ("live", "frozen", "zero")
+"""The error modes of runs with interventions; `path` belongs to path methods."""
+
+
+def refuse_other_mode(error_mode: str, allowed: Sequence[str] = get_args(ErrorMode)) -> None:
+    """Raise a ValueError for an error mode that is not among those allowed."""
+    if error_mode not in allowed:
+        raise ValueError(f"No error mode {error_mode!r} here. Choose one of: {', '.join(allowed)}.")
 
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:

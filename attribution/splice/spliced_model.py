@@ -33,7 +33,14 @@ from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.feeding import common_positions, fed_as_trained
 from attribution.splice.gate_rounding import GateRule, Keep, settled
 from attribution.splice.interventions import Intervention
-from attribution.splice.recording import ErrorMode, Recording, SiteRecord, SparseFeatures
+from attribution.splice.recording import (
+    INTERVENED,
+    ErrorMode,
+    Recording,
+    SiteRecord,
+    SparseFeatures,
+    refuse_other_mode,
+)
 from attribution.splice.resuming import TOKENS, at_least_float32, with_error
 from attribution.splice.writing import Edit, decoded, write_site
 
@@ -263,6 +270,7 @@ class SplicedModel:
             settle: decide gates at their threshold by the rule of `gate_rounding.py`. By default in `frozen` and `zero`
                 mode, where SAEs are part of the computation.
         """
+        refuse_other_mode(error_mode)
         if (error_mode == "path") != (errors is not None):
             raise ValueError("Errors are given in `path` mode and in no other.")
         settle = error_mode in ("frozen", "zero") if settle is None else settle
@@ -379,8 +387,7 @@ class SplicedModel:
             read: compute logits at these positions only. Without interventions they equal the logits of a recording to
                 the last bit.
         """
-        if error_mode == "path":
-            raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
+        refuse_other_mode(error_mode, INTERVENED)
         ids = ids.to(self.model.device)
         last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last.to(ids.device)
         spliced = self.spliced_positions(ids, last)

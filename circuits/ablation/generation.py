@@ -22,7 +22,7 @@ from attribution.models.hooks import SiteFunction, logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KeepOnly, NodeEdit, Touched
-from attribution.splice.recording import ErrorMode
+from attribution.splice.recording import INTERVENED, ErrorMode, refuse_other_mode
 from attribution.splice.spliced_model import SplicedModel
 from attribution.splice.writing import Parts, write_site
 from circuits.ablation.edits import Ablation, constant_edits
@@ -153,8 +153,7 @@ class _Run:
 
 
 def _check(spliced: SplicedModel, ids: Tensor, new_tokens: int, error_mode: ErrorMode, temperature: float) -> None:
-    if error_mode == "path":
-        raise ValueError("Error mode 'path' belongs to path methods. Choose live, frozen or zero.")
+    refuse_other_mode(error_mode, INTERVENED)
     if new_tokens < 1:
         raise ValueError(f"Generate at least 1 token; got {new_tokens}.")
     if not temperature >= 0:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -300,5 +301,14 @@ def test_a_hook_that_never_fires_is_an_error(llama_world: World) -> None:
 def test_path_errors_are_given_in_path_mode_only(world: World) -> None:
     with pytest.raises(ValueError, match="Errors are given in `path` mode and in no other"):
         world.spliced.record(IDS, LAST, "path")
-    with pytest.raises(ValueError, match="Error mode 'path' belongs to path methods"):
+    with pytest.raises(ValueError, match=r"No error mode 'path' here\. Choose one of: live, frozen, zero\."):
         world.spliced.run(IDS, error_mode="path")
+
+
+def test_an_unknown_error_mode_is_an_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # a user has no check of types
+    mode: Any = "frozn"
+    with pytest.raises(ValueError, match=r"No error mode 'frozn' here\. Choose one of: live, frozen, zero\."):
+        world.spliced.run(IDS, error_mode=mode)
+    with pytest.raises(ValueError, match=r"No error mode 'frozn' here\. Choose one of: live, frozen, zero, path\."):
+        world.spliced.record(IDS, LAST, mode)

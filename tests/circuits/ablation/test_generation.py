@@ -154,7 +154,7 @@ def test_a_bridge_without_a_hugging_face_model_ignores_the_cache_and_is_found_ou
     [
         ({"new_tokens": 0}, "at least 1 token"),
         ({"new_tokens": 2, "temperature": -1.0}, "temperature must be 0"),
-        ({"new_tokens": 2, "error_mode": "path"}, "belongs to path methods"),
+        ({"new_tokens": 2, "error_mode": "frozn"}, "No error mode 'frozn' here"),
         ({"new_tokens": 100}, "context holds 32"),
     ],
 )
