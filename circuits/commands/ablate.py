@@ -156,6 +156,8 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         target.make()
     with console.status("loading the model and its SAEs"):
         loaded = _load(inputs, options)
+        if found is not None and asked == (None,) * len(asked) and options.text is None:
+            loaded = found.measured(loaded)
         hashes = loaded.hashes()
         if found is not None:
             found.refuse_other_weights(hashes)

@@ -16,6 +16,7 @@ from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.generation import GeneratedText, decoded_text
 from circuits.ablation.side_effect import SideEffect
+from graphs.nodes import EVERYWHERE
 from graphs.words.site_words import kept_in_words
 
 _SHOWN_NODES = 3
@@ -62,6 +63,11 @@ def print_test(console: Console, test: CausalTest, pairs: int, path: Path, *, ro
     for name, predicted, measured in list(zip(test.names, test.predicted, test.measured, strict=True))[:rows]:
         table.add_row(Text(str(name)), _signed(predicted), _signed(measured), f"{measured - predicted:+.1e}")
     note = Text("effect: change of the metric when the node takes its patch value, mean over pairs\n", style="dim")
+    if any(name.position in (None, EVERYWHERE) for name in test.names):
+        note.append(
+            "everywhere: the graph has the sum of a node's effects at each of its positions, measured is the effect of "
+            "all at once; they agree as far as positions add up\n"
+        )
     console.print(Group(text, Text(), table, Text(), note.append(f"Written: {path}", style="none")))
 
 

@@ -53,8 +53,17 @@ def patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", erro
     if name == "mean":
         both = [ids for pair in prompts for ids in (pair.clean_ids, pair.patch_ids)]
         return mean_over(spliced, both, error_mode="zero" if error_mode == "zero" else "live")
-    if name == "counterfactual" and not any(pair.has_counterfactual for pair in prompts):
-        raise ValueError("The prompts have no counterfactual to take values from. Give --patch zero or --patch mean.")
+    without = [row for row, pair in enumerate(prompts) if not pair.has_counterfactual]
+    if name == "counterfactual" and len(without) == len(prompts):
+        raise ValueError(
+            "The prompts have no counterfactual to take values from, or one that equals the clean prompt. Give --patch "
+            "zero or --patch mean."
+        )
+    if name == "counterfactual" and without:
+        raise ValueError(
+            f"Pair {', '.join(map(str, without))}: no counterfactual, or one that equals the clean prompt, where other "
+            "pairs have one. All its effects would be 0. Leave it out, or give --patch zero or --patch mean."
+        )
     return zero if name == "zero" else counterfactual
 
 

@@ -105,6 +105,10 @@ class CircuitFile:
             found |= dict.fromkeys(prompts)
         return Inputs(**{k: v if v != getattr(Inputs(), k) else found[k] for k, v in own.items()})
 
+    def measured(self, loaded: Loaded) -> Loaded:
+        """The pairs that found the circuit, of everything that the inputs of its run load (`EarlierRun.measured`)."""
+        return loaded if self.inputs is None else EarlierRun.read(self.path.parent).measured(loaded)
+
     def refuse_other_weights(self, hashes: Mapping[str, Any]) -> None:
         """A ValueError if the circuit says that it was found on another model, or on other SAEs at its sites."""
         known = self.circuit.measurement.inputs.get("hashes")

@@ -146,3 +146,23 @@ def test_a_ranking_without_bad_pairs_equals_that_of_the_good_ones(tmp_path: Any)
     assert read_ranking(tmp_path / "r.parquet").left_out == found.left_out
     with pytest.raises(ValueError, match=r"nothing to measure\. 2 were left out: their metric is not finite"):
         ranking([BAD_CLEAN, BAD_PATCH], skip_bad=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda logits, _batch: logits.mean(),
+            r"Metric 'own' returned shape \(\)\. It must return one number",
+        ),
+        (lambda logits, _batch: logits[:, :2], r"returned shape \(1, 2\)"),
+        (lambda _logits, _batch: 3, "returned int"),
+        (lambda logits: logits[:, 0], "Metric 'own' fails on logits of shape .*TypeError"),
+        (lambda logits, _batch: logits[:, 5000], "IndexError: index 5000"),
+        (lambda logits, _batch: logits.nothing, "AttributeError.*A metric is a function of logits"),
+    ],
+)
+def test_a_metric_of_ones_own_that_is_wrong_is_one_sentence(function: Any, message: str) -> None:
+    world = plain_world(torch.tanh, always_open=False)
+    with pytest.raises(ValueError, match=message):
+        finite_pairs(world.model, PromptPairs((GOOD,)), Metric("own", "units", function))

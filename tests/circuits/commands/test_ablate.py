@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from circuits import load_model, prompt_pairs
 from circuits.commands.ablate_inputs import OPERATIONS, parse_operation
 from circuits.commands.app import app
 from circuits.commands.earlier_run import CircuitFile
@@ -85,6 +86,25 @@ def test_a_circuit_is_tested_by_knocking_out_its_nodes(run: Path, tmp_path: Path
     assert len(content["nodes"]) == 12
     assert content["largest_difference"] < 1e-5 * abs(content["total_effect"])
     assert "Pearson 1.000000 Spearman 1.000000" in " ".join(result.output.split())
+
+
+def test_a_circuit_of_a_file_that_was_cut_is_tested_on_the_pairs_that_found_it(tmp_path: Path) -> None:
+    pairs = prompt_pairs("agreement", load_model(), examples=8)
+    rows = [
+        {"clean_ids": p.clean_ids, "patch_ids": p.patch_ids, "answer_id": p.answer_id, "wrong_id": p.foil_id}
+        for p in pairs
+    ]
+    (tmp_path / "pairs.json").write_text(json.dumps(rows))
+    few = ("--nodes", "6", "--other-examples", "0", "--no-labels", "--positions", "offset", "--sites", "attn_out")
+    cut = ("--validation", "0", "--test", "0.25", "--explained", "0", "--resamples", "0")
+    result = jumpwire("find", "--pairs", tmp_path / "pairs.json", *few, *cut, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    tested = jumpwire("ablate", "--circuit", tmp_path / "run", "--test")
+    assert tested.exit_code == 0, tested.output
+    assert "6 pair(s)" in tested.output
+    found = json.loads((tmp_path / "run" / "causal_test.json").read_text())["causal_test"]
+    assert {len(node["per_pair"]) for node in found["nodes"]} == {6}
+    assert found["largest_difference"] < 1e-4
 
 
 def test_another_model_without_general_text_says_that_the_side_effect_was_not_measured(tmp_path: Path) -> None:
