@@ -39,7 +39,7 @@ class DecidedNodes:
     def marked(self, effects: Effects) -> Effects:
         """The effects with those of these nodes instead of their own."""
         keys = effects.keys()
-        columns, here = self.columns(keys, effects.effect), np.isin(keys, (*self.keys, *self.near))
+        columns, here = self.columns(keys, effects.effect), np.isin(keys, np.concatenate([self.keys, self.near]))
         before = {name: getattr(effects, name) for name in columns}
         return replace(effects, **{name: np.where(here, new, before[name]) for name, new in columns.items()})
 

@@ -74,6 +74,8 @@ class MaskedBatch:
 
     def metrics(self, masks: Float[Tensor, "mask node"]) -> Float[Tensor, "mask row"]:
         """m(λ) of each row under each mask."""
+        if len(masks) == 1:  # which all rows share
+            return self.metric(masks[0])[None]
         return self.repeated(len(masks)).metric(masks.repeat_interleave(len(self), 0)).unflatten(0, (len(masks), -1))
 
     def slopes(
