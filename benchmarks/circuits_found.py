@@ -54,14 +54,24 @@ TARGET = 0.8
 """F that the searches aim at."""
 
 
+def scanned_sizes(most: int, of_a_doubling: int) -> list[int]:
+    """Sizes from 1 to the largest, so many for each doubling."""
+    steps = of_a_doubling * int(np.ceil(np.log2(most))) + 1
+    return np.unique(np.geomspace(1, most, steps).round().astype(int)).tolist()
+
+
+def first_nodes(order: np.ndarray, size: int) -> np.ndarray:
+    """The set of the first nodes of an order."""
+    chosen = np.zeros(len(order), bool)
+    chosen[order[:size]] = True
+    return chosen
+
+
 def sizes_needed(order: np.ndarray, sets: NodeSets) -> list[str]:
     """The fewest first nodes of an order with each target's F; a dash where no scanned size has it."""
-    steps = 8 * int(np.ceil(np.log2(len(order)))) + 1
-    sizes = np.unique(np.geomspace(1, len(order), steps).round().astype(int))
     left, found = list(TARGETS), list[str]()
-    for size in sizes:
-        chosen = np.zeros(len(order), bool)
-        chosen[order[:size]] = True
+    for size in scanned_sizes(len(order), 8):
+        chosen = first_nodes(order, size)
         while left and sets.faithfulness(chosen) >= left[0]:
             found.append(f"{size:,}")
             left.pop(0)
@@ -70,13 +80,10 @@ def sizes_needed(order: np.ndarray, sets: NodeSets) -> list[str]:
     return found + ["–"] * len(left)
 
 
-def curve(order: np.ndarray, sets: NodeSets) -> dict[str, list[float]]:
+def curve(order: np.ndarray, sets: NodeSets) -> dict[str, Sequence[float]]:
     """F of the first nodes of an order, four sizes for each doubling."""
-    steps = 4 * int(np.ceil(np.log2(len(order)))) + 1
-    sizes = np.unique(np.geomspace(1, len(order), steps).round().astype(int))
-    place = np.empty(len(order), int)
-    place[order] = np.arange(len(order))
-    return {"nodes": sizes.tolist(), "F": [round(sets.faithfulness(place < size), 4) for size in sizes]}
+    sizes = scanned_sizes(len(order), 4)
+    return {"nodes": sizes, "F": [round(sets.faithfulness(first_nodes(order, size)), 4) for size in sizes]}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ Panels stand in the order of the file, four in a row. Needs Chromium.
 
 import argparse
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,17 +15,18 @@ import plotly.graph_objects as go
 from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 
-from benchmarks.page_screenshots import CHROMIUM
+from benchmarks.page_screenshots import launched
+from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, NEUTRAL_COLOUR, SERIES_COLOURS
 
 LINES: Final[dict[str, tuple[str, str]]] = {
-    "iterated mask path": ("#0b7a75", "solid"),
-    "learned masks": ("#d1495b", "solid"),
-    "mask path, once": ("#0b7a75", "dot"),
-    "chord IG": ("#3066be", "solid"),
-    "IG, site path": ("#3066be", "dot"),
-    "AtP": ("#8a6fb0", "solid"),
-    "exact, live": ("#222222", "solid"),
-    "random": ("#b0b7c3", "solid"),
+    "iterated mask path": (SERIES_COLOURS[0], "solid"),
+    "learned masks": (SERIES_COLOURS[1], "solid"),
+    "mask path, once": (SERIES_COLOURS[0], "dot"),
+    "chord IG": (SERIES_COLOURS[2], "solid"),
+    "IG, site path": (SERIES_COLOURS[2], "dot"),
+    "AtP": (GRADIENT_COLOUR, "solid"),
+    "exact, live": (EXACT_COLOUR, "solid"),
+    "random": (NEUTRAL_COLOUR, "solid"),
 }
 """Colour and dash of each order."""
 COLUMNS: Final = 4
@@ -50,7 +50,7 @@ def curves_figure(cases: Sequence[dict[str, Any]]) -> go.Figure:
             line = {"color": colour, "dash": dash, "width": 2.2 if name in case["chosen"] else 1.4}
             about = {"name": name, "legendgroup": name, "showlegend": number == 0}
             figure.add_trace(go.Scatter(x=curve["nodes"], y=curve["F"], mode="lines", line=line, **about), row, column)
-        target = {"dash": "dash", "width": 1, "color": "#888888"}
+        target = {"dash": "dash", "width": 1, "color": NEUTRAL_COLOUR}
         ends = go.Scatter(
             x=[1, case["curves"]["random"]["nodes"][-1]], y=[0.8, 0.8], mode="lines", line=target, showlegend=False
         )
@@ -82,13 +82,10 @@ def main() -> None:
     parser.add_argument("curves", type=Path)
     parser.add_argument("picture", type=Path)
     given = parser.parse_args()
-    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if chromium is None:
-        raise SystemExit(f"None of {', '.join(CHROMIUM)} is on PATH. Install Chromium.")
     cases = [json.loads(line) for line in given.curves.read_text(encoding="utf-8").splitlines()]
     figure = curves_figure(cases)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = launched(playwright)
         page = browser.new_page(viewport={"width": WIDTH, "height": height_of(cases)})
         page.set_content(figure.to_html(include_plotlyjs=True, config={"displayModeBar": False}))
         page.wait_for_selector(".main-svg")

@@ -1,16 +1,18 @@
 """Are exact effects those of float64, gate by gate? Every node, against plain hooks on the model loaded in float64.
 
     python -m benchmarks.gates_in_float64 [--model FOLDER --saes FOLDER --pairs FILE ...] [--first N]
+    python -m benchmarks.gates_in_float64 --large
 
 For each mode and file of pairs (without files: two tasks of the embedded model): how many effects were measured again
 in float64, how many are undecided, the largest difference of a decided effect from the reference, as a share of the
-largest effect, and what watching and repeating cost, as shares of the same sweep without.
+largest effect, and what watching and repeating cost, as shares of the same sweep without. `--large`: how many runs of
+the random GPT-NeoX of `cases.py` are measured again, and what that costs, as it is and without a limit.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from torch import Tensor
 from attribution import SAE, Effects, LanguageModel, PromptPair, PromptPairs, SplicedModel
 from attribution.cones import exact_engine
 from attribution.effects.effects import GATES
+from benchmarks.cases import NEOX, random_case
 from circuits import exact_patching, load_model, load_saes, logit_difference, prompt_pairs, splice
 
 MODES = ("frozen", "zero")
@@ -140,13 +143,46 @@ def costs(spliced: SplicedModel, pairs: PromptPairs, mode: str) -> tuple[float, 
     return watched / bare - 1, (whole - watched) / bare
 
 
+def print_repeats_of_a_large_model() -> None:
+    """In frozen mode, for one prompt."""
+    case = random_case(replace(NEOX, prompts=1))
+
+    def sweep() -> Effects:
+        return exact_patching(
+            case.spliced, case.pairs, logit_difference, error_mode="frozen", patch_value=case.patch_value
+        )
+
+    keys, share = exact_engine.nodes_to_repeat, exact_engine.REPEATED_SHARE
+    try:
+        exact_engine.nodes_to_repeat = lambda *_: np.zeros(0, np.int64)
+        watched = seconds(sweep, times=1)
+        exact_engine.nodes_to_repeat = keys
+        for exact_engine.REPEATED_SHARE in (share, 1.0):
+            start = time.process_time()
+            effects = sweep()
+            cost = (time.process_time() - start) / watched - 1
+            print(
+                f"{case.name}, at most {exact_engine.REPEATED_SHARE:.0%}: {len(effects)} effects, "
+                f"{int((effects.gates != GATES.index('clear')).sum())} with a gate within rounding, "
+                f"{int(effects.repeated.sum())} measured again, {int(effects.undecided.sum())} undecided; repeating "
+                f"{cost:+.0%}",
+                flush=True,
+            )
+    finally:
+        exact_engine.nodes_to_repeat, exact_engine.REPEATED_SHARE = keys, share
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--saes", default="jumprelu")
     parser.add_argument("--pairs", type=Path, nargs="*", default=[])
     parser.add_argument("--first", type=int, default=1, help="pairs of each file or task")
+    parser.add_argument("--large", action="store_true", help="a random model of 6 layers instead")
     given = parser.parse_args()
+    if given.large:
+        print_repeats_of_a_large_model()
+        return
     model, fine = (load_model(given.model, dtype=dtype) for dtype in (torch.float32, torch.float64))
     spliced = splice(model, load_saes(given.saes))
     fine_saes = {site: spliced.saes[site].to(dtype=torch.float64) for site in spliced.sites}

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from circuits import load_circuit, write_page
 from graphs import CircuitGraph, FeatureNode, Labels, load_labels
@@ -29,22 +29,27 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--labels", type=Path)
     arguments = parser.parse_args()
-    chromium = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
-    if chromium is None:
-        raise SystemExit(f"None of {', '.join(CHROMIUM)} is on PATH. Install Chromium.")
     circuit = load_circuit(arguments.circuit)
     labels = load_labels(arguments.labels) if arguments.labels else None
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as temporary:
         page = Path(temporary) / "page.html"
         write_page(circuit, page, title=arguments.circuit.resolve().parent.name, labels=labels)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = launched(playwright)
         for state, fragment in fragments_of_states(circuit, labels).items():
             for width, height in WIDTHS.items():
                 path = arguments.folder / f"{state}_{width}.png"
                 save_picture(browser, f"{page.as_uri()}#{fragment}", path, (width, height), "dark" in state)
                 print(path)
         browser.close()
+
+
+def launched(playwright: Playwright) -> Browser:
+    """A headless Chromium; ends the program where none is installed."""
+    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if chromium is None:
+        raise SystemExit(f"None of {', '.join(CHROMIUM)} is on PATH. Install Chromium.")
+    return playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
 
 
 def fragments_of_states(circuit: CircuitGraph, labels: Labels | None) -> dict[str, str]:

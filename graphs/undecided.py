@@ -30,7 +30,7 @@ class EffectsInRounding:
         repeated: how many were measured again in float64.
         undecided: how many of these float64 does not decide either: they are in no ranking.
         listed: some of the undecided ones, those whose two values are furthest apart first.
-        near: how many, weaker ones, were not measured again: repeating all would have cost more than the sweep.
+        near: how many, weaker ones, were not measured again: so many repeats would have cost too much.
     """
 
     repeated: int

@@ -16,7 +16,7 @@ from torch import Tensor
 from attribution.models.hooks import logits_at
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import Metric
-from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.node_keys import KINDS, NodeColumns, NodeOfExample
 from attribution.splice.resuming import at_least_float32
 
@@ -77,31 +77,9 @@ def unfinite_rows(model: LanguageModel, pairs: PromptPairs, metric: Metric) -> d
             clean, patch = (
                 at_least_float32(logits_at(model, ids, batch.read, {})) for ids in (batch.clean_ids, batch.patch_ids)
             )
-            on_clean, on_patch = (checked_values(metric, clean, logits, batch) for logits in (clean, patch))
-            rows |= faults(batch.example, clean=on_clean, patch=on_patch)
+            bound = metric.bind(clean, batch)
+            rows |= faults(batch.example, clean=bound(clean, batch), patch=bound(patch, batch))
     return rows
-
-
-def checked_values(metric: Metric, clean: Tensor, logits: Tensor, batch: PairBatch) -> Tensor:
-    """The metric of some logits, with one sentence for what a function of one's own may get wrong.
-
-    Raises:
-        ValueError: the function fails, or does not return one number for each row.
-    """
-    expected = "A metric is a function of logits [row, vocabulary] and batch that returns a tensor [row]"
-    try:
-        values = metric.bind(clean, batch)(logits, batch)
-    except (TypeError, AttributeError, LookupError, RuntimeError) as error:
-        raise ValueError(
-            f"Metric {metric.name!r} fails on logits of shape {tuple(logits.shape)}: {type(error).__name__}: {error}. "
-            f"{expected}."
-        ) from error
-    if not isinstance(values, Tensor) or values.shape != logits.shape[:1]:
-        shape = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
-        raise ValueError(
-            f"Metric {metric.name!r} returned {shape}. It must return one number for each row of logits. {expected}."
-        )
-    return values
 
 
 def faults(example: Tensor, *, clean: Tensor, patch: Tensor) -> dict[int, str]:

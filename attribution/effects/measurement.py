@@ -371,11 +371,6 @@ def prepare(
     with torch.set_grad_enabled(with_gradients):
         bound = metric.bind(clean.logits, batch)
         clean_metric = bound(clean.logits, batch)
-    if clean_metric.shape != batch.last.shape:
-        raise ValueError(
-            f"Metric {metric.name!r} returned shape {tuple(clean_metric.shape)}. It must return one number for each "
-            f"row: shape ({len(batch.last)},)."
-        )
     with torch.no_grad():
         changes = patch_value(spliced, batch, clean, bound, error_mode)
     if rows := faults(batch.example, clean=clean_metric, patch=changes.metric):

@@ -92,12 +92,14 @@ class MaskedBatch:
         """
         alpha, weight = torch.tensor(points, dtype=end.dtype, device=end.device).unbind(1)
         batch = self.repeated(len(points))
-        entries = {site: self.here.numel() * self.spliced.saes[site].d_sae for site in jumps or {}}
-        several = {site: own.repeated(len(points), entries[site]) for site, own in (jumps or {}).items()}
+        several = {
+            site: own.repeated(len(points), self.here.numel() * self.spliced.saes[site].d_sae)
+            for site, own in (jumps or {}).items()
+        }
         moved = torch.zeros(len(self) if by_row else 1, len(end), dtype=end.dtype, device=end.device).requires_grad_()
         with torch.enable_grad():
             masks = alpha[:, None, None] * end + moved
-            if len(points) > 1:
+            if len(points) > 1:  # of one point all rows share the mask
                 masks = masks.expand(-1, len(self), -1)
             masks = masks.flatten(0, 1)
             value = (batch.metric(masks, several) * weight.repeat_interleave(len(self))).sum()
@@ -114,14 +116,14 @@ class MaskedBatch:
     def secants(self, end: Float[Tensor, " node"]) -> Mapping[str, Secants]:
         """Those of every site, between the runs with λ = 0 and with λ = `end`, which run side by side."""
         found: dict[str, Secants] = {}
-        twice = self.pairs.rows(torch.arange(len(self), device=end.device).repeat(2))
+        twice = self.repeated(2)
 
         def function(site: str) -> SiteFunction:
             ends = [self._function(site, _with_none(mask), None) for mask in (torch.zeros_like(end), end)]
 
             def written(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
                 encoding = self.spliced.saes[site].encode(x)
-                features = torch.where(self.here[..., None].repeat(2, 1, 1), encoding.features, 0)
+                features = torch.where(twice.here[..., None], encoding.features, 0)
                 both = features.chunk(2), encoding.projection.chunk(2)
                 found[site] = Secants.between(*((zero, one) for zero, one in both))
                 return torch.cat([at(part) for at, part in zip(ends, x.chunk(2), strict=True)])
@@ -130,7 +132,7 @@ class MaskedBatch:
 
         with torch.no_grad(), self.spliced.model.frozen():
             functions = {site: function(site) for site in self.spliced.sites}
-            logits_at(self.spliced.model, twice.clean_ids, twice.last, functions)
+            logits_at(self.spliced.model, twice.pairs.clean_ids, twice.pairs.last, functions)
         return found
 
     def _function(

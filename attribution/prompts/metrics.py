@@ -16,6 +16,7 @@ metric: a `Metric`, and its name in the tuple of `METRICS`. `metric_names.py` fi
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -38,6 +39,9 @@ class SomeLogits:
 
     columns: Callable[[PairBatch], Int[Tensor, "row column"]]
     of: Callable[[Float[Tensor, "row column"], PairBatch], Float[Tensor, " row"]]
+
+
+_A_METRIC: Final = "A metric is a function of logits [row, vocabulary] and batch that returns a tensor [row]."
 
 
 @dataclass(frozen=True)
@@ -81,13 +85,34 @@ class Metric:
             raise ValueError(f"Metric {self.name!r}: `at` names no position. Give roles, or distances from the end.")
 
     def bind(self, clean_logits: Float[Tensor, "row *read vocab"], batch: PairBatch) -> OnLogits:
-        """The callable for one batch of examples, given the clean run's logits."""
+        """The callable for one batch of examples, given the clean run's logits.
+
+        It raises a ValueError, which says what a metric is, where the metric fails or does not return one number for
+        each row.
+        """
         on = self.of
         if on is None:
             assert self.of_clean is not None
             on = self.of_clean(self._seen(clean_logits.detach()), batch)
-        found = on
-        return lambda logits, rows: found(self._seen(logits), rows)
+        return partial(self._values, on)
+
+    def _values(self, on: OnLogits, logits: Float[Tensor, "row *read vocab"], rows: PairBatch) -> Float[Tensor, " row"]:
+        seen = self._seen(logits)
+        try:
+            values = on(seen, rows)
+        except torch.OutOfMemoryError:
+            raise
+        except (TypeError, AttributeError, LookupError, RuntimeError) as error:
+            raise ValueError(
+                f"Metric {self.name!r} fails on logits of shape {tuple(seen.shape)}: {type(error).__name__}: {error}. "
+                f"{_A_METRIC}"
+            ) from error
+        if not isinstance(values, Tensor) or values.shape != seen.shape[:1]:
+            shape = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(
+                f"Metric {self.name!r} returned {shape}. It must return one number for each row of logits. {_A_METRIC}"
+            )
+        return values
 
     def positions(self, pair: PromptPair) -> tuple[int, ...]:
         """The positions at which the metric reads the logits of a pair, in the order in which it gets them.

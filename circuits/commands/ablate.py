@@ -146,8 +146,9 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         from circuits.terminal.shown_prompt import shown_prompt
 
         found = None if options.circuit is None else CircuitFile.read(options.circuit)
-        asked = inputs.task, inputs.pairs, inputs.prompt, inputs.split, inputs.examples
-        if options.text is not None and asked != (None,) * len(asked):
+        asked = inputs.task, inputs.pairs, inputs.prompt, inputs.split, inputs.examples, options.text
+        chosen = sum(given is not None for given in asked)
+        if options.text is not None and chosen > 1:
             raise ValueError("--text is the only prompt: give no --task, --pairs, --prompt, --split or --examples.")
         inputs = inputs if found is None else found.completed(inputs)
         options = options.settled(found)
@@ -156,7 +157,7 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         target.make()
     with console.status("loading the model and its SAEs"):
         loaded = _load(inputs, options)
-        if found is not None and asked == (None,) * len(asked) and options.text is None:
+        if found is not None and not chosen:
             loaded = found.measured(loaded)
         hashes = loaded.hashes()
         if found is not None:

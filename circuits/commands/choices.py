@@ -53,18 +53,20 @@ def patch_value(name: str, spliced: "SplicedModel", prompts: "PromptPairs", erro
     if name == "mean":
         both = [ids for pair in prompts for ids in (pair.clean_ids, pair.patch_ids)]
         return mean_over(spliced, both, error_mode="zero" if error_mode == "zero" else "live")
+    if name == "zero":
+        return zero
     without = [row for row, pair in enumerate(prompts) if not pair.has_counterfactual]
-    if name == "counterfactual" and len(without) == len(prompts):
+    if len(without) == len(prompts):
         raise ValueError(
             "The prompts have no counterfactual to take values from, or one that equals the clean prompt. Give --patch "
             "zero or --patch mean."
         )
-    if name == "counterfactual" and without:
+    if without:
         raise ValueError(
             f"Pair {', '.join(map(str, without))}: no counterfactual, or one that equals the clean prompt, where other "
             "pairs have one. All its effects would be 0. Leave it out, or give --patch zero or --patch mean."
         )
-    return zero if name == "zero" else counterfactual
+    return counterfactual
 
 
 def quadrature(points: int | None, rule: str | None, method: str) -> "Quadrature | None":

@@ -72,11 +72,11 @@ class EarlierRun:
 
 @dataclass(frozen=True)
 class CircuitFile:
-    """A circuit, and the inputs of the run that found it; None if there is no run.json beside the circuit."""
+    """A circuit, and the run that found it; None if there is no run.json beside the circuit."""
 
     path: Path
     circuit: CircuitGraph
-    inputs: Inputs | None
+    run: EarlierRun | None
 
     @classmethod
     def read(cls, path: str) -> "CircuitFile":
@@ -90,16 +90,22 @@ class CircuitFile:
             raise ValueError(f"{file}: not valid JSON ({error}).") from error
         if not file.with_name("run.json").is_file():
             return cls(file, circuit, None)
-        return cls(file, circuit, Inputs.from_arguments(EarlierRun.read(file.parent).arguments))
+        return cls(file, circuit, EarlierRun.read(file.parent))
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """Those of the run."""
+        return None if self.run is None else Inputs.from_arguments(self.run.arguments)
 
     def completed(self, chosen: Inputs) -> Inputs:
         """`chosen`, with those of the run that found the circuit wherever the user chose nothing.
 
         A task or file of pairs of the user's own replaces everything that the run says about prompts.
         """
-        if self.inputs is None:
+        ran = self.inputs
+        if ran is None:
             return chosen
-        own, found = chosen.arguments(), self.inputs.arguments()
+        own, found = chosen.arguments(), ran.arguments()
         prompts = ("task", "pairs", "split", "examples", "prompt", "counterfactual", "answer", "wrong")
         if any(given is not None for given in (chosen.task, chosen.pairs, chosen.prompt)):
             found |= dict.fromkeys(prompts)
@@ -107,7 +113,7 @@ class CircuitFile:
 
     def measured(self, loaded: Loaded) -> Loaded:
         """The pairs that found the circuit, of everything that the inputs of its run load (`EarlierRun.measured`)."""
-        return loaded if self.inputs is None else EarlierRun.read(self.path.parent).measured(loaded)
+        return loaded if self.run is None else self.run.measured(loaded)
 
     def refuse_other_weights(self, hashes: Mapping[str, Any]) -> None:
         """A ValueError if the circuit says that it was found on another model, or on other SAEs at its sites."""

@@ -89,7 +89,7 @@ def without(kept: NodeSet, nodes: np.ndarray) -> NodeSet:
 def _exchanged(chosen: NodeSet, edge: EdgeOf, training: NodeSets, deciding: NodeSets) -> NodeSet:
     """Nodes just outside exchanged for nodes just inside, as long as that raises F on the training pairs.
 
-    Every trial is one forward. An exchange stays if F does not fall on the deciding pairs.
+    Single nodes are tried side by side. An exchange stays if F does not fall on the deciding pairs.
     """
     inside, outside = (nodes[:EDGE] for nodes in edge(chosen))
     fewer = {int(n): without(chosen, np.array([n])) for n in inside}
