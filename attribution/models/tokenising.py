@@ -31,20 +31,24 @@ def following_ids(tokenizer: Any, text: str, answer: str) -> list[int]:
     one if the answer would otherwise grow into the last word.
 
     Raises:
-        ValueError: the answer changes the text's own tokens; the message shows both.
+        ValueError: the answer changes the text's own tokens; the message shows both, and what would not.
     """
     alone = text_ids(tokenizer, text)
     with_answer = text_ids(tokenizer, text + answer)
     if with_answer[: len(alone)] == alone:
         return with_answer[len(alone) :]
-    if text_ids(tokenizer, answer) == text_ids(tokenizer, f" {answer}"):
-        apart = text_ids(tokenizer, f"{text} {answer}")
-        if apart[: len(alone)] == alone:
-            return apart[len(alone) :]
+    apart = text_ids(tokenizer, f"{text} {answer}")
+    keeps = apart[: len(alone)] == alone
+    if keeps and text_ids(tokenizer, answer) == text_ids(tokenizer, f" {answer}"):
+        return apart[len(alone) :]
     before, after = ("|".join(token_texts(tokenizer, ids)) for ids in (alone, with_answer))
+    if text != text.rstrip():
+        advice = f"End the prompt without a space and give the answer as {f' {answer.lstrip()}'!r}."
+    else:
+        advice = f"Did you mean {f' {answer}'!r}, with a space before it?" if keeps else "End the prompt elsewhere."
     raise ValueError(
-        f"{answer!r} after the prompt changes the prompt's own tokens: {before!r} becomes {after!r}. Begin the answer "
-        "with a space, end the prompt without one, or give ids."
+        f"{answer!r} after the prompt changes the prompt's own tokens: {before!r} becomes {after!r}. {advice} Or give "
+        "ids instead of text."
     )
 
 

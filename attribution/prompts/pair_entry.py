@@ -4,7 +4,7 @@ An answer's tokens are those that follow the prompt: of prompt and answer togeth
 (`models/tokenising.py`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any, Final
 
@@ -59,6 +59,28 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
     if not right:
         right, wrong = likeliest_two(clean, model)
     return PromptPair.of(clean, patch, right, wrong, roles=_roles(row, entry, clean, model), **about)
+
+
+def pairs_from(entries: Iterable[Any], model: LanguageModel) -> list[PromptPair]:
+    """One pair from each entry; entries that are pairs stay as they are.
+
+    Raises:
+        ValueError: what is wrong with the first bad entry, and the rows of the others.
+    """
+    found, faults = list[PromptPair](), dict[int, ValueError]()
+    count = 0
+    for row, entry in enumerate(entries):
+        count += 1
+        try:
+            found.append(entry if isinstance(entry, PromptPair) else pair_from(row, entry, model))
+        except ValueError as error:
+            faults[row] = error
+    if faults:
+        (_, first), *others = faults.items()
+        also = ", ".join(str(row) for row, _ in others[:10]) + (", ..." if len(others) > 10 else "")
+        more = f"\n{len(others)} more of {count} pairs cannot be used either: {also}." if others else ""
+        raise ValueError(f"{first}{more}") from first
+    return found
 
 
 def check_entry(row: int, entry: Any) -> None:

@@ -50,14 +50,14 @@ def _from_the_end(pair: PromptPair) -> tuple[str, ...]:
 
 
 def scheme_of(pairs: PromptPairs, asked: str = "auto") -> PositionScheme:
-    """The scheme asked for; `auto` is `role` where every pair has roles, else `none`.
+    """The scheme asked for; `auto` is `role` where every pair has roles, `offset` for one pair, else `none`.
 
     Raises:
         ValueError: no such scheme, or roles that not all pairs have.
     """
     with_roles = all(pair.roles is not None for pair in pairs)
     if asked == "auto":
-        return "role" if with_roles else "none"
+        return "role" if with_roles else "offset" if len(pairs) == 1 else "none"
     if asked == "role" and not with_roles:
         raise ValueError("The pairs do not name their positions. Give each pair `roles`, or choose offset or none.")
     for scheme in SCHEMES:

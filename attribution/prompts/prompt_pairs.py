@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from jaxtyping import Bool, Int
@@ -14,13 +14,15 @@ from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
 from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
-from attribution.prompts.pair_entry import pair_from
+from attribution.prompts.pair_entry import pair_from, pairs_from
 from attribution.prompts.prompt_pair import PromptPair, check_pair
 from attribution.prompts.prompt_templates import fillings
 from graphs.files.text_file import read_text
 
 Reads = Callable[[PromptPair], tuple[int, ...]]
 """The positions of a pair at which a metric reads the logits."""
+FEW: Final = 16
+"""Of templates that leave fewer pairs than this, the warning says so."""
 
 
 def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
@@ -42,7 +44,8 @@ def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
                 left_out += 1
                 faults = [*faults[:1], f"Template {number}: a slot has other tokens in {filling.row['patch']!r}."]
     if left_out and found:
-        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out. {faults[0]}", stacklevel=3)
+        few = f" {len(found)} pairs are few to find a circuit on." if len(found) < FEW else ""
+        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out.{few} {faults[0]}", stacklevel=3)
     if left_out and not found:
         raise ValueError(f"None of {left_out} fillings can be used. {faults[0]}")
     return found
@@ -237,8 +240,7 @@ class PromptPairs:
         if not {"pairs", "templates"} & content.keys() or not (isinstance(rows, list) and isinstance(templates, list)):
             raise ValueError(f'{path}: expected a list of pairs, {{"pairs": [...]}} or {{"templates": [...]}}.')
         try:
-            found = [pair_from(row, entry, model) for row, entry in enumerate(rows)]
-            pairs = cls((*found, *_filled(templates, model)))
+            pairs = cls((*pairs_from(rows, model), *_filled(templates, model)))
             pairs.check_fits(model)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

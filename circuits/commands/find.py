@@ -122,7 +122,7 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         option(
             CIRCUIT,
             "What a node is: a feature at a role that the pairs name (role), at a distance from the end (offset), or "
-            "wherever it is active (none). auto: role where the pairs have roles, else none.",
+            "wherever it is active (none). auto: role where the pairs have roles, offset for one pair, else none.",
             metavar="SCHEME",
         ),
     ] = SCHEMES[0]

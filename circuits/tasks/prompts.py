@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.pair_entry import pair_from
+from attribution.prompts.pair_entry import pair_from, pairs_from
 from attribution.prompts.pair_stream import pair_stream
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -56,8 +56,7 @@ def prompt_pairs(
         raise ValueError(f"Only a task has splits ({', '.join(SPLITS)}). For a file or rows, leave split out.")
     if isinstance(source, str | Path):
         return _from_file(source, model).head(examples)
-    rows = enumerate(source)
-    pairs = PromptPairs(tuple(r if isinstance(r, PromptPair) else pair_from(n, r, model) for n, r in rows))
+    pairs = PromptPairs(tuple(pairs_from(source, model)))
     pairs.check_fits(model)
     return pairs.head(examples)
 

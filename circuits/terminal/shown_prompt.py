@@ -1,6 +1,6 @@
-"""The first lines of a run: a prompt as the model reads it, and whether SAEs are spliced in at the token that opens it.
+"""The first lines of a run: a prompt as the model reads it, its answers, and whether SAEs are spliced in at its BOS.
 
-first of 100 prompts: [<s>]|the|doctors|near|the|cake
+first of 100 prompts: [<s>]|the|doctors|near|the|cake → ' are', not ' is'
 [ ]: BOS, not spliced (--splice-bos does). It opens prompts: as the SAEs were trained.
 """
 
@@ -11,21 +11,42 @@ from rich.text import Text
 from circuits.terminal.printable import printable
 
 if TYPE_CHECKING:
+    from attribution.prompts.answers import Tokens
     from attribution.prompts.prompt_pair import PromptPair
     from attribution.splice.spliced_model import SplicedModel
 
 
 def shown_prompt(spliced: "SplicedModel", pair: "PromptPair", count: int, which: str = "first") -> Text:
-    """The clean prompt of a pair token by token, its BOS in brackets, and what opens prompts and why, in two lines.
+    """The clean prompt of a pair token by token, its BOS in brackets, its answers; what opens prompts, and why.
 
-    `which` says which of the `count` prompts it is.
+    Answers are as they follow the prompt, spaces included. A line break is `↵`. `which` says which of the `count`
+    prompts it is.
     """
     model = spliced.model
     first, *others = model.token_texts(pair.clean_ids)
     opened = pair.clean_ids[0] == model.bos_id
-    tokens = printable("|".join((f"[{first}]" if opened else first, *others)).replace("\n", "\\n"))
+    shown = "|".join((f"[{first}]" if opened else first, *others)[: pair.end + 1])
     of = f"{which} of {count:,} prompts" if count > 1 else "prompt"
-    return Text.assemble(f"{of}: ", (tokens, "bold"), f"\n{_opening_in_words(spliced, opened)}")
+    return Text.assemble(
+        f"{of}: ",
+        (_one_line(shown), "bold"),
+        f" → {_answers_in_words(spliced, pair)}\n{_opening_in_words(spliced, opened)}",
+    )
+
+
+def _answers_in_words(spliced: "SplicedModel", pair: "PromptPair") -> str:
+    prompt = pair.clean_ids[: pair.end + 1]
+
+    def of(answers: "tuple[Tokens, ...]") -> str:
+        texts = ("|".join(spliced.model.token_texts((*prompt, *answer))[len(prompt) :]) for answer in answers)
+        return " or ".join(f"'{_one_line(text)}'" for text in texts)
+
+    wrong = f", not {of(pair.every_foil)}" if pair.every_foil else ""
+    return of(pair.every_answer) + wrong + (" (its likeliest two)" if pair.predicted else "")
+
+
+def _one_line(text: str) -> str:
+    return printable(text.replace("\n", "↵"))
 
 
 def _opening_in_words(spliced: "SplicedModel", opened: bool) -> str:

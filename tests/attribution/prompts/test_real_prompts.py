@@ -12,7 +12,7 @@ from attribution.effects.effects import Effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import log_probability, logit_difference
-from attribution.prompts.pair_entry import aligned, pair_from
+from attribution.prompts.pair_entry import aligned, pair_from, pairs_from
 from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pair import NO_FOIL, PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -32,6 +32,15 @@ def test_unequal_lengths_are_an_error_that_shows_both_prompts_aligned(llama: Lan
     assert clean == "  clean  <bos>|w1| w2 |    | w9"
     assert patch == "  patch  <bos>|w1| w11| w12| w9"
     assert aligned((0, 3), (0, 3), llama).splitlines()[0] == "  clean  <bos>|w1"
+
+
+def test_every_row_that_cannot_be_used_is_named_at_once(llama: LanguageModel) -> None:
+    good = {"clean": "w1 w2", "patch": "w1 w3", "answer": "w4", "wrong": "w5"}
+    bad = {**good, "patch": "w1 w3 w6"}
+    found = r"Pair 1: clean has 3 tokens and patch 4[\s\S]*2 more of 5 pairs cannot be used either: 3, 4\.$"
+    with pytest.raises(ValueError, match=found):
+        pairs_from([good, bad, good, {**good, "answer": 3}, {}], llama)
+    assert [pair.foil_id for pair in pairs_from([good, pair_from(1, good, llama)], llama)] == [7, 7]
 
 
 def test_a_prompt_without_a_counterfactual_is_a_pair_with_itself(llama: LanguageModel) -> None:
@@ -155,7 +164,10 @@ def test_a_template_is_filled_with_every_choice_of_words() -> None:
 def test_fillings_of_unequal_length_are_left_out_and_counted(llama: LanguageModel, tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text(json.dumps({"templates": [TEMPLATE]}))
-    with pytest.warns(UserWarning, match=r"2 of 4 fillings are left out\. Template 0: clean has 5 tokens and patch 6"):
+    with pytest.warns(
+        UserWarning,
+        match=r"2 of 4 fillings are left out\. 2 pairs are few .* Template 0: clean has 5 tokens and patch 6",
+    ):
         pairs = PromptPairs.from_json(path, llama)
     assert [pair.roles for pair in pairs] == [
         ("bos", "w1", "subject", "w2", "place"),

@@ -23,7 +23,7 @@ def jumpwire(*arguments: str | Path, fails: bool = False) -> str:
 
 def test_one_prompt_and_what_comes_after_it(tmp_path: Path) -> None:
     printed = jumpwire("find", *FEW, *PAIR, *ANSWERS, "--out", tmp_path)
-    assert printed.startswith("prompt: [<s>]|the| doctors| near| the| cake [ ]: BOS, not spliced")
+    assert printed.startswith("prompt: [<s>]|the| doctors| near| the| cake → ' are', not ' is' [ ]: BOS, not spliced")
     run = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert (run["arguments"]["prompt"], run["arguments"]["bos"]) == (PAIR[1], None)
     assert run["opening"] == {"token": "<s>", "id": 1, "reason": "as the SAEs were trained", "spliced": False}

@@ -108,7 +108,8 @@ def test_a_role_that_names_other_positions_is_refused(role: str) -> None:
 def test_the_scheme_follows_the_pairs_unless_one_is_asked_for() -> None:
     named, unnamed = PromptPairs((pair("a", "b"),)), PromptPairs((PromptPair((1, 2), (1, 3), 4, 5),))
     assert scheme_of(named) == "role"
-    assert scheme_of(unnamed) == "none"
+    assert scheme_of(unnamed) == "offset", "one prompt's positions are known"
+    assert scheme_of(PromptPairs(unnamed.pairs * 2)) == "none"
     assert scheme_of(named, "offset") == "offset"
     assert column_names(named, "none") == [("everywhere", "everywhere")]
     assert column_names(named, "offset") == [("-2", "-1")]
