@@ -194,6 +194,7 @@ class Verdict(NotebookDisplay):
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all examples:
             they count as closed until their margin moves. 0 in live mode.
         undecided: nodes that were to be verified, but whose exact effect rounding decides. They are in no other number.
+        unwalked: flagged nodes that were to be explained, but whose path was not walked: the time was over.
     """
 
     estimate_name: str
@@ -231,6 +232,7 @@ class Verdict(NotebookDisplay):
     names: tuple[tuple[str, ...], ...] = ()
     gates_at_threshold: int = 0
     undecided: tuple[UndecidedEffect, ...] = ()
+    unwalked: int = 0
 
     @property
     def verified(self) -> int:
@@ -264,6 +266,9 @@ class Verdict(NotebookDisplay):
             if explained:
                 them = "them" if explained == len(self.flagged) else f"the {explained} explained nodes"
                 parts.append(f"{self.caused_by('jump')} of {them} because gates flip")
+            if self.unwalked:
+                them = "one more was" if self.unwalked == 1 else f"{self.unwalked} more were"
+                parts.append(f"{them} not explained: their time was over")
             wrong = self.count("sign_flip")
             parts.append(f"{wrong or 'none'} {'have' if wrong > 1 else 'has'} the wrong sign")
         if self.bound is not None and self.bound.unverified:

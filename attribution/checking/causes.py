@@ -15,11 +15,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from attribution.checking.own_path import GateFlip, OwnPath, own_paths, path_values
+from attribution.checking.own_path import GateFlip, OwnPath, own_paths_in_time, path_values
 from attribution.effects.effects import Effects
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.time_limit import NO_LIMIT, TimeLimit, TimeUp
 from attribution.splice.node_keys import KINDS
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode
@@ -78,6 +80,8 @@ def with_own_paths(
     chosen: Sequence[NodeVerdict],
     *,
     patch_value: PatchValue = counterfactual,
+    room: Room | None = None,
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict with gates, causes and traces of some of its flagged nodes.
@@ -86,20 +90,27 @@ def with_own_paths(
         verdict: the verdict of `check` on these pairs.
         estimate: effects that include the chosen nodes, such as the estimate that was checked.
         chosen: some of `verdict.flagged`. A node whose gates are known is not walked again. A node gets no trace if
-            its two values are equal when its pair runs alone: rounding depends on the batch.
+            its two values are equal when its pair runs alone: rounding depends on the batch. They are walked in this
+            order.
+        room: batch sizes that fit into memory; by default into half of what is free.
+        limit: nodes that are not walked when the time is over are counted in `unwalked`.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
     entries = {id(flagged): _effect_of_node(estimate, flagged) for flagged in chosen}
     unknown = [flagged for flagged in chosen if mode != "live" and not flagged.gates]
-    paths: dict[int, OwnPath] = {}
+    paths, runs = dict[int, OwnPath](), (room or Room.of(spliced, pairs, mode)).walked_runs
     if unknown:
-        keys = [entries[id(flagged)].keys() for flagged in unknown]
-        nodes = estimate.subset(np.isin(estimate.keys(), np.concatenate(keys)))
-        paths = own_paths(
+        keys = [int(entries[id(flagged)].keys()[0]) for flagged in unknown]
+        nodes = estimate.subset(np.isin(estimate.keys(), keys))
+        number_of = {key: n for n, key in enumerate(nodes.keys().tolist())}
+        paths = own_paths_in_time(
             spliced,
             pairs,
             metric,
             nodes,
+            [number_of[key] for key in dict.fromkeys(keys)],
+            limit,
+            runs_at_once=runs,
             error_mode=mode,
             patch_value=patch_value,
             rtol=_TOLERANCE,
@@ -111,10 +122,19 @@ def with_own_paths(
     for number, flagged in enumerate(chosen, start=1):
         one = entries[id(flagged)]
         explained[id(flagged)] = _explained(verdict.method, flagged, paths.get(int(one.keys()[0])))
-        trace = _trace(spliced, pairs, metric, one, explained[id(flagged)], mode, patch_value)
+        try:
+            trace = _trace(spliced, pairs, metric, one, explained[id(flagged)], mode, patch_value, runs, limit)
+        except TimeUp:
+            trace = None
         traces += [] if trace is None else [trace]
         progress(0.5 + 0.5 * number / len(chosen))
-    return replace(verdict, flagged=tuple(explained.get(id(v), v) for v in verdict.flagged), traces=tuple(traces))
+    left_out = sum(int(entries[id(flagged)].keys()[0]) not in paths for flagged in unknown)
+    return replace(
+        verdict,
+        flagged=tuple(explained.get(id(v), v) for v in verdict.flagged),
+        traces=tuple(traces),
+        unwalked=verdict.unwalked + left_out,
+    )
 
 
 def _effect_of_node(estimate: Effects, flagged: NodeVerdict) -> Effects:
@@ -144,10 +164,13 @@ def _trace(
     flagged: NodeVerdict,
     mode: ErrorMode,
     patch_value: PatchValue,
+    runs: int,
+    limit: TimeLimit,
 ) -> PathTrace | None:
     gates = tuple(GateFlip(g.site, g.position, g.index, g.opened) for g in flagged.gates[:_GATES_SHOWN])
     try:
-        values = path_values(spliced, pairs, metric, one, gates, error_mode=mode, patch_value=patch_value)
+        about = {"error_mode": mode, "patch_value": patch_value, "runs_at_once": runs, "limit": limit}
+        values = path_values(spliced, pairs, metric, one, gates, **about)
     except LookupError:
         return None
     return PathTrace(

@@ -10,13 +10,14 @@ compared with exact patching in `frozen` mode. Source: METHODS of this project, 
 al. 2024.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
-from attribution.checking.own_path import OwnPath, own_paths
+from attribution.checking.own_path import OwnPath, own_paths_in_time
 from attribution.checking.verdict_of import verdict_of
 from attribution.checking.verification import VerifiedNodes, choose_nodes, flagged_nodes
 from attribution.chord.chord_integrated_gradients import chord_attribution
@@ -29,6 +30,7 @@ from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.time_limit import TimeLimit, never
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import TOKENS, SplicedModel
@@ -50,6 +52,7 @@ def check(
     top: int = 20,
     explained: int = 20,
     room: Room | None = None,
+    limit: Callable[[], TimeLimit] = never,
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an estimate with exact patching and say where it is wrong and why.
@@ -68,6 +71,8 @@ def check(
         explained: number of flagged nodes, those with the largest errors, whose own paths are walked to find the
             cause. Only AtP and site-path IG need a walk; the errors of other methods are split without one.
         room: batch sizes that fit into memory; by default into half of what is free.
+        limit: called when the own paths begin to be walked; those that are not walked when the time is over are counted
+            in the verdict's `unwalked`.
         progress: is called with the share of the work that is done.
 
     Raises:
@@ -104,12 +109,14 @@ def check(
     )
     truth = exact or work.exact(None if verify is None else chosen.keys, progress_between(progress, 0.2, 0.7))
     verified = VerifiedNodes.of(estimate, truth, chosen)
-    flagged = work.explained(
-        verified, flagged_nodes(verified, size), chords, explained, progress_between(progress, 0.7, 1.0)
+    found = flagged_nodes(verified, size)
+    flagged, unwalked = work.explained(
+        verified, found, chords, explained, limit(), progress_between(progress, 0.7, 1.0)
     )
     verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
     undecided = undecided_effects(truth.subset(np.isin(truth.keys(), chosen.keys)))
-    return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold, undecided=undecided)
+    about = {"undecided": undecided, "unwalked": unwalked}
+    return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold, **about)
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,7 @@ class _Work:
             error_mode=path_mode(self.mode),
             split=True,
             batch_size=self.room.pairs("chord-ig"),
+            runs_at_once=self.room.runs_of("chord-ig"),
             progress=progress,
         )
 
@@ -186,6 +194,7 @@ class _Work:
             runs_at_once=self.room.runs,
             bytes_at_once=self.room.cone_bytes,
             only=only,
+            in_float64=self.room.holds_float64,
             progress=progress,
         )
 
@@ -195,16 +204,21 @@ class _Work:
         flagged: dict[int, NodeVerdict],
         chords: ChordAttribution | None,
         most: int,
+        limit: TimeLimit,
         progress: Progress,
-    ) -> dict[int, NodeVerdict]:
-        """The flagged nodes by their number among the verified, with the parts of the error and the gates, if known."""
+    ) -> tuple[dict[int, NodeVerdict], int]:
+        """The flagged nodes by their number among the verified, with the parts of the error and the gates, if known.
+
+        Second, how many of the `most` were not walked because the time was over.
+        """
         method = verified.estimate.method
         keys = verified.estimate.keys()
         strongest = sorted(flagged, key=lambda n: -abs(flagged[n].error))
         paths: dict[int, OwnPath] = {}
-        walked = set(flagged)
+        walked, unwalked = set(flagged), 0
         if method in OWN_PATH_METHODS and self.mode != "live":
-            paths = self._paths(verified.estimate, strongest[:most], progress)
+            paths = self._paths(verified.estimate, strongest[:most], limit, progress)
+            unwalked = len(strongest[:most]) - len(paths)
             walked = {n for n in strongest[:most] if int(keys[n]) in paths}
         chord_of = None
         if chords is not None:
@@ -215,16 +229,17 @@ class _Work:
             chord = None if chord_of is None else chord_of.get(int(keys[n]), 0.0)
             parts = parts_of_error(method, verdict.estimate, verdict.exact, path, chord)
             explained[n] = replace(verdict, parts=parts, gates=() if path is None else crossed_gates(path))
-        return explained
+        return explained, unwalked
 
-    def _paths(self, nodes: Effects, numbers: list[int], progress: Progress) -> dict[int, OwnPath]:
-        if not numbers:
-            return {}
-        return own_paths(
+    def _paths(self, nodes: Effects, numbers: list[int], limit: TimeLimit, progress: Progress) -> dict[int, OwnPath]:
+        return own_paths_in_time(
             self.spliced,
             self.pairs,
             self.metric,
-            nodes.subset(np.sort(numbers)),
+            nodes,
+            numbers,
+            limit,
+            runs_at_once=self.room.walked_runs,
             error_mode=self.mode,
             patch_value=self.patch_value,
             batch_size=self.room.pairs("atp"),

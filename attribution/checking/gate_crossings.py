@@ -15,6 +15,7 @@ from torch import Tensor
 
 from attribution.methods.input_path import InputPath
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, silent
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
@@ -30,7 +31,7 @@ def with_crossings(
     ledger: JumpLedger,
     *,
     error_mode: ErrorMode = "path",
-    runs_at_once: int = 64,
+    runs_at_once: int | None = None,
     progress: Progress = silent,
 ) -> JumpLedger:
     """The ledger with the α of every gate's crossings, in increasing order. Each is accurate to 4e-6 of the path.
@@ -39,7 +40,7 @@ def with_crossings(
         spliced, pairs: the model and the pairs that the ledger belongs to.
         ledger: the ledger of chord IG, or its `strongest` entries. A crossing costs 18 runs, one for each bisection.
         error_mode: `path` or `zero`, the mode of the ledger.
-        runs_at_once: runs in one forward pass.
+        runs_at_once: runs in one forward pass; by default as many as fit into half of the free memory.
         progress: is called with the share of the work that is done.
 
     Raises:
@@ -53,6 +54,7 @@ def with_crossings(
             f"({', '.join(spliced.sites)}). Give the model that chord IG was swept on."
         )
     found: list[tuple[float, ...]] = [()] * len(ledger)
+    runs_at_once = runs_at_once or Room.of(spliced, pairs, error_mode).recorded_runs
     with spliced.model.frozen():
         for example in np.unique(ledger.example).tolist():
             (entries,) = np.nonzero(ledger.example == example)

@@ -25,7 +25,8 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
-from attribution.runs.progress import Progress, silent
+from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.time_limit import NO_LIMIT, TimeLimit, TimeUp
 from attribution.splice.node_keys import node_keys, node_of_key, shifted_keys
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode
@@ -34,6 +35,8 @@ from attribution.splice.spliced_model import SplicedModel
 __all__ = ["GateFlip", "OwnPath", "PathJump", "PathValues", "own_paths", "path_values"]
 
 STAGE: Final = "own_paths"
+_RUNS_OF_A_NODE: Final = 16
+"""Points of a node's path that are evaluated together, about."""
 
 
 def own_paths(
@@ -48,6 +51,7 @@ def own_paths(
     runs_at_once: int = 256,
     rtol: float = 1e-5,
     resolution: float = 1e-4,
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress = silent,
 ) -> dict[int, OwnPath]:
     """The own paths of some nodes, by the nodes' keys (`Effects.keys`).
@@ -62,6 +66,7 @@ def own_paths(
         rtol: largest difference allowed between the integral over a smooth piece and the change of the metric there,
             as a share of exact(u).
         resolution: flips closer together than this, in α, count as one jump.
+        limit: the walk ends with TimeUp when the time is over; what chunks keep is kept.
     """
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
@@ -72,7 +77,7 @@ def own_paths(
         batch, paths = pairs.batch(examples, spliced.model.device, metric.positions), list[OwnPath]()
         situation = prepare(spliced, batch, metric, error_mode, patch_value)
         for number, patch in enumerate(all_patches(situation, wanted)):
-            walk = Walk(situation, patch, runs_at_once, rtol, resolution)
+            walk = Walk(situation, patch, runs_at_once, rtol, resolution, limit)
             part = keep(f"walk-{number}", partial(walked_part, walk, -examples.start))
             paths += paths_of_arrays(part, spliced.sites)
             progress((done + len(paths)) / len(wanted))
@@ -98,6 +103,37 @@ def own_paths(
     return found
 
 
+def own_paths_in_time(
+    spliced: SplicedModel,
+    pairs: PromptPairs,
+    metric: Metric,
+    nodes: Effects,
+    order: Sequence[int],
+    limit: TimeLimit,
+    *,
+    runs_at_once: int = 256,
+    progress: Progress = silent,
+    **options: Any,
+) -> dict[int, OwnPath]:
+    """As `own_paths`, of as many nodes as the time allows.
+
+    Args:
+        order: numbers of nodes, in the order in which they are walked: as many together as fill a forward pass.
+        options: as in `own_paths`.
+    """
+    found: dict[int, OwnPath] = {}
+    together = max(1, runs_at_once // _RUNS_OF_A_NODE)
+    for start in range(0, len(order), together):
+        own = sorted(order[start : start + together])
+        told = progress_between(progress, start / len(order), min(1.0, (start + together) / len(order)))
+        try:
+            given = spliced, pairs, metric, nodes.subset(np.array(own))
+            found |= own_paths(*given, runs_at_once=runs_at_once, limit=limit, progress=told, **options)
+        except TimeUp:
+            break
+    return found
+
+
 def _with_shifted_keys(arrays: Arrays, examples_on: int) -> Arrays:
     return {**arrays, "key": shifted_keys(arrays["key"], examples_on)}
 
@@ -112,6 +148,8 @@ def path_values(
     error_mode: ErrorMode = "frozen",
     patch_value: PatchValue = counterfactual,
     points: int = 65,
+    runs_at_once: int = 64,
+    limit: TimeLimit = NO_LIMIT,
 ) -> PathValues:
     """The metric, its slope and margins of gates at equidistant points of one node's own path.
 
@@ -120,6 +158,8 @@ def path_values(
         node: effects with one entry, the node.
         gates: the gates whose margins are traced.
         points: number of points, both ends included.
+        runs_at_once: runs in one forward pass.
+        limit: raises TimeUp when the time is over.
 
     Raises:
         ValueError: `node` has not exactly one entry.
@@ -135,7 +175,7 @@ def path_values(
         found = all_patches(situation, key)
         if not found:
             raise LookupError(f"{node_of_key(int(node.keys()[0]), node.sites)} has the same value in both prompts.")
-        return Walk(situation, found[0], 64, 0.0, 0.0).trace(gates, points)
+        return Walk(situation, found[0], runs_at_once, 0.0, 0.0, limit).trace(gates, points)
 
 
 def arrays_of_paths(paths: Sequence[OwnPath], sites: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,10 +1,12 @@
 """The walk along nodes' own paths: intervals of α are halved until every flip is located and every piece is smooth.
 
 `own_path.py` says what is computed. The intervals of all nodes of one site and kind are evaluated together. Whether two
-points have the same open gates downstream is decided by a hash of the open gates.
+points have the same open gates downstream is decided by a hash of the open gates. First every flip is located; then the
+slope is integrated over the pieces between flips, at most an eighth of the path each. A piece whose integral is not the
+change of the metric is halved, and what its halves hide is located too.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from attribution.effects.measurement import Situation
 from attribution.effects.patches import Patches
 from attribution.effects.quadrature import gauss_legendre
+from attribution.runs.time_limit import NO_LIMIT, TimeLimit
 from attribution.splice.resuming import Observer, resume
 
 _PIECE_WIDTH = 2.0**-16
@@ -86,7 +89,32 @@ class _Intervals:
     def __len__(self) -> int:
         return len(self.node)
 
-    def only(self, chosen: Bool[Tensor, " interval"] | slice) -> "_Intervals":
+    @classmethod
+    def joined(cls, parts: Sequence["_Intervals"]) -> "_Intervals":
+        """All intervals of several."""
+        m, g = ([p.metric for p in parts], [p.gates for p in parts])
+        return cls(
+            torch.cat([p.node for p in parts]),
+            torch.cat([p.left for p in parts]),
+            torch.cat([p.right for p in parts]),
+            (torch.cat([ends[0] for ends in m]), torch.cat([ends[1] for ends in m])),
+            (torch.cat([ends[0] for ends in g]), torch.cat([ends[1] for ends in g])),
+        )
+
+    def whole(self) -> "_Intervals":
+        """Intervals without flips, those that touch as one within each of the first pieces."""
+        order = torch.argsort(self.node * 2 + self.left)  # exact: ends are multiples of a power of two below 1
+        own = self.only(order)
+        new = torch.ones(len(own), dtype=torch.bool)
+        piece = (own.left * _FIRST_PIECES).floor()
+        new[1:] = (own.node[1:] != own.node[:-1]) | (own.left[1:] != own.right[:-1]) | (piece[1:] != piece[:-1])
+        starts = own.only(new)
+        ends = own.only(torch.cat([new[1:], new.new_ones(min(1, len(new)))]))
+        return _Intervals(
+            starts.node, starts.left, ends.right, (starts.metric[0], ends.metric[1]), (starts.gates[0], ends.gates[1])
+        )
+
+    def only(self, chosen: Bool[Tensor, " interval"] | Int[Tensor, " chosen"] | slice) -> "_Intervals":
         m, g = self.metric, self.gates
         return _Intervals(
             self.node[chosen],
@@ -99,17 +127,18 @@ class _Intervals:
 
 @dataclass
 class Walk:
-    """The paths of one group of patches, walked together; see `own_paths` for rtol and resolution."""
+    """The paths of one group of patches, walked together; see `own_paths` for rtol, resolution and limit."""
 
     situation: Situation
     patch: Patches
     runs_at_once: int
     rtol: float
     resolution: float
+    limit: TimeLimit = NO_LIMIT
     hashes: dict[str, Tensor] = field(default_factory=dict)
 
     def paths(self) -> Iterator[OwnPath]:
-        """The own path of every node of the group, in their order."""
+        """The own path of every node of the group, in their order; raises TimeUp when the limit is reached."""
         count = len(self.patch)
         todo = self._first()
         exact = self._at_ends(todo, count)
@@ -117,25 +146,32 @@ class Walk:
         jumps: list[tuple[_Intervals, Tensor]] = []
         floor = 32 * torch.finfo(self.situation.clean_metric.dtype).eps * self._size(todo)
         allowed = (self.rtol * exact.abs()).clamp(min=floor) / _FIRST_PIECES
+        first = True
         while len(todo):
-            differ = todo.gates[0] != todo.gates[1]
-            width = todo.right - todo.left
-            flips = todo.only(differ & (width <= self.resolution))
-            slope = (self._slopes(flips.node, flips.left) + self._slopes(flips.node, flips.right)) / 2
+            flips, pieces = self._located(todo)
+            slope = self._mean_slopes(flips)
             smooth.index_add_(0, flips.node, slope * (flips.right - flips.left))
             jumps.append((flips, flips.metric[1] - flips.metric[0] - slope * (flips.right - flips.left)))
-            pieces = todo.only(~differ)
+            pieces = pieces.whole() if first else pieces
             integral = self._integral(pieces)
             missed = (pieces.metric[1] - pieces.metric[0] - integral).abs() > allowed[pieces.node]
             missed &= pieces.right - pieces.left > _PIECE_WIDTH
             smooth.index_add_(0, pieces.node[~missed], integral[~missed])
-            again = differ & (width > self.resolution)
-            again[~differ] = missed
-            todo = self._halved(todo.only(again))
+            todo, first = self._halved(pieces.only(missed)), False
         found = self._jumps(jumps)
         keys = self.patch.keys(self.situation)
         for node in range(count):
             yield OwnPath(int(keys[node]), float(exact[node]), float(smooth[node]), tuple(found.get(node, ())))
+
+    def _located(self, todo: _Intervals) -> tuple[_Intervals, _Intervals]:
+        """The flips in some intervals, located to `resolution`, and the intervals without a flip that are left."""
+        flips, pieces = [todo.only(slice(0))], [todo.only(slice(0))]
+        while len(todo):
+            differ, narrow = todo.gates[0] != todo.gates[1], todo.right - todo.left <= self.resolution
+            flips.append(todo.only(differ & narrow))
+            pieces.append(todo.only(~differ))
+            todo = self._halved(todo.only(differ & ~narrow))
+        return _Intervals.joined(flips), _Intervals.joined(pieces)
 
     def trace(self, gates: tuple[GateFlip, ...], points: int) -> "PathValues":
         """The metric, its slope and the gates' margins at equidistant α, for a group of a single patch."""
@@ -203,8 +239,10 @@ class Walk:
             signatures.append(signature.cpu())
         return torch.cat(metrics), torch.cat(signatures)
 
-    def _chunks(self, count: int) -> list[slice]:
-        return [slice(start, start + self.runs_at_once) for start in range(0, count, self.runs_at_once)]
+    def _chunks(self, count: int) -> Iterator[slice]:
+        for start in range(0, count, self.runs_at_once):
+            self.limit.check()
+            yield slice(start, start + self.runs_at_once)
 
     def _hash(self, site: str, margin: Tensor) -> Int[Tensor, "pos d_sae"]:
         if site not in self.hashes:
@@ -235,6 +273,13 @@ class Walk:
         """dm/dα at points of the paths, with the gates held as they are there."""
         nothing = torch.zeros(0, dtype=torch.float64)
         return torch.cat([nothing, *(self._slope(node[chosen], alpha[chosen]) for chosen in self._chunks(len(node)))])
+
+    def _mean_slopes(self, of: _Intervals) -> Float[Tensor, " interval"]:
+        """The mean of the slopes at both ends of each interval; ends that intervals share are evaluated once."""
+        ends = torch.cat([of.node * 2 + of.left, of.node * 2 + of.right])
+        different, place = torch.unique(ends, return_inverse=True)
+        node = (different / 2).floor().long().clamp(max=len(self.patch) - 1)
+        return self._slopes(node, different - node * 2)[place].unflatten(0, (2, -1)).mean(0)
 
     def _slope(self, node: Tensor, alpha: Tensor) -> Float[Tensor, " run"]:
         output = self.patch.outputs(self.situation, node, alpha).requires_grad_()

@@ -20,7 +20,9 @@ from attribution.methods.input_path_integrated_gradients import input_path_integ
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.time_limit import NO_LIMIT, TimeLimit
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
@@ -150,6 +152,8 @@ def with_details(
     patch_value: PatchValue = counterfactual,
     examples: int = 8,
     traced: int = 3,
+    room: Room | None = None,
+    limit: TimeLimit = NO_LIMIT,
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict with residual curves of input-path IG and chord IG, and with traces of the worst nodes.
@@ -159,31 +163,39 @@ def with_details(
         spliced, pairs, metric, estimate, patch_value: as they were given to `check`.
         examples: number of pairs that the residual curves are measured on.
         traced: number of flagged nodes, those with the largest errors, whose own paths are traced.
+        room: batch sizes that fit into memory; by default into half of what is free.
+        limit: no path is traced when the time is over.
         progress: is called with the share of the work that is done.
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
+    room = room or Room.of(spliced, pairs, mode)
     curves: tuple[ResidualCurve, ...] = ()
     if patch_value is counterfactual:
-        curves = _residual_curves(spliced, pairs.head(examples), metric, mode)
+        curves = _residual_curves(spliced, pairs.head(examples), metric, mode, room)
     progress(0.6)
     chosen, paths = verdict.flagged[:traced], progress_between(progress, 0.6, 1.0)
     given = spliced, pairs, metric, estimate, chosen
-    traces = with_own_paths(verdict, *given, patch_value=patch_value, progress=paths).traces
+    about = {"patch_value": patch_value, "room": room, "limit": limit}
+    traces = with_own_paths(verdict, *given, **about, progress=paths).traces
     return replace(verdict, residuals=curves, traces=traces)  # `check` decided which causes are stated
 
 
 def _residual_curves(
-    spliced: SplicedModel, pairs: PromptPairs, metric: Metric, mode: ErrorMode
+    spliced: SplicedModel, pairs: PromptPairs, metric: Metric, mode: ErrorMode, room: Room
 ) -> tuple[ResidualCurve, ...]:
     found: list[ResidualCurve] = []
-    for name, method in (("IG", input_path_integrated_gradients), ("chord IG", chord_integrated_gradients)):
+    points = [n for n in _RESIDUAL_POINTS if n == _RESIDUAL_POINTS[0] or n * (room.graph + room.recorded) <= room.size]
+    methods = {"IG": input_path_integrated_gradients, "chord IG": chord_integrated_gradients}
+    for name, method in methods.items():
+        size = room.pairs("ig-input" if name == "IG" else "chord-ig")
         shares: list[np.ndarray] = []
-        for count in _RESIDUAL_POINTS:
-            effects = method(spliced, pairs, metric, error_mode=path_mode(mode), points=gauss_legendre(count))
+        for count in points:
+            rule = gauss_legendre(count)
+            effects = method(spliced, pairs, metric, error_mode=path_mode(mode), points=rule, batch_size=size)
             assert effects.residual is not None
             total = np.abs(effects.total_effect)
             shares.append(np.abs(effects.residual[total > 0]) / total[total > 0])
         if len(shares[0]):
             medians, largest = tuple(float(np.median(s)) for s in shares), tuple(float(s.max()) for s in shares)
-            found.append(ResidualCurve(name, _RESIDUAL_POINTS, medians, largest))
+            found.append(ResidualCurve(name, tuple(points), medians, largest))
     return tuple(found)

@@ -48,6 +48,7 @@ def chord_integrated_gradients(
     patch_value: PatchValue = counterfactual,
     points: Quadrature = gauss_legendre(10),  # noqa: B008  (a frozen value)
     batch_size: int = 4,
+    runs_at_once: int | None = None,
     progress: Progress = silent,
 ) -> Effects:
     """Chord IG of every node: `chord_attribution(...).effects`, with the signature that all methods share."""
@@ -59,6 +60,7 @@ def chord_integrated_gradients(
         patch_value=patch_value,
         points=points,
         batch_size=batch_size,
+        runs_at_once=runs_at_once,
         progress=progress,
     ).effects
 
@@ -75,6 +77,7 @@ def chord_attribution(
     slope_cap: float = 4.0,
     split: bool = False,
     batch_size: int = 4,
+    runs_at_once: int | None = None,
     progress: Progress = silent,
 ) -> ChordAttribution:
     """Chord IG with its ledger of jumps and the residual of every stretch.
@@ -92,7 +95,8 @@ def chord_attribution(
             no cap.
         split: sweep a second time without the flow through flipped gates, which splits each node's attribution into
             a smooth and a jump part. Costs one more backward per point.
-        batch_size: pairs per batch; a batch runs all points at once.
+        batch_size: pairs per batch.
+        runs_at_once: runs whose graphs are held at a time, one for each pair and point; by default all of a batch.
         progress: is called with the share of the work that is done.
 
     Raises:
@@ -103,7 +107,7 @@ def chord_attribution(
     plan = SweepPlan(points, rtol, slope_cap, split)
 
     def score(situation: Situation) -> Scores:
-        part, scores = score_chords(situation, plan)
+        part, scores = score_chords(situation, plan, runs_at_once)
         return replace(scores, beside=part.arrays())
 
     method = Method(
@@ -129,13 +133,13 @@ def chord_attribution(
     return assemble_attribution(effects, [ChordPart.of(arrays) for arrays in beside], spliced, rtol)
 
 
-def score_chords(situation: Situation, plan: SweepPlan) -> tuple[ChordPart, Scores]:
+def score_chords(situation: Situation, plan: SweepPlan, runs_at_once: int | None = None) -> tuple[ChordPart, Scores]:
     """Scores of one batch from the sweep between its clean run and its patch run (`situation.changes.patch`)."""
-    swept = run_sweep(chord_ends(situation), situation.error_mode, plan, situation.progress)
+    swept = run_sweep(chord_ends(situation, runs_at_once), situation.error_mode, plan, situation.progress)
     return _scored(situation, plan, swept)
 
 
-def chord_ends(situation: Situation) -> Ends:
+def chord_ends(situation: Situation, runs_at_once: int | None = None) -> Ends:
     """The clean run and the patch run as the ends of a sweep; the situation must have a patch run."""
     clean, changes, batch = situation.clean, situation.changes, situation.batch
     assert changes.patch is not None
@@ -149,6 +153,7 @@ def chord_ends(situation: Situation) -> Ends:
         reached=batch.reached,
         metric=lambda logits, rows: situation.metric(logits, batch.rows(rows)),
         total=situation.total_effect,
+        runs_at_once=runs_at_once,
     )
 
 

@@ -38,6 +38,7 @@ class Ends:
         reached: where the two runs can differ. A difference elsewhere is rounding and counts as 0.
         metric: gives one number per row from the last logits and the numbers of their rows.
         total: the change of the metric.
+        runs_at_once: runs whose graphs are held at a time, a run for each row and point; None for all.
     """
 
     spliced: Resumable
@@ -49,6 +50,7 @@ class Ends:
     reached: Bool[Tensor, "row pos"]
     metric: Callable[[Tensor, Tensor], Tensor]
     total: Float[Tensor, " row"]
+    runs_at_once: int | None = None
 
     def start(self, site: str) -> Float[Tensor, "row pos width"]:
         """The clean output of a site, or of `TOKENS`."""
@@ -113,7 +115,10 @@ Multipliers = Mapping[str, Float[Tensor, "sweep row pos width"]]
 
 @dataclass
 class SectionRuns:
-    """Runs of one section at the points of a rule, kept while its stretches are swept; finer rules where needed."""
+    """Runs of one section at the points of a rule, kept while its stretches are swept; finer rules where needed.
+
+    Where the graphs of all points are more than may be held, the points are run in parts, again for every stretch.
+    """
 
     ends: Ends
     section: Section
@@ -131,8 +136,7 @@ class SectionRuns:
         inflow = self._inflow(stretch, seed)
         result = _zero_multipliers(self.ends, stretch, 1 if seed is None else len(seed))
         for level, rule in enumerate(self.rules):
-            run = self._run(level, rows)
-            part = run.multipliers(stretch, seed, rows)
+            part = self._multipliers(level, stretch, seed, rows)
             for leaf, multiplier in part.items():
                 result.multipliers[leaf][:, rows] = multiplier
             outflow = sum(
@@ -145,6 +149,19 @@ class SectionRuns:
             if len(rows) == 0:
                 break
         return result
+
+    def _multipliers(self, level: int, stretch: Stretch, seed: Tensor | None, rows: Tensor) -> dict[str, Tensor]:
+        """Σ_k w_k J(α_k)ᵀ seed for every leaf of the stretch."""
+        most = None if self.ends.runs_at_once is None else self.ends.runs_at_once // len(rows)
+        parts = self.rules[level].parts(most)
+        if len(parts) == 1:
+            return self._run(level, rows).multipliers(stretch, seed, rows)
+        found: dict[str, Tensor] = {}
+        for part in parts:
+            run = _Run.at(self.ends, self.section, part, rows)
+            for leaf, multiplier in run.multipliers(stretch, seed, rows).items():
+                found[leaf] = found[leaf] + multiplier if leaf in found else multiplier
+        return found
 
     def _inflow(self, stretch: Stretch, seed: Tensor | None) -> Float[Tensor, " row"]:
         if seed is None:

@@ -136,11 +136,11 @@ class Cone:
     def bytes_of_a_run(self, length: int) -> int:
         """Most bytes that one run of so many positions holds at a time."""
         layer, model = self.layers[0], self.spliced.model
-        width = 12 * model.d_model + 3 * int(getattr(model.module.cfg, "d_mlp", None) or 4 * model.d_model)
+        width = 12 * model.d_model + 4 * int(getattr(model.module.cfg, "d_mlp", None) or 4 * model.d_model)
         if self.error_mode != "live":
             width += 3 * max(sae.d_sae for sae in self.spliced.saes.values())
         positions = layer.keys.shape[1]
-        scores = 3 * layer.queries.shape[2] * positions
+        scores = 4 * layer.queries.shape[2] * positions
         keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
         return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
 

@@ -46,7 +46,8 @@ class ExactEngine:
     """The effects of all nodes of a batch, or of those in `only`.
 
     `bytes_at_once` is the most that runs in cones hold at a time; `runs_at_once` is the number of runs of whole blocks
-    in one forward.
+    in one forward. `in_float64`: whether what rounding could decide is measured again in float64; if not, such effects
+    are marked as near.
     """
 
     spliced: SplicedModel
@@ -54,6 +55,7 @@ class ExactEngine:
     runs_at_once: int
     bytes_at_once: int
     only: np.ndarray | None
+    in_float64: bool = True
 
     def score(self, situation: Situation) -> Scores:
         """The effect of every node whose clean and patch values differ; 0 for the others.
@@ -65,8 +67,11 @@ class ExactEngine:
             watched = WatchedRuns(watched_by(self.spliced.dtype))
         runs = self._runs(situation, patches, watched)
         if watched is not None and len(keys := nodes_to_repeat(situation, patches, runs)):
-            keys, near = strongest_of(keys, situation, patches, runs, self._most_repeats(situation, runs))
-            decided = replace(decided_in_float64(situation, self.metric, keys, self._runs), near=near)
+            most = self._most_repeats(situation, runs) if self.in_float64 else 0
+            keys, near = strongest_of(keys, situation, patches, runs, most)
+            if len(keys):
+                decided = decided_in_float64(situation, self.metric, keys, self._runs)
+            decided = replace(decided, near=near)
         changes, blank = situation.changes, situation.clean_metric.new_zeros(situation.clean.spliced.shape)
         features = {s: blank.new_zeros(len(c.row)) for s, c in changes.features.items()}
         vectors = {s: torch.zeros_like(blank) for s in (TOKENS, *changes.errors)}

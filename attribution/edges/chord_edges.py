@@ -53,6 +53,7 @@ def chord_edges(
     slope_cap: float = 4.0,
     least: float = 0.0,
     batch_size: int = 32,
+    runs_at_once: int | None = None,
     progress: Progress = silent,
 ) -> Edges:
     """Every edge into the metric and into the target features.
@@ -66,6 +67,7 @@ def chord_edges(
         points, slope_cap: as in `chord_attribution`.
         least: edges with a smaller |weight| are not kept, but the balance of their target counts them.
         batch_size: pairs per batch. One backward serves a target of each pair, so large batches are much faster.
+        runs_at_once: runs whose graphs are held at a time, one for each pair and point; by default all of a batch.
 
     Raises:
         ValueError: another error mode, or targets or sources of other sites than the SAEs'.
@@ -75,7 +77,7 @@ def chord_edges(
     plan = SweepPlan(points, None, slope_cap)
 
     def flow(situation: Situation) -> _ChordFlow:
-        ends = chord_ends(situation)
+        ends = chord_ends(situation, runs_at_once)
         return _ChordFlow(situation, ends, plan, run_sweep(ends, situation.error_mode, plan, silent))
 
     return collect_edges(

@@ -23,6 +23,7 @@ from attribution.effects.patches import Patches, all_patches, feature_patches
 from attribution.models.hooks import SiteFunction
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import node_of_key
 from attribution.splice.patch_values import PatchValue, counterfactual
@@ -41,7 +42,7 @@ def exact_edges(
     error_mode: ErrorMode = "frozen",
     patch_value: PatchValue = counterfactual,
     batch_size: int = 16,
-    runs_at_once: int = 256,
+    runs_at_once: int | None = None,
     progress: Progress = silent,
 ) -> np.ndarray:
     """The weight of each edge from sources[n] to targets[n], in units of the metric; positive if the metric rises.
@@ -51,7 +52,7 @@ def exact_edges(
         sources, targets: nodes by key (`Effects.keys`) of the same example, joined by a direct path; a target is a
             feature or METRIC_KEY.
         error_mode: `frozen` or `zero`, the mode of the runs downstream of d.
-        runs_at_once: runs in one forward.
+        runs_at_once: runs in one forward; by default as many as fit into half of the free memory.
 
     Raises:
         ValueError: another error mode, a source that does not change in its pair, or an edge that has no direct path,
@@ -61,6 +62,7 @@ def exact_edges(
         raise ValueError(f"Exact edges are measured in error mode frozen or zero; got {error_mode!r}.")
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted = _Wanted.of(spliced, np.asarray(sources, np.int64), np.asarray(targets, np.int64))
+    runs_at_once = runs_at_once or Room.of(spliced, pairs, error_mode).runs
     weights = np.full(len(wanted.source), np.nan)
     done = 0
     with spliced.model.frozen():

@@ -28,6 +28,12 @@ class Quadrature:
         """Number of points and name of the rule."""
         return {"points": len(self.points), "rule": self.rule}
 
+    def parts(self, most: int | None) -> "tuple[Quadrature, ...]":
+        """Consecutive points with their weights, at most `most` together (None: all). Sums over parts are integrals."""
+        size = len(self.points) if most is None else max(1, most)
+        starts = range(0, len(self.points), size)
+        return tuple(Quadrature(self.points[n : n + size], self.weights[n : n + size], self.rule) for n in starts)
+
     def doubled(self) -> "Quadrature":
         """The same rule with twice the points."""
         return RULES[self.rule](2 * len(self.points))

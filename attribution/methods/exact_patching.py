@@ -33,6 +33,7 @@ def exact_patching(
     runs_at_once: int = 256,
     bytes_at_once: int = BYTES_AT_ONCE,
     only: np.ndarray | None = None,
+    in_float64: bool = True,
     progress: Progress = silent,
 ) -> Effects:
     """Exact effect of every feature, error and token whose clean and patch values differ.
@@ -43,6 +44,8 @@ def exact_patching(
         bytes_at_once: bytes that patched runs in cones may hold at a time.
         runs_at_once: patched runs of whole blocks in one forward pass.
         only: keys (`Effects.keys`) of the nodes to measure; by default all.
+        in_float64: measure again what rounding could decide, in float64; its copies take 8 bytes for each weight.
+            Without it such effects are marked as near.
 
     Raises:
         ValueError: another error mode than `live`, `frozen` or `zero`, `runs_at_once` below 1, or pairs that do not fit
@@ -51,10 +54,16 @@ def exact_patching(
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     law = SOURCES if only is None else PARTIAL_LAW
-    patcher = ExactEngine(spliced, metric, runs_at_once, bytes_at_once, only)
+    patcher = ExactEngine(spliced, metric, runs_at_once, bytes_at_once, only, in_float64)
     in_chunk = pairs_in_chunk(spliced, pairs)
     method = Method(
-        "exact_patching", patcher.score, ("live", "frozen", "zero"), law, only=only, pairs_in_chunk=in_chunk
+        "exact_patching",
+        patcher.score,
+        ("live", "frozen", "zero"),
+        law,
+        only=only,
+        pairs_in_chunk=in_chunk,
+        depends_on={} if in_float64 else {"in_float64": False},
     )
     effects = measure(
         method,

@@ -7,6 +7,7 @@ q forwards and q backwards per site, each from that site on. IG takes derivative
 flips, no number of points helps. Source: Sundararajan et al. 2017; Marks et al. 2024.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -37,16 +38,18 @@ def integrated_gradients(
     patch_value: PatchValue = counterfactual,
     points: Quadrature = midpoint(5),  # noqa: B008  (a frozen value)
     batch_size: int = 16,
+    runs_at_once: int | None = None,
     progress: Progress = silent,
 ) -> Effects:
     """Site-path IG of every node whose values differ; arguments as in `attribution_patching`.
 
     `points` is the quadrature along each site's path. The residual of a pair is that of the site where it is largest:
-    effect of patching the whole site − Σ effects of its nodes.
+    effect of patching the whole site − Σ effects of its nodes. `runs_at_once` is the number of runs, one for each pair
+    and point, whose graphs are held at a time; by default all of a batch.
     """
     method = Method(
         "integrated_gradients",
-        lambda s: _score_site_paths(s, points),
+        lambda s: _score_site_paths(s, points, runs_at_once),
         ("live", "frozen", "zero"),
         SITE_LAW,
         settings=points.settings(),
@@ -64,17 +67,18 @@ def integrated_gradients(
     )
 
 
-def _score_site_paths(situation: Situation, points: Quadrature) -> Scores:
+def _score_site_paths(situation: Situation, points: Quadrature, runs_at_once: int | None) -> Scores:
     gradients: dict[str, Tensor] = {}
     patch_effect: dict[str, Tensor] = {}
     sites = (TOKENS, *situation.spliced.sites)
+    parts = points.parts(None if runs_at_once is None else runs_at_once // len(situation.batch.last))
     for done, site in enumerate(sites, start=1):
         start = situation.clean.entry if site == TOKENS else situation.clean.sites[site].output
         change = _site_change(situation, site)
         if change is None:
             gradients[site] = torch.zeros_like(start)
             continue
-        gradients[site], patch_effect[site] = _integrate(situation, site, start, change.to(start.dtype), points)
+        gradients[site], patch_effect[site] = _integrate(situation, site, start, change.to(start.dtype), parts)
         situation.progress(done / len(sites))
     scores = scores_from_gradients(situation, gradients)
     return replace(scores, residual=_worst_site(scores, patch_effect))
@@ -97,23 +101,30 @@ def _site_change(situation: Situation, site: str) -> Float[Tensor, "row pos widt
 
 
 def _integrate(
-    situation: Situation, site: str, start: Tensor, change: Tensor, points: Quadrature
+    situation: Situation, site: str, start: Tensor, change: Tensor, parts: Sequence[Quadrature]
 ) -> tuple[Float[Tensor, "row pos width"], Float[Tensor, " row"]]:
     """Mean gradient along the site's path, and the effect of patching the whole site."""
+    gradient = torch.stack([_weighted_gradient(situation, site, start, change, part) for part in parts]).sum(0)
     row = torch.arange(len(start), device=start.device)
-    count = len(points.points)
-    alpha = _by_point(points.points, start)
+    with torch.no_grad():
+        end = resume(situation.spliced, situation.clean, row, site, start + change, situation.error_mode)
+        effect = situation.metric(end, situation.batch) - situation.clean_metric
+    return gradient, effect
+
+
+def _weighted_gradient(
+    situation: Situation, site: str, start: Tensor, change: Tensor, points: Quadrature
+) -> Float[Tensor, "row pos width"]:
+    """Σ_k w_k ∂m/∂u over some points of the site's path, all of them run at once."""
+    count, alpha = len(points.points), _by_point(points.points, start)
     leaf = rearrange(start + alpha * change, "point row pos width -> (point row) pos width").requires_grad_()
-    rows = repeat(row, "row -> (point row)", point=count)
+    rows = repeat(torch.arange(len(start), device=start.device), "row -> (point row)", point=count)
     with torch.enable_grad():
         logits = resume(situation.spliced, situation.clean, rows, site, leaf, situation.error_mode)
         metric = situation.metric(logits, situation.batch.rows(rows))
         gradient = torch.autograd.grad(metric.sum(), leaf)[0]
     per_point = rearrange(gradient, "(point row) pos width -> point row pos width", point=count)
-    with torch.no_grad():
-        end = resume(situation.spliced, situation.clean, row, site, start + change, situation.error_mode)
-        effect = situation.metric(end, situation.batch) - situation.clean_metric
-    return (_by_point(points.weights, start) * per_point).sum(0), effect
+    return (_by_point(points.weights, start) * per_point).sum(0)
 
 
 def _worst_site(scores: Scores, patch_effect: dict[str, Tensor]) -> Float[Tensor, " row"]:

@@ -6,6 +6,8 @@
                    a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
                                 + 4 · (d_sae + d_in) of encoders that run] + points · 2 · vocabulary
 
+    float64        8 · weights of the model and its SAEs, for as long as runs are repeated in float64
+
 These are upper estimates from shapes, in numbers of the wider dtype of the model and its SAEs; the loaded weights are
 not included. A batch takes as many pairs as fit, up to the size beyond which larger batches are no faster. Results are
 sparse and small compared with a batch, so they are not counted.
@@ -17,10 +19,13 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import Tensor
 
+from attribution.chord.stretches import METRIC, Section, sections
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.recording import ErrorMode
+from attribution.splice.resuming import first_block_after
 from attribution.splice.spliced_model import SplicedModel
 
 SHARE_OF_FREE: Final = 0.5
@@ -28,11 +33,21 @@ SHARE_OF_FREE: Final = 0.5
 BYTES_AT_ONCE: Final = 96 * 2**20
 """Bytes of activations with which runs are fastest on a CPU: more do not fit into its cache."""
 _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
-"""Points of a path that are held at a time for each pair, by method."""
+"""Points of a path that are held at a time for each pair, by method; fewer where that is too much for one pair."""
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
 """Pairs in a batch of a method beyond which larger batches are no faster."""
 _MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
 _MOST_RUNS: Final = 256
+
+
+def pieces_at_once(spliced: SplicedModel, longest: int, size: int | None, most: int = 32) -> int:
+    """The number of texts of `longest` tokens that run at once where no more is kept than a few features of each.
+
+    It fits into `size` bytes, by default half of the free memory, and is at least 1.
+    """
+    if size is None:
+        size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
+    return max(1, min(most, size // _bytes_of_run(spliced, longest, "frozen")))
 
 
 def free_bytes(device: torch.device) -> int:
@@ -59,8 +74,11 @@ class Room:
         size: bytes that may be held at a time, the loaded weights not included.
         recorded: bytes that the recordings of a pair hold.
         graph: bytes that the gradient graph of a pair holds, at one point of a path.
+        section: bytes that it holds of the largest section of the network between residual sites, encoders not run.
         a_run: bytes that one patched run of whole blocks holds.
         masked: bytes that the gradient graph of a masked run holds, in which every encoder runs.
+        promoted: bytes that a float64 copy of all weights holds.
+        count: number of pairs.
         length: tokens of the longest prompt.
         sites: number of spliced sites.
         most_cone_bytes: bytes of cone runs beyond which more are no faster.
@@ -69,8 +87,11 @@ class Room:
     size: int
     recorded: int
     graph: int
+    section: int
     a_run: int
     masked: int
+    promoted: int
+    count: int
     length: int
     sites: int
     most_cone_bytes: int
@@ -81,10 +102,11 @@ class Room:
         if size is None:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
-        held = [f(spliced, length, error_mode) for f in (_bytes_of_recordings, _bytes_of_graph, _bytes_of_run)]
-        held.append(_bytes_of_graph(spliced, length, "frozen"))
+        of = _bytes_of_recordings, _bytes_of_graph, _bytes_of_section, _bytes_of_run
+        held = [f(spliced, length, error_mode) for f in of]
+        held += [_bytes_of_graph(spliced, length, "frozen"), _bytes_in_float64(spliced)]
         most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
-        return cls(size, *held, length=length, sites=len(spliced.sites), most_cone_bytes=most)
+        return cls(size, *held, count=len(pairs), length=length, sites=len(spliced.sites), most_cone_bytes=most)
 
     def refuse_if_too_small(self) -> None:
         """Refuse a room that is too small for a single pair.
@@ -111,9 +133,18 @@ class Room:
             return min(self.masked_pairs, most)
         points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
         share = self.size // 2 if method == "exact" else self.size
-        fit = share // (self.recorded + points * self.graph)
+        fit = share // (self.recorded + points * (self.section if method == "chord-ig" else self.graph))
         wanted = max(1, min(_MOST_PAIRS.get(method, most), fit))
         return 1 << (wanted.bit_length() - 1)
+
+    def runs_of(self, method: str) -> int | None:
+        """Runs, one for each pair and point, whose graphs a method may hold at a time; None for those without points.
+
+        As many as a batch of `pairs` has, unless that is too much for a single pair.
+        """
+        of_a_run = {"ig": self.graph, "chord-ig": self.section}.get(method)
+        beside = 3 * self.pairs(method) * self.recorded // 2  # recordings, and what is made of them
+        return None if of_a_run is None else max(1, (self.size - beside) // of_a_run)
 
     @property
     def masked_pairs(self) -> int:
@@ -131,14 +162,46 @@ class Room:
         """The number of patched runs of whole blocks in one forward pass."""
         return max(1, min(_MOST_RUNS, (self.size - self.pairs("exact") * self.recorded) // self.a_run))
 
-    def texts(self, spliced: SplicedModel, longest: int, most: int = 32) -> int:
-        """The number of texts of `longest` tokens in a batch of `sae_quality`.
+    @property
+    def walked_runs(self) -> int:
+        """The number of runs on nodes' own paths in one forward pass: with gradients, and every encoder runs."""
+        return self._runs_of(self.masked)
 
-        Such a batch holds all logits and, for every site, the features and the reconstruction. The number is at least
-        1, even if a single text needs more memory than there is, as it may with a large vocabulary.
+    @property
+    def recorded_runs(self) -> int:
+        """The number of runs in one forward pass whose recordings are kept until it ends."""
+        return self._runs_of(self.recorded)
+
+    def _runs_of(self, size: int) -> int:
+        """Runs of so many bytes each, beside the recordings of a batch of pairs."""
+        return max(1, min(_MOST_RUNS, (self.size - self.pairs("atp") * self.recorded) // size))
+
+    @property
+    def holds_float64(self) -> bool:
+        """Whether runs can be repeated in float64."""
+        return self._float64_needs <= self.size
+
+    @property
+    def _float64_needs(self) -> int:
+        """Bytes of a float64 copy of all weights, of the recordings of a batch in both dtypes, and of its runs."""
+        recorded = 3 * min(self.pairs("exact"), self.count) * self.recorded
+        return self.promoted + recorded + max(self.cone_bytes, 2 * self.a_run)
+
+    @property
+    def float64_in_words(self) -> str:
+        """Why nothing is measured in float64 where it does not fit."""
+        needed, allowed = (-(-size // 2**20) for size in (self._float64_needs, self.size))
+        return f"it needs about {needed:,} MiB, and {allowed:,} MiB are allowed (--memory)"
+
+    def texts(self, spliced: SplicedModel, longest: int, most: int = 32, bytes_of_a_logit: int | None = None) -> int:
+        """The number of texts of `longest` tokens in a batch of which all logits are looked at.
+
+        Such a batch holds the logits, by default six times, and for every site the features and the reconstruction. The
+        number is at least 1, even if a single text needs more memory than there is, as it may with a large vocabulary.
         """
         parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
-        fit = self.size // (longest * (parts + 6 * spliced.model.d_vocab * spliced.model.dtype.itemsize))
+        of_a_logit = 6 * spliced.model.dtype.itemsize if bytes_of_a_logit is None else bytes_of_a_logit
+        fit = self.size // (longest * (parts + of_a_logit * spliced.model.d_vocab))
         return 1 << (max(1, min(most, fit)).bit_length() - 1)
 
 
@@ -169,10 +232,31 @@ def _bytes_of_graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -
     return (length * width + 2 * vocabulary) * _itemsize(spliced)
 
 
+def _bytes_in_float64(spliced: SplicedModel) -> int:
+    """Bytes of the copies that `models/double_precision.py` and the SAEs make; none of what is float64 already."""
+    weights = list(spliced.model.module.parameters())
+    weights += [w for sae in spliced.saes.values() for w in vars(sae).values() if isinstance(w, Tensor)]
+    return 8 * sum(weight.numel() for weight in weights if weight.dtype != torch.float64)
+
+
+def _bytes_of_section(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
+    """The graph is kept for several backwards: the two blocks more are what a backward of one block makes."""
+    layers = max(_layers_of(section, spliced.model.n_layers) for section in sections(spliced.sites))
+    _, wide, heads, vocabulary = _model_sizes(spliced.model)
+    width = (layers + 2) * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
+    return (length * width + 2 * vocabulary) * _itemsize(spliced)
+
+
+def _layers_of(section: Section, layers: int) -> int:
+    """The number of blocks that a section runs."""
+    end = layers if section.end == METRIC else first_block_after(section.end)
+    return end - first_block_after(section.start)
+
+
 def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     """Bytes of one patched run: the activations of one block at a time and, if encoders run, of one site."""
     _, wide, heads, vocabulary = _model_sizes(spliced.model)
-    width = 12 * spliced.model.d_model + 3 * wide + 3 * heads * length
+    width = 12 * spliced.model.d_model + 4 * wide + 6 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())
     return (length * width + 2 * vocabulary) * _itemsize(spliced)

@@ -53,7 +53,8 @@ def side_effect_data(effect: SideEffect | None, source: str | None) -> dict[str,
 
 
 def causal_test_data(test: CausalTest) -> dict[str, Any]:
-    """The predicted and the measured effect of every node, in `unit`; `float64`: measured in float64."""
+    """The predicted and the measured effect of every node, in `unit`; `float64`: measured in float64, null if not."""
+    confirmed = [None] * len(test.names) if test.confirmed is None else test.confirmed.tolist()
     return {
         "method": test.method,
         "error_mode": test.error_mode,
@@ -67,11 +68,11 @@ def causal_test_data(test: CausalTest) -> dict[str, Any]:
                 "name": str(name),
                 "predicted": float(p),
                 "measured": float(m),
-                "float64": float(c),
+                "float64": c,
                 "per_pair": each.tolist(),
             }
             for name, p, m, c, each in zip(
-                test.names, test.predicted, test.measured, test.confirmed, test.per_pair, strict=True
+                test.names, test.predicted, test.measured, confirmed, test.per_pair, strict=True
             )
         ],
     }

@@ -8,6 +8,7 @@ patching but the patch values. For a circuit of exact effects, on its own pairs,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from attribution.effects.situation_references import reference_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.edits import EVERYWHERE, REMOVE, NodeEdit, SiteNodes
 from attribution.splice.gate_rounding import GateRule
@@ -27,6 +29,9 @@ from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from circuits.ablation.node_names import NodeName, circuit_names
 from graphs import CircuitGraph
+
+_MOST_ROWS: Final = 64
+"""Rows of a forward beyond which more are no faster."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class CausalTest:
         predicted: the nodes' effects in the graph, in units of the metric.
         measured: means over pairs, in `unit`; positive: the metric rises when the node takes its patch value.
         per_pair: [node, pair]; 0 if a pair does not have the node.
-        confirmed: `measured` in float64.
+        confirmed: `measured` in float64; None if that did not fit into memory.
         total_effect: m(everything at its patch value) − m(clean), mean over pairs.
         error_mode: of the knock-outs.
         method: that measured the graph's effects.
@@ -49,7 +54,7 @@ class CausalTest:
     predicted: np.ndarray
     measured: np.ndarray
     per_pair: np.ndarray
-    confirmed: np.ndarray
+    confirmed: np.ndarray | None
     total_effect: float
     unit: str
     error_mode: str
@@ -69,9 +74,9 @@ class CausalTest:
         return float(np.abs(self.predicted - self.measured).max())
 
     @property
-    def rounding(self) -> float:
+    def rounding(self) -> float | None:
         """The maximum of |measured − confirmed| over nodes, in `unit`: 1e-5 or so unless rounding decides a gate."""
-        return float(np.abs(self.measured - self.confirmed).max())
+        return None if self.confirmed is None else float(np.abs(self.measured - self.confirmed).max())
 
     @property
     def relative_difference(self) -> float | None:
@@ -87,7 +92,7 @@ def causal_test(
     *,
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
-    runs_at_once: int = 64,
+    room: Room | None = None,
     progress: Progress = silent,
 ) -> CausalTest:
     """Knock out every node of a circuit by itself: one row of a forward for each node and pair.
@@ -98,7 +103,8 @@ def causal_test(
         circuit: a circuit whose effects are in units of the metric.
         error_mode: by default that of the circuit's effects (`frozen` for `path`).
         patch_value: what a node is knocked out to.
-        runs_at_once: rows in one forward.
+        room: batch sizes that fit into memory; by default into half of what is free. A test that does not fit in
+            float64 too is not confirmed.
         progress: told the share of work done.
 
     Raises:
@@ -110,8 +116,6 @@ def causal_test(
         >>> test.relative_difference < 1e-4
         True
     """
-    if runs_at_once < 1:
-        raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     if circuit.measurement.unit != circuit.measurement.metric_unit:
         raise ValueError(
             f"The circuit's numbers are in {circuit.measurement.unit}, not in units of the metric: they predict no "
@@ -123,20 +127,22 @@ def causal_test(
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     mode = _mode(circuit) if error_mode is None else error_mode
     given = pairs, metric, names, mode, patch_value
-    fine = spliced.dtype == torch.float64
-    half = progress if fine else progress_between(progress, 0.0, 0.4)
-    per_pair, totals = _per_pair(spliced, *given, runs_at_once, half)
-    confirmed = per_pair
-    if not fine:
+    room = room or Room.of(spliced, pairs, mode)
+    fine, rows_at_once = spliced.dtype == torch.float64, min(_MOST_ROWS, room.recorded_runs)
+    again = not fine and room.holds_float64
+    half = progress_between(progress, 0.0, 0.4) if again else progress
+    per_pair, totals = _per_pair(spliced, *given, rows_at_once, half)
+    confirmed = per_pair.mean(1) if fine else None
+    if again:
         with spliced.in_float64(GateRule()) as wide:
             rest = progress_between(progress, 0.4, 1.0)
-            confirmed, _ = _per_pair(wide, *given, max(1, runs_at_once // 2), rest)
+            confirmed = _per_pair(wide, *given, max(1, rows_at_once // 2), rest)[0].mean(1)
     return CausalTest(
         names=names,
         predicted=np.array([w.effect for w in circuit.strongest()]),
         measured=per_pair.mean(1),
         per_pair=per_pair,
-        confirmed=confirmed.mean(1),
+        confirmed=confirmed,
         total_effect=float(np.mean(totals)),
         unit=metric.unit,
         error_mode=mode,
@@ -151,7 +157,7 @@ def _per_pair(
     names: Sequence[NodeName],
     mode: ErrorMode,
     patch_value: PatchValue,
-    runs_at_once: int,
+    rows_at_once: int,
     progress: Progress,
 ) -> tuple[Float[np.ndarray, "node pair"], list[float]]:
     """The change of the metric by each knock-out, and the total effect of each pair."""
@@ -161,7 +167,7 @@ def _per_pair(
         for example, batch in enumerate(pairs.batches(1, spliced.model, metric.positions)):
             situation = prepare(spliced, batch, metric, mode, patch_value)
             totals.append(float(situation.total_effect))
-            for chosen in np.array_split(np.arange(len(names)), -(-len(names) // runs_at_once)):
+            for chosen in np.array_split(np.arange(len(names)), -(-len(names) // rows_at_once)):
                 own = [names[n] for n in chosen]
                 found[chosen, example] = _knocked_out(situation, own, labels[example], mode)
             progress((example + 1) / len(pairs))

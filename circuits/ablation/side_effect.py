@@ -9,6 +9,7 @@ are. Text has no patch prompt, so 0 takes the place of counterfactual values. Bo
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +19,9 @@ from attribution.effects.measurement import Situation
 from attribution.runs.progress import Progress, silent
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.edits import Ablation, constant_edits
+
+BYTES_OF_A_LOGIT: Final = 64
+"""Bytes that a batch holds for each logit of a document: two runs, and both in float64 as log probabilities."""
 
 
 @dataclass(frozen=True)

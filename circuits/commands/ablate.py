@@ -17,6 +17,7 @@ from circuits.commands.options import (
     OUTPUT,
     PATCH_HELP,
     PATCH_NAMES,
+    MemoryOptions,
     RowsOptions,
     option,
     refuse_missing_file,
@@ -24,6 +25,7 @@ from circuits.commands.options import (
 from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
+    from attribution.runs.memory import Room
     from attribution.splice.edits import Operation
     from circuits.ablation.ablation import Outcome
     from circuits.ablation.edits import Ablation
@@ -34,7 +36,7 @@ ERROR_MODES: Final = ("live", "frozen", "zero")
 
 
 @dataclass(frozen=True)
-class AblateOptions(RowsOptions):
+class AblateOptions(RowsOptions, MemoryOptions):
     """What is done to which nodes, and what is reported; None where the default or the circuit's choice stands."""
 
     nodes: Annotated[
@@ -228,10 +230,25 @@ def _test(
             found.circuit,
             error_mode=options.error,  # pyright: ignore[reportArgumentType]
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
+            room=_room(loaded, options),
             progress=told,
         )
     write_ablation(path, {**about, "causal_test": causal_test_data(test)})
     print_test(console, test, len(loaded.prompts), path, rows=options.rows)
+
+
+def _room(loaded: Loaded, options: AblateOptions) -> "Room":
+    """Batch sizes that fit into --memory.
+
+    Raises:
+        ValueError: not a single prompt fits.
+    """
+    from attribution.runs.memory import Room
+
+    mode = {"zero": "zero", "live": "live"}.get(str(options.error), "frozen")
+    room = Room.of(loaded.spliced, loaded.prompts, mode, options.memory)  # pyright: ignore[reportArgumentType]
+    room.refuse_if_too_small()
+    return room
 
 
 def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome: "Outcome") -> float | None:
@@ -245,7 +262,8 @@ def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome
     assert options.metric is not None
     whole, prompts = loaded.spliced.whole, loaded.prompts
     everywhere = replace(ablation, patch_value=patch_value(options.patch, whole, prompts, options.error))
-    return run_ablation(whole, prompts, metric_named(options.metric), everywhere).faithfulness
+    size = _room(loaded, options).pairs("exact")
+    return run_ablation(whole, prompts, metric_named(options.metric), everywhere, batch_size=size).faithfulness
 
 
 def _ablate(
@@ -260,10 +278,11 @@ def _ablate(
     from attribution.effects.measurement import prepare
     from attribution.prompts.metric_names import metric_named
     from attribution.prompts.position_names import position_names
+    from attribution.runs.progress import progress_between
     from circuits.ablation.ablation import ablate as run_ablation
     from circuits.ablation.ablation_file import outcome_data, side_effect_data, write_ablation
     from circuits.ablation.generation import continue_prompt
-    from circuits.ablation.side_effect import side_effect
+    from circuits.ablation.side_effect import BYTES_OF_A_LOGIT, side_effect
     from circuits.commands.ablate_inputs import general_text
     from circuits.commands.ablate_output import Report, print_ablation
 
@@ -271,14 +290,22 @@ def _ablate(
     spliced, prompts, metric = loaded.spliced, loaded.prompts, metric_named(options.metric)
     batch = prompts.batch([0], spliced.model.device, metric.positions)
     situation = prepare(spliced, batch, metric, ablation.error_mode, ablation.patch_value)
-    effect = texts = None
+    room, effect, texts = _room(loaded, options), None, None
     with progress_bar(console, f"{ablation.operation.label} on {len(prompts)} prompt(s)") as told:
         outcome = run_ablation(
-            spliced, prompts, metric, ablation, shifts=options.rows, progress=lambda share: told(0.4 * share)
+            spliced,
+            prompts,
+            metric,
+            ablation,
+            batch_size=room.pairs("exact"),
+            shifts=options.rows,
+            progress=lambda share: told(0.4 * share),
         )
         source, documents = general_text(options.text_file, spliced, embedded=inputs.model is None)
         if source is not None:
-            effect = side_effect(situation, ablation, documents, progress=lambda share: told(0.4 + 0.4 * share))
+            size = room.texts(spliced, max(map(len, documents), default=1), 16, BYTES_OF_A_LOGIT)
+            told_here = progress_between(told, 0.4, 0.8)
+            effect = side_effect(situation, ablation, documents, batch_size=size, progress=told_here)
         if options.generate:
             texts = continue_prompt(
                 situation,

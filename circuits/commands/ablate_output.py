@@ -57,7 +57,10 @@ def print_test(console: Console, test: CausalTest, pairs: int, path: Path, *, ro
     text.append(f"{len(test.names)} nodes, {pairs} pair(s), {test.error_mode} errors; the graph is by {test.method}\n")
     text.append(f"Pearson {_number(test.pearson)}   Spearman {_number(test.spearman)}   ", style="bold")
     text.append(f"largest difference {test.largest_difference:.2g} {test.unit} ({share})\n", style="bold")
-    text.append(f"in float64 the knock-outs measure the same to {test.rounding:.1g} {test.unit}\n")
+    if test.rounding is None:
+        text.append("not repeated in float64, which takes more memory than is allowed\n")
+    else:
+        text.append(f"in float64 the knock-outs measure the same to {test.rounding:.1g} {test.unit}\n")
     text.append(f"total effect {test.total_effect:+.3f} {test.unit} (mean over pairs)", style="dim")
     table = _table(("node", "left"), ("graph", "right"), ("measured", "right"), ("difference", "right"))
     for name, predicted, measured in list(zip(test.names, test.predicted, test.measured, strict=True))[:rows]:

@@ -1,5 +1,6 @@
 """`jumpwire check`: hold an estimate against exact patching; a verdict, its page, and an exit code for scripts."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from circuits.commands.options import (
     PATCH_HELP,
     PATCH_NAMES,
     EstimateOptions,
+    MemoryOptions,
     ResumeOptions,
     RowsOptions,
     choices_in_words,
@@ -40,7 +42,7 @@ FAIL_ON: Final = (NEVER, ANY, "sign_flip", "missed", "phantom", "wrong_size")
 
 
 @dataclass(frozen=True)
-class CheckOptions(RowsOptions, ResumeOptions, EstimateOptions):
+class CheckOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions):
     """Which estimate is checked and how; None where the default or the choice of the run in `run` stands."""
 
     run: Annotated[
@@ -75,7 +77,15 @@ class CheckOptions(RowsOptions, ResumeOptions, EstimateOptions):
         ),
     ] = None
     audit_seed: Annotated[int, option(VERDICT, "Random seed for drawing the nodes of that sample.")] = 0
-    explained: Annotated[int, option(VERDICT, "Flagged nodes whose error is traced along their path.", min=0)] = 20
+    explained: Annotated[
+        int,
+        option(
+            VERDICT,
+            "Flagged nodes whose error is traced along their path, the largest errors first, for no longer than "
+            "everything else took.",
+            min=0,
+        ),
+    ] = 20
     fail_on: Annotated[
         list[str],
         option(
@@ -143,12 +153,18 @@ def _checked(
     from attribution.checking.check import check as check_effects
     from attribution.checking.verdict_of import with_details
     from attribution.prompts.metric_names import metric_named
+    from attribution.runs.memory import Room
     from attribution.runs.progress import progress_between
+    from attribution.runs.time_limit import as_long_as_since
+    from circuits.discovery.discover import LEAST_WALK
     from graphs import save_verdict
 
+    limit = as_long_as_since(time.monotonic(), LEAST_WALK)
     patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
     given = loaded.spliced, loaded.prompts, metric_named(plan.metric)
-    estimate, exact = plan.effects(loaded, earlier, patch, progress_between(told, 0.0, 0.1))
+    estimate, exact = plan.effects(loaded, earlier, patch, options.memory, progress_between(told, 0.0, 0.1))
+    mode: Any = "frozen" if estimate.error_mode == "path" else estimate.error_mode
+    room = Room.of(loaded.spliced, loaded.prompts, mode, options.memory)
     told(0.1)
     verdict = check_effects(
         *given,
@@ -159,10 +175,13 @@ def _checked(
         exact=exact,
         seed=options.audit_seed,
         explained=options.explained,
+        room=room,
+        limit=limit,
         progress=progress_between(told, 0.1, 0.8),
     )
     save_verdict(verdict, file)
-    return with_details(verdict, *given, estimate, patch_value=patch, progress=progress_between(told, 0.8, 1.0))
+    about = {"patch_value": patch, "room": room, "limit": limit()}
+    return with_details(verdict, *given, estimate, **about, progress=progress_between(told, 0.8, 1.0))
 
 
 @dataclass(frozen=True)
@@ -210,12 +229,18 @@ class _Plan:
         return plan
 
     def effects(
-        self, loaded: Loaded, earlier: EarlierRun | None, patch: Any, progress: Callable[[float], None]
+        self,
+        loaded: Loaded,
+        earlier: EarlierRun | None,
+        patch: Any,
+        memory: int | None,
+        progress: Callable[[float], None],
     ) -> "tuple[Effects, Effects | None]":
         """The estimate, and the exact effects of all nodes if the run holds them."""
-        from attribution.methods.registry import METHODS, options_of
         from attribution.prompts.metric_names import metric_named
+        from circuits.discovery.discover import patching_mode
         from circuits.discovery.measuring import SCREENED
+        from circuits.ranking.question import Question
 
         found = None if earlier is None else earlier.effects()
         if found is not None and found.method == SCREENED:
@@ -225,6 +250,8 @@ class _Plan:
         else:
             mode = self.error if found is None else found.error_mode
         points = quadrature(self.points, self.rule, self.method)
-        options = {"patch_value": patch, "progress": progress, **options_of(self.method, mode, points)}  # pyright: ignore
         given = loaded.spliced, loaded.prompts, metric_named(self.metric)
-        return METHODS[self.method](*given, **options), found
+        asked = patching_mode(self.method, mode)  # pyright: ignore[reportArgumentType]
+        question = Question(*given, asked, patch, memory)
+        question.room.refuse_if_too_small()
+        return question.estimate(self.method, progress, points), found

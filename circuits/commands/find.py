@@ -308,6 +308,9 @@ class _Watch:
     bar: Bar
     label: str
 
+    def enters(self, stage: str) -> None:
+        self.bar.says(f"{self.label}: {stage}")
+
     def begins(self, cost: "SearchCost") -> None:
         self.console.print(cost.sentence, highlight=False)
 
@@ -355,6 +358,7 @@ def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
         "method": options.method,
         "verify": options.verify,
         "memory": options.memory,
+        "budget": options.budget,
         "error_mode": options.error,
         "points": points,
         "select": Selection(
@@ -488,4 +492,4 @@ def _labels(
     if corpus is None or not features:
         return None
     cache = target.folder.parent / LABEL_CACHE
-    return label(loaded.spliced, features, corpus, cache=cache, progress=told)
+    return label(loaded.spliced, features, corpus, cache=cache, memory=options.memory, progress=told)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from circuits.commands.earlier_run import CircuitFile
 from circuits.commands.inputs import ModelInputs
-from circuits.commands.options import OUTPUT, RowsOptions, option, refuse_missing_file
+from circuits.commands.options import OUTPUT, MemoryOptions, RowsOptions, option, refuse_missing_file
 from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ LABELS: Final = "Labels"
 
 
 @dataclass(frozen=True)
-class LabelsOptions(RowsOptions):
+class LabelsOptions(RowsOptions, MemoryOptions):
     """Which features are labelled, on which text; None where the default stands."""
 
     features: Annotated[
@@ -99,6 +99,7 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
             options=LabelOptions(contexts=options.contexts),
             mine=mine,
             cache=options.cache,
+            memory=options.memory,
             progress=told,
         )
     with atomic_write(target) as path:

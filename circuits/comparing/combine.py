@@ -10,7 +10,7 @@ from typing import Any
 
 from attribution.prompts.metric_names import metric_named
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.progress import Progress, silent
+from attribution.runs.progress import Progress, Stages, silent
 from attribution.splice.patch_values import PatchValue, counterfactual, mean_over, zero
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import sorted_by_depth
@@ -91,7 +91,7 @@ def _combined(
     if spliced is None or pairs is None:
         return found
     question = _question(found, spliced, pairs)
-    return replace(found, certificate=certify(found, question, splits=splits, progress=progress))
+    return replace(found, certificate=certify(found, question, splits=splits, stages=Stages(progress)))
 
 
 def _refuse_other_features(circuits: Sequence[CircuitGraph]) -> None:

@@ -5,6 +5,7 @@ like any other (`circuits/faithfulness/faithfulness.py`).
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import torch
 
@@ -14,7 +15,7 @@ from attribution.effects.effects import Effects
 from attribution.effects.undecided_effects import effects_in_rounding
 from attribution.prompts.prompt_pair import NO_FOIL
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.progress import Progress, Stages, progress_between
 from attribution.splice.gate_rounding import GateRule
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.faithfulness.faithfulness_curves import curve_around
@@ -38,6 +39,8 @@ OWN_SPLIT = "own"
 """The name of the split that the circuit was found on."""
 VALIDATION_SPLIT = "validation"
 """The name of the split that chose the circuit's size."""
+CERTIFICATE_STAGES: Final = ("faithfulness", "faithfulness in float64", "quality of the SAEs")
+"""What `certify` does, in this order."""
 
 
 def certify(
@@ -49,7 +52,7 @@ def certify(
     ranking: Ranking | None = None,
     splits: Mapping[str, PromptPairs] | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
-    progress: Progress = silent,
+    stages: Stages = Stages(),  # noqa: B008  (a frozen value)
 ) -> Certificate:
     """Measure everything a certificate holds.
 
@@ -61,13 +64,13 @@ def certify(
         ranking: what the circuit was chosen from. Faithfulness by size is that of its first nodes.
         splits: pairs that judge the circuit, and those that chose its size; faithfulness is measured on each.
         texts: token ids of general texts by name; the SAEs are measured on them and on the task.
-        progress: told the share of work done.
+        stages: told every stage, and the share of work done.
     """
     missing: dict[str, str] = {}
     every = {**(splits or {}), OWN_SPLIT: question.pairs}  # what judges comes first
-    faithfulness, curves = _faithfulness(
-        circuit, question, every, ranking, missing, progress_between(progress, 0.0, 0.6)
-    )
+    measured, in_float64, quality = CERTIFICATE_STAGES
+    faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, stages.stage(measured, 0.0, 0.6))
+    stages.enters(in_float64)
     confirmed = _confirmed(circuit, question, {of.split: every[of.split] for of in faithfulness}, missing)
     if not splits:
         missing["other prompts"] = "no held-out pairs were given"
@@ -79,7 +82,7 @@ def certify(
         error_share=_error_share(circuit),
         flow_shown=_flow_shown(circuit),
         screening=None if verdict is None else _screening(verdict),
-        quality=_quality(question, texts or {}, progress_between(progress, 0.6, 1.0)),
+        quality=_quality(question, texts or {}, stages.stage(quality, 0.6, 1.0)),
         faithfulness=faithfulness,
         alone=_alone(circuit, question, every, missing),
         curves=curves,
@@ -130,6 +133,9 @@ def _confirmed(
 ) -> tuple[Faithfulness, ...]:
     """Faithfulness on each split, where it is defined, once more in float64; nothing where all is float64 anyway."""
     if not splits or question.spliced.dtype == torch.float64:
+        return ()
+    if not question.room.holds_float64:
+        missing["faithfulness in float64"] = question.room.float64_in_words
         return ()
     try:
         with question.spliced.in_float64(GateRule()) as wide:

@@ -1,8 +1,9 @@
 """Find a circuit: prompt pairs -> effects of nodes -> nodes and edges -> circuit graph with its certificate."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from attribution.methods.registry import METHODS, WALKS_ERRORS, refuse_points
 from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.progress import Progress, Stages, progress_between, silent
+from attribution.runs.time_limit import TimeLimit
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
-from circuits.discovery.certify import OWN_SPLIT, VALIDATION_SPLIT, certify
+from circuits.discovery.certify import CERTIFICATE_STAGES, OWN_SPLIT, VALIDATION_SPLIT, certify
 from circuits.discovery.choosing import Deciding, Ranked, first_nodes, search_nodes
 from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET, Decision, decide
 from circuits.discovery.measuring import (
@@ -47,6 +49,21 @@ from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Methods whose estimates are shown beside the effects of a circuit's nodes."""
+STAGES: Final = (
+    "forecast",
+    "effects",
+    "estimates beside them",
+    "search",
+    "effects of the circuit's nodes",
+    "check of the estimate",
+    "edges",
+    "pruning",
+    "own paths",
+    *CERTIFICATE_STAGES,
+)
+"""What `discover` does, in this order; a stage that has nothing to do is left out."""
+LEAST_WALK = 10.0
+"""Seconds for own paths if the budget is used up, or if all before took less."""
 MOST_LOST = 0.01
 """Faithfulness that pruning dangling nodes may cost at most."""
 CHECKED_METHOD = "ig"
@@ -134,13 +151,16 @@ def discover(
         least_edge: edges below this share of |mean total effect| are pruned, except the strongest of each node.
         compare: methods whose estimates are measured too, for the circuit's nodes. If IG is among them and every node
             was patched, IG is checked.
-        explained: for how many of the circuit's flagged nodes the cause and the own path are shown.
+        explained: for how many of the circuit's flagged nodes the cause and the own path are shown, those with the
+            largest errors first, in what is left of the budget and no longer than everything before took, but 10 s
+            in any case. The verdict counts those that had to be left out (`unwalked`).
         splits: pairs that judge the circuit, by the name of their split.
         trial: a trial of the sites (`trial_of_sites`), for the certificate.
         texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
         inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
-        watch: told what the iterated search will cost, and every set on its way (`circuits/selection/watch.py`).
+        watch: told every stage when it begins, what the iterated search will cost, and every set on its way
+            (`circuits/selection/watch.py`).
 
     Raises:
         ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, does not fit into
@@ -152,6 +172,7 @@ def discover(
         >>> len(found.circuit.strongest()) <= 20, found.circuit.measurement.method
         (True, 'exact_patching')
     """
+    started = time.monotonic()
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
     if rank_by is not None and select.by not in (None, "ranking"):
@@ -166,18 +187,22 @@ def discover(
     for some in (pairs, *others.values()):
         refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
-    decision = decide(question, budget, verify) if method == AUTO_METHOD else None
-    if decision is not None:
+    stages = Stages(progress, watch.enters)
+    decision = None
+    if method == AUTO_METHOD:
+        stages.enters("forecast")
+        decision = decide(question, budget, verify)
         method, verify = decision.method, decision.verify
     searches = select.searches and rank_by is None
     rank_by = rank_by or method
-    measured = measure_nodes(question, method, verify, points, progress_between(progress, 0.0, 0.4))
+    measured = measure_nodes(question, method, verify, points, stages.stage("effects", 0.0, 0.4))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
-    estimates = own | _estimates(question, measured, method, (*compare, rank_by), progress_between(progress, 0.4, 0.45))
+    part = stages.stage("estimates beside them", 0.4, 0.45)
+    estimates = own | _estimates(question, measured, method, (*compare, rank_by), part)
     rankings = {name: rank_nodes(effects, pairs, spliced.model, scheme=scheme) for name, effects in estimates.items()}
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
+    part = stages.stage("search", 0.45, 0.55)
     if searches:
-        part = progress_between(progress, 0.45, 0.55)
         picked = search_nodes(question, Ranked(ranking, measured.effects, scheme), select, deciding, drawn, part, watch)
     else:
         by = Ranked(rankings.get(rank_by, ranking), estimates.get(rank_by, measured.effects), scheme)
@@ -185,11 +210,12 @@ def discover(
     if measured.verdict is not None:
         patched = {w.node for w in picked.nodes.nodes}.union(picked.opponents)
         given = question, measured, ranking.only(patched)
-        measured = _with_exact_circuit(*given, progress_between(progress, 0.55, 0.6))
+        measured = _with_exact_circuit(*given, stages.stage("effects of the circuit's nodes", 0.55, 0.6))
         ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
     chosen = ranking.only({weighted.node for weighted in picked.nodes.nodes})
-    checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), progress_between(progress, 0.6, 0.65))
-    edges = _edges(question, measured.effects, chosen, progress_between(progress, 0.65, 0.75))
+    part = stages.stage("check of the estimate", 0.6, 0.65)
+    checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), part)
+    edges = _edges(question, measured.effects, chosen, stages.stage("edges", 0.65, 0.75))
     flow = average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name, scheme)
     whole = assemble(
         chosen,
@@ -204,10 +230,11 @@ def discover(
         inputs=inputs or {},
     )
     least = least_edge * abs(whole.measurement.total_effect)
+    stages.enters("pruning")
     circuit = _pruned(question, whole, least)
     if checked is not None:
-        given = circuit, question, measured.effects, explained
-        checked = with_causes(checked, *given, progress_between(progress, 0.75, 0.8))
+        given = circuit, question, measured.effects, explained, TimeLimit.after(_seconds_to_walk(started, budget))
+        checked = with_causes(checked, *given, stages.stage("own paths", 0.75, 0.8))
     certificate = certify(
         circuit,
         question,
@@ -216,7 +243,7 @@ def discover(
         ranking=picked.order,
         splits=others,
         texts=texts,
-        progress=progress_between(progress, 0.8, 1.0),
+        stages=stages.between(0.8, 1.0),
     )
     certificate = replace(certificate, size_choice=picked.size_with(ranking), trial=trial)
     circuit = replace(circuit, certificate=certificate)
@@ -227,6 +254,12 @@ def discover(
         certificate = replace(certificate, missing={**(certificate.missing or {}), **missing})
         circuit = replace(circuit, certificate=certificate)
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
+
+
+def _seconds_to_walk(started: float, budget: float) -> float:
+    """How long own paths may be walked: what is left of the budget, no longer than all before; a few seconds anyway."""
+    spent = time.monotonic() - started
+    return max(LEAST_WALK, min(spent, budget - spent))
 
 
 def discover_each(
@@ -327,7 +360,8 @@ def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Prog
     given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
     if question.patch_value is counterfactual:
         mode = path_mode("frozen" if question.error_mode == "live" else question.error_mode)
-        return chord_edges(*given, sources=nodes, error_mode=mode, batch_size=size, progress=progress)
+        about = {"sources": nodes, "error_mode": mode, "runs_at_once": question.room.runs_of("chord-ig")}
+        return chord_edges(*given, **about, batch_size=size, progress=progress)
     mode = "zero" if question.error_mode == "zero" else "frozen"
     return gradient_edges(
         *given, sources=nodes, error_mode=mode, batch_size=size, patch_value=question.patch_value, progress=progress

@@ -21,6 +21,7 @@ from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature
 from attribution.runs.progress import Progress, progress_between, silent
+from attribution.runs.time_limit import TimeLimit
 from attribution.splice.node_keys import KINDS, node_keys
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, FeatureNode, Node, Position, TokenNode, Verdict, findings
@@ -163,11 +164,18 @@ def checked_estimate(
 
 
 def with_causes(
-    verdict: Verdict, circuit: CircuitGraph, question: Question, effects: Effects, most: int, progress: Progress
+    verdict: Verdict,
+    circuit: CircuitGraph,
+    question: Question,
+    effects: Effects,
+    most: int,
+    limit: TimeLimit,
+    progress: Progress,
 ) -> Verdict:
     """The verdict with cause, gates and own path of the `most` nodes of the circuit with the largest errors.
 
     A node is explained in the example in which the estimate is most wrong about it. `effects` are those of all nodes.
+    Nodes are walked in this order until the time is over.
     """
     worst = [own[0].verdict for own in findings(circuit, verdict).values()]
     worst.sort(key=lambda flagged: -abs(flagged.error))
@@ -179,5 +187,7 @@ def with_causes(
         effects,
         worst[:most],
         patch_value=question.patch_value,
+        room=question.room,
+        limit=limit,
         progress=progress,
     )

@@ -47,7 +47,8 @@ class Corpus:
             raise ValueError(f"Pieces of {self.longest} token(s) hold no text. Let `longest` be at least {least}.")
 
     @cached_property
-    def _length(self) -> int:
+    def piece_length(self) -> int:
+        """Tokens of the longest piece: `longest`, or the model's context if that is shorter."""
         context = self.model.n_context
         return self.longest if context is None else min(self.longest, context)
 
@@ -57,7 +58,7 @@ class Corpus:
         for document in self.read():
             ids = self.model.token_ids(document)
             ids = ids[len(opening) :] if tuple(ids[: len(opening)]) == opening else ids
-            step = self._length - len(opening)
+            step = self.piece_length - len(opening)
             for start in range(0, len(ids), step):
                 yield (*opening, *ids[start : start + step])
 

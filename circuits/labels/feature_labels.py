@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from attribution.runs.memory import pieces_at_once
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 from circuits.labels.label_cache import LabelCache
@@ -43,7 +44,8 @@ def label(
     options: LabelOptions = DEFAULT_OPTIONS,
     mine: Mapping[tuple[str, int], str] | None = None,
     cache: str | Path | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    memory: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Labels:
     """Label features by the text they are most active on.
@@ -55,7 +57,8 @@ def label(
         options: how many contexts, tokens and writers each label shows.
         mine: a person's labels by (site, index), as `own_labels` reads them. Labels of other features are ignored.
         cache: a folder that keeps labels. Those of the same model, SAE, text and options are read from it.
-        batch_size: pieces of text in one forward pass.
+        batch_size: pieces of text in one forward pass; by default as many as fit into `memory`, 32 at the most.
+        memory: bytes that a forward pass may hold; by default half of the free memory.
         progress: is called with the share of the work that is done, from 0 to 1.
 
     Returns:
@@ -73,6 +76,8 @@ def label(
     >>> (first.site, first.index) == (strongest.site, strongest.index)
     True
     """
+    if batch_size is None:
+        batch_size = pieces_at_once(spliced, corpus.piece_length, memory)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     wanted = _places_of(spliced, features)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from attribution.models.hooks import logits_with
+from attribution.models.hooks import logits_at
 from attribution.splice.spliced_model import SplicedModel
 from circuits.labels.corpus import Corpus
 
@@ -77,7 +77,7 @@ def top_contexts(
         batch = _Batch(spliced_here, _hashes_of_contexts(ids, before), first)
         functions = {site: partial(_add_batch, spliced, site, chosen, batch, seen) for site, chosen in features.items()}
         with torch.no_grad():
-            logits_with(spliced.model, ids, functions)
+            logits_at(spliced.model, ids, last, functions)
         tokens += int(spliced_here.sum())
         first += len(rows)
         if progress is not None:

@@ -69,6 +69,7 @@ class Question:
             runs_at_once=self.room.runs,
             bytes_at_once=self.room.cone_bytes,
             only=only,
+            in_float64=self.room.holds_float64,
             progress=progress,
         )
 
@@ -86,6 +87,8 @@ class Question:
                 return chords.effects
         options: dict[str, Any] = {"patch_value": self.patch_value, "progress": progress}
         options["batch_size"] = self.room.pairs(method)
+        if (runs := self.room.runs_of(method)) is not None:
+            options["runs_at_once"] = runs
         options |= options_of(method, self.error_mode, points)
         return METHODS[method](self.spliced, self.pairs, self.metric, **options)
 
@@ -105,6 +108,7 @@ class Question:
                 error_mode=path_mode(self.error_mode),
                 split=True,
                 batch_size=self.room.pairs("chord-ig"),
+                runs_at_once=self.room.runs_of("chord-ig"),
                 progress=progress,
             )
             self._swept.append(swept)

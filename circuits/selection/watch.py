@@ -1,4 +1,4 @@
-"""What is told of a search while it runs: its cost before it starts, and every set on the way."""
+"""What is told while a circuit is found: every stage, and of the search its cost and every set on the way."""
 
 import math
 from dataclasses import dataclass
@@ -50,7 +50,11 @@ class SearchCost:
 
 
 class Watch(Protocol):
-    """Is told of a search."""
+    """Is told of the work while it runs."""
+
+    def enters(self, stage: str) -> None:
+        """When a stage begins; `STAGES` of `circuits/discovery/discover.py` has their names."""
+        ...
 
     def begins(self, cost: SearchCost) -> None:
         """Before the first round."""
@@ -66,6 +70,9 @@ class Watch(Protocol):
 
 
 class _Unwatched:
+    def enters(self, stage: str) -> None:
+        pass
+
     def begins(self, cost: SearchCost) -> None:
         pass
 

@@ -154,7 +154,7 @@ def test_knocking_out_a_circuits_nodes_does_what_the_graph_says(
     spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode
 ) -> None:
     circuit = discover(spliced, pairs, logit_difference, method="exact", error_mode=mode, **nodes(50)).circuit
-    test = causal_test(spliced, pairs, logit_difference, circuit, runs_at_once=32)
+    test = causal_test(spliced, pairs, logit_difference, circuit)
     assert test.error_mode == mode
     assert len(test.names) == 50
     assert {name.is_token for name in test.names} == {True, False}

@@ -148,4 +148,5 @@ def with_an_undecided_node() -> CircuitGraph:
 
 def test_the_causal_test_is_confirmed_in_float64() -> None:
     test = causal_test(planted("frozen").spliced(50), PAIRS, logit_difference, found().circuit)
+    assert test.rounding is not None
     assert 0 < test.rounding < 1e-4
