@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from attribution import counterfactual, logit_difference
+from attribution.runs.memory import give_back_freed_memory
 from benchmarks.cases import GPT2_SMALL, random_case
 from circuits import Selection, discover
 from circuits.selection.watch import Round, SearchCost
@@ -64,6 +65,7 @@ def main() -> None:
     given = parser.parse_args()
     case = random_case(replace(GPT2_SMALL, d_sae=4_096, prompts=1, tokens=given.tokens))
     gc.collect()
+    give_back_freed_memory()
     seen = Resident()
     follower = threading.Thread(target=seen.follow, daemon=True)
     follower.start()

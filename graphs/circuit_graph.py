@@ -36,7 +36,7 @@ class Position:
         return self.label if self.clean_token in ("", VARIOUS) else self.clean_token
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class WeightedNode:
     """A node and its effect over all examples; the graph's `Measurement` states unit and sign.
 

@@ -15,7 +15,7 @@ VARIOUS: Final = "various"
 """Stands for the tokens of a column of which none makes up half."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class FeatureNode:
     """Feature `index` of the SAE at `site`, at one position."""
 
@@ -25,7 +25,7 @@ class FeatureNode:
     index: int
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class ErrorNode:
     """The reconstruction error of the SAE at `site`, at one position: ε = x − D(E(x))."""
 
@@ -34,7 +34,7 @@ class ErrorNode:
     position: int
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class TokenNode:
     """The token at one position."""
 
@@ -42,7 +42,7 @@ class TokenNode:
     position: int
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class MetricNode:
     """The metric that effects are measured on."""
 

@@ -46,6 +46,7 @@ def hooked(
     finally:
         for undo in reversed(remove):
             undo()
+        model.forget_patterns()
 
 
 def logits_with(

@@ -225,6 +225,15 @@ class LanguageModel:
                 set_back_rotary(self._growing_rotary)
             return self._forward(ids, cache)
 
+    def forget_patterns(self) -> None:
+        """Drop the attention patterns that TransformerLens' modules keep of their last run, with its whole graph."""
+        for attention in self._keeps_pattern:
+            attention._pattern = None
+
+    @cached_property
+    def _keeps_pattern(self) -> list[Any]:
+        return [module for module in self.module.modules() if hasattr(module, "_pattern")]
+
     def new_cache(self) -> Any:
         """An empty cache of keys and values for `logits`; of use only if the model `keeps_cache`."""
         from transformers import DynamicCache

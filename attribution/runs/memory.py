@@ -13,6 +13,7 @@ not included. A batch takes as many pairs as fit, up to the size beyond which la
 sparse and small compared with a batch, so they are not counted.
 """
 
+import ctypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
 """Pairs in a batch of a method beyond which larger batches are no faster."""
 _MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
 _MOST_RUNS: Final = 256
+_MMAP_THRESHOLD: Final = -3
+"""glibc's number of that parameter."""
 
 
 def pieces_at_once(spliced: SplicedModel, longest: int, size: int | None, most: int = 32) -> int:
@@ -64,6 +67,17 @@ def free_bytes(device: torch.device) -> int:
     if limit.is_file() and used.is_file() and (most := limit.read_text().strip()) != "max":
         free = min(free, max(0, int(most) - int(used.read_text())))
     return free
+
+
+def give_back_freed_memory() -> None:
+    """Have blocks of 1 MiB and more given back to the system as soon as they are freed, where glibc allots memory.
+
+    It keeps freed blocks of up to 32 MiB otherwise, so that a process holds more than it ever uses at a time.
+    """
+    try:
+        ctypes.CDLL("libc.so.6").mallopt(_MMAP_THRESHOLD, 2**20)
+    except (OSError, AttributeError):
+        return
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class _Constant:
         for kind, values in (("features", self.features), ("errors", self.errors)):
             for site, value in sorted(values.items()):
                 sha.update(f"{kind} {site} {value.dtype} {tuple(value.shape)}".encode())
-                sha.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                sha.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
         return sha.hexdigest()
 
     def __call__(

@@ -36,9 +36,11 @@ class ModelInputs(ModelOptions):
             LookupError: no SAE is at a site of `sites`; the message lists what there is.
             ValueError: no SAE is in `layers`, or `from_layer` leaves nothing, or everything.
         """
+        from attribution.runs.memory import give_back_freed_memory
         from attribution.splice.spliced_model import SplicedModel
 
         silence_transformers()
+        give_back_freed_memory()
         model, saes = self._model_and_saes()
         limit_threads(model)
         spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)

@@ -199,20 +199,27 @@ def discover(
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
     part = stages.stage("estimates beside them", 0.4, 0.45)
     estimates = own | _estimates(question, measured, method, (*compare, rank_by), part)
-    rankings = {name: rank_nodes(effects, pairs, spliced.model, scheme=scheme) for name, effects in estimates.items()}
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
     part = stages.stage("search", 0.45, 0.55)
     if searches:
         picked = search_nodes(question, Ranked(ranking, measured.effects, scheme), select, deciding, drawn, part, watch)
     else:
-        by = Ranked(rankings.get(rank_by, ranking), estimates.get(rank_by, measured.effects), scheme)
-        picked = first_nodes(question, by, select, drawn, rank_by if rank_by in rankings else method)
+        by, ranked_by = Ranked(ranking, measured.effects, scheme), method
+        if rank_by in estimates:
+            own = estimates[rank_by]
+            by, ranked_by = Ranked(rank_nodes(own, pairs, spliced.model, scheme=scheme), own, scheme), rank_by
+        picked = first_nodes(question, by, select, drawn, ranked_by)
     if measured.verdict is not None:
         patched = {w.node for w in picked.nodes.nodes}.union(picked.opponents)
         given = question, measured, ranking.only(patched)
         measured = _with_exact_circuit(*given, stages.stage("effects of the circuit's nodes", 0.55, 0.6))
         ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
-    chosen = ranking.only({weighted.node for weighted in picked.nodes.nodes})
+    nodes = {weighted.node for weighted in picked.nodes.nodes}
+    chosen = ranking.only(nodes)
+    estimated = {  # of the circuit's nodes alone: a ranking of all nodes takes about 500 bytes for each
+        name: rank_nodes(effects, pairs, spliced.model, scheme=scheme).only(nodes)
+        for name, effects in estimates.items()
+    }
     part = stages.stage("check of the estimate", 0.6, 0.65)
     checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), part)
     edges = _edges(question, measured.effects, chosen, stages.stage("edges", 0.65, 0.75))
@@ -223,7 +230,7 @@ def discover(
         ranking,
         edges=edges,
         flow=flow,
-        estimates=rankings,
+        estimates=estimated,
         ranked_by=picked.ranked_by,
         from_layer=spliced.boundary,
         checked=checked,

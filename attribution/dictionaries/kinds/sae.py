@@ -242,5 +242,5 @@ class SAE(ABC):
         sha = hashlib.sha256(repr((self.kind, sorted(settings.items()))).encode())
         for name, tensor in sorted(tensors.items()):
             sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
         return sha.hexdigest()
