@@ -195,11 +195,15 @@ class Certificate:
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
     """The inverse of `as_plain_data` for a certificate; fields that do not fit are a ValueError."""
+    hashes = content.get("hashes") if isinstance(content, dict) else None
+    kinds = {"model": str, "saes": dict, "prompts": str}
+    if not isinstance(hashes, dict) or not all(isinstance(hashes.get(name), kind) for name, kind in kinds.items()):
+        raise ValueError("a certificate's hashes are an object with model, saes (by site) and prompts.")
     return dataclass_from_plain(
         Certificate,
         content,
         screening=lambda found: found and dataclass_from_plain(Screening, found, bound=_missed_bound),
-        quality=lambda found: dataclass_from_plain(SAEQuality, found, sites=_site_quality),
+        quality=_quality,
         faithfulness=Faithfulness.from_dict,
         curves=FaithfulnessCurve.from_dict,
         stability=lambda found: dataclass_from_plain(Stability, found),
@@ -213,6 +217,13 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
 
 def _missed_bound(content: dict[str, Any] | None) -> MissedBound | None:
     return None if content is None else dataclass_from_plain(MissedBound, content)
+
+
+def _quality(content: dict[str, Any]) -> SAEQuality:
+    found = dataclass_from_plain(SAEQuality, content, sites=_site_quality)
+    if not found.sites:
+        raise ValueError("the quality of the SAEs is that of no site.")
+    return found
 
 
 def _site_quality(content: dict[str, Any]) -> SiteQuality:

@@ -249,7 +249,7 @@ class CircuitGraph(NotebookDisplay):
             certificate=as_plain_data(self.certificate),
         )
         for weighted in self.nodes:
-            values = {k: v for k, v in vars(weighted).items() if k != "node"}
+            values = {f.name: getattr(weighted, f.name) for f in fields(weighted) if f.name != "node"}
             graph.add_node(self.name(weighted.node), kind=weighted.node.kind, **asdict(weighted.node), **values)
         for edge in self.edges:
             values = {k: v for k, v in vars(edge).items() if k not in ("source", "target")}

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 _NODES = (FeatureNode, ErrorNode, TokenNode, MetricNode)
 _NODE_TYPES = {node_type.kind: node_type for node_type in _NODES}
@@ -36,8 +40,10 @@ def dataclass_from_plain(
         readers: for each field that is a dataclass, or a list of them, the function that builds one.
 
     Raises:
-        ValueError: a field is missing or unknown.
+        ValueError: a field is missing, unknown, or of another type than the dataclass says.
     """
+    if not isinstance(content, Mapping):
+        raise ValueError(f"a {kind.__name__} is an object; found {_short(content)}.")
     known = {f.name: f for f in fields(cast(Any, kind))}
     required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if wrong := sorted(required - set(content)):
@@ -48,13 +54,69 @@ def dataclass_from_plain(
     for name, value in content.items():
         reader = readers.get(name, _lists_as_tuples)
         values[name] = tuple(map(reader, value)) if isinstance(value, list) else reader(value)
+    _refuse_other_types(kind, values)
     return kind(**values)
+
+
+def checked(value: _Instance) -> _Instance:
+    """The value, if every field of every dataclass in it has the type that it says; whole numbers pass for floats.
+
+    Raises:
+        ValueError: a field of another type, or a number that is not finite; the message names it.
+    """
+    level: list[Any] = [value]
+    while level:
+        below: list[Any] = []
+        for one in level:
+            if is_dataclass(one) and not isinstance(one, type):
+                held = {f.name: getattr(one, f.name) for f in fields(one)}
+                _refuse_other_types(type(one), held)
+                below += held.values()
+            elif isinstance(one, tuple | list):
+                below += one
+            elif isinstance(one, Mapping):
+                below += one.values()
+        level = below
+    return value
+
+
+def _refuse_other_types(kind: type, values: Mapping[str, Any]) -> None:
+    from pydantic import ValidationError
+
+    checks = _checks(kind)
+    for name, value in values.items():
+        try:
+            checks[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            expected = first["msg"].removeprefix("Input ").lower()
+            raise ValueError(f"{name} of a {kind.__name__} {expected}; found {_short(value)}.") from None
+
+
+@cache
+def _checks(kind: type) -> "dict[str, TypeAdapter[Any]]":
+    """A check of every field of a dataclass."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    hints = get_type_hints(kind)
+    config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    return {
+        f.name: TypeAdapter(hints[f.name], config=None if is_dataclass(hints[f.name]) else config)
+        for f in fields(cast(Any, kind))
+    }
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def node_from_plain(content: Mapping[str, Any]) -> Node:
     """A node from its kind and its fields; an unknown kind is a ValueError."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"a node is an object; found {_short(content)}.")
     kind = content.get("kind")
-    if kind not in _NODE_TYPES:
+    if not isinstance(kind, str) or kind not in _NODE_TYPES:
         raise ValueError(f"a node has kind {kind!r}; expected one of {', '.join(_NODE_TYPES)}.")
     return dataclass_from_plain(_NODE_TYPES[kind], {k: v for k, v in content.items() if k != "kind"})
 

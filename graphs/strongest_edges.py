@@ -11,6 +11,7 @@ from typing import Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.edges import Edge
 from graphs.nodes import MetricNode
+from graphs.plain_data import dataclass_from_plain
 from graphs.pruning import needed_edges
 
 LEFT_OUT: Final = "left_out"
@@ -87,7 +88,7 @@ def keep_edges(circuit: CircuitGraph, max_edges: int) -> tuple[CircuitGraph, Lef
 def left_out_of(circuit: CircuitGraph) -> LeftOut | None:
     """What `keep_edges` left out of a circuit; None where nothing was left out."""
     found = circuit.measurement.inputs.get(LEFT_OUT)
-    return None if found is None else LeftOut(**found)
+    return None if found is None else dataclass_from_plain(LeftOut, found)
 
 
 def _kept(edges: tuple[Edge, ...], max_edges: int) -> set[tuple[object, object]]:

@@ -249,7 +249,8 @@ class Verdict(NotebookDisplay):
 
     def token(self, node: FeatureNode | ErrorNode | TokenNode, example: int) -> str:
         """The token to show at a node's position; empty where unknown."""
-        return self.tokens[example][node.position] if self.tokens else ""
+        own = self.tokens[example] if 0 <= example < len(self.tokens) else ()
+        return own[node.position] if 0 <= node.position < len(own) else ""
 
     @property
     def sentence(self) -> str:

@@ -28,6 +28,7 @@ from attribution.effects.undecided_effects import undecided_effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.runs.time_limit import TimeLimit, never
@@ -79,6 +80,7 @@ def check(
         ValueError: the estimate was measured with other pairs, sites or metric, is exact itself, or is not in units of
             the metric; `exact` or `chords` does not belong to it; `verify` or `threshold` is not positive.
     """
+    refuse_other_types(pairs, metric, patch_value)
     _refuse(spliced, pairs, metric, estimate, patch_value, verify, threshold)
     mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
     if exact is not None:

@@ -22,6 +22,7 @@ from attribution.effects.measurement import prepare
 from attribution.effects.patches import all_patches
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
@@ -68,6 +69,7 @@ def own_paths(
         resolution: flips closer together than this, in α, count as one jump.
         limit: the walk ends with TimeUp when the time is over; what chunks keep is kept.
     """
+    refuse_other_types(pairs, metric, patch_value)
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
     found: dict[int, OwnPath] = {}
@@ -165,6 +167,7 @@ def path_values(
         ValueError: `node` has not exactly one entry.
         LookupError: the node has the same value in both prompts.
     """
+    refuse_other_types(pairs, metric, patch_value)
     if len(node) != 1:
         raise ValueError(f"One node has one path; got {len(node)} nodes. Give effects with one entry.")
     one = PromptPairs((pairs[int(node.example[0])],))

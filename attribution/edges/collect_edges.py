@@ -12,6 +12,7 @@ from attribution.effects.effects import Effects
 from attribution.effects.measurement import Situation, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, progress_between
@@ -50,6 +51,7 @@ def collect_edges(
     Raises:
         ValueError: targets or sources of other sites than the SAEs', or pairs that do not fit the model.
     """
+    refuse_other_types(pairs, metric, patch_value)
     for nodes in (targets, sources):
         if nodes is not None and nodes.sites != (TOKENS, *spliced.sites):
             raise ValueError(f"The nodes of the edges are of other sites: {', '.join(nodes.sites[1:])}.")

@@ -23,6 +23,7 @@ from attribution.effects.patches import Patches, all_patches, feature_patches
 from attribution.models.hooks import SiteFunction
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, silent
 from attribution.splice.node_keys import node_of_key
@@ -58,6 +59,7 @@ def exact_edges(
         ValueError: another error mode, a source that does not change in its pair, or an edge that has no direct path,
             ends in an error or a token, or joins two examples.
     """
+    refuse_other_types(pairs, metric, patch_value)
     if error_mode not in ("frozen", "zero"):
         raise ValueError(f"Exact edges are measured in error mode frozen or zero; got {error_mode!r}.")
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)

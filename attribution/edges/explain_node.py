@@ -20,6 +20,7 @@ from attribution.effects.patches import Patches, all_patches
 from attribution.effects.quadrature import Quadrature, gauss_legendre
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.splice.patch_values import Changes, PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, FeatureChange, Recording, SiteRecord, SparseFeatures
 from attribution.splice.resuming import TOKENS, resume_recorded
@@ -60,6 +61,7 @@ def explain_node(
             example.
         ValueError: another error mode, rtol <= 0 or slope_cap < 1.
     """
+    refuse_other_types(pairs, metric)
     if error_mode not in ("live", "frozen", "zero"):
         raise ValueError(f"A node is patched in error mode live, frozen or zero; got {error_mode!r}.")
     if not 0 <= example < len(pairs):

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
+from graphs.files.plain_json import parse_json
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
 GATES: Final = ("clear", "float64", "undecided", "near")
@@ -138,7 +139,7 @@ class Effects:
         metadata = (table.schema.metadata or {}).get(b"jumpwire")
         if metadata is None:
             raise ValueError(f"{path}: not an effects file of jumpwire (no 'jumpwire' metadata).")
-        about = json.loads(metadata)
+        about = parse_json(metadata)
         if about["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"{path}: schema version {about['schema_version']}; this version reads {SCHEMA_VERSION}.")
 

@@ -17,6 +17,7 @@ from attribution.models.hooks import logits_at
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.splice.node_keys import KINDS, NodeColumns, NodeOfExample
 from attribution.splice.resuming import at_least_float32
 
@@ -47,6 +48,7 @@ def finite_pairs(model: LanguageModel, pairs: PromptPairs, metric: Metric) -> tu
     Raises:
         ValueError: no pair is left, or the pairs do not fit the model.
     """
+    refuse_other_types(pairs, metric)
     rows = unfinite_rows(model, pairs, metric)
     kept = tuple(pair for row, pair in enumerate(pairs) if row not in rows)
     if not kept:
@@ -60,6 +62,7 @@ def refuse_unfinite(model: LanguageModel, pairs: PromptPairs, metric: Metric) ->
     Raises:
         UnfinitePairs: the message names the pairs.
     """
+    refuse_other_types(pairs, metric)
     known, key = _FINITE.setdefault(model, set()), (pairs.digest(), metric)
     if key in known:
         return

@@ -22,6 +22,7 @@ from attribution.effects.effects import SIGN, Effects, joined
 from attribution.effects.finite_pairs import UnfinitePairs, faults, refuse_unfinite, refuse_unfinite_effects
 from attribution.prompts.metrics import Metric, OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.chunk_file import (
     BESIDE_PREFIX,
     NODES_PREFIX,
@@ -34,7 +35,7 @@ from attribution.runs.chunk_key import ChunkKeys, chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, compute_unkept, current_store
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
-from attribution.splice.patch_values import Changes, PatchValue
+from attribution.splice.patch_values import Changes, PatchValue, refuse_nothing_to_patch
 from attribution.splice.recording import FeatureChange, Recording
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 
@@ -163,6 +164,7 @@ def measure(
             whose gradient is 0 at the clean run, pairs that do not fit the model, or a metric that does not return one
             number for each row, or one that is not finite.
     """
+    refuse_other_types(pairs, metric, patch_value)
     given = method, spliced, pairs, metric
     effects, _ = measure_beside(
         *given,
@@ -186,11 +188,13 @@ def measure_beside(
     progress: Progress,
 ) -> tuple[Effects, list[dict[str, np.ndarray]]]:
     """As `measure`, with what the method found besides effects: one dictionary of arrays for each batch."""
+    refuse_other_types(pairs, metric, patch_value)
     if error_mode not in method.error_modes:
         raise ValueError(
             f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
             f"{', '.join(method.error_modes)}."
         )
+    refuse_nothing_to_patch(pairs, patch_value)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     if method.with_gradients and metric.flat_at_clean:

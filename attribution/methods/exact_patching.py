@@ -14,6 +14,7 @@ from attribution.effects.effects import Effects
 from attribution.effects.measurement import SOURCES, Method, measure
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.memory import BYTES_AT_ONCE
 from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
@@ -51,6 +52,7 @@ def exact_patching(
         ValueError: another error mode than `live`, `frozen` or `zero`, `runs_at_once` below 1, or pairs that do not fit
             the model.
     """
+    refuse_other_types(pairs, metric, patch_value)
     if runs_at_once < 1:
         raise ValueError(f"runs_at_once must be at least 1; got {runs_at_once}.")
     law = SOURCES if only is None else PARTIAL_LAW

@@ -11,6 +11,7 @@ from attribution.prompts.pair_entry import check_entry, pair_from
 from attribution.prompts.position_names import SameRoles
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_lines
 
 _Entry = TypeVar("_Entry")
@@ -57,7 +58,7 @@ def _each_line(path: str | Path, read: Callable[[int, Any], _Entry]) -> Iterator
         if not line.strip():
             continue
         try:
-            found = read(number, json.loads(line))
+            found = read(number, parse_json(line, whole_characters=True))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number + 1}: not valid JSON ({error}).") from error
         except ValueError as error:

@@ -67,7 +67,13 @@ def scheme_of(pairs: PromptPairs, asked: str = "auto") -> PositionScheme:
 
 
 def column_names(pairs: PromptPairs, scheme: PositionScheme | None = None) -> list[tuple[str, ...]]:
-    """The column that each position of each pair lies in; by default that of `position_names`."""
+    """The column that each position of each pair lies in; by default that of `position_names`.
+
+    Raises:
+        ValueError: no such scheme.
+    """
+    if scheme not in (None, *SCHEMES):
+        raise ValueError(f"No scheme of positions {scheme!r}. Schemes: {', '.join(SCHEMES)}.")
     if scheme == "none":
         return [(EVERYWHERE,) * len(pair) for pair in pairs]
     return [_from_the_end(pair) for pair in pairs] if scheme == "offset" else position_names(pairs)

@@ -17,6 +17,7 @@ from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
 from attribution.prompts.pair_entry import pair_from, pairs_from
 from attribution.prompts.prompt_pair import PromptPair, check_pair
 from attribution.prompts.prompt_templates import fillings
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 Reads = Callable[[PromptPair], tuple[int, ...]]
@@ -232,7 +233,7 @@ class PromptPairs:
             ValueError: invalid JSON, or a pair that is malformed or does not fit the model; with file and row.
         """
         try:
-            content = json.loads(read_text(path))
+            content = parse_json(read_text(path), whole_characters=True)
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}: not valid JSON ({error}).") from error
         content = {"pairs": content} if isinstance(content, list) else content if isinstance(content, dict) else {}

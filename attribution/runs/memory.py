@@ -25,7 +25,7 @@ from torch import Tensor
 from attribution.chord.stretches import METRIC, Section, sections
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.splice.recording import ErrorMode
+from attribution.splice.recording import ErrorMode, refuse_other_mode
 from attribution.splice.resuming import first_block_after
 from attribution.splice.spliced_model import SplicedModel
 
@@ -113,6 +113,7 @@ class Room:
     @classmethod
     def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
         """A room of `size` bytes; by default half of the free memory."""
+        refuse_other_mode(error_mode)
         if size is None:
             size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)

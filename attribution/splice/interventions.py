@@ -1,10 +1,13 @@
 """Interventions on one feature or one site's error: set, add, scale or ablate it, at some positions or everywhere.
 
-An intervention maps the current value to a new one. An intervention that changes nothing is an error.
+An intervention maps the current value to a new one. An intervention that changes nothing is an error. Positions are
+indices into the tokens; -1 is the last of prompts that are equally long.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index as whole
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,6 +27,16 @@ class Intervention:
     change: Callable[[Tensor], Tensor]
     positions: tuple[int, ...] | None
     label: str
+
+    def __post_init__(self) -> None:
+        if self.index is not None:
+            _refuse_other_than_whole(self.index, "A feature's index")
+        if self.positions is None:
+            return
+        for position in self.positions:
+            _refuse_other_than_whole(position, "A position")
+        if not self.positions or len(set(self.positions)) < len(self.positions):
+            raise ValueError(f"Positions are named once each, and one at least; got {list(self.positions)}.")
 
     def applied(
         self,
@@ -64,16 +77,19 @@ Positions = Sequence[int] | None
 
 def set_feature(site: str, index: int, value: float | Tensor, positions: Positions = None) -> Intervention:
     """f := value."""
+    _refuse_unfinite(value)
     return Intervention(site, index, lambda f: _like(value, f), _tuple(positions), "set")
 
 
 def add_to_feature(site: str, index: int, amount: float, positions: Positions = None) -> Intervention:
     """f := f + amount (steering)."""
+    _refuse_unfinite(amount)
     return Intervention(site, index, lambda f: f + amount, _tuple(positions), "add to")
 
 
 def scale_feature(site: str, index: int, factor: float, positions: Positions = None) -> Intervention:
     """f := factor · f."""
+    _refuse_unfinite(factor)
     return Intervention(site, index, lambda f: f * factor, _tuple(positions), "scale")
 
 
@@ -84,16 +100,19 @@ def ablate_feature(site: str, index: int, positions: Positions = None) -> Interv
 
 def set_error(site: str, value: Tensor, positions: Positions = None) -> Intervention:
     """e := value, broadcast from [width]."""
+    _refuse_unfinite(value)
     return Intervention(site, None, lambda e: _like(value, e), _tuple(positions), "set")
 
 
 def add_to_error(site: str, amount: Tensor, positions: Positions = None) -> Intervention:
     """e := e + amount."""
-    return Intervention(site, None, lambda e: e + amount, _tuple(positions), "add to")
+    _refuse_unfinite(amount)
+    return Intervention(site, None, lambda e: e + _like(amount, e), _tuple(positions), "add to")
 
 
 def scale_error(site: str, factor: float, positions: Positions = None) -> Intervention:
     """e := factor · e."""
+    _refuse_unfinite(factor)
     return Intervention(site, None, lambda e: e * factor, _tuple(positions), "scale")
 
 
@@ -103,10 +122,35 @@ def ablate_error(site: str, positions: Positions = None) -> Intervention:
 
 
 def _tuple(positions: Positions) -> tuple[int, ...] | None:
+    if positions is not None and (isinstance(positions, str) or not isinstance(positions, Sequence)):
+        raise ValueError(f"Positions are a list of whole numbers, or None for all; got {positions!r}.")
     return None if positions is None else tuple(positions)
+
+
+def _refuse_other_than_whole(number: Any, what: str) -> None:
+    given = number
+    try:
+        whole(number)
+    except TypeError:
+        number = True
+    if isinstance(number, bool):
+        raise ValueError(f"{what} must be a whole number; got {given!r}.")
+
+
+def _refuse_unfinite(value: Any) -> None:
+    try:
+        finite = bool(torch.as_tensor(value).isfinite().all())
+    except (TypeError, ValueError, RuntimeError):
+        finite = False
+    if not finite:
+        raise ValueError(f"The value of an intervention must be a finite number or tensor; got {value!r}.")
 
 
 def _like(value: float | Tensor, like: Tensor) -> Tensor:
     fresh = like.new_empty(like.shape)
-    fresh[:] = value
+    try:
+        fresh[:] = value
+    except RuntimeError as error:
+        shape = tuple(torch.as_tensor(value).shape)
+        raise ValueError(f"A value of shape {shape} cannot be written where {tuple(like.shape)} is needed.") from error
     return fresh

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.prompts.metrics import OnLogits
-from attribution.prompts.prompt_pairs import PairBatch
-from attribution.splice.recording import FeatureChange, Recording, SparseFeatures
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
+from attribution.splice.recording import FeatureChange, Recording, SparseFeatures, refuse_other_mode
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 
 
@@ -98,6 +98,19 @@ counterfactual: PatchValue = _Counterfactual()
 """Every node takes its value in the pair's patch prompt; tokens are nodes too."""
 
 
+def refuse_nothing_to_patch(pairs: PromptPairs, patch_value: PatchValue) -> None:
+    """Refuse pairs of which none has a counterfactual, if values are to come from there.
+
+    Raises:
+        ValueError: clean and patch prompt of every pair are the same.
+    """
+    if patch_value is counterfactual and not any(pair.has_counterfactual for pair in pairs):
+        raise ValueError(
+            "Clean and patch prompt are the same in every pair: no node differs between clean and patch run, so there "
+            "is nothing to patch. Give other patch prompts, or patch value zero or a mean."
+        )
+
+
 def refuse_without_patch_prompt(method: str, patch_value: PatchValue) -> None:
     """Refuse a patch value without a patch prompt.
 
@@ -125,7 +138,7 @@ class _Constant:
         for kind, values in (("features", self.features), ("errors", self.errors)):
             for site, value in sorted(values.items()):
                 sha.update(f"{kind} {site} {value.dtype} {tuple(value.shape)}".encode())
-                sha.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+                sha.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return sha.hexdigest()
 
     def __call__(
@@ -178,6 +191,7 @@ def mean_over(
     Raises:
         ValueError: no prompts, or none with a spliced position.
     """
+    refuse_other_mode(error_mode)
     if not prompts:
         raise ValueError("A mean over no prompts is undefined: give reference prompts.")
     features = {s: torch.zeros(sae.d_sae, dtype=torch.float64) for s, sae in spliced.saes.items()}

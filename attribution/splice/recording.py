@@ -30,6 +30,7 @@ def refuse_other_mode(error_mode: str, allowed: Sequence[str] = get_args(ErrorMo
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:
     """The error mode of a path method that is compared with exact patching in `error_mode`: `path` for `frozen`."""
+    refuse_other_mode(error_mode)
     return "path" if error_mode == "frozen" else error_mode
 
 

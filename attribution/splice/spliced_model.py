@@ -110,6 +110,7 @@ class SplicedModel:
             if site in found:
                 raise ValueError(f"Two SAEs for one site: {name!r} is the same activation as {site!r}.")
             found[site] = sae.to(device=model.device, dtype=dtype)
+        _refuse_one_activation_twice(found)
         model.hear_of_bos({site: sae.prepend_bos for site, sae in found.items()})
         probe, ids = partial(logits_with, model), model.probe_ids()
         widths = activation_widths(tuple(found), ids, probe)
@@ -341,6 +342,7 @@ class SplicedModel:
             keep: the gates at their threshold of the run that this one departs from.
             settle: without `keep`: decide gates at their threshold by the rule, and record which they are.
         """
+        refuse_other_mode(error_mode)
         with torch.set_grad_enabled(with_gradients and error_mode != "live"):
             encoding, at_threshold = self.saes[site].encode(x, projection_only=True), None
             if keep is not None:
@@ -393,7 +395,7 @@ class SplicedModel:
         spliced = self.spliced_positions(ids, last)
         by_site: dict[str, list[Edit]] = {site: [] for site in self.sites}
         for edit in interventions:
-            by_site[self._checked(edit, spliced)].append(edit)
+            by_site[self._checked(edit, spliced, last)].append(edit)
         frozen = self.record(ids, last, settle=True) if error_mode == "frozen" else None
         clean = frozen
         if error_mode == "zero" and (interventions or entry is not None):
@@ -425,7 +427,7 @@ class SplicedModel:
                 logits = logits_at(self.model, ids, read, functions, enter=enter)
         return SplicedRun(logits, features, errors, encoded, touched)
 
-    def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"]) -> str:
+    def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"], last: Int[Tensor, " row"]) -> str:
         """The site of an edit, after all checks that need no forward pass."""
         site = self.site(edit.site)
         d_sae, width = self.saes[site].d_sae, spliced.shape[1]
@@ -433,8 +435,12 @@ class SplicedModel:
         if largest >= d_sae or smallest < 0:
             raise ValueError(f"Cannot {edit}: the SAE there has features 0 to {d_sae - 1}.")
         for position in positions:
-            if not 0 <= position < width:
-                raise ValueError(f"Cannot {edit}: positions run from 0 to {width - 1}.")
+            if not -width <= position < width:
+                raise ValueError(f"Cannot {edit}: positions run from 0 to {width - 1}, or from -{width} to -1.")
+            if position < 0 and bool((last != width - 1).any()):
+                raise ValueError(
+                    f"Cannot {edit}: the prompts are of unequal length, so {position} is none of their own."
+                )
             if not spliced[:, position].any():
                 raise ValueError(
                     f"Cannot {edit}: position {position} is not spliced (BOS is spliced only with "
@@ -462,6 +468,17 @@ def _extent(edit: Edit) -> tuple[int, int, tuple[int, ...]]:
     index, pos = edit.nodes.index, edit.nodes.pos
     indices = index[index != ERROR].tolist() or [0]
     return max(indices), min(indices), tuple(pos[pos != EVERYWHERE].unique().tolist())
+
+
+def _refuse_one_activation_twice(sites: Iterable[str]) -> None:
+    """What a block writes last is what the next one reads first: two names of one activation."""
+    for site in sites:
+        if site.endswith("hook_resid_pre") and layer_of(site) > 0:
+            same = f"blocks.{layer_of(site) - 1}.hook_resid_post"
+            if same in sites:
+                raise ValueError(
+                    f"{same} and {site} are the same activation: its features would count twice. Give one of the SAEs."
+                )
 
 
 def _named(saes: Mapping[str, SAE] | Iterable[SAE]) -> list[tuple[str, SAE]]:

@@ -18,6 +18,7 @@ from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import KEEP_ONLY
 from attribution.splice.resuming import at_least_float32
@@ -115,6 +116,7 @@ def ablate(
         >>> outcome.unit, (outcome.after - outcome.before).shape
         ('logits', (2,))
     """
+    refuse_other_types(pairs, metric)
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     labels = position_names(pairs)
     _refuse_unspliced(spliced, pairs, labels, ablation)

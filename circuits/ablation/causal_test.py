@@ -20,6 +20,7 @@ from attribution.effects.situation_references import reference_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.edits import EVERYWHERE, REMOVE, NodeEdit, SiteNodes
@@ -116,6 +117,7 @@ def causal_test(
         >>> test.relative_difference < 1e-4
         True
     """
+    refuse_other_types(pairs, metric, patch_value)
     if circuit.measurement.unit != circuit.measurement.metric_unit:
         raise ValueError(
             f"The circuit's numbers are in {circuit.measurement.unit}, not in units of the metric: they predict no "

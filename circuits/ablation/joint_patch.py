@@ -16,6 +16,7 @@ from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import REMOVE
 from attribution.splice.patch_values import PatchValue, counterfactual
@@ -75,6 +76,7 @@ def joint_patch(
     Raises:
         ValueError: a target that is no feature at one position, or is one of the patched nodes.
     """
+    refuse_other_types(pairs, metric, patch_value)
     if target is not None and (target.is_token or target.is_error or target.position is None or target in names):
         raise ValueError(f"The target {target} must be a feature at one position, and not one of the patched nodes.")
     ablation = Ablation(tuple(names), REMOVE, patch_value, error_mode)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from circuits.commands.inputs import Inputs, Loaded, OtherPairs
 from circuits.commands.options import METRIC_NAMES
 from graphs import CircuitGraph, load_circuit
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class EarlierRun:
         path = folder / "run.json"
         if not path.is_file():
             raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path))
         return cls(content["arguments"], content["hashes"], folder)
 
     @property

@@ -1,6 +1,5 @@
 """What `jumpwire export` reads: a circuit, from any file that can hold one, with the labels and verdict beside it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from graphs import (
 )
 from graphs.files.circuit_json import SCHEMA
 from graphs.files.neuronpedia_read import is_neuronpedia
+from graphs.files.plain_json import parse_json
 from graphs.files.tables import NODES_FILE
 from graphs.files.text_file import read_text
 
@@ -78,6 +78,6 @@ def _bare(circuit: CircuitGraph) -> NeuronpediaGraph:
 def _json(path: Path) -> Any:
     text = read_text(path)
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}). Give {KINDS}.") from None

@@ -281,15 +281,17 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             _print_trial(console, plan["trial"])
         label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
         told = stack.enter_context(progress_bar(console, label, store))
-        if not options.per_pair:
-            plan["watch"] = _Watch(console, told, label)
+        watch = plan["watch"] = _Watch(console, told, seconds)
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
                 found = next(runs)
+            watch.enters(None)
             title = f"{inputs.name} on {loaded.model_in_words}" + (f", pair {number}" if options.per_pair else "")
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
+            if options.labels and not options.per_pair:
+                told.enters("labels")
             with _timed(seconds, "label"):
                 labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
             about = {"title": title, "arguments": arguments, "hashes": hashes, "model": proved}
@@ -300,16 +302,23 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             print_found(console, found, own, title=title, rows=options.rows)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Watch:
-    """Prints what the search will cost, and shows the set of every round beside the progress bar."""
+    """Shows every stage and times it, prints what the search will cost, and shows the set of every round."""
 
     console: Console
     bar: Bar
-    label: str
+    seconds: dict[str, float]
+    stage: str | None = None
+    since: float = 0.0
 
-    def enters(self, stage: str) -> None:
-        self.bar.says(f"{self.label}: {stage}")
+    def enters(self, stage: str | None) -> None:
+        now = time.perf_counter()
+        if self.stage is not None:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
+        self.stage, self.since = stage, now
+        if stage is not None:
+            self.bar.enters(stage)
 
     def begins(self, cost: "SearchCost") -> None:
         self.console.print(cost.sentence, highlight=False)
@@ -319,7 +328,7 @@ class _Watch:
         self.bar.says(f"searching: {found.size:,} nodes, F {on}")
 
     def ended(self) -> None:
-        self.bar.says(self.label)
+        self.bar.says("")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Find a circuit: prompt pairs -> effects of nodes -> nodes and edges -> circuit graph with its certificate."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from attribution.methods.registry import METHODS, WALKS_ERRORS, refuse_points
 from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, Stages, progress_between, silent
 from attribution.runs.time_limit import TimeLimit
-from attribution.splice.patch_values import PatchValue, counterfactual
+from attribution.splice.patch_values import PatchValue, counterfactual, refuse_nothing_to_patch
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
@@ -172,6 +174,7 @@ def discover(
         >>> len(found.circuit.strongest()) <= 20, found.circuit.measurement.method
         (True, 'exact_patching')
     """
+    refuse_other_types(pairs, metric, patch_value)
     started = time.monotonic()
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
@@ -179,6 +182,7 @@ def discover(
         raise ValueError(f"A ranking by {rank_by} is for selections by='ranking'; this one is {select.by!r}.")
     if rank_by is not None and select.drop is not None:
         raise ValueError("A share dropped in a round is for the iterated search, which needs no ranking: drop one.")
+    refuse_nothing_to_patch(pairs, patch_value)
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
     question.room.refuse_if_too_small()
     scheme = scheme_of(pairs, positions)
@@ -312,7 +316,7 @@ def _refuse(
     if points is not None:
         refuse_points(method)
     refuse_verify(method, verify)
-    if least_edge < 0:
+    if not 0 <= least_edge < math.inf:
         raise ValueError(f"The least edge is a share of the total effect, 0 or more; got {least_edge}.")
     if explained < 0:
         raise ValueError(f"The number of explained nodes must be 0 or more; got {explained}.")

@@ -76,6 +76,10 @@ class Selection:
     def __post_init__(self) -> None:
         if sum(rule is not None for rule in (self.nodes, self.threshold, self.share, self.faithful)) != 1:
             raise ValueError("Choose nodes by exactly one of: number, threshold, share of effect, faithfulness.")
+        for name in ("nodes", "most"):
+            number = getattr(self, name)
+            if number is not None and type(number) is not int:
+                raise ValueError(f"The number of nodes must be a whole number; got {number!r}.")
         if self.nodes is not None and self.nodes < 1:
             raise ValueError(f"A circuit needs at least 1 node; got {self.nodes}.")
         if self.threshold is not None and not self.threshold > 0:

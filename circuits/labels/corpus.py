@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from attribution.models.language_model import LanguageModel
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_lines
 
 EMBEDDED_SEED: Final = 4
@@ -133,7 +134,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _jsonl_rows(path: Path) -> Iterator[str]:
     for number, line in enumerate(_lines(path), start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line, whole_characters=True)
         except json.JSONDecodeError as error:
             raise ValueError(f"Corpus {path}, row {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):

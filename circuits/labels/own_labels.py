@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.splice.spliced_model import SplicedModel
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 
@@ -92,6 +93,6 @@ def _row(where: str, row: Any) -> tuple[str, str, int, str]:
 
 def _parsed_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text, whole_characters=True)
     except ValueError as error:
         raise ValueError(f"{where}: not valid JSON ({error}).") from error

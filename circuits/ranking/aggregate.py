@@ -17,6 +17,7 @@ from attribution.effects.effects import Effects
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.position_names import PositionScheme
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.splice.node_keys import KINDS
 from circuits.ranking.averages import Averages, group_averages, group_sums
 from circuits.ranking.positions import Alignment, align_positions
@@ -74,6 +75,7 @@ def rank_nodes(
     >>> abs(ranking.nodes[0].effect) >= abs(ranking.nodes[1].effect), len(ranking.top(10).nodes)
     (True, 10)
     """
+    refuse_other_types(pairs)
     if len(effects) == 0:
         raise ValueError("No node differs between clean and patch run: there is no circuit to find.")
     if exact is None:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from circuits.ranking.aggregate import Ranking, node_at
 from circuits.ranking.dataset import DatasetRanking
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, WeightedNode
+from graphs.files.plain_json import parse_json
 
 SCHEMA_VERSION: Final = 1
 _WORDS: Final = ("examples", "total_effect", "metric", "unit", "sign", "error_mode", "patch_value", "positions_mean")
@@ -56,7 +57,7 @@ def read_ranking(path: str | Path) -> DatasetRanking:
     """Read a file of `write_ranking`; any other file is a ValueError."""
     table = pq.read_table(path)
     metadata = (table.schema.metadata or {}).get(b"jumpwire")
-    about = {} if metadata is None else json.loads(metadata)
+    about = {} if metadata is None else parse_json(metadata)
     if "positions_mean" not in about:
         raise ValueError(f"{path}: not a ranking of jumpwire (no such metadata). `jumpwire rank` writes one.")
     if about["schema_version"] != SCHEMA_VERSION:

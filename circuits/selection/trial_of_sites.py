@@ -14,9 +14,10 @@ from attribution.models.site_names import kinds_of
 from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
-from attribution.splice.recording import ErrorMode
+from attribution.splice.recording import ErrorMode, refuse_other_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.question import Question
@@ -64,6 +65,8 @@ def trial_of_sites(
         >>> [tried.kind for tried in trial.kinds], round(trial.every.faithfulness, 3), trial.every.passing
         (['attn_out', 'mlp_out', 'resid_post'], 1.0, 1.0)
     """
+    refuse_other_types(pairs, metric, patch_value)
+    refuse_other_mode(error_mode)
     mode: ErrorMode = "zero" if error_mode == "zero" else "live"
     asked = Question(spliced, pairs, metric, mode, patch_value, memory)
     effects = asked.estimate("activation-difference", silent)

@@ -1,5 +1,9 @@
-"""The progress bar of a command: share done, time left, time of day at the end, and nodes measured per second."""
+"""The progress of a command: stage, share done, time left, time of day at the end, and nodes measured per second.
 
+On a terminal a bar; elsewhere, as in a log, a line on stderr for each stage that begins and every 30 seconds.
+"""
+
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -9,11 +13,26 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
+
+from circuits.terminal.amounts import time_in_words
 
 WINDOW: Final = 20.0
 """Seconds over which the rate is averaged."""
+EVERY: Final = 30.0
+"""Seconds between two lines where there is no terminal."""
+_FORETOLD: Final = 0.02
+"""Share of the work after which the time left is told."""
 
 
 class CountsRows(Protocol):
@@ -23,34 +42,92 @@ class CountsRows(Protocol):
     def rows_computed(self) -> int: ...
 
 
+class Bar(Protocol):
+    """Shows progress: call it with the share of the work done, from 0 to 1."""
+
+    def __call__(self, share: float) -> None: ...
+
+    def enters(self, stage: str) -> None:
+        """Shows that a stage begins."""
+        ...
+
+    def says(self, detail: str) -> None:
+        """Shows how far the stage is, in words."""
+        ...
+
+
 @dataclass(frozen=True)
-class Bar:
-    """A bar on the screen: call it with the share of the work done, from 0 to 1."""
+class BarOnScreen:
+    """A bar on a terminal."""
 
     progress: Progress
     task: TaskID
+    label: str
 
     def __call__(self, share: float) -> None:
         self.progress.update(self.task, completed=share)
 
-    def says(self, label: str) -> None:
-        """Shows another label."""
-        self.progress.update(self.task, description=label)
+    def enters(self, stage: str) -> None:
+        self.says(f"{self.label}: {stage}")
+
+    def says(self, detail: str) -> None:
+        self.progress.update(self.task, description=detail or self.label)
+
+
+class BarInLines:
+    """Lines for a log, from a thread that prints one every `EVERY` seconds, however long a stage is silent."""
+
+    def __init__(self, label: str) -> None:
+        self.label, self.stage, self.detail, self.share = label, "", "", 0.0
+        self.console, self.start, self.over = Console(stderr=True), time.monotonic(), threading.Event()
+
+    def __call__(self, share: float) -> None:
+        self.share = share
+
+    def enters(self, stage: str) -> None:
+        self.stage, self.detail = stage, ""
+        self.write()
+
+    def says(self, detail: str) -> None:
+        self.detail = detail
+
+    def write(self) -> None:
+        """One line: what is being done, the share done, the time so far and about how long the rest takes."""
+        spent = time.monotonic() - self.start
+        what = ": ".join(filter(None, (self.label, self.detail or self.stage)))
+        left = "" if self.share < _FORETOLD else f", {time_in_words(spent * (1 / self.share - 1))} left"
+        self.console.print(Text(f"{what}: {self.share:.0%}, {time_in_words(spent)} so far{left}"), soft_wrap=True)
+
+    def run(self) -> None:
+        """Write until it is over."""
+        while not self.over.wait(EVERY):
+            self.write()
 
 
 @contextmanager
 def progress_bar(console: Console, label: str, counter: CountsRows | None = None) -> Iterator[Bar]:
-    """Shows a bar while the block runs."""
+    """Shows the progress while the block runs."""
+    if not console.is_terminal:
+        lines = BarInLines(label)
+        thread = threading.Thread(target=lines.run, daemon=True)
+        thread.start()
+        try:
+            yield lines
+        finally:
+            lines.over.set()
+            thread.join()
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
         TimeRemainingColumn(),
         EndColumn(),
         *(() if counter is None else (RateColumn(counter),)),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield Bar(progress, progress.add_task(label, total=1.0))
+        yield BarOnScreen(progress, progress.add_task(label, total=1.0), label)
 
 
 class EndColumn(ProgressColumn):

@@ -38,6 +38,7 @@ import networkx as nx
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.edges import Edge
 from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
+from graphs.files.plain_json import parse_json
 
 _UNSAFE: Final = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _ESCAPED: Final = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
@@ -63,7 +64,7 @@ def read_graphml(path: str | Path) -> CircuitGraph:
     try:
         graph = nx.read_graphml(path)
         content = {
-            **{name: json.loads(graph.graph[name]) for name in HEAD_FIELDS},
+            **{name: parse_json(graph.graph[name]) for name in HEAD_FIELDS},
             "nodes": [_node_row(name, data) for name, data in graph.nodes(data=True)],
             "edges": [_edge_row(*edge) for edge in sorted(graph.edges(data=True), key=lambda e: e[2]["order"])],
         }
@@ -101,7 +102,7 @@ def _json(value: Any) -> str:
 
 
 def _node_row(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    own = {k: unescape_xml_text(v) if k in _TEXTS else json.loads(v) if k in _NESTED else v for k, v in data.items()}
+    own = {k: unescape_xml_text(v) if k in _TEXTS else parse_json(v) if k in _NESTED else v for k, v in data.items()}
     missing = dict.fromkeys(f for f in WeightedNode.__dataclass_fields__ if f != "node")
     return {**missing, **{k: v for k, v in own.items() if k != "label"}, "id": name}
 

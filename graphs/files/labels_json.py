@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.plain_data import checked
 
 SCHEMA: Final = "jumpwire.labels"
 SCHEMA_VERSION: Final = 1
@@ -24,7 +25,7 @@ def load_labels(path: str | Path) -> Labels:
     Raises:
         ValueError: the file does not hold labels of jumpwire, or is damaged; the message says where.
     """
-    content = read_versioned_json(path, SCHEMA, SCHEMA_VERSION)
+    content = read_versioned_json(path, SCHEMA, SCHEMA_VERSION, whole_characters=True)
     try:
         return labels_from_plain(content)
     except ValueError as error:
@@ -45,9 +46,12 @@ def labels_from_plain(content: Mapping[str, Any]) -> Labels:
     """The inverse of `plain_labels`, checked; data that do not fit are a ValueError."""
     try:
         labels = tuple(map(_label, content["labels"]))
-        return Labels(labels, content["corpus"], content["tokens"], content["inputs"])
+        found = Labels(labels, content["corpus"], content["tokens"], content["inputs"])
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"a damaged label file ({type(error).__name__}: {error}).") from error
+    for each in labels:
+        checked(each)
+    return found
 
 
 def _label(row: dict[str, Any]) -> FeatureLabel:

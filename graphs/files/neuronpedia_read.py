@@ -1,6 +1,5 @@
 """Read a graph file of Neuronpedia / circuit-tracer: ours without loss, theirs as far as its numbers go."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from graphs.files.labels_json import labels_from_plain
 from graphs.files.neuronpedia_rules import structural_faults
 from graphs.files.neuronpedia_write import JUMPWIRE_KEY
 from graphs.files.plain_circuit import circuit_from_plain
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 _SHOWN_FAULTS: Final = 5
@@ -46,7 +46,7 @@ def read_neuronpedia(path: str | Path) -> NeuronpediaGraph:
     """
     text = read_text(path)
     try:
-        document = json.loads(text)
+        document = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from None
     if faults := structural_faults(document):

@@ -15,7 +15,7 @@ from graphs.certificate import certificate_from_plain
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edges import Edge
 from graphs.nodes import Node
-from graphs.plain_data import as_plain_data, node_from_plain
+from graphs.plain_data import as_plain_data, checked, node_from_plain
 
 HEAD_FIELDS: Final = ("sites", "positions", "measurement", "certificate")
 _VALUES: Final = tuple(f.name for f in fields(WeightedNode) if f.name != "node")
@@ -49,7 +49,7 @@ def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
         nodes = _nodes(content["nodes"])
         named = {name: weighted.node for name, weighted in nodes.items()}
         certificate = content["certificate"]
-        return CircuitGraph(
+        found = CircuitGraph(
             sites=tuple(content["sites"]),
             positions=tuple(Position(**position) for position in content["positions"]),
             nodes=tuple(nodes.values()),
@@ -59,6 +59,10 @@ def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a complete circuit ({type(error).__name__}: {error}).") from None
+    rates = (rate for one in (*found.nodes, *found.edges) for rate in (one.inclusion, one.inclusion_templates))
+    if not all(rate is None or (isinstance(rate, int | float) and 0 <= rate <= 1) for rate in rates):
+        raise ValueError("an inclusion rate of a node or an edge is no share from 0 to 1.")
+    return checked(found)
 
 
 def _nodes(rows: Iterable[Mapping[str, Any]]) -> dict[str, WeightedNode]:

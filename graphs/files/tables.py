@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphs.circuit_graph import CircuitGraph
 from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
+from graphs.files.plain_json import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +92,7 @@ def read_tables(folder: str | Path) -> CircuitGraph:
         raise ValueError(f"{folder}: {NODES_FILE} and {EDGES_FILE} do not belong to one circuit of jumpwire.")
     try:
         rows = {"nodes": list(map(_plain_row, nodes.to_pylist())), "edges": edges.to_pylist()}
-        return circuit_from_plain({**json.loads(head), **rows})
+        return circuit_from_plain({**parse_json(head), **rows})
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
 

@@ -83,13 +83,17 @@ def _verdict(content: dict[str, Any]) -> Verdict:
     )
     if verdict.site.size and not 0 <= verdict.site.min() <= verdict.site.max() < len(verdict.sites):
         raise ValueError("a verified node lies at a site that the verdict does not list.")
+    if verdict.kind.size and not 0 <= verdict.kind.min() <= verdict.kind.max() < 3:
+        raise ValueError("`kind` of a verified node stands for none of feature, error, token.")
     if verdict.chosen_by.size and not 0 <= verdict.chosen_by.min() <= verdict.chosen_by.max() < len(CHOSEN_BY):
         raise ValueError(f"`chosen_by` of a verified node stands for none of {', '.join(CHOSEN_BY)}.")
     return verdict
 
 
 def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:
-    columns = content.get("columns", {})
+    columns = content.get("columns")
+    if not isinstance(columns, dict):
+        raise ValueError("its columns are no object.")
     missing = [name for name in _COLUMNS if name not in columns]
     if missing:
         raise ValueError(f"the columns lack {', '.join(missing)}.")
@@ -100,9 +104,14 @@ def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _node_verdict(content: dict[str, Any]) -> NodeVerdict:
+    if not isinstance(content, dict):
+        raise ValueError(f"a flagged node is an object; found {content!r}.")
+    parts = content.get("parts")
+    if not isinstance(parts, dict | None):
+        raise ValueError(f"the parts of a flagged node are an object; found {parts!r}.")
     if content.get("flag") not in FLAGS:
         raise ValueError(f"a node has flag {content.get('flag')!r}; expected one of {', '.join(FLAGS)}.")
-    if unknown := sorted(set(content.get("parts") or {}) - set(get_args(Cause))):
+    if unknown := sorted(set(parts or {}) - set(get_args(Cause))):
         raise ValueError(f"a node has cause {unknown[0]!r}; expected one of {', '.join(get_args(Cause))}.")
     return dataclass_from_plain(
         NodeVerdict, content, node=node_from_plain, gates=lambda found: dataclass_from_plain(CrossedGate, found)
@@ -127,6 +136,8 @@ def _pack_column(values: np.ndarray) -> Any:
 def _unpack_column(found: Any, kind: type[np.int64] | type[np.float64]) -> np.ndarray:
     """The inverse of `_pack_column`, as an array of this type."""
     if isinstance(found, list):
+        if not all(type(value) is int or (type(value) is float and kind is np.float64) for value in found):
+            raise ValueError("a column holds something else than numbers of its kind.")
         return np.array(found, dtype=kind)
     packed = isinstance(found, dict) and set(found) == {"dtype", "zlib_base64"}
     if not packed or found["dtype"] not in _PACKED_TYPES[kind]:

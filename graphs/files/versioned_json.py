@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 
@@ -20,7 +21,9 @@ def write_versioned_json(
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def read_versioned_json(path: str | Path, schema: str, *versions: int) -> dict[str, Any]:
+def read_versioned_json(
+    path: str | Path, schema: str, *versions: int, whole_characters: bool = False
+) -> dict[str, Any]:
     """Read what `write_versioned_json` wrote, without the schema and the version.
 
     Raises:
@@ -29,7 +32,7 @@ def read_versioned_json(path: str | Path, schema: str, *versions: int) -> dict[s
     kind = schema.removeprefix("jumpwire.")
     text = read_text(path)
     try:
-        content = json.loads(text)
+        content = parse_json(text, whole_characters=whole_characters)
     except ValueError as error:
         raise ValueError(f"{path}: not a {kind} file of jumpwire (not valid JSON: {error}).") from None
     if not isinstance(content, dict) or content.get("schema") != schema:

@@ -9,7 +9,6 @@ whitening that was never folded into the weights, another output than the input.
 positions of training is read in `saelens_training.py`.
 """
 
-import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from attribution.dictionaries.formats.saelens_training import (
 )
 from attribution.dictionaries.kinds.normalisation import Normalisation
 from attribution.dictionaries.kinds.trained_positions import TrainedPositions
+from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 CONFIG_FILE = "cfg.json"
@@ -116,7 +116,7 @@ def read_scaling_factor(folder: Path) -> float | None:
 
 def _read_object(file: Path) -> Mapping[str, Any]:
     try:
-        raw = json.loads(read_text(file))
+        raw = parse_json(read_text(file))
     except FileNotFoundError:
         raise SAEFileError(file, "no such file; expected an SAE's settings in JSON") from None
     except (OSError, ValueError) as error:

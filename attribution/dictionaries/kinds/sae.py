@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import ClassVar, TypeVar, final
+from typing import ClassVar, TypeVar, final, get_args
 
 import numpy as np
 import torch
@@ -99,6 +99,9 @@ class SAE(ABC):
         """v and mu from p, the activation's projection on encoder directions before any bias; mu None: no gate."""
 
     def __post_init__(self) -> None:
+        if self.normalisation not in get_args(Normalisation):
+            choices = ", ".join(get_args(Normalisation))
+            raise ValueError(f"No normalisation {self.normalisation!r}. Choose one of: {choices}.")
         if self.W_dec.ndim != 2:
             raise ValueError(f"{type(self).__name__} SAE: W_dec has {self.W_dec.ndim} axes; expected (d_sae, d_in)")
         sizes = {"d_in": self.d_in, "d_sae": self.d_sae}
@@ -242,5 +245,5 @@ class SAE(ABC):
         sha = hashlib.sha256(repr((self.kind, sorted(settings.items()))).encode())
         for name, tensor in sorted(tensors.items()):
             sha.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return sha.hexdigest()

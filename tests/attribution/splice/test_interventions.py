@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -159,7 +160,7 @@ def test_a_feature_index_too_large_is_an_error(world: World) -> None:
 
 
 def test_a_position_out_of_range_is_an_error(world: World) -> None:
-    for position in (5, -1):
+    for position in (5, -6):
         refused(world, set_feature(SITE, 0, 1.0, [position]), ValueError, "positions run from 0 to 4")
 
 
@@ -170,8 +171,42 @@ def test_a_position_left_unspliced_is_an_error(world: World) -> None:
         world.spliced.run(padded, [set_feature(SITE, 0, 1.0, [5])], last=torch.tensor([4]))
 
 
-def test_no_positions_are_an_error(world: World) -> None:
-    refused(world, set_feature(SITE, 0, 1.0, []), ValueError, r"positions \[\]|would change nothing|no positions")
+def test_negative_positions_count_from_the_end_of_prompts_that_are_equally_long(world: World) -> None:
+    both = torch.tensor([IDS, [*IDS[:3], 7, 7]])
+    last, same = ([set_feature(SITE, 3, 1.25, [position])] for position in (-1, len(IDS) - 1))
+    assert torch.equal(world.spliced.run(both, last).logits, world.spliced.run(both, same).logits)
+    with pytest.raises(ValueError, match="unequal length, so -1 is none of their own"):
+        world.spliced.run(both, last, last=torch.tensor([4, 2]))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"positions": []}, "one at least"),
+        ({"positions": [3, 3]}, "named once each"),
+        ({"positions": [True]}, "A position must be a whole number; got True"),
+        ({"positions": [1.0]}, "A position must be a whole number; got 1.0"),
+        ({"positions": 3}, "Positions are a list"),
+        ({"positions": "3"}, "Positions are a list"),
+        ({"index": True}, "A feature's index must be a whole number; got True"),
+        ({"index": 1.0}, "A feature's index must be a whole number"),
+        ({"index": "1"}, "A feature's index must be a whole number"),
+        ({"value": float("nan")}, "must be a finite number or tensor; got nan"),
+        ({"value": float("inf")}, "must be a finite number"),
+        ({"value": None}, "must be a finite number"),
+    ],
+)
+def test_an_intervention_that_makes_no_sense_is_refused_when_it_is_made(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        set_feature(SITE, **{"index": 1, "value": 1.0} | change)
+    if "value" in change:
+        for operation in (add_to_feature, scale_feature):
+            with pytest.raises(ValueError, match=match):
+                operation(SITE, 1, change["value"])
+
+
+def test_an_error_of_another_width_is_refused_in_words(world: World) -> None:
+    refused(world, set_error(SITE, torch.zeros(3)), ValueError, r"shape \(3,\) cannot be written")
 
 
 def test_an_inactive_feature_scaled_or_ablated_is_an_error(world: World) -> None:

@@ -1,0 +1,88 @@
+"""JSON from outside: every file and line of JSON is parsed here, and what would break later code is refused at once.
+
+Refused besides what is not JSON: nesting of more than 100 levels, NaN and infinities, numbers too large for a float of
+32 bits, which pages hold, integers of more than 64 bits; and, where text goes to a tokenizer or a page, half of a
+surrogate pair, which is no UTF-8.
+"""
+
+import json
+from typing import Any, Final
+
+DEEPEST: Final = 100
+"""Levels of nesting; the deepest file of this project has 8."""
+_MOST: Final = 2**63
+"""Integers are below it in size."""
+_LARGEST: Final = 3.40282356e38
+"""Numbers are at most this large."""
+
+
+class JSONFault(json.JSONDecodeError):
+    """What is wrong with a text of JSON, in words."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault, "", 0)
+
+    def __str__(self) -> str:
+        return self.msg
+
+
+def parse_json(text: str | bytes, *, whole_characters: bool = False) -> Any:
+    """The content of a JSON text.
+
+    Args:
+        text: JSON.
+        whole_characters: refuse half of a surrogate pair.
+
+    Raises:
+        json.JSONDecodeError: a ValueError that says what is wrong.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise JSONFault(_TOO_DEEP) from None
+    except UnicodeDecodeError as error:
+        raise JSONFault(f"not UTF-8: the byte 0x{error.object[error.start]:02x} after {error.start} bytes") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise JSONFault(f"a number is too long: {error}") from None
+    _check(content, whole_characters)
+    return content
+
+
+_TOO_DEEP: Final = f"it is nested more than {DEEPEST} levels deep"
+
+
+def _refuse_constant(name: str) -> float:
+    raise JSONFault(f"{name} is no number of JSON; a value that is unknown is null")
+
+
+def _check(content: Any, whole_characters: bool) -> None:
+    """Every value, without recursion."""
+    level = [content]
+    for _ in range(DEEPEST + 1):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                below += value.values()
+                below += value.keys()
+            elif isinstance(value, list):
+                below += value
+            else:
+                _check_plain(value, whole_characters)
+        if not below:
+            return
+        level = below
+    raise JSONFault(_TOO_DEEP)
+
+
+def _check_plain(value: Any, whole_characters: bool) -> None:
+    if isinstance(value, float) and not abs(value) <= _LARGEST:
+        raise JSONFault(f"the number {value:g} is too large for a float of 32 bits")
+    if isinstance(value, int) and abs(value) >= _MOST:
+        raise JSONFault(f"the whole number {str(value)[:20]}... has more than 64 bits")
+    if whole_characters and isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise JSONFault(f"the text {value[:40]!r} has half of a surrogate pair ({error.reason})") from None

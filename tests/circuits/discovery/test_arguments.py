@@ -1,0 +1,124 @@
+"""What is asked with the wrong kind of thing, or a misspelt choice, is one sentence, before any work."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from attribution.dictionaries import ReLU
+from attribution.methods.exact_patching import exact_patching
+from attribution.methods.integrated_gradients import integrated_gradients
+from attribution.prompts.metrics import logit_difference
+from attribution.prompts.prompt_pair import PromptPair
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.question_types import refuse_other_types
+from attribution.runs.memory import Room
+from attribution.splice.patch_values import mean_over
+from attribution.splice.recording import path_mode
+from attribution.splice.spliced_model import SplicedModel
+from circuits.ablation.causal_test import causal_test
+from circuits.discovery.discover import discover
+from circuits.discovery.selection import Selection
+from circuits.ranking.aggregate import rank_nodes
+from tests.graphs.page.page_circuits import small_circuit
+from tests.worlds.tiny_models import PAIRS, World
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(params=[exact_patching, integrated_gradients, discover])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    return cast(Ask, request.param)
+
+
+def first_logit(logits: Tensor, _batch: Any) -> Tensor:
+    return logits[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        ((list(PAIRS), logit_difference), r"got a list. Make them by PromptPairs\(tuple\(pairs\)\)"),
+        (([{"clean": "a"}], logit_difference), r"got a list. Make them by prompt_pairs\(rows, model\)"),
+        (("pairs.json", logit_difference), r"got 'pairs.json'. Make them by prompt_pairs"),
+        ((PAIRS, "logit_difference"), r"got its name. Write attribution.metric_named\('logit_difference'\)"),
+        ((PAIRS, first_logit), "got a function. Write Metric"),
+        ((PAIRS, [logit_difference]), "One metric is needed; got a list"),
+        ((PAIRS, logit_difference, "zero"), r"A patch value is needed.*got 'zero'"),
+    ],
+)
+def test_another_kind_of_thing_says_how_to_make_what_is_wanted(asked: tuple[Any, ...], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        refuse_other_types(*asked)
+
+
+ASKED = """
+from attribution import attribution_patching, check, chord_attribution, exact_patching, integrated_gradients, own_paths
+from circuits import ablate, causal_test, discover, load_model, load_saes, logit_difference, prompt_pairs, splice
+model = load_model()
+spliced, pairs = splice(model, load_saes("topk")), prompt_pairs("agreement", model, examples=1)
+for ask in (attribution_patching, chord_attribution, exact_patching, integrated_gradients, discover):
+    for given in ((list(pairs), logit_difference), (pairs, "logit_difference")):
+        try:
+            ask(spliced, *given)
+        except ValueError as error:
+            print(error)
+for ask in (check, own_paths, causal_test, ablate):
+    try:
+        ask(spliced, list(pairs), logit_difference, None)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_every_way_to_ask_says_so_where_nothing_checks_annotations() -> None:
+    ran = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, check=True)
+    said = ran.stdout.splitlines()
+    assert sum(line.startswith("Prompt pairs are needed; got a list.") for line in said) == 9
+    assert sum(line.startswith("A metric is needed; got its name.") for line in said) == 5
+
+
+def test_equal_prompts_are_the_same_error_everywhere(llama_world: World, ask: Ask) -> None:
+    same = PromptPairs(tuple(PromptPair(p.clean_ids, p.clean_ids, p.answer_id, p.foil_id) for p in PAIRS))
+    with pytest.raises(ValueError, match="no node differs between clean and patch run"):
+        ask(llama_world.spliced, same, logit_difference)
+
+
+@pytest.mark.parametrize("least", [float("nan"), float("inf"), -0.1])
+def test_a_least_edge_that_is_no_share_is_refused_before_any_work(llama_world: World, least: float) -> None:
+    with pytest.raises(ValueError, match="least edge is a share"):
+        discover(llama_world.spliced, PAIRS, logit_difference, least_edge=least)
+
+
+def test_a_misspelt_choice_is_refused_wherever_it_enters(llama_world: World) -> None:
+    spliced: SplicedModel = llama_world.spliced
+    ids: list[tuple[int, ...]] = [PAIRS[0].clean_ids]
+    bad = cast(Any, "frozn")
+    for call in (
+        lambda: Room.of(spliced, PAIRS, bad),
+        lambda: path_mode(bad),
+        lambda: mean_over(spliced, ids, error_mode=bad),
+        lambda: exact_patching(spliced, PAIRS, logit_difference, error_mode=bad),
+        lambda: causal_test(spliced, PAIRS, logit_difference, small_circuit(), error_mode=bad),
+        lambda: spliced.run(torch.tensor([PAIRS[0].clean_ids]), error_mode=bad),
+        lambda: rank_nodes(exact_patching(spliced, PAIRS, logit_difference), PAIRS, spliced.model, scheme=bad),
+        lambda: ReLU(
+            W_enc=torch.zeros(2, 3),
+            W_dec=torch.zeros(3, 2),
+            b_enc=torch.zeros(3),
+            b_dec=torch.zeros(2),
+            normalisation=bad,
+        ),
+    ):
+        with pytest.raises((ValueError, LookupError), match=r"frozn|No SAE"):
+            call()
+
+
+@pytest.mark.parametrize("count", [1.5, True, "3"])
+def test_a_number_of_nodes_is_a_whole_number(count: Any) -> None:
+    with pytest.raises(ValueError, match="must be a whole number"):
+        Selection(nodes=count)
