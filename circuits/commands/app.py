@@ -5,6 +5,7 @@ Commands import torch only when they run, so that help is instant.
 """
 
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -55,12 +56,20 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
     def run(**values: Any) -> None:
         with clean_exit(), plain_warnings():
+            _refuse_unfinite(values)
             chosen = {name: group(**{f.name: values[f.name] for f in fields(group)}) for name, group in groups.items()}
             function(Console(), **chosen)
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
     run.__signature__ = inspect.Signature(parameters)
     return run
+
+
+def _refuse_unfinite(values: dict[str, Any]) -> None:
+    """Refuse options that are no finite numbers, before anything is loaded; Typer's limits let nan pass."""
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name.replace('_', '-')} must be a finite number; got {value}.")
 
 
 def _own_first(group: type) -> list[Field[Any]]:

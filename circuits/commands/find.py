@@ -226,6 +226,11 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
     ] = None
 
     def __post_init__(self) -> None:
+        if self.least_edge < 0:
+            raise ValueError(f"--least-edge is a share of the total effect, 0 or more; got {self.least_edge}.")
+        for name in ("validation", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name} is a share of the pairs, from 0 to less than 1; got {getattr(self, name)}.")
         refuse_missing_file("--held-out", self.held_out)
         refuse_missing_file("--text", self.text)
 
@@ -281,7 +286,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             _print_trial(console, plan["trial"])
         label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
         told = stack.enter_context(progress_bar(console, label, store))
-        watch = plan["watch"] = _Watch(console, told, seconds)
+        watch = plan["watch"] = _Watch(None if options.per_pair else console, told, seconds)
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
@@ -304,9 +309,9 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
 
 @dataclass
 class _Watch:
-    """Shows every stage and times it, prints what the search will cost, and shows the set of every round."""
+    """Shows every stage and times it, prints what a search will cost (not of each pair), and the set of every round."""
 
-    console: Console
+    console: Console | None
     bar: Bar
     seconds: dict[str, float]
     stage: str | None = None
@@ -321,7 +326,8 @@ class _Watch:
             self.bar.enters(stage)
 
     def begins(self, cost: "SearchCost") -> None:
-        self.console.print(cost.sentence, highlight=False)
+        if self.console is not None:
+            self.console.print(cost.sentence, highlight=False)
 
     def went(self, found: "Round") -> None:
         on = f"{found.training:.2f}" + ("" if found.validation is None else f", validation {found.validation:.2f}")

@@ -86,3 +86,22 @@ def test_a_share_to_drop_is_for_the_iterated_search_alone() -> None:
         result = CliRunner().invoke(app, ["find", "--drop", "0.3", *more])
         assert result.exit_code != 0
         assert "Only the iterated search drops" in " ".join(result.output.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("find", "--least-edge", "nan"), "--least-edge must be a finite number; got nan"),
+        (("find", "--least-edge", "-1"), "--least-edge is a share of the total effect"),
+        (("find", "--validation", "1"), "--validation is a share of the pairs"),
+        (("find", "--test", "inf"), "--test must be a finite number"),
+        (("check", "--threshold", "nan"), "--threshold must be a finite number"),
+    ],
+)
+def test_an_option_that_is_no_sensible_number_is_refused_before_anything_is_loaded(
+    arguments: tuple[str, ...], match: str, tmp_path: Path
+) -> None:
+    result = CliRunner().invoke(app, [*arguments, "--saes", str(tmp_path / "none"), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert match in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
