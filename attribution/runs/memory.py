@@ -16,17 +16,17 @@ sparse and small compared with a batch, so they are not counted.
 import ctypes
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from attribution.chord.stretches import METRIC, Section, sections
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.recording import ErrorMode, refuse_other_mode
-from attribution.splice.resuming import first_block_after
+from attribution.splice.resuming import first_block_after, is_residual
 from attribution.splice.spliced_model import SplicedModel
 
 SHARE_OF_FREE: Final = 0.5
@@ -256,16 +256,11 @@ def _bytes_in_float64(spliced: SplicedModel) -> int:
 
 def _bytes_of_section(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
     """The graph is kept for several backwards: the two blocks more are what a backward of one block makes."""
-    layers = max(_layers_of(section, spliced.model.n_layers) for section in sections(spliced.sites))
+    cuts = [0, *(first_block_after(site) for site in spliced.sites if is_residual(site)), spliced.model.n_layers]
+    layers = max(end - start for start, end in pairwise(cuts))
     _, wide, heads, vocabulary = _model_sizes(spliced.model)
     width = (layers + 2) * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
     return (length * width + 2 * vocabulary) * _itemsize(spliced)
-
-
-def _layers_of(section: Section, layers: int) -> int:
-    """The number of blocks that a section runs."""
-    end = layers if section.end == METRIC else first_block_after(section.end)
-    return end - first_block_after(section.start)
 
 
 def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:

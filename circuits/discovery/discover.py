@@ -64,7 +64,7 @@ STAGES: Final = (
     *CERTIFICATE_STAGES,
 )
 """What `discover` does, in this order; a stage that has nothing to do is left out."""
-LEAST_WALK = 10.0
+LEAST_WALK = 5.0
 """Seconds for own paths if the budget is used up, or if all before took less."""
 MOST_LOST = 0.01
 """Faithfulness that pruning dangling nodes may cost at most."""
@@ -154,7 +154,7 @@ def discover(
         compare: methods whose estimates are measured too, for the circuit's nodes. If IG is among them and every node
             was patched, IG is checked.
         explained: for how many of the circuit's flagged nodes the cause and the own path are shown, those with the
-            largest errors first, in what is left of the budget and no longer than everything before took, but 10 s
+            largest errors first, in what is left of the budget and no longer than everything before took, but 5 s
             in any case. The verdict counts those that had to be left out (`unwalked`).
         splits: pairs that judge the circuit, by the name of their split.
         trial: a trial of the sites (`trial_of_sites`), for the certificate.
