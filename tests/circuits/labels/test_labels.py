@@ -223,7 +223,7 @@ def test_a_damaged_cache_file_is_made_again_with_a_warning(
 
 
 def test_labels_come_back_from_their_file(spliced: SplicedModel, corpus: Corpus, tmp_path: Path) -> None:
-    hostile = "[bold red]x[/] \x1b[31m \u202e \ud800"
+    hostile = "[bold red]x[/] \x1b[31m \u202e"
     labels = label(spliced, FEATURES, corpus, options=OPTIONS, mine={FEATURES[1]: hostile})
     save_labels(labels, tmp_path / "labels.json")
     found = load_labels(tmp_path / "labels.json")
@@ -234,6 +234,18 @@ def test_labels_come_back_from_their_file(spliced: SplicedModel, corpus: Corpus,
     assert (FEATURES[0][0], 5) not in found
     with pytest.raises(LookupError, match=r"hook_resid_post/5 has no label here"):
         found.of(FEATURES[0][0], 5)
+
+
+def test_a_label_with_half_of_a_character_is_refused_where_it_is_read(
+    spliced: SplicedModel, corpus: Corpus, tmp_path: Path
+) -> None:
+    labels = label(spliced, FEATURES, corpus, options=OPTIONS, mine={FEATURES[1]: "half \ud800"})
+    save_labels(labels, tmp_path / "labels.json")
+    with pytest.raises(ValueError, match="labels.json: .* half of a surrogate pair"):
+        load_labels(tmp_path / "labels.json")
+    (tmp_path / "own.json").write_text(json.dumps([{"site": FEATURES[1][0], "index": 0, "label": "\ud800"}]))
+    with pytest.raises(ValueError, match="half of a surrogate pair"):
+        own_labels(tmp_path / "own.json", spliced)
 
 
 def test_a_persons_labels_win_in_every_format(spliced: SplicedModel, corpus: Corpus, tmp_path: Path) -> None:
