@@ -241,7 +241,7 @@ def test_a_label_with_half_of_a_character_is_refused_where_it_is_read(
 ) -> None:
     labels = label(spliced, FEATURES, corpus, options=OPTIONS, mine={FEATURES[1]: "half \ud800"})
     save_labels(labels, tmp_path / "labels.json")
-    with pytest.raises(ValueError, match="labels.json: .* half of a surrogate pair"):
+    with pytest.raises(ValueError, match=r"labels.json: .* half of a surrogate pair"):
         load_labels(tmp_path / "labels.json")
     (tmp_path / "own.json").write_text(json.dumps([{"site": FEATURES[1][0], "index": 0, "label": "\ud800"}]))
     with pytest.raises(ValueError, match="half of a surrogate pair"):
