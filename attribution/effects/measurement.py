@@ -35,7 +35,7 @@ from attribution.runs.chunk_key import ChunkKeys, chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, compute_unkept, current_store
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
-from attribution.splice.patch_values import Changes, PatchValue, refuse_nothing_to_patch
+from attribution.splice.patch_values import Changes, PatchValue
 from attribution.splice.recording import FeatureChange, Recording
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 
@@ -194,7 +194,6 @@ def measure_beside(
             f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
             f"{', '.join(method.error_modes)}."
         )
-    refuse_nothing_to_patch(pairs, patch_value)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     if method.with_gradients and metric.flat_at_clean:

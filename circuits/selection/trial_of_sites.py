@@ -37,7 +37,7 @@ def trial_of_sites(
     others: PromptPairs | None = None,
     split: str = "validation",
     patch_value: PatchValue = counterfactual,
-    error_mode: ErrorMode = "live",
+    error_mode: ErrorMode | None = None,
     positions: str = "auto",
     memory: int | None = None,
     progress: Progress = silent,
@@ -66,7 +66,7 @@ def trial_of_sites(
         (['attn_out', 'mlp_out', 'resid_post'], 1.0, 1.0)
     """
     refuse_other_types(pairs, metric, patch_value)
-    refuse_other_mode(error_mode)
+    refuse_other_mode(error_mode or "live")
     mode: ErrorMode = "zero" if error_mode == "zero" else "live"
     asked = Question(spliced, pairs, metric, mode, patch_value, memory)
     effects = asked.estimate("activation-difference", silent)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 DEEPEST: Final = 100
 """Levels of nesting; the deepest file of this project has 8."""
-_MOST: Final = 2**63
+_MOST: Final = 2**64
 """Integers are below it in size."""
 _LARGEST: Final = 3.40282356e38
 """Numbers are at most this large."""

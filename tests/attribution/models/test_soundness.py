@@ -30,8 +30,13 @@ def test_resid_mid_on_a_hooked_transformer_is_sound() -> None:
 
 def test_every_site_that_is_offered_is_sound(model: LanguageModel) -> None:
     names = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
-    sites = [f"blocks.{layer}.{name}" for layer in (0, 1) for name in names]
-    assert set(SplicedModel(model, dict.fromkeys(sites, SAE), dtype=torch.float64).sites) == set(sites)
+    every = [f"blocks.{layer}.{name}" for layer in (0, 1) for name in names]
+    same = ("blocks.0.hook_resid_post", "blocks.1.hook_resid_pre")
+    for left_out in same:
+        sites = [site for site in every if site != left_out]
+        assert set(SplicedModel(model, dict.fromkeys(sites, SAE), dtype=torch.float64).sites) == set(sites)
+    with pytest.raises(ValueError, match=" and ".join(same)):
+        SplicedModel(model, dict.fromkeys(every, SAE), dtype=torch.float64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

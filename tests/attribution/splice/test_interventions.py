@@ -185,15 +185,9 @@ def test_negative_positions_count_from_the_end_of_prompts_that_are_equally_long(
         ({"positions": []}, "one at least"),
         ({"positions": [3, 3]}, "named once each"),
         ({"positions": [True]}, "A position must be a whole number; got True"),
-        ({"positions": [1.0]}, "A position must be a whole number; got 1.0"),
-        ({"positions": 3}, "Positions are a list"),
-        ({"positions": "3"}, "Positions are a list"),
         ({"index": True}, "A feature's index must be a whole number; got True"),
-        ({"index": 1.0}, "A feature's index must be a whole number"),
-        ({"index": "1"}, "A feature's index must be a whole number"),
         ({"value": float("nan")}, "must be a finite number or tensor; got nan"),
         ({"value": float("inf")}, "must be a finite number"),
-        ({"value": None}, "must be a finite number"),
     ],
 )
 def test_an_intervention_that_makes_no_sense_is_refused_when_it_is_made(change: dict[str, Any], match: str) -> None:
