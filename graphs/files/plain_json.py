@@ -1,7 +1,7 @@
 """JSON from outside: every file and line of JSON is parsed here, and what would break later code is refused at once.
 
 Refused besides what is not JSON: nesting of more than 100 levels, NaN and infinities, numbers too large for a float of
-32 bits, which pages hold, integers of more than 64 bits; and, where text goes to a tokenizer or a page, half of a
+32 bits, which pages hold, integers of more than 38 digits; and, where text goes to a tokenizer or a page, half of a
 surrogate pair, which is no UTF-8.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 DEEPEST: Final = 100
 """Levels of nesting; the deepest file of this project has 8."""
-_MOST: Final = 2**64
+_MOST: Final = 10**38
 """Integers are below it in size."""
 _LARGEST: Final = 3.40282356e38
 """Numbers are at most this large."""
@@ -80,7 +80,7 @@ def _check_plain(value: Any, whole_characters: bool) -> None:
     if isinstance(value, float) and not abs(value) <= _LARGEST:
         raise JSONFault(f"the number {value:g} is too large for a float of 32 bits")
     if isinstance(value, int) and abs(value) >= _MOST:
-        raise JSONFault(f"the whole number {str(value)[:20]}... has more than 64 bits")
+        raise JSONFault(f"the whole number {str(value)[:20]}... has more than 38 digits")
     if whole_characters and isinstance(value, str) and not value.isascii():
         try:
             value.encode()

@@ -48,7 +48,7 @@ Place = tuple[str | int, ...]
         ("[-Infinity]", "-Infinity is no number"),
         ("[1e999]", "too large for a float of 32 bits"),
         ("[4e38]", "4e\\+38 is too large for a float of 32 bits"),
-        ("1" + "0" * 400, "more than 64 bits"),
+        ("1" + "0" * 400, "more than 38 digits"),
         ("1" * 5000, "a number is too long"),
         ('{"\\ud800": 1}', "half of a surrogate pair"),
         ('["a \\udc00"]', "half of a surrogate pair"),
