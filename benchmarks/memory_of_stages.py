@@ -17,13 +17,13 @@ from attribution import counterfactual, logit_difference
 from attribution.runs.memory import give_back_freed_memory
 from benchmarks.cases import GPT2_SMALL, random_case
 from circuits import Selection, discover
-from circuits.selection.watch import Round, SearchCost
+from circuits.selection.watch import SearchCost, Unwatched
 from circuits.terminal.amounts import bytes_of
 
 INTERVAL = 0.005
 
 
-class Resident:
+class Resident(Unwatched):
     """Follows the process's resident memory, stage by stage."""
 
     def __init__(self) -> None:
@@ -43,12 +43,6 @@ class Resident:
 
     def begins(self, cost: SearchCost) -> None:
         print(cost.sentence)
-
-    def went(self, found: Round) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
 
 
 def resident() -> int:

@@ -21,7 +21,7 @@ from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
-from attribution.runs.time_limit import NO_LIMIT, TimeLimit, TimeUp
+from attribution.runs.time_limit import Limit, TimeLimit, TimeUp, never
 from attribution.splice.node_keys import KINDS
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode
@@ -81,7 +81,7 @@ def with_own_paths(
     *,
     patch_value: PatchValue = counterfactual,
     room: Room | None = None,
-    limit: TimeLimit = NO_LIMIT,
+    limit: Limit = never,
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict with gates, causes and traces of some of its flagged nodes.
@@ -97,10 +97,10 @@ def with_own_paths(
     """
     mode: ErrorMode = verdict.exact_error_mode  # pyright: ignore[reportAssignmentType]
     entries = {id(flagged): _effect_of_node(estimate, flagged) for flagged in chosen}
-    unknown = [flagged for flagged in chosen if mode != "live" and not flagged.gates]
-    paths, runs = dict[int, OwnPath](), (room or Room.of(spliced, pairs, mode)).walked_runs
-    if unknown:
-        keys = [int(entries[id(flagged)].keys()[0]) for flagged in unknown]
+    keys = [int(entries[id(flagged)].keys()[0]) for flagged in chosen if mode != "live" and not flagged.gates]
+    paths, ends = dict[int, OwnPath](), limit()
+    runs = (room or Room.of(spliced, pairs, mode)).walked_runs
+    if keys:
         nodes = estimate.subset(np.isin(estimate.keys(), keys))
         number_of = {key: n for n, key in enumerate(nodes.keys().tolist())}
         paths = own_paths_in_time(
@@ -109,7 +109,7 @@ def with_own_paths(
             metric,
             nodes,
             [number_of[key] for key in dict.fromkeys(keys)],
-            limit,
+            ends,
             runs_at_once=runs,
             error_mode=mode,
             patch_value=patch_value,
@@ -123,17 +123,16 @@ def with_own_paths(
         one = entries[id(flagged)]
         explained[id(flagged)] = _explained(verdict.method, flagged, paths.get(int(one.keys()[0])))
         try:
-            trace = _trace(spliced, pairs, metric, one, explained[id(flagged)], mode, patch_value, runs, limit)
+            trace = _trace(spliced, pairs, metric, one, explained[id(flagged)], mode, patch_value, runs, ends)
         except TimeUp:
             trace = None
         traces += [] if trace is None else [trace]
         progress(0.5 + 0.5 * number / len(chosen))
-    left_out = sum(int(entries[id(flagged)].keys()[0]) not in paths for flagged in unknown)
     return replace(
         verdict,
         flagged=tuple(explained.get(id(v), v) for v in verdict.flagged),
         traces=tuple(traces),
-        unwalked=verdict.unwalked + left_out,
+        unwalked=verdict.unwalked + sum(key not in paths for key in keys),
     )
 
 

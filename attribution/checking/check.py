@@ -10,7 +10,6 @@ compared with exact patching in `frozen` mode. Source: METHODS of this project, 
 al. 2024.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +30,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
-from attribution.runs.time_limit import TimeLimit, never
+from attribution.runs.time_limit import Limit, TimeLimit, never
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import TOKENS, SplicedModel
@@ -53,7 +52,7 @@ def check(
     top: int = 20,
     explained: int = 20,
     room: Room | None = None,
-    limit: Callable[[], TimeLimit] = never,
+    limit: Limit = never,
     progress: Progress = silent,
 ) -> Verdict:
     """Compare an estimate with exact patching and say where it is wrong and why.
@@ -72,8 +71,7 @@ def check(
         explained: number of flagged nodes, those with the largest errors, whose own paths are walked to find the
             cause. Only AtP and site-path IG need a walk; the errors of other methods are split without one.
         room: batch sizes that fit into memory; by default into half of what is free.
-        limit: called when the own paths begin to be walked; those that are not walked when the time is over are counted
-            in the verdict's `unwalked`.
+        limit: of the own paths. Those that are not walked when the time is over are counted (`Verdict.unwalked`).
         progress: is called with the share of the work that is done.
 
     Raises:

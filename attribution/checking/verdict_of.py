@@ -22,7 +22,7 @@ from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
-from attribution.runs.time_limit import NO_LIMIT, TimeLimit
+from attribution.runs.time_limit import Limit, never
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
@@ -153,7 +153,7 @@ def with_details(
     examples: int = 8,
     traced: int = 3,
     room: Room | None = None,
-    limit: TimeLimit = NO_LIMIT,
+    limit: Limit = never,
     progress: Progress = silent,
 ) -> Verdict:
     """The verdict with residual curves of input-path IG and chord IG, and with traces of the worst nodes.

@@ -164,7 +164,6 @@ def measure(
             whose gradient is 0 at the clean run, pairs that do not fit the model, or a metric that does not return one
             number for each row, or one that is not finite.
     """
-    refuse_other_types(pairs, metric, patch_value)
     given = method, spliced, pairs, metric
     effects, _ = measure_beside(
         *given,

@@ -14,7 +14,6 @@ from attribution.effects.measurement import SOURCES, Method, Scores, Situation, 
 from attribution.effects.scoring import scores_from_gradients
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
@@ -46,7 +45,6 @@ def attribution_patching(
         ValueError: another error mode, a metric whose gradient is zero at the clean run, or pairs that do not fit the
             model.
     """
-    refuse_other_types(pairs, metric, patch_value)
     method = Method("attribution_patching", _score, ("live", "frozen", "zero"), SOURCES, with_gradients=True)
     return measure(
         method,

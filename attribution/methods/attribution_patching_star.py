@@ -39,7 +39,6 @@ from attribution.methods.query_key_fix import (
 from attribution.models.site_names import layer_of
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, silent
 from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.recording import FeatureChange, number_in_group
@@ -79,7 +78,6 @@ def attribution_patching_star(
         ValueError: `grad_drop` with a model of one layer or one whose layers cannot be dropped, or `qk_fix` with a
             model whose attention cannot be opened (see `open_attention`).
     """
-    refuse_other_types(pairs, metric, patch_value)
     if grad_drop and spliced.model.n_layers < 2:
         raise ValueError(
             "GradDrop averages over the layers other than a node's own, and this model has one layer. "

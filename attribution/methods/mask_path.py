@@ -24,7 +24,6 @@ from attribution.masks.mask_nodes import MaskNodes
 from attribution.masks.masked_batch import MaskedBatch
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, silent
 from attribution.splice.edits import ERROR
 from attribution.splice.patch_values import PatchValue, counterfactual
@@ -52,7 +51,6 @@ def mask_path(
     are inputs and have no effect here. The residual of a pair is the effect of setting every feature and error to its
     patch value − Σ effects; it holds what features add that are off at both ends of the path.
     """
-    refuse_other_types(pairs, metric, patch_value)
     method = Method(
         "mask_path",
         lambda s: _score(s, points),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from attribution.prompts.metrics import Metric
+from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 
 
@@ -31,8 +32,6 @@ def refuse_other_types(pairs: Any, metric: Any = None, patch_value: Any = None) 
 
 
 def _all_pairs(given: Any) -> bool:
-    from attribution.prompts.prompt_pair import PromptPair
-
     return isinstance(given, list | tuple) and bool(given) and all(isinstance(pair, PromptPair) for pair in given)
 
 

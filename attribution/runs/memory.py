@@ -3,10 +3,11 @@
     a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model] + 4 · vocabulary
                    plain runs   positions · L · 6 · d_model
                    encoding     positions · 6 · largest d_sae
-                   a graph      points · positions · [L · (12 · d_model + 3 · d_mlp + 3 · heads · positions)
-                                + 4 · (d_sae + d_in) of encoders that run] + points · 2 · vocabulary
-
-    float64        8 · weights of the model and its SAEs, for as long as runs are repeated in float64
+                   a graph      points · (positions · [L · block + 4 · (d_sae + d_in) of encoders that run]
+                                + 2 · vocabulary)
+                   a section    points · (positions · (blocks between residual sites + 2) · block + 2 · vocabulary)
+    block          12 · d_model + 3 · d_mlp + 3 · heads · positions
+    float64        8 bytes for each weight of the model and its SAEs, for as long as runs are repeated in float64
 
 These are upper estimates from shapes, in numbers of the wider dtype of the model and its SAEs; the loaded weights are
 not included. A batch takes as many pairs as fit, up to the size beyond which larger batches are no faster. Results are
@@ -48,9 +49,7 @@ def pieces_at_once(spliced: SplicedModel, longest: int, size: int | None, most: 
 
     It fits into `size` bytes, by default half of the free memory, and is at least 1.
     """
-    if size is None:
-        size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
-    return max(1, min(most, size // _bytes_of_run(spliced, longest, "frozen")))
+    return max(1, min(most, _allowed(spliced, size) // _bytes_of_run(spliced, longest, "frozen")))
 
 
 def free_bytes(device: torch.device) -> int:
@@ -114,14 +113,20 @@ class Room:
     def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
         """A room of `size` bytes; by default half of the free memory."""
         refuse_other_mode(error_mode)
-        if size is None:
-            size = int(SHARE_OF_FREE * free_bytes(spliced.model.device))
         length = max(len(pair) for pair in pairs)
-        of = _bytes_of_recordings, _bytes_of_graph, _bytes_of_section, _bytes_of_run
-        held = [f(spliced, length, error_mode) for f in of]
-        held += [_bytes_of_graph(spliced, length, "frozen"), _bytes_in_float64(spliced)]
-        most = _MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"])
-        return cls(size, *held, count=len(pairs), length=length, sites=len(spliced.sites), most_cone_bytes=most)
+        return cls(
+            size=_allowed(spliced, size),
+            recorded=_bytes_of_recordings(spliced, length),
+            graph=_bytes_of_graph(spliced, length, error_mode),
+            section=_bytes_of_section(spliced, length),
+            a_run=_bytes_of_run(spliced, length, error_mode),
+            masked=_bytes_of_graph(spliced, length, "frozen"),
+            promoted=_bytes_in_float64(spliced),
+            count=len(pairs),
+            length=length,
+            sites=len(spliced.sites),
+            most_cone_bytes=_MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"]),
+        )
 
     def refuse_if_too_small(self) -> None:
         """Refuse a room that is too small for a single pair.
@@ -220,6 +225,11 @@ class Room:
         return 1 << (max(1, min(most, fit)).bit_length() - 1)
 
 
+def _allowed(spliced: SplicedModel, size: int | None) -> int:
+    """The bytes that may be held: those given, or a share of what is free."""
+    return int(SHARE_OF_FREE * free_bytes(spliced.model.device)) if size is None else size
+
+
 def _itemsize(spliced: SplicedModel) -> int:
     return max(spliced.model.dtype.itemsize, *(sae.W_dec.element_size() for sae in spliced.saes.values()))
 
@@ -231,7 +241,7 @@ def _model_sizes(model: LanguageModel) -> tuple[int, int, int, int]:
     return model.n_layers, wide, int(getattr(cfg, "n_heads", None) or 1), model.d_vocab
 
 
-def _bytes_of_recordings(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
+def _bytes_of_recordings(spliced: SplicedModel, length: int) -> int:
     layers, _, _, vocabulary = _model_sizes(spliced.model)
     width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
     plain = layers * 6 * spliced.model.d_model
@@ -240,11 +250,16 @@ def _bytes_of_recordings(spliced: SplicedModel, length: int, _mode: ErrorMode) -
 
 
 def _bytes_of_graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
-    layers, wide, heads, vocabulary = _model_sizes(spliced.model)
-    width = layers * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
+    width = spliced.model.n_layers * _block_in_graph(spliced.model, length)
     if error_mode != "live":
         width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
-    return (length * width + 2 * vocabulary) * _itemsize(spliced)
+    return (length * width + 2 * spliced.model.d_vocab) * _itemsize(spliced)
+
+
+def _block_in_graph(model: LanguageModel, length: int) -> int:
+    """Numbers that a block holds at a position for its backward."""
+    _, wide, heads, _ = _model_sizes(model)
+    return 12 * model.d_model + 3 * wide + 3 * heads * length
 
 
 def _bytes_in_float64(spliced: SplicedModel) -> int:
@@ -254,13 +269,12 @@ def _bytes_in_float64(spliced: SplicedModel) -> int:
     return 8 * sum(weight.numel() for weight in weights if weight.dtype != torch.float64)
 
 
-def _bytes_of_section(spliced: SplicedModel, length: int, _mode: ErrorMode) -> int:
+def _bytes_of_section(spliced: SplicedModel, length: int) -> int:
     """The graph is kept for several backwards: the two blocks more are what a backward of one block makes."""
     cuts = [0, *(first_block_after(site) for site in spliced.sites if is_residual(site)), spliced.model.n_layers]
     layers = max(end - start for start, end in pairwise(cuts))
-    _, wide, heads, vocabulary = _model_sizes(spliced.model)
-    width = (layers + 2) * (12 * spliced.model.d_model + 3 * wide + 3 * heads * length)
-    return (length * width + 2 * vocabulary) * _itemsize(spliced)
+    width = (layers + 2) * _block_in_graph(spliced.model, length)
+    return (length * width + 2 * spliced.model.d_vocab) * _itemsize(spliced)
 
 
 def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:

@@ -1,8 +1,13 @@
-"""A limit on the time of a stage that can end early: what is finished by then is kept, the rest is left out."""
+"""A limit on the time of a stage that can end early: what is finished by then is kept, the rest is left out.
 
+A stage is given a `Limit`, which it calls when it begins.
+"""
+
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 
 class TimeUp(Exception):
@@ -26,14 +31,24 @@ class TimeLimit:
             raise TimeUp
 
 
-NO_LIMIT = TimeLimit()
+NO_LIMIT: Final = TimeLimit()
+LEAST: Final = 5.0
+"""Seconds that a stage has in any case."""
+
+Limit = Callable[[], TimeLimit]
+"""The limit of a stage that begins when this is called."""
 
 
 def never() -> TimeLimit:
-    """No limit, for a stage that begins now."""
+    """No limit."""
     return NO_LIMIT
 
 
-def as_long_as_since(start: float, least: float) -> Callable[[], TimeLimit]:
-    """For a stage that begins when this is called: as much time as has passed since `start`, or `least` seconds."""
-    return lambda: TimeLimit.after(max(least, time.monotonic() - start))
+def as_long_as_since(start: float, budget: float = math.inf) -> Limit:
+    """As long as everything since `start` (of the monotonic clock) took, within a budget of seconds for both."""
+
+    def limit() -> TimeLimit:
+        spent = time.monotonic() - start
+        return TimeLimit.after(max(LEAST, min(spent, budget - spent)))
+
+    return limit

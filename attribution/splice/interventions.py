@@ -128,13 +128,12 @@ def _tuple(positions: Positions) -> tuple[int, ...] | None:
 
 
 def _refuse_other_than_whole(number: Any, what: str) -> None:
-    given = number
     try:
+        if isinstance(number, bool):
+            raise TypeError
         whole(number)
     except TypeError:
-        number = True
-    if isinstance(number, bool):
-        raise ValueError(f"{what} must be a whole number; got {given!r}.")
+        raise ValueError(f"{what} must be a whole number; got {number!r}.") from None
 
 
 def _refuse_unfinite(value: Any) -> None:

@@ -245,13 +245,15 @@ def _room(loaded: Loaded, options: AblateOptions) -> "Room":
     """
     from attribution.runs.memory import Room
 
-    mode = {"zero": "zero", "live": "live"}.get(str(options.error), "frozen")
-    room = Room.of(loaded.spliced, loaded.prompts, mode, options.memory)  # pyright: ignore[reportArgumentType]
+    given = loaded.spliced, loaded.prompts, options.error, options.memory
+    room = Room.of(*given)  # pyright: ignore[reportArgumentType]
     room.refuse_if_too_small()
     return room
 
 
-def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome: "Outcome") -> float | None:
+def _alone(
+    loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome: "Outcome", room: "Room"
+) -> float | None:
     """F of the nodes kept where the layers below the boundary are at their patch value too; None without a boundary."""
     from attribution.prompts.metric_names import metric_named
     from circuits.ablation.ablation import ablate as run_ablation
@@ -262,8 +264,8 @@ def _alone(loaded: Loaded, options: AblateOptions, ablation: "Ablation", outcome
     assert options.metric is not None
     whole, prompts = loaded.spliced.whole, loaded.prompts
     everywhere = replace(ablation, patch_value=patch_value(options.patch, whole, prompts, options.error))
-    size = _room(loaded, options).pairs("exact")
-    return run_ablation(whole, prompts, metric_named(options.metric), everywhere, batch_size=size).faithfulness
+    given = whole, prompts, metric_named(options.metric), everywhere
+    return run_ablation(*given, batch_size=room.pairs("exact")).faithfulness
 
 
 def _ablate(
@@ -316,7 +318,7 @@ def _ablate(
                 seed=inputs.seed,
                 progress=lambda share: told(0.8 + 0.2 * share),
             )
-    alone = _alone(loaded, options, ablation, outcome)
+    alone = _alone(loaded, options, ablation, outcome, room)
     content = {
         **about,
         **outcome_data(outcome),

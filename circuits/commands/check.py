@@ -156,14 +156,14 @@ def _checked(
     from attribution.runs.memory import Room
     from attribution.runs.progress import progress_between
     from attribution.runs.time_limit import as_long_as_since
-    from circuits.discovery.discover import LEAST_WALK
+    from circuits.discovery.discover import patching_mode
     from graphs import save_verdict
 
-    limit = as_long_as_since(time.monotonic(), LEAST_WALK)
+    limit = as_long_as_since(time.monotonic())
     patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
     given = loaded.spliced, loaded.prompts, metric_named(plan.metric)
     estimate, exact = plan.effects(loaded, earlier, patch, options.memory, progress_between(told, 0.0, 0.1))
-    mode: Any = "frozen" if estimate.error_mode == "path" else estimate.error_mode
+    mode = patching_mode(plan.method, estimate.error_mode)  # pyright: ignore[reportArgumentType]
     room = Room.of(loaded.spliced, loaded.prompts, mode, options.memory)
     told(0.1)
     verdict = check_effects(
@@ -180,7 +180,7 @@ def _checked(
         progress=progress_between(told, 0.1, 0.8),
     )
     save_verdict(verdict, file)
-    about = {"patch_value": patch, "room": room, "limit": limit()}
+    about = {"patch_value": patch, "room": room, "limit": limit}
     return with_details(verdict, *given, estimate, **about, progress=progress_between(told, 0.8, 1.0))
 
 

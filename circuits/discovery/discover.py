@@ -21,7 +21,7 @@ from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.progress import Progress, Stages, progress_between, silent
-from attribution.runs.time_limit import TimeLimit
+from attribution.runs.time_limit import as_long_as_since
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_nothing_to_patch
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
@@ -64,8 +64,6 @@ STAGES: Final = (
     *CERTIFICATE_STAGES,
 )
 """What `discover` does, in this order; a stage that has nothing to do is left out."""
-LEAST_WALK = 5.0
-"""Seconds for own paths if the budget is used up, or if all before took less."""
 MOST_LOST = 0.01
 """Faithfulness that pruning dangling nodes may cost at most."""
 CHECKED_METHOD = "ig"
@@ -210,8 +208,9 @@ def discover(
     else:
         by, ranked_by = Ranked(ranking, measured.effects, scheme), method
         if rank_by in estimates:
-            own = estimates[rank_by]
-            by, ranked_by = Ranked(rank_nodes(own, pairs, spliced.model, scheme=scheme), own, scheme), rank_by
+            chosen_by = estimates[rank_by]
+            by = Ranked(rank_nodes(chosen_by, pairs, spliced.model, scheme=scheme), chosen_by, scheme)
+            ranked_by = rank_by
         picked = first_nodes(question, by, select, drawn, ranked_by)
     if measured.verdict is not None:
         patched = {w.node for w in picked.nodes.nodes}.union(picked.opponents)
@@ -244,7 +243,7 @@ def discover(
     stages.enters("pruning")
     circuit = _pruned(question, whole, least)
     if checked is not None:
-        given = circuit, question, measured.effects, explained, TimeLimit.after(_seconds_to_walk(started, budget))
+        given = circuit, question, measured.effects, explained, as_long_as_since(started, budget)
         checked = with_causes(checked, *given, stages.stage("own paths", 0.75, 0.8))
     certificate = certify(
         circuit,
@@ -265,12 +264,6 @@ def discover(
         certificate = replace(certificate, missing={**(certificate.missing or {}), **missing})
         circuit = replace(circuit, certificate=certificate)
     return Found(measured.effects, measured.verdict, ranking, circuit, checked, decision)
-
-
-def _seconds_to_walk(started: float, budget: float) -> float:
-    """How long own paths may be walked: what is left of the budget, no longer than all before; a few seconds anyway."""
-    spent = time.monotonic() - started
-    return max(LEAST_WALK, min(spent, budget - spent))
 
 
 def discover_each(

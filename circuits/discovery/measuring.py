@@ -21,7 +21,7 @@ from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.effects import Effects
 from attribution.effects.quadrature import Quadrature
 from attribution.runs.progress import Progress, progress_between, silent
-from attribution.runs.time_limit import TimeLimit
+from attribution.runs.time_limit import Limit
 from attribution.splice.node_keys import KINDS, node_keys
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, FeatureNode, Node, Position, TokenNode, Verdict, findings
@@ -169,7 +169,7 @@ def with_causes(
     question: Question,
     effects: Effects,
     most: int,
-    limit: TimeLimit,
+    limit: Limit,
     progress: Progress,
 ) -> Verdict:
     """The verdict with cause, gates and own path of the `most` nodes of the circuit with the largest errors.

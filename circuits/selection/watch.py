@@ -69,19 +69,21 @@ class Watch(Protocol):
         ...
 
 
-class _Unwatched:
+class Unwatched:
+    """Passes over everything; for a watch of its own, which hears some of it."""
+
     def enters(self, stage: str) -> None:
-        pass
+        """Nothing."""
 
     def begins(self, cost: SearchCost) -> None:
-        pass
+        """Nothing."""
 
     def went(self, found: Round) -> None:
-        pass
+        """Nothing."""
 
     def ended(self) -> None:
-        pass
+        """Nothing."""
 
 
-UNWATCHED: Final[Watch] = _Unwatched()
+UNWATCHED: Final[Watch] = Unwatched()
 """Says nothing."""

@@ -59,10 +59,11 @@ def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a complete circuit ({type(error).__name__}: {error}).") from None
+    checked(found)
     rates = (rate for one in (*found.nodes, *found.edges) for rate in (one.inclusion, one.inclusion_templates))
-    if not all(rate is None or (isinstance(rate, int | float) and 0 <= rate <= 1) for rate in rates):
+    if not all(rate is None or 0 <= rate <= 1 for rate in rates):
         raise ValueError("an inclusion rate of a node or an edge is no share from 0 to 1.")
-    return checked(found)
+    return found
 
 
 def _nodes(rows: Iterable[Mapping[str, Any]]) -> dict[str, WeightedNode]:

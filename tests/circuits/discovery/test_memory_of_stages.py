@@ -21,6 +21,7 @@ from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
+from attribution.runs.time_limit import TimeLimit
 from attribution.splice.edits import REMOVE
 from attribution.splice.patch_values import counterfactual
 from attribution.splice.spliced_model import SplicedModel
@@ -32,7 +33,7 @@ from circuits.discovery.discover import STAGES, Found, discover
 from circuits.discovery.selection import Selection
 from circuits.labels.corpus import Corpus
 from circuits.labels.feature_labels import label
-from circuits.selection.watch import Round, SearchCost
+from circuits.selection.watch import Unwatched
 from tests.worlds.live_bytes import LiveBytes
 
 TOKENS, LAYERS, WIDTH, VOCABULARY, FEATURES, ACTIVE = 20, 4, 64, 500, 512, 4
@@ -41,7 +42,7 @@ SLACK = 1.02
 """Results are kept beside what a stage holds."""
 
 
-class Stages:
+class StagesOf(Unwatched):
     """Enters stages in a `LiveBytes`."""
 
     def __init__(self, live: LiveBytes) -> None:
@@ -49,15 +50,6 @@ class Stages:
 
     def enters(self, stage: str) -> None:
         self.live.enters(stage)
-
-    def begins(self, cost: SearchCost) -> None:
-        pass
-
-    def went(self, found: Round) -> None:
-        pass
-
-    def ended(self) -> None:
-        pass
 
 
 @cache
@@ -108,7 +100,7 @@ def measured(method: str) -> tuple[Found, dict[str, int]]:
     """A circuit, and the peak of every stage."""
     spliced, pairs = world()
     with LiveBytes() as live, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("circuits.discovery.discover._seconds_to_walk", lambda *_: 2.0)
+        patch.setattr("circuits.discovery.discover.as_long_as_since", lambda *_: lambda: TimeLimit.after(2.0))
         found = discover(
             spliced,
             pairs,
@@ -122,7 +114,7 @@ def measured(method: str) -> tuple[Found, dict[str, int]]:
             resamples=0,
             explained=1,
             texts={"general": [pair.clean_ids for pair in pairs]},
-            watch=Stages(live),
+            watch=StagesOf(live),
         )
     return found, live.most
 
