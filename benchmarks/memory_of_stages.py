@@ -37,7 +37,7 @@ class Resident(Unwatched):
         while not self.ends.wait(INTERVAL):
             self.most[self.stage] = max(self.most.get(self.stage, 0), resident() - self.base)
 
-    def enters(self, stage: str) -> None:
+    def enters(self, stage: str, seconds: float | None) -> None:
         self.stage = stage
         self.began.append((stage, time.monotonic()))
 

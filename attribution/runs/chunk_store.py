@@ -143,6 +143,16 @@ def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
         _STORE.reset(before)
 
 
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Inside the `with`, measurements neither keep nor reuse chunks: for work that is timed."""
+    before = _STORE.set(None)
+    try:
+        yield
+    finally:
+        _STORE.reset(before)
+
+
 def current_store() -> ChunkStore | None:
     """The store of the innermost `kept_in` block; None outside of all of them."""
     return _STORE.get()

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -30,7 +30,7 @@ from circuits.commands.options import (
     option_parser,
     refuse_missing_file,
 )
-from circuits.terminal.amounts import seconds_of
+from circuits.terminal.amounts import seconds_of, time_in_words
 from circuits.terminal.progress import Bar, progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
     from attribution.runs.chunk_store import ChunkStore
     from circuits.commands.run_files import RunFolder
-    from circuits.discovery.deciding import Decision
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
     from circuits.selection.watch import Round, SearchCost
@@ -47,10 +46,11 @@ if TYPE_CHECKING:
 
 AUTO: Final = "auto"
 DEFAULT_EXAMPLES: Final = 100
-DEFAULT_BUDGET: Final = "5m"
+DEFAULT_BUDGET: Final = "10m"
 DEFAULT_FAITHFULNESS: Final = 0.8
 """On the pairs that choose the circuit's size, with one standard error to spare."""
 DEFAULT_MOST: Final = 1000
+BESIDE: Final = ("atp", "ig", "chord-ig")
 DEFAULT_VALIDATION: Final = 0.25
 DEFAULT_TEST: Final = 0.25
 DEFAULT_RESAMPLES: Final = 100
@@ -89,7 +89,8 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         float,
         option(
             METHOD,
-            f"With --method auto: time to measure the nodes' effects, as 90s, 5m or 2h. Default: {DEFAULT_BUDGET}.",
+            "With --method auto: time for the whole command, as 90s, 5m or 2h; what does not fit is estimated or left "
+            f"out, and told. Default: {DEFAULT_BUDGET}.",
             parser=option_parser(seconds_of),
             show_default=False,
             metavar="TIME",
@@ -158,6 +159,15 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
             metavar="METHOD",
         ),
     ] = None
+    beside: Annotated[
+        str,
+        option(
+            CIRCUIT,
+            "Methods whose estimates are shown beside the effects, separated by commas, or none. IG among them is "
+            "checked against exact effects.",
+            metavar="METHODS",
+        ),
+    ] = ",".join(BESIDE)
     least_edge: Annotated[float, option(CIRCUIT, "Drop edges that carry less than this share of the total effect.")] = (
         0.002
     )
@@ -243,6 +253,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     if inputs.examples is None and inputs.of_a_task:
         inputs = replace(inputs, examples=DEFAULT_EXAMPLES)
     seconds: dict[str, float] = {}
+    since = time.monotonic()
     with console.status("loading"), _timed(seconds, "import"):
         from attribution.checking.model_report import model_report
         from attribution.runs.progress import progress_between
@@ -251,6 +262,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         from circuits.terminal.shown_prompt import shown_prompt
 
         plan = _plan(options, inputs.seed)
+        plan["since"] = since
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
         target.make()
     with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
@@ -276,17 +288,12 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     arguments = {**inputs.arguments(), **asdict(options)}
     with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
-        with console.status("estimating the cost"), _timed(seconds, "decide"):
-            decision = _decide(options, loaded, plan)
-        if decision is not None:
-            _print_decision(console, decision, store)
         if not options.per_pair:
             with console.status("trying the sites"), _timed(seconds, "try sites"):
                 plan["trial"] = _trial(options, loaded, others, plan)
             _print_trial(console, plan["trial"])
-        label = f"{plan['method']} on {len(loaded.prompts)} pair(s)"
-        told = stack.enter_context(progress_bar(console, label, store))
-        watch = plan["watch"] = _Watch(None if options.per_pair else console, told, seconds)
+        told = stack.enter_context(progress_bar(console, f"{len(loaded.prompts)} pair(s)", store))
+        watch = plan["watch"] = _Watch(None if options.per_pair else console, told, seconds, store)
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         for number in range(len(loaded.prompts) if options.per_pair else 1):
             with _timed(seconds, "measure"):
@@ -295,12 +302,15 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             title = f"{inputs.name} on {loaded.model_in_words}" + (f", pair {number}" if options.per_pair else "")
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
-            if options.labels and not options.per_pair:
+            labels = None
+            if found.decision is not None and time.monotonic() - since > options.budget:
+                console.print(f"No time is left to label features. `jumpwire labels {own.folder}` does it.")
+            elif options.labels and not options.per_pair:
                 told.enters("labels")
-            with _timed(seconds, "label"):
-                labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
+                with _timed(seconds, "label"):
+                    labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
             about = {"title": title, "arguments": arguments, "hashes": hashes, "model": proved}
-            about |= {"chunks": chunks_report(store), "decision": decision}
+            about |= {"chunks": chunks_report(store), "expected": watch.expected}
             about |= {"left_out": loaded.left_out, "opening": loaded.opening}
             about["answers"] = {"in_words": loaded.answers_in_words, "per_pair": loaded.answers()}
             write_run(own, found, labels=labels, seconds=seconds, **about)
@@ -309,21 +319,36 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
 
 @dataclass
 class _Watch:
-    """Shows every stage and times it, prints what a search will cost (not of each pair), and the set of every round."""
+    """Shows every stage and times it, prints what was decided and what a search will cost, and the set of every round.
+
+    Without a console nothing is printed, as for one pair of many.
+    """
 
     console: Console | None
     bar: Bar
     seconds: dict[str, float]
+    store: "ChunkStore"
+    expected: dict[str, float] = field(default_factory=dict)
     stage: str | None = None
     since: float = 0.0
 
-    def enters(self, stage: str | None) -> None:
+    def decided(self, sentence: str) -> None:
+        from circuits.discovery.deciding import DECISION_STAGE
+
+        earlier = self.store.tallies[DECISION_STAGE].reused > 0
+        note = f" (Decided when the run in {self.store.folder} began; --no-resume decides again.)" if earlier else ""
+        if self.console is not None:
+            self.console.print(sentence + note, highlight=False)
+
+    def enters(self, stage: str | None, seconds: float | None = None) -> None:
         now = time.perf_counter()
         if self.stage is not None:
             self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
         self.stage, self.since = stage, now
+        if seconds is not None:
+            self.expected[f"{stage}"] = self.expected.get(f"{stage}", 0.0) + seconds
         if stage is not None:
-            self.bar.enters(stage)
+            self.bar.enters(stage if seconds is None else f"{stage} (about {time_in_words(seconds)})")
 
     def begins(self, cost: "SearchCost") -> None:
         if self.console is not None:
@@ -354,6 +379,9 @@ def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
         refuse_unknown("select", options.select, SELECTIONS)
     if options.rank_by is not None:
         refuse_unknown("rank-by", options.rank_by, METHOD_NAMES)
+    beside = () if options.beside == "none" else tuple(name.strip() for name in options.beside.split(","))
+    for name in beside:
+        refuse_unknown("beside", name, METHOD_NAMES)
 
     from attribution.methods.registry import refuse_points
     from attribution.prompts.metric_names import metric_named
@@ -388,38 +416,13 @@ def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
             seed=seed,
         ),
         "rank_by": options.rank_by,
+        "compare": beside,
         "folds": options.folds,
         "resamples": options.resamples,
         "positions": options.positions,
         "least_edge": options.least_edge,
         "explained": options.explained,
     }
-
-
-def _decide(options: FindOptions, loaded: Loaded, plan: dict[str, Any]) -> "Decision | None":
-    """What `auto` chooses, written into the plan; None for another method."""
-    if options.method != AUTO:
-        return None
-
-    from circuits.discovery.deciding import decide
-    from circuits.discovery.discover import patching_mode
-    from circuits.ranking.question import Question
-
-    mode = patching_mode(AUTO, plan["error_mode"])
-    question = Question(loaded.spliced, loaded.prompts, plan["metric"], mode, plan["patch_value"], options.memory)
-    decision = decide(question, options.budget, options.verify)
-    if options.per_pair and decision.verify is not None and options.verify is None:
-        decision = replace(decision, verify=max(1, decision.verify // len(loaded.prompts)))
-    plan |= {"method": decision.method, "verify": decision.verify}
-    return decision
-
-
-def _print_decision(console: Console, decision: "Decision", store: "ChunkStore") -> None:
-    from circuits.discovery.deciding import DECISION_STAGE
-
-    earlier = store.tallies[DECISION_STAGE].reused > 0
-    note = f" (Decided when the run in {store.folder} began; --no-resume decides again.)" if earlier else ""
-    console.print(decision.sentence + note, highlight=False)
 
 
 def _trial(options: FindOptions, loaded: Loaded, others: OtherPairs, plan: dict[str, Any]) -> "TrialOfSites | None":
@@ -497,11 +500,11 @@ def _labels(
     target: "RunFolder",
     told: Callable[[float], None],
 ) -> "Labels | None":
-    """Labels of the circuit's features, strongest first; None without text or features, and with --per-pair."""
+    """Labels of the circuit's features, strongest first; None without text or features."""
     from circuits.labels.feature_labels import label
     from graphs import FeatureNode
 
-    corpus = _corpus(inputs, options, loaded.spliced.model) if options.labels and not options.per_pair else None
+    corpus = _corpus(inputs, options, loaded.spliced.model)
     nodes = [weighted.node for weighted in found.circuit.strongest()]
     features = [(node.site, node.index) for node in nodes if isinstance(node, FeatureNode)]
     if corpus is None or not features:

@@ -22,7 +22,6 @@ from typing import Any, Final
 import numpy as np
 
 from attribution.effects.effects import Effects
-from circuits.discovery.deciding import Decision
 from circuits.discovery.discover import Found
 from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
@@ -93,7 +92,7 @@ def write_run(
     seconds: Mapping[str, float],
     chunks: Mapping[str, Any] | None = None,
     labels: Labels | None = None,
-    decision: Decision | None = None,
+    expected: Mapping[str, float] | None = None,
     left_out: Mapping[int, str] | None = None,
     opening: Mapping[str, Any] | None = None,
     answers: Mapping[str, Any] | None = None,
@@ -112,7 +111,7 @@ def write_run(
         seconds: that each stage took so far.
         chunks: how much work was computed and how much reused (`chunks_report`).
         labels: of the circuit's features.
-        decision: what `--method auto` chose.
+        expected: seconds that each stage was expected to take.
         left_out: what was wrong with each pair that was left out, by its number.
         opening: what opens the prompts, and why.
         answers: the answers and foils of each pair.
@@ -141,7 +140,8 @@ def write_run(
         "hashes": dict(hashes),
         "model": dict(model),
         "opening": opening,
-        "decision": None if decision is None else decision.record(),
+        "expected_seconds": dict(expected or {}),
+        "decision": None if found.decision is None else found.decision.record(),
         "answers": answers,
         "counts": _counts(found),
         "left_out": {str(row): fault for row, fault in (left_out or {}).items()},

@@ -14,7 +14,7 @@ from attribution.runs.progress import Progress, Stages, silent
 from attribution.splice.patch_values import PatchValue, counterfactual, mean_over, zero
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import sorted_by_depth
-from circuits.discovery.certify import certify
+from circuits.discovery.certify import CERTIFICATE_STAGES, certify
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, ErrorNode, FeatureNode
 from graphs.combined import combined, refuse_other_effects
@@ -91,7 +91,8 @@ def _combined(
     if spliced is None or pairs is None:
         return found
     question = _question(found, spliced, pairs)
-    return replace(found, certificate=certify(found, question, splits=splits, stages=Stages(progress)))
+    stages = Stages(progress, names=CERTIFICATE_STAGES)
+    return replace(found, certificate=certify(found, question, splits=splits, stages=stages))
 
 
 def _refuse_other_features(circuits: Sequence[CircuitGraph]) -> None:

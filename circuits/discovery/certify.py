@@ -52,7 +52,7 @@ def certify(
     ranking: Ranking | None = None,
     splits: Mapping[str, PromptPairs] | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
-    stages: Stages = Stages(),  # noqa: B008  (a frozen value)
+    stages: Stages | None = None,
 ) -> Certificate:
     """Measure everything a certificate holds.
 
@@ -64,13 +64,14 @@ def certify(
         ranking: what the circuit was chosen from. Faithfulness by size is that of its first nodes.
         splits: pairs that judge the circuit, and those that chose its size; faithfulness is measured on each.
         texts: token ids of general texts by name; the SAEs are measured on them and on the task.
-        stages: told every stage, and the share of work done.
+        stages: told every stage (`CERTIFICATE_STAGES`), and the share of work done.
     """
     missing: dict[str, str] = {}
+    stages = stages or Stages(names=CERTIFICATE_STAGES)
     every = {**(splits or {}), OWN_SPLIT: question.pairs}  # what judges comes first
     measured, in_float64, quality = CERTIFICATE_STAGES
-    faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, stages.stage(measured, 0.0, 0.6))
-    stages.enters(in_float64)
+    faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, stages.stage(measured))
+    stages.stage(in_float64)
     confirmed = _confirmed(circuit, question, {of.split: every[of.split] for of in faithfulness}, missing)
     if not splits:
         missing["other prompts"] = "no held-out pairs were given"
@@ -82,7 +83,7 @@ def certify(
         error_share=_error_share(circuit),
         flow_shown=_flow_shown(circuit),
         screening=None if verdict is None else _screening(verdict),
-        quality=_quality(question, texts or {}, stages.stage(quality, 0.6, 1.0)),
+        quality=_quality(question, texts or {}, stages.stage(quality)),
         faithfulness=faithfulness,
         alone=_alone(circuit, question, every, missing),
         curves=curves,

@@ -28,7 +28,14 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
 from circuits.discovery.certify import CERTIFICATE_STAGES, OWN_SPLIT, VALIDATION_SPLIT, certify
 from circuits.discovery.choosing import Deciding, Ranked, first_nodes, search_nodes
-from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET, Decision, decide
+from circuits.discovery.deciding import (
+    AUTO_METHOD,
+    DEFAULT_BUDGET,
+    EFFECTS,
+    Decision,
+    decide,
+    expected_seconds,
+)
 from circuits.discovery.measuring import (
     MeasuredNodes,
     checked_estimate,
@@ -39,6 +46,7 @@ from circuits.discovery.measuring import (
 )
 from circuits.discovery.selection import Selection
 from circuits.discovery.stability import DEFAULT_RESAMPLES, Resamples, with_inclusion
+from circuits.discovery.stage_costs import StageCosts
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
@@ -51,9 +59,10 @@ from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Methods whose estimates are shown beside the effects of a circuit's nodes."""
+FORECAST: Final = "forecast"
 STAGES: Final = (
-    "forecast",
-    "effects",
+    FORECAST,
+    EFFECTS,
     "estimates beside them",
     "search",
     "effects of the circuit's nodes",
@@ -99,6 +108,7 @@ def discover(
     *,
     method: str = "exact",
     budget: float = DEFAULT_BUDGET,
+    since: float | None = None,
     verify: int | None = None,
     memory: int | None = None,
     error_mode: ErrorMode | None = None,
@@ -129,7 +139,9 @@ def discover(
         metric: what effects are changes of; their unit is the metric's.
         method: a name of `METHODS`, or `auto`: exact patching if its forecast fits the budget, else an estimate that is
             verified (`deciding.py`). The decision depends on the machine and is in `Found.decision`.
-        budget: seconds that `auto` may spend on the nodes' effects. Edges and certificate take further time.
+        budget: seconds that everything may take. `auto` decides what is done within them; own paths are walked in
+            what is left of them.
+        since: when that time began, by `time.monotonic()`; by default now.
         verify: how many nodes of an estimate (counted per example) are patched to check it. By default none; with
             `auto` as many as time allows.
         memory: bytes that batches may hold beside the weights, at every stage; by default half of the free memory.
@@ -159,8 +171,8 @@ def discover(
         texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
         inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
-        watch: told every stage when it begins, what the iterated search will cost, and every set on its way
-            (`circuits/selection/watch.py`).
+        watch: told what `auto` decided, every stage when it begins and how long it is expected to take, what the
+            iterated search will cost, and every set on its way (`circuits/selection/watch.py`).
 
     Raises:
         ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, does not fit into
@@ -173,7 +185,7 @@ def discover(
         (True, 'exact_patching')
     """
     refuse_other_types(pairs, metric, patch_value)
-    started = time.monotonic()
+    started = time.monotonic() if since is None else since
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)
     if rank_by is not None and select.by not in (None, "ranking"):
@@ -189,20 +201,28 @@ def discover(
     for some in (pairs, *others.values()):
         refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
-    stages = Stages(progress, watch.enters)
+    searches = select.searches and rank_by is None
+    costs = StageCosts.of(question, select, names, deciding, others, texts, searches=searches)
+    expected: Mapping[str, float] = {}
     decision = None
     if method == AUTO_METHOD:
-        stages.enters("forecast")
-        decision = decide(question, budget, verify)
-        method, verify = decision.method, decision.verify
-    searches = select.searches and rank_by is None
+        watch.enters(FORECAST, None)
+        decision = decide(question, budget, verify, costs, spent=time.monotonic() - started)
+        watch.decided(decision.sentence)
+        method, verify, expected = decision.method, decision.verify, decision.seconds
+        compare = compare if decision.compare is None else decision.compare
+        select = select if decision.drop is None else replace(select, drop=decision.drop)
+    elif watch is not UNWATCHED:
+        watch.enters(FORECAST, None)
+        expected = expected_seconds(question, method, verify, costs)
+    stages = Stages(progress, watch.enters, STAGES, expected)
     rank_by = rank_by or method
-    measured = measure_nodes(question, method, verify, points, stages.stage("effects", 0.0, 0.4))
+    measured = measure_nodes(question, method, verify, points, stages.stage(EFFECTS))
     own = {} if measured.verdict is None or measured.estimate is None else {method: measured.estimate}
-    part = stages.stage("estimates beside them", 0.4, 0.45)
+    part = stages.stage("estimates beside them")
     estimates = own | _estimates(question, measured, method, (*compare, rank_by), part)
     ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
-    part = stages.stage("search", 0.45, 0.55)
+    part = stages.stage("search")
     if searches:
         picked = search_nodes(question, Ranked(ranking, measured.effects, scheme), select, deciding, drawn, part, watch)
     else:
@@ -215,7 +235,7 @@ def discover(
     if measured.verdict is not None:
         patched = {w.node for w in picked.nodes.nodes}.union(picked.opponents)
         given = question, measured, ranking.only(patched)
-        measured = _with_exact_circuit(*given, stages.stage("effects of the circuit's nodes", 0.55, 0.6))
+        measured = _with_exact_circuit(*given, stages.stage("effects of the circuit's nodes"))
         ranking = rank_nodes(measured.effects, pairs, spliced.model, measured.exact, scheme=scheme)
     nodes = {weighted.node for weighted in picked.nodes.nodes}
     chosen = ranking.only(nodes)
@@ -223,9 +243,9 @@ def discover(
         name: rank_nodes(effects, pairs, spliced.model, scheme=scheme).only(nodes)
         for name, effects in estimates.items()
     }
-    part = stages.stage("check of the estimate", 0.6, 0.65)
+    part = stages.stage("check of the estimate")
     checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), part)
-    edges = _edges(question, measured.effects, chosen, stages.stage("edges", 0.65, 0.75))
+    edges = _edges(question, measured.effects, chosen, stages.stage("edges", len(nodes) / costs.circuit_nodes))
     flow = average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name, scheme)
     whole = assemble(
         chosen,
@@ -240,11 +260,12 @@ def discover(
         inputs=inputs or {},
     )
     least = least_edge * abs(whole.measurement.total_effect)
-    stages.enters("pruning")
+    stages.stage("pruning")
     circuit = _pruned(question, whole, least)
     if checked is not None:
-        given = circuit, question, measured.effects, explained, as_long_as_since(started, budget)
-        checked = with_causes(checked, *given, stages.stage("own paths", 0.75, 0.8))
+        certifying = sum(expected.get(stage, 0.0) for stage in CERTIFICATE_STAGES)
+        given = circuit, question, measured.effects, explained, as_long_as_since(started, budget - certifying)
+        checked = with_causes(checked, *given, stages.stage("own paths"))
     certificate = certify(
         circuit,
         question,
@@ -253,7 +274,7 @@ def discover(
         ranking=picked.order,
         splits=others,
         texts=texts,
-        stages=stages.between(0.8, 1.0),
+        stages=stages,
     )
     certificate = replace(certificate, size_choice=picked.size_with(ranking), trial=trial)
     circuit = replace(circuit, certificate=certificate)
@@ -271,12 +292,15 @@ def discover_each(
 ) -> Iterator[Found]:
     """A circuit of its own for every pair, one after the other; `options` as in `discover`.
 
+    Each pair has the same share of the budget, from when its work begins.
+
     Examples:
         >>> each = list(discover_each(spliced, pairs, logit_difference, select=Selection(nodes=5), compare=()))
         >>> [one.circuit.measurement.examples for one in each]
         [1, 1]
     """
     progress = options.pop("progress", silent)
+    options["budget"], options["since"] = options.get("budget", DEFAULT_BUDGET) / len(pairs), None
     for number, pair in enumerate(pairs):
         part = progress_between(progress, number / len(pairs), (number + 1) / len(pairs))
         yield discover(spliced, PromptPairs((pair,)), metric, progress=part, **options)

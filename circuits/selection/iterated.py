@@ -32,6 +32,7 @@ from circuits.selection.watch import UNWATCHED, Round, SearchCost, Watch
 
 DROP: Final = 0.15
 """Share of the nodes dropped in a round."""
+FEWEST_POINTS: Final = 8
 MOST_POINTS: Final = 16
 FAIR_RESIDUAL: Final = 0.05
 """Points of the path are doubled until the residual is at most this share of F, or `MOST_POINTS` are reached."""
@@ -174,7 +175,7 @@ class _Rounds:
     def _points(self) -> tuple[int, float]:
         """Points on the whole path, doubled from 8 until the residual is fair; and the seconds that one takes."""
         everything = np.ones(len(self.training.nodes), bool)
-        points = 8
+        points = FEWEST_POINTS
         while True:
             start = time.perf_counter()
             residual = self.both.residual(everything, midpoint(points))

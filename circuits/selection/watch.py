@@ -52,8 +52,15 @@ class SearchCost:
 class Watch(Protocol):
     """Is told of the work while it runs."""
 
-    def enters(self, stage: str) -> None:
-        """When a stage begins; `STAGES` of `circuits/discovery/discover.py` has their names."""
+    def decided(self, sentence: str) -> None:
+        """When `auto` has decided what is done within the time; the decision in words."""
+        ...
+
+    def enters(self, stage: str, seconds: float | None) -> None:
+        """When a stage begins, with the seconds that it is expected to take; None where nothing is known.
+
+        `STAGES` of `circuits/discovery/discover.py` has their names.
+        """
         ...
 
     def begins(self, cost: SearchCost) -> None:
@@ -72,7 +79,10 @@ class Watch(Protocol):
 class Unwatched:
     """Passes over everything; for a watch of its own, which hears some of it."""
 
-    def enters(self, stage: str) -> None:
+    def decided(self, sentence: str) -> None:
+        """Nothing."""
+
+    def enters(self, stage: str, seconds: float | None) -> None:
         """Nothing."""
 
     def begins(self, cost: SearchCost) -> None:

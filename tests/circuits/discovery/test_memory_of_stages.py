@@ -48,7 +48,7 @@ class StagesOf(Unwatched):
     def __init__(self, live: LiveBytes) -> None:
         self.live = live
 
-    def enters(self, stage: str) -> None:
+    def enters(self, stage: str, seconds: float | None) -> None:
         self.live.enters(stage)
 
 

@@ -1,0 +1,166 @@
+"""How long each stage of `discover` will take, told before the work begins.
+
+    seconds = FLOPs / rate        rate = FLOPs / seconds of attribution patching of a few pairs, after a warm-up
+
+    P        a forward of every pair's clean prompt through the spliced model; a backward costs as much
+    search   R rounds, R = log(nodes / ENDS_AT) / −log(1 − drop), each of 2 directions × (q points forward and backward,
+             and both ends of the path), and F on the training and the validation pairs
+    edges    a sweep of chord IG, and for every node of every pair q backwards from its site to those right before it
+    others   a number of forwards over the pairs, the splits and the texts
+
+Estimates are priced by `attribution/cones/sweep_cost.py`, patched nodes by `attribution/cones/forecast.py`. How many
+nodes are active, how many rounds the search takes and how large the circuit is are not known before: with 200 nodes in
+the circuit and few pairs, most stages take between half and twice the time foretold (`docs/measured.md`).
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from attribution.cones.sweep_cost import PRICED_METHODS, block_flops, head_flops, sweep_flops
+from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.runs.chunk_store import keeping_nothing
+from attribution.runs.progress import silent
+from circuits.discovery.certify import VALIDATION_SPLIT
+from circuits.discovery.choosing import Deciding
+from circuits.discovery.selection import Selection
+from circuits.ranking.question import Question
+from circuits.selection.iterated import DROP, FEWEST_POINTS
+from circuits.selection.learned import STEPS
+
+POINTS: Final = {"chord-ig": 10, "ig": 5, "ig-input": 5, "atp": 1}
+"""Points of the methods' paths by default."""
+EXPECTED_NODES: Final = 200
+"""Nodes of a circuit whose size is not given."""
+ENDS_AT: Final = 50
+"""Nodes at which a search is expected to lose the task, if every round dropped no more than its share."""
+PROBE: Final = 2e11
+"""FLOPs of the probe, about a second on a processor."""
+FLOAT64: Final = 3.0
+"""The cost of a forward in float64, with the copy of the weights, in forwards in float32."""
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """What the stages beside the nodes' effects cost.
+
+    Attributes:
+        question: the training pairs, the model, and the mode.
+        compare: methods whose estimates are shown beside the effects.
+        nodes: of the circuit; None if a search or a ranking decides.
+        search: `iterated`, `learned`, or None if nodes are taken from a ranking.
+        drop: share of the nodes that a round of the iterated search drops.
+        folds: that choose the size.
+        splits: pairs that judge or choose the size.
+        texts: token ids on which the SAEs are judged.
+    """
+
+    question: Question
+    compare: tuple[str, ...] = ()
+    nodes: int | None = None
+    search: str | None = None
+    drop: float = DROP
+    folds: int = 0
+    splits: Mapping[str, PromptPairs] | None = None
+    texts: Sequence[Sequence[int]] = ()
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        select: Selection,
+        compare: Sequence[str],
+        deciding: Deciding,
+        splits: Mapping[str, PromptPairs],
+        texts: Mapping[str, Sequence[Sequence[int]]] | None,
+        *,
+        searches: bool,
+    ) -> "StageCosts":
+        """The costs of what `discover` is asked for; `searches` says whether nodes are searched for."""
+        search = None if not searches else "learned" if select.by == "learned" else "iterated"
+        drop = DROP if select.drop is None else select.drop
+        every = [ids for own in (texts or {}).values() for ids in own]
+        return cls(question, tuple(dict.fromkeys(compare)), select.nodes, search, drop, deciding.folds, splits, every)
+
+    def flops(self, method: str, active: float) -> dict[str, float]:
+        """FLOPs of each stage, if effects are measured by `method` and so many nodes differ in a pair."""
+        own, splits = self.question.pairs, dict(self.splits or {})
+        judged = [own, *splits.values()]
+        everything = sum(map(self._forwards, judged))
+        sites = len(self.question.spliced.sites)
+        texts = [*2 * [len(pair.clean_ids) for pair in own], *map(len, self.texts)]
+        return {
+            "estimates beside them": sum(self.sweep(name) for name in self.compare if name != method),
+            "search": max(1, self.folds) * self._search(active, splits.get(VALIDATION_SPLIT)),
+            "check of the estimate": 0.0 if "chord-ig" in (method, *self.compare) else self.sweep("chord-ig"),
+            "edges": self.sweep("chord-ig") + POINTS["chord-ig"] * self.circuit_nodes * self._section_of(own),
+            "pruning": 8 * self._forwards(own),
+            "faithfulness": 20 * everything,
+            "faithfulness in float64": FLOAT64 * 4 * everything,
+            "quality of the SAEs": (2 * (sites + 1) + 1) * self._without_saes(texts) + 2 * self._in_saes(texts),
+        }
+
+    def with_fewer_estimates(self) -> Iterator["StageCosts"]:
+        """The same without the costliest of the estimates beside the effects, then without any."""
+        if len(self.compare) > 1:
+            costliest = max(self.compare, key=self.sweep)
+            yield replace(self, compare=tuple(name for name in self.compare if name != costliest))
+        if self.compare:
+            yield replace(self, compare=())
+
+    @property
+    def circuit_nodes(self) -> int:
+        """Nodes of the circuit, as given or expected."""
+        return self.nodes or EXPECTED_NODES
+
+    def sweep(self, method: str) -> float:
+        """FLOPs of a method's estimate of all effects; 0 where it has no price."""
+        question = self.question
+        positions = sum(len(pair.clean_ids) for pair in question.pairs)
+        about = len(question.pairs), positions, question.error_mode, POINTS.get(method, 1)
+        return sweep_flops(method, question.spliced, *about) if method in PRICED_METHODS else 0.0
+
+    def _search(self, active: float, validation: PromptPairs | None) -> float:
+        own, points = self._forwards(self.question.pairs), FEWEST_POINTS // 2
+        if self.search is None:
+            return 0.0
+        if self.search == "learned":
+            return STEPS * 2 * 2 * own
+        rounds = math.log(max(math.e, active / (self.nodes or ENDS_AT))) / -math.log(1 - self.drop)
+        judged = own + (0.0 if validation is None else self._forwards(validation))
+        return rounds * (2 * own * (2 * points + 2) + judged)
+
+    def _forwards(self, pairs: PromptPairs) -> float:
+        lengths = [len(pair.clean_ids) for pair in pairs]
+        return self._without_saes(lengths) + self._in_saes(lengths)
+
+    def _without_saes(self, lengths: Sequence[int]) -> float:
+        model = self.question.spliced.model
+        return sum(lengths) * sum(block_flops(model)) + len(lengths) * head_flops(model)
+
+    def _in_saes(self, lengths: Sequence[int]) -> float:
+        return 4.0 * sum(lengths) * sum(sae.d_in * sae.d_sae for sae in self.question.spliced.saes.values())
+
+    def _section_of(self, pairs: PromptPairs) -> float:
+        """From a site to those right before it, on average, over all pairs."""
+        spliced = self.question.spliced
+        blocks = block_flops(spliced.model)
+        return sum(len(pair.clean_ids) for pair in pairs) * sum(blocks) / max(len(blocks), len(spliced.sites))
+
+
+def rate_of_passes(question: Question) -> float:
+    """FLOPs per second of forwards and backwards over whole prompts, here and now."""
+    method = "ig" if question.metric.flat_at_clean else "atp"
+
+    def flops(pairs: PromptPairs) -> float:
+        return StageCosts(replace(question, pairs=pairs)).sweep(method)
+
+    count = int(PROBE / flops(question.pairs) * len(question.pairs))
+    some = question.pairs.head(max(1, min(count, question.room.pairs(method))))
+    with keeping_nothing():
+        replace(question, pairs=some.head(1)).estimate(method, silent)
+        start = time.perf_counter()
+        replace(question, pairs=some).estimate(method, silent)
+        return flops(some) / (time.perf_counter() - start)
