@@ -43,10 +43,13 @@ leaves such pairs out, and says what is wrong with each.
 
 **Discover.** `discover` finds the circuit of some pairs and certifies it, `discover_each` one of every pair,
 `Selection` says how many nodes a circuit keeps. `faithfulness_report` measures how much of the metric a circuit keeps
-alive on any pairs, and `certificate_lines` puts its certificate in words, each line with a colour.
+alive on any pairs, and `certificate_lines` puts its certificate in words, each line with a colour. `found.warnings`
+says what is no error, but makes less sense than it looks.
 
     >>> all(line.name and line.value and line.colour for line in certificate_lines(found.circuit))
     True
+    >>> [warning.kind for warning in found.warnings]
+    ['few_pairs']
 
 **Estimate.** Every method gives `Effects`: one effect for each example and node, with the nodes' clean and patch
 values. `exact_patching` patches each node by itself and is the truth about single nodes. `attribution_patching` (AtP),

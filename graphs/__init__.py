@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from graphs.notebook_display import MimeBundle, set_notebook_view
 
 if TYPE_CHECKING:
+    from graphs.cautions import Caution
     from graphs.certificate import Certificate, SAEQuality, Screening, SiteQuality
     from graphs.circuit_findings import Finding, findings, no_findings_because
     from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "Caution",
     "Certificate",
     "CertificateLine",
     "CircuitGraph",
@@ -117,6 +119,7 @@ __all__ = [
 ]
 
 _NAMES_OF_MODULES: Final = {
+    "graphs.cautions": ("Caution",),
     "graphs.certificate": (
         "Certificate",
         "SAEQuality",

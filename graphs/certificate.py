@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from graphs.cautions import Caution, caution_from_plain
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.plain_data import dataclass_from_plain
 from graphs.site_trial import TrialOfSites, trial_from_plain
@@ -165,6 +166,7 @@ class Certificate:
         rounding: exact effects that rounding could have decided; None where there are none.
         gates_at_threshold: gates that stand at their threshold in the clean runs, within rounding, over all pairs; 0 in
             live mode.
+        warnings: what is no error, but makes less sense than it looks.
     """
 
     hashes: Mapping[str, Any]
@@ -183,6 +185,7 @@ class Certificate:
     alone: tuple[Faithfulness, ...] = ()
     rounding: EffectsInRounding | None = None
     confirmed: tuple[Faithfulness, ...] = ()
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def rounding_of_faithfulness(self) -> float | None:
@@ -212,6 +215,7 @@ def certificate_from_plain(content: dict[str, Any]) -> Certificate:
         alone=Faithfulness.from_dict,
         confirmed=Faithfulness.from_dict,
         rounding=lambda found: found and in_rounding_from_plain(found),
+        warnings=caution_from_plain,
     )
 
 

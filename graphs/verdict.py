@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from graphs.cautions import Caution
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 from graphs.notebook_display import NotebookDisplay
 from graphs.undecided import UndecidedEffect
@@ -195,6 +196,7 @@ class Verdict(NotebookDisplay):
             they count as closed until their margin moves. 0 in live mode.
         undecided: nodes that were to be verified, but whose exact effect rounding decides. They are in no other number.
         unwalked: flagged nodes that were to be explained, but whose path was not walked: the time was over.
+        warnings: what is no error, but makes less sense than it looks.
     """
 
     estimate_name: str
@@ -233,6 +235,7 @@ class Verdict(NotebookDisplay):
     gates_at_threshold: int = 0
     undecided: tuple[UndecidedEffect, ...] = ()
     unwalked: int = 0
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def verified(self) -> int:

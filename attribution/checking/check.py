@@ -10,13 +10,16 @@ compared with exact patching in `frozen` mode. Source: METHODS of this project, 
 al. 2024.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from attribution.checking.causes import OWN_PATH_METHODS, crossed_gates, parts_of_error
+from attribution.checking.dictionary_cautions import dictionary_cautions
 from attribution.checking.own_path import OwnPath, own_paths_in_time
+from attribution.checking.pair_cautions import PairCount
 from attribution.checking.verdict_of import verdict_of
 from attribution.checking.verification import VerifiedNodes, choose_nodes, flagged_nodes
 from attribution.chord.chord_integrated_gradients import chord_attribution
@@ -26,7 +29,7 @@ from attribution.effects.measurement import numpy_of, prepare
 from attribution.effects.undecided_effects import undecided_effects
 from attribution.methods.exact_patching import exact_patching
 from attribution.prompts.metrics import Metric
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.prompts.question_types import refuse_other_types
 from attribution.runs.memory import Room
 from attribution.runs.progress import Progress, progress_between, silent
@@ -115,7 +118,8 @@ def check(
     )
     verdict = verdict_of(spliced, pairs, mode, estimate, verified, flagged, chords, chosen, size, seed, top)
     undecided = undecided_effects(truth.subset(np.isin(truth.keys(), chosen.keys)))
-    about = {"undecided": undecided, "unwalked": unwalked}
+    warnings = (*PairCount.of(pairs).repeated(), *dictionary_cautions(spliced, work.batches()))
+    about = {"undecided": undecided, "unwalked": unwalked, "warnings": warnings}
     return replace(verdict, gates_at_threshold=0 if mode == "live" else at_threshold, **about)
 
 
@@ -130,6 +134,10 @@ class _Work:
     patch_value: PatchValue
     room: Room
 
+    def batches(self) -> Iterator[PairBatch]:
+        """The pairs, as many at a time as exact patching takes."""
+        return self.pairs.batches(self.room.pairs("exact"), self.spliced.model, self.metric.positions)
+
     def refuse_other_prompts(self, estimate: Effects) -> int:
         """Refuse an estimate of other prompts, whose clean metrics or total effects differ from those measured now.
 
@@ -139,8 +147,7 @@ class _Work:
         at_threshold = 0
         found: list[tuple[np.ndarray, np.ndarray]] = []
         with self.spliced.model.frozen(), torch.no_grad():
-            given = self.room.pairs("exact"), self.spliced.model, self.metric.positions
-            for batch in self.pairs.batches(*given):
+            for batch in self.batches():
                 now = prepare(self.spliced, batch, self.metric, self.mode, self.patch_value)
                 found.append((numpy_of(now.clean_metric), numpy_of(now.total_effect)))
                 at_threshold += now.clean.gates_at_threshold

@@ -119,6 +119,12 @@ class LanguageModel:
         return AS_GIVEN if self.booted is None else self.booted.backend
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every name by which the model is known: that here, TransformerLens', and those in its files."""
+        own = getattr(self.module.cfg, "model_name", None)
+        return (self.name, *(() if not isinstance(own, str) else (own,)), *(self.booted.names if self.booted else ()))
+
+    @property
     def configuration(self) -> Any:
         """That of the Hugging Face model, for a multimodal one of its text model; else TransformerLens' own."""
         config = getattr(getattr(self.module, "original_model", None), "config", None)

@@ -5,7 +5,7 @@ give the same logits. A model that TransformerLens does not know, or gets wrong,
 (`hugging_face.py`), unless the backend is chosen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from attribution.models.hugging_face import HuggingFaceModel
 from attribution.models.proofs import difference, tolerance
+from graphs.files.plain_json import parse_json
+from graphs.files.text_file import read_text
 
 Backend = Literal["auto", "transformer-lens", "hugging-face"]
 """Who runs the model's blocks: TransformerLens, or the Hugging Face modules themselves. `auto`: the first that can."""
@@ -38,6 +40,7 @@ class Booted:
         reason: why, where TransformerLens was asked first and does not run it; else None.
         difference: of its logits from those of the Hugging Face model, as a share of their spread.
         architecture: Hugging Face's class of the model.
+        names: every name that its files have: that of the folder or hub, and the one that its configuration states.
     """
 
     module: nn.Module
@@ -47,6 +50,7 @@ class Booted:
     reason: str | None
     difference: float
     architecture: str
+    names: tuple[str, ...] = ()
 
 
 def boot(
@@ -74,7 +78,8 @@ def boot(
     if backend != "hugging-face":
         module, apart, reason = _bridge(source, hf_model, tokenizer, device, dtype)
         if module is not None:
-            return Booted(module, tokenizer, source.name, "transformer-lens", None, apart, _class_of(hf_model))
+            about = "transformer-lens", None, apart, _class_of(hf_model), source.names
+            return Booted(module, tokenizer, source.name, *about)
         if backend == "transformer-lens":
             raise ValueError(f"{source.name}: {reason} Choose --backend hugging-face, or leave it to auto.")
         hf_model = source.model(device, dtype)
@@ -85,7 +90,8 @@ def boot(
         raise ValueError(
             f"{source.name}: {first}Its Hugging Face modules ({_class_of(hf_model)}) cannot be used: {error.args[0]}."
         ) from None
-    return Booted(module, tokenizer, source.name, "hugging-face", reason, 0.0, _class_of(hf_model))
+    about = "hugging-face", reason, 0.0, _class_of(hf_model), source.names
+    return Booted(module, tokenizer, source.name, *about)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class _Source:
     path: str
     name: str
     is_folder: bool
+    names: tuple[str, ...]
 
     @classmethod
     def of(cls, name_or_folder: str | Path) -> "_Source":
@@ -102,11 +109,12 @@ class _Source:
         if folder.is_dir():
             if not (folder / "config.json").is_file():
                 raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
-            return cls(str(folder), folder.resolve().name, is_folder=True)
+            name = folder.resolve().name
+            return cls(str(folder), name, is_folder=True, names=(name, *_names_in(folder)))
         if folder.is_absolute() or str(name_or_folder).startswith((".", "~")):
             raise FileNotFoundError(f"{folder} is not a folder. Give a Hugging Face folder or a model name.")
         name = str(name_or_folder)
-        return cls(_without_alias(name), name, is_folder=False)
+        return cls(hub_name(name), name, is_folder=False, names=(name, hub_name(name)))
 
     def model(self, device: str, dtype: torch.dtype) -> Any:
         """The Hugging Face model as transformers opens it."""
@@ -129,7 +137,20 @@ class _Source:
         return AutoTokenizer.from_pretrained(self.path, local_files_only=self.is_folder)
 
 
-def _without_alias(name: str) -> str:
+def _names_in(folder: Path) -> Iterator[str]:
+    """The names that a folder's path and its config.json give the model: that of the hub's cache, `_name_or_path`."""
+    for part in folder.resolve().parts:
+        if part.startswith("models--"):
+            yield part.rpartition("--")[2]
+    try:
+        config = parse_json(read_text(folder / "config.json"))
+    except ValueError:  # transformers reads it too, and has looser rules
+        return
+    if isinstance(config, dict) and isinstance(name := config.get("_name_or_path"), str) and name:
+        yield name
+
+
+def hub_name(name: str) -> str:
     """The Hugging Face name of a model for which TransformerLens has a short one, such as `gpt2-small`."""
     try:
         from transformer_lens.tools.model_registry.registry_io import resolve_model_alias

@@ -68,6 +68,11 @@ class PromptPair:
         return cls((*clean, *own), (*patch, *own), first[place], foil[place], **named)
 
     @property
+    def unordered(self) -> frozenset[Tokens]:
+        """Its two prompts, whichever is the clean one: the same for the pair and for the pair `turned`."""
+        return frozenset([self.clean_ids, self.patch_ids])
+
+    @property
     def end(self) -> int:
         """The last position of the prompt itself, where the answer begins."""
         return len(self) - 1 - self.forced

@@ -4,14 +4,17 @@ An intervention maps the current value to a new one. An intervention that change
 indices into the tokens; -1 is the last of prompts that are equally long.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from operator import index as whole
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from graphs.cautions import Caution
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,29 @@ class Intervention:
         features[..., self.index] = new
         return features, error
 
+    def places(self, width: int) -> set[int]:
+        """Its positions in prompts of so many tokens, counted from 0."""
+        return {p % width for p in (range(width) if self.positions is None else self.positions)}
+
     def __str__(self) -> str:
         where = "everywhere" if self.positions is None else f"at positions {list(self.positions)}"
         node = "error" if self.index is None else str(self.index)
         return f"{self.label} {self.site}/{node} {where}"
+
+
+def intervened_twice(interventions: Iterable[object], rows: int, width: int) -> tuple[Caution, ...]:
+    """A caution for every two interventions of one site on the same node, in prompts of so many rows and positions."""
+    found: list[Caution] = []
+    own = [(i, i.places(width)) for i in interventions if isinstance(i, Intervention)]
+    for (one, here), (other, there) in combinations(own, 2):
+        if one.index == other.index and here & there:
+            sentence = (
+                f"{one} and {other}: both change the same node, and the second acts on what the first wrote. Name a "
+                "node once, unless that is meant."
+            )
+            node = f"{one.site}/{'error' if one.index is None else one.index}"
+            found.append(Caution("node_named_twice", node, {"shared": rows, "pairs": rows}, sentence))
+    return tuple(found)
 
 
 Positions = Sequence[int] | None

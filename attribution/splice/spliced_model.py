@@ -32,7 +32,7 @@ from attribution.models.soundness import activation_widths, check_soundness, ove
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.feeding import common_positions, fed_as_trained
 from attribution.splice.gate_rounding import GateRule, Keep, settled
-from attribution.splice.interventions import Intervention
+from attribution.splice.interventions import Intervention, intervened_twice
 from attribution.splice.recording import (
     INTERVENED,
     ErrorMode,
@@ -43,6 +43,7 @@ from attribution.splice.recording import (
 )
 from attribution.splice.resuming import TOKENS, at_least_float32, with_error
 from attribution.splice.writing import Edit, decoded, write_site
+from graphs.cautions import Caution
 
 __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
@@ -57,6 +58,7 @@ class SplicedRun:
             `zero` mode errors are 0 unless set.
         encoded: the features E(x) of what arrived at each site, before the interventions there.
         touched: what the edits of each site changed.
+        warnings: nodes that two interventions change.
     """
 
     logits: Float[Tensor, "row *read vocab"]
@@ -64,6 +66,7 @@ class SplicedRun:
     errors: Mapping[str, Float[Tensor, "row pos width"]]
     encoded: Mapping[str, SparseFeatures]
     touched: Mapping[str, tuple[Touched, ...]]
+    warnings: tuple[Caution, ...] = ()
 
 
 @final
@@ -425,7 +428,8 @@ class SplicedModel:
                 logits = logits_with(self.model, ids, functions, enter=enter)
             else:
                 logits = logits_at(self.model, ids, read, functions, enter=enter)
-        return SplicedRun(logits, features, errors, encoded, touched)
+        twice = tuple(c for edits in by_site.values() for c in intervened_twice(edits, *ids.shape))
+        return SplicedRun(logits, features, errors, encoded, touched, twice)
 
     def _checked(self, edit: Edit, spliced: Bool[Tensor, "row pos"], last: Int[Tensor, " row"]) -> str:
         """The site of an edit, after all checks that need no forward pass."""
@@ -446,6 +450,8 @@ class SplicedModel:
                     f"Cannot {edit}: position {position} is not spliced (BOS is spliced only with "
                     "splice_bos=True, padding never)."
                 )
+        if len({position % width for position in positions}) < len(positions):
+            raise ValueError(f"Cannot {edit}: two of these are the same position of {width}. Name it once.")
         return site
 
     def logits_with_outputs(

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from attribution.checking.dictionary_cautions import dictionary_cautions
+from attribution.checking.pair_cautions import cautions_of_test
 from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.prompts.metrics import Metric
 from attribution.prompts.position_names import position_names
@@ -25,8 +27,10 @@ from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import SplicedModel, SplicedRun
 from circuits.ablation.edits import Ablation, edits_of
 from circuits.ablation.feature_shifts import FeatureShift, FeatureShifts
+from circuits.ablation.named_twice import named_twice
 from circuits.ablation.node_names import NodeName
 from circuits.faithfulness.bootstrap import is_undefined
+from graphs import Caution
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Outcome:
             the operation cannot act on.
         values_changed: how many features and errors the ablation moves off their clean values, over all prompts and
             positions.
+        warnings: what is no error, but makes less sense than it looks.
     """
 
     ablation: Ablation
@@ -71,6 +76,7 @@ class Outcome:
     idle: tuple[NodeName, ...]
     values_changed: int
     from_layer: int | None = None
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def faithfulness(self) -> float | None:
@@ -90,6 +96,7 @@ def ablate(
     metric: Metric,
     ablation: Ablation,
     *,
+    found_on: PromptPairs | None = None,
     batch_size: int = 16,
     top: int = 5,
     shifts: int = 10,
@@ -102,6 +109,7 @@ def ablate(
         pairs: the clean prompts are run; patch prompts serve the patch value.
         metric: what `before` and `after` are.
         ablation: an operation on nodes; `Ablation.named` makes one from names.
+        found_on: the pairs that found the nodes, where `pairs` should be others; a warning counts those in both.
         batch_size: prompts in one forward.
         top: how many of the likeliest tokens to report, before and after.
         shifts: how many features to report.
@@ -152,6 +160,11 @@ def ablate(
         ),
         values_changed=values,
         from_layer=spliced.boundary,
+        warnings=(
+            *named_twice(ablation.names, labels),
+            *cautions_of_test(pairs, found_on),
+            *dictionary_cautions(spliced, pairs.batches(batch_size, spliced.model)),
+        ),
     )
 
 

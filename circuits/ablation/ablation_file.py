@@ -10,6 +10,7 @@ from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.side_effect import SideEffect
 from circuits.terminal.atomic_write import atomic_write
+from graphs.plain_data import as_plain_data
 
 SCHEMA: Final = "jumpwire.ablation"
 SCHEMA_VERSION: Final = 1
@@ -28,6 +29,7 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
     return {
         "operation": ablation.operation.label,
         "nodes": [str(name) for name in ablation.names],
+        "warnings": as_plain_data(outcome.warnings),
         "idle": [str(name) for name in outcome.idle],
         "values_changed": outcome.values_changed,
         "patch_value": ablation.patch_value.name,
@@ -63,6 +65,7 @@ def causal_test_data(test: CausalTest) -> dict[str, Any]:
         "pearson": test.pearson,
         "spearman": test.spearman,
         "largest_difference": test.largest_difference,
+        "warnings": as_plain_data(test.warnings),
         "nodes": [
             {
                 "name": str(name),

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 
 from attribution.checking.agreement import pearson, spearman
+from attribution.checking.dictionary_cautions import dictionary_cautions
+from attribution.checking.pair_cautions import cautions_of_test
 from attribution.effects.measurement import Situation, numpy_of, prepare
 from attribution.effects.situation_references import reference_of
 from attribution.prompts.metrics import Metric
@@ -29,7 +31,7 @@ from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from circuits.ablation.node_names import NodeName, circuit_names
-from graphs import CircuitGraph
+from graphs import Caution, CircuitGraph
 
 _MOST_ROWS: Final = 64
 """Rows of a forward beyond which more are no faster."""
@@ -49,6 +51,7 @@ class CausalTest:
         error_mode: of the knock-outs.
         method: that measured the graph's effects.
         pearson, spearman: between `predicted` and `measured`; None if undefined.
+        warnings: what is no error, but makes less sense than it looks.
     """
 
     names: tuple[NodeName, ...]
@@ -60,6 +63,7 @@ class CausalTest:
     unit: str
     error_mode: str
     method: str
+    warnings: tuple[Caution, ...] = ()
 
     @property
     def pearson(self) -> float | None:
@@ -93,6 +97,7 @@ def causal_test(
     *,
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
+    found_on: PromptPairs | None = None,
     room: Room | None = None,
     progress: Progress = silent,
 ) -> CausalTest:
@@ -104,6 +109,7 @@ def causal_test(
         circuit: a circuit whose effects are in units of the metric.
         error_mode: by default that of the circuit's effects (`frozen` for `path`).
         patch_value: what a node is knocked out to.
+        found_on: the pairs that found the circuit, where `pairs` should be others; a warning counts those in both.
         room: batch sizes that fit into memory; by default into half of what is free. A test that does not fit in
             float64 too is not confirmed.
         progress: told the share of work done.
@@ -149,6 +155,10 @@ def causal_test(
         unit=metric.unit,
         error_mode=mode,
         method=circuit.measurement.method,
+        warnings=(
+            *cautions_of_test(pairs, found_on),
+            *dictionary_cautions(spliced, pairs.batches(rows_at_once, spliced.model)),
+        ),
     )
 
 

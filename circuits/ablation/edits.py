@@ -67,7 +67,7 @@ class Ablation:
         """An ablation of nodes given by name, as circuits name them; without `@position` at every position.
 
         Raises:
-            ValueError: a name that is none of a node, or is given twice.
+            ValueError: a name that is none of a node.
             LookupError: a site without an SAE, or a position that no prompt has.
         """
         nodes = parse_nodes(tuple(names), spliced, position_names(pairs))

@@ -86,9 +86,6 @@ def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: PositionNam
     """The nodes with these names. Each must occur in one of the prompts, whose position names are `labels`."""
     known = dict.fromkeys(label for own in labels for label in own)
     names = tuple(_numbered(parse_node(text, spliced), known) for text in texts)
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{twice[0]} is named twice.")
     for name in names:
         if not any(name.columns(own) for own in labels):
             raise LookupError(

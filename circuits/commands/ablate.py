@@ -25,6 +25,7 @@ from circuits.commands.options import (
 from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
+    from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.runs.memory import Room
     from attribution.splice.edits import Operation
     from circuits.ablation.ablation import Outcome
@@ -164,15 +165,16 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         hashes = loaded.hashes()
         if found is not None:
             found.refuse_other_weights(hashes)
+        found_on = found.found_on(loaded.spliced) if found is not None and chosen else None
     console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     arguments = {**inputs.arguments(), **asdict(options), "op": operation.label}
     about = {"arguments": arguments, "hashes": hashes}
     if options.test:
         assert found is not None
-        _test(console, loaded, options, found, target.causal_test, about)
+        _test(console, loaded, options, found, found_on, target.causal_test, about)
     else:
         ablation = _ablation(loaded, options, found, operation)
-        _ablate(console, inputs, loaded, options, ablation, target.ablation, about)
+        _ablate(console, inputs, loaded, options, ablation, found_on, target.ablation, about)
 
 
 def _folder(inputs: Inputs, options: AblateOptions) -> Path:
@@ -213,7 +215,13 @@ def _ablation(loaded: Loaded, options: AblateOptions, found: CircuitFile | None,
 
 
 def _test(
-    console: Console, loaded: Loaded, options: AblateOptions, found: CircuitFile, path: Path, about: dict[str, Any]
+    console: Console,
+    loaded: Loaded,
+    options: AblateOptions,
+    found: CircuitFile,
+    found_on: "PromptPairs | None",
+    path: Path,
+    about: dict[str, Any],
 ) -> None:
     from attribution.prompts.metric_names import metric_named
     from circuits.ablation.ablation_file import causal_test_data, write_ablation
@@ -230,6 +238,7 @@ def _test(
             found.circuit,
             error_mode=options.error,  # pyright: ignore[reportArgumentType]
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
+            found_on=found_on,
             room=_room(loaded, options),
             progress=told,
         )
@@ -274,6 +283,7 @@ def _ablate(
     loaded: Loaded,
     options: AblateOptions,
     ablation: "Ablation",
+    found_on: "PromptPairs | None",
     path: Path,
     about: dict[str, Any],
 ) -> None:
@@ -299,6 +309,7 @@ def _ablate(
             prompts,
             metric,
             ablation,
+            found_on=found_on,
             batch_size=room.pairs("exact"),
             shifts=options.rows,
             progress=lambda share: told(0.4 * share),

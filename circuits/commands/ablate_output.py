@@ -16,6 +16,7 @@ from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.generation import GeneratedText, decoded_text
 from circuits.ablation.side_effect import SideEffect
+from circuits.terminal.cautions import caution_texts
 from graphs.nodes import EVERYWHERE
 from graphs.words.site_words import kept_in_words
 
@@ -40,7 +41,8 @@ class Report:
 
 def print_ablation(console: Console, report: Report, path: Path, *, title: str, per_pair: bool) -> None:
     """Metric, next tokens, features downstream, side effect and generated text, before and after; where the file is."""
-    parts: list[RenderableType] = [_headline(report, title), Text(), _metric(report)]
+    parts: list[RenderableType] = [_headline(report, title), *caution_texts(report.outcome.warnings)]
+    parts += [Text(), _metric(report)]
     if per_pair:
         parts += [Text(), _pairs(report)]
     parts += [Text(), _tokens(report.outcome), Text(), _features(report.outcome), Text(), _side(report)]
@@ -71,7 +73,9 @@ def print_test(console: Console, test: CausalTest, pairs: int, path: Path, *, ro
             "everywhere: the graph has the sum of a node's effects at each of its positions, measured is the effect of "
             "all at once; they agree as far as positions add up\n"
         )
-    console.print(Group(text, Text(), table, Text(), note.append(f"Written: {path}", style="none")))
+    console.print(
+        Group(text, *caution_texts(test.warnings), Text(), table, Text(), note.append(f"Written: {path}", style="none"))
+    )
 
 
 def _headline(report: Report, title: str) -> Text:

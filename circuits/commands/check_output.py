@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from circuits.terminal.cautions import caution_texts
 from graphs import NodeVerdict, Verdict
 from graphs.nodes import node_name, short_site
 from graphs.words.number_formats import counted_noun, two_decimals, whole_percent
@@ -25,9 +26,10 @@ _PRINTED: Final = ("checked", "wrong sign", "carried by jumps", "not checked")
 
 
 def print_verdict(console: Console, verdict: Verdict, *, rows: int, files: Mapping[str, Path]) -> None:
-    """The verdict's sentence, key numbers, the `rows` largest errors, agreement by site, and where the files are."""
+    """The verdict's sentence, warnings, key numbers, the `rows` largest errors, agreement by site, and the files."""
     wide = console.width >= _WIDTH_WITH_FULL_NAMES
-    parts: list[RenderableType] = [Text(verdict.sentence, style=_STYLES[grade_of(verdict)]), _measured(verdict), Text()]
+    parts: list[RenderableType] = [Text(verdict.sentence, style=_STYLES[grade_of(verdict)]), _measured(verdict)]
+    parts += [*caution_texts(verdict.warnings), Text()]
     parts += [_numbers(key_numbers(verdict), wide), Text()]
     if verdict.flagged:
         parts += [_heading(verdict, rows), _flagged(verdict, rows, wide), Text()]

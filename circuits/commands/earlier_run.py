@@ -15,6 +15,8 @@ from graphs.files.text_file import read_text
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
     from attribution.prompts.metrics import Metric
+    from attribution.prompts.prompt_pairs import PromptPairs
+    from attribution.splice.spliced_model import SplicedModel
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,16 @@ class CircuitFile:
     def measured(self, loaded: Loaded) -> Loaded:
         """The pairs that found the circuit, of everything that the inputs of its run load (`EarlierRun.measured`)."""
         return loaded if self.run is None else self.run.measured(loaded)
+
+    def found_on(self, spliced: "SplicedModel") -> "PromptPairs | None":
+        """The pairs that found the circuit; None if that is not known: the run's file of pairs is gone, or changed."""
+        if self.run is None or self.inputs is None or self.run.arguments["per_pair"]:
+            return None
+        try:
+            loaded = self.inputs.loaded(spliced, self.run.metric)
+        except (OSError, ValueError):
+            return None
+        return self.measured(loaded).prompts if loaded.prompts.digest() == self.run.hashes["prompts"] else None
 
     def refuse_other_weights(self, hashes: Mapping[str, Any]) -> None:
         """A ValueError if the circuit says that it was found on another model, or on other SAEs at its sites."""

@@ -1,6 +1,7 @@
 """What `find` prints: the circuit's certificate, its strongest nodes and edges, and where the files are."""
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -8,6 +9,7 @@ from circuits.commands.run_files import RunFolder
 from circuits.discovery.discover import Found
 from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
+from graphs.words.number_formats import counted_noun
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
 _AGAIN = "again"
@@ -34,23 +36,27 @@ def print_found(console: Console, found: Found, target: RunFolder, *, title: str
     )
 
 
-def certificate_table(circuit: CircuitGraph, width: int) -> Table:
-    """First the lines that judge, then those that only inform; a wide terminal also gets their readings.
+def certificate_table(circuit: CircuitGraph, width: int) -> RenderableType:
+    """First the lines that judge, then those that only inform; on a narrow terminal, readings stand below their lines.
 
     A mark repeats the colour for terminals without colours: ● green, ▲ amber, ■ red.
     """
-    table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    readings = width >= _WIDE
-    if readings:
-        table.add_column("", overflow="fold")
     lines = certificate_lines(circuit)
-    for line in (*(n for n in lines if n.colour != "grey"), *(n for n in lines if n.colour == "grey")):
-        row = _certificate_row(line)
-        table.add_row(*(row if readings else row[:-1]))
+    lines = (*(n for n in lines if n.colour != "grey"), *(n for n in lines if n.colour == "grey"))
+    if width < _WIDE:
+        return Group(*(part for line in lines for part in _narrow(line)))
+    table = Table(box=None, pad_edge=False, show_header=False, show_edge=False)
+    for _ in range(3):
+        table.add_column("", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for line in lines:
+        table.add_row(*_certificate_row(line))
     return table
+
+
+def _narrow(line: CertificateLine) -> tuple[RenderableType, RenderableType]:
+    mark, name, value, reading = _certificate_row(line)
+    return Text(" ").join((mark, name, value)), Padding(reading, (0, 0, 0, 2))
 
 
 def _certificate_row(line: CertificateLine) -> list[Text]:
@@ -71,10 +77,17 @@ def _headline(found: Found, title: str) -> Text:
         f"{measured.metric}, {measured.examples} pair(s), {measured.method}, {measured.error_mode} errors, "
         f"{measured.patch_value} patch\n"
     )
-    kept, edges = len(found.circuit.strongest()), len(found.circuit.edges)
-    text.append(f"circuit of {kept} nodes and {edges} edges, total effect {measured.total_effect:+.3f} ", style="bold")
-    text.append(f"{measured.metric_unit} (mean)", style="bold")
+    circuit = found.circuit
+    nodes, edges = counted_noun(len(circuit.strongest()), "node"), counted_noun(len(circuit.edges), "edge")
+    text.append(f"circuit of {nodes} ({_by_kind(circuit)}) and {edges}, ", style="bold")
+    text.append(f"total effect {measured.total_effect:+.3f} {measured.metric_unit} (mean)", style="bold")
     return text
+
+
+def _by_kind(circuit: CircuitGraph) -> str:
+    """How many nodes there are of each kind; other lines count some kinds only."""
+    kinds = [weighted.node.kind for weighted in circuit.strongest()]
+    return ", ".join(counted_noun(kinds.count(kind), kind) for kind in ("feature", "error", "token") if kind in kinds)
 
 
 def _edges(circuit: CircuitGraph, rows: int) -> Table:
@@ -149,17 +162,17 @@ def _closing(found: Found, target: RunFolder) -> Text:
     measured = found.circuit.measurement
     share = "" if measured.share_kept is None else f", which carry {measured.share_kept:.0%} of Σ|effect|"
     pruned = (
-        f", {measured.pruned} of them pruned (on no path from a token or an error to the metric)"
+        f", {measured.pruned:,} of them pruned (on no path from a token or an error to the metric)"
         if measured.pruned
         else ""
     )
     kept = len(found.circuit.strongest()) + measured.pruned
-    text = Text(f"{kept} of {measured.nodes_measured} nodes chosen{share}{pruned}. ")
-    text.append(f"{len(found.circuit.edges)} of {measured.edges_measured} edges kept.\n")
+    text = Text(f"{kept:,} of {counted_noun(measured.nodes_measured, 'node')} chosen{share}{pruned}. ")
+    text.append(f"{len(found.circuit.edges):,} of {counted_noun(measured.edges_measured, 'edge')} kept.\n")
     if any(w.inclusion is not None for w in found.circuit.nodes):
         text.append(f"{_AGAIN}: found again in this share of the circuits found on resampled pairs\n", style="dim")
     if found.checked is not None:
-        text.append(f"{found.checked.sentence}\n")
+        text.append(f"Counted in every pair: {found.checked.sentence}\n")
     text.append(f"effect: in {measured.unit}; {measured.sign}\n", style="dim")
     text.append(f"Open {target.page} in a browser. ", style="bold")
     beside = (target.circuit, target.effects, target.verdict, target.labels, target.run)

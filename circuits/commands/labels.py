@@ -10,6 +10,7 @@ from rich.console import Console
 from circuits.commands.earlier_run import CircuitFile
 from circuits.commands.inputs import ModelInputs
 from circuits.commands.options import OUTPUT, MemoryOptions, RowsOptions, option, refuse_missing_file
+from circuits.terminal.cautions import caution_texts
 from circuits.terminal.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
     """Say what features stand for: strongest contexts, promoted tokens, and which attention heads write them."""
     target = _target(options)
     with console.status("loading"):
+        from attribution.checking.dictionary_cautions import dictionary_cautions
         from circuits.commands.labels_output import print_labels
         from circuits.labels.feature_labels import label
         from circuits.labels.label_evidence import LabelOptions
@@ -104,6 +106,8 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
         )
     with atomic_write(target) as path:
         save_labels(made, path)
+    for line in caution_texts(dictionary_cautions(spliced)):
+        console.print(line)
     print_labels(console, made, places=places, rows=options.rows, contexts=options.shown, written=str(target))
 
 

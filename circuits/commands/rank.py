@@ -24,6 +24,7 @@ from circuits.commands.options import (
     choices_in_words,
     option,
 )
+from circuits.terminal.cautions import caution_texts
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_in_words, chunks_report, resumable
 from graphs.nodes import EVERYWHERE, short_site
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
     from circuits.ranking.dataset import DatasetRanking
+    from graphs import Caution
 
 PATCH_NAMES: Final = ("counterfactual", "zero")
 """A mean over the dataset would have to be known before the dataset is read."""
@@ -116,6 +118,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
                 skip_bad=inputs.skip_bad_pairs,
                 done=lambda number: told(number / count),
             )
+        found = replace(found, warnings=(*found.warnings, *_cautions(stream, spliced)))
         with atomic_write(target) as path:
             write_ranking(found, path, chunks_report(store))
         if (kept := kept_in_words(spliced.boundary)) is not None:
@@ -124,6 +127,15 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
             console.print(said, highlight=False)
         print_ranking(console, found, method=options.method, rows=options.rows, file=target)
         console.print(chunks_in_words(store), highlight=False)
+
+
+def _cautions(stream: "_Stream", spliced: "SplicedModel") -> "tuple[Caution, ...]":
+    """What is the matter with the SAEs; pairs are read again until each has been active, as a rule one."""
+    from attribution.checking.dictionary_cautions import dictionary_cautions
+    from attribution.prompts.prompt_pairs import PromptPairs
+
+    batches = (PromptPairs((pair,)).batch(device=spliced.model.device) for pair in stream.pairs(spliced))
+    return dictionary_cautions(spliced, batches)
 
 
 def _chunks_beside(target: Path) -> Path:
@@ -226,7 +238,7 @@ class _Plan:
 
 
 def print_ranking(console: Console, found: "DatasetRanking", *, method: str, rows: int, file: Path) -> None:
-    """A line on what was measured, the `rows` strongest nodes with the pair in which each does most, and the sign."""
+    """What was measured, warnings, the `rows` strongest nodes with the pair in which each does most, and the sign."""
     ranking = found.ranking
     console.print(
         f"{len(ranking.nodes)} nodes over {found.examples} pairs: {method}, {found.error_mode} errors, "
@@ -235,6 +247,8 @@ def print_ranking(console: Console, found: "DatasetRanking", *, method: str, row
     if found.left_out:
         each = "; ".join(f"pair {row}: {fault}" for row, fault in sorted(found.left_out.items()))
         console.print(f"Left out, because the metric is not finite: {each}.", highlight=False)
+    for line in caution_texts(found.warnings):
+        console.print(line)
     if found.undecided:
         console.print(f"{found.undecided} effects are undecided: rounding of the weights decides a gate. Not ranked.")
     table = Table(box=None, pad_edge=False)

@@ -3,7 +3,7 @@
     effects.parquet   the effect of every node in every example
     circuit.json      the circuit with its certificate
     circuit.html      the same as an interactive page
-    run.json          arguments, versions, hashes, counts, seconds, totals
+    run.json          arguments, versions, hashes, warnings, counts, seconds, totals
     verdict.json      an estimate held against exact effects, if there was one to check
     labels.json       what the circuit's features stand for, if they were labelled
 
@@ -25,6 +25,7 @@ from attribution.effects.effects import Effects
 from circuits.discovery.discover import Found
 from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
+from graphs.plain_data import as_plain_data
 
 RUN_SCHEMA_VERSION: Final = 1
 _MEASURED: Final = ("method", "error_mode", "patch_value", "metric", "metric_unit", "unit", "sign")
@@ -143,6 +144,7 @@ def write_run(
         "expected_seconds": dict(expected or {}),
         "decision": None if found.decision is None else found.decision.record(),
         "answers": answers,
+        "warnings": as_plain_data(found.warnings),
         "counts": _counts(found),
         "left_out": {str(row): fault for row, fault in (left_out or {}).items()},
         "chunks": chunks,

@@ -9,7 +9,9 @@ from typing import Final
 
 import torch
 
+from attribution.checking.dictionary_cautions import dictionary_cautions
 from attribution.checking.gates_at_threshold import gates_at_threshold
+from attribution.checking.pair_cautions import OWN, VALIDATION, part_cautions
 from attribution.checking.sae_quality import sae_quality
 from attribution.effects.effects import Effects
 from attribution.effects.undecided_effects import effects_in_rounding
@@ -22,6 +24,7 @@ from circuits.faithfulness.faithfulness_curves import curve_around
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.question import Question
 from graphs import (
+    Caution,
     Certificate,
     CircuitGraph,
     ErrorNode,
@@ -35,9 +38,9 @@ from graphs import (
 )
 from graphs.verdict import FLAGS
 
-OWN_SPLIT = "own"
+OWN_SPLIT = OWN
 """The name of the split that the circuit was found on."""
-VALIDATION_SPLIT = "validation"
+VALIDATION_SPLIT = VALIDATION
 """The name of the split that chose the circuit's size."""
 CERTIFICATE_STAGES: Final = ("faithfulness", "faithfulness in float64", "quality of the SAEs")
 """What `certify` does, in this order."""
@@ -91,7 +94,13 @@ def certify(
         missing=missing,
         gates_at_threshold=_at_threshold(question, verdict),
         rounding=None if effects is None else effects_in_rounding(effects),
+        warnings=_warnings(question, every),
     )
+
+
+def _warnings(question: Question, splits: Mapping[str, PromptPairs]) -> tuple[Caution, ...]:
+    batches = question.pairs.batches(question.room.pairs("exact"), question.spliced.model)
+    return (*part_cautions(splits), *dictionary_cautions(question.spliced, batches))
 
 
 def _faithfulness(

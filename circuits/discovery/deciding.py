@@ -86,7 +86,9 @@ class Decision:
     def sentence(self) -> str:
         """The decision in words, with its reason."""
         f = self.forecast
-        cost = f"{f.nodes:,} nodes. Patching each is {flops_in_words(f.flops)}, about {time_in_words(f.seconds)} here"
+        about = "" if f.pairs_looked_at == f.pairs else "About "
+        took = f"{flops_in_words(f.flops)}, about {time_in_words(f.seconds)} here"
+        cost = f"{about}{f.nodes:,} nodes, counted in every pair. Patching each is {took}"
         rest = self.expected - self.seconds.get(EFFECTS, 0.0)
         whole = f"everything else about {time_in_words(rest)}"
         budget = f"the budget of {time_in_words(self.budget)}"

@@ -52,9 +52,8 @@ from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
 from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
-from circuits.selection.pair_parts import refuse_shared_pairs
 from circuits.selection.watch import UNWATCHED, Watch
-from graphs import CircuitGraph, Verdict, prune
+from graphs import Caution, CircuitGraph, Verdict, prune
 from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
@@ -99,6 +98,12 @@ class Found:
     circuit: CircuitGraph
     checked: Verdict | None = None
     decision: Decision | None = None
+
+    @property
+    def warnings(self) -> tuple[Caution, ...]:
+        """What is no error, but makes less sense than it looks: the warnings of the circuit's certificate."""
+        certificate = self.circuit.certificate
+        return () if certificate is None else certificate.warnings
 
 
 def discover(
@@ -175,9 +180,8 @@ def discover(
             iterated search will cost, and every set on its way (`circuits/selection/watch.py`).
 
     Raises:
-        ValueError: unknown methods; options that exclude each other; a pair that stands in two parts, does not fit into
-            memory, or has no finite metric; no node that differs between the prompts. All but the last before anything
-            is measured.
+        ValueError: unknown methods; options that exclude each other; a pair that does not fit into memory, or has no
+            finite metric; no node that differs between the prompts. All but the last before anything is measured.
 
     Examples:
         >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
@@ -197,7 +201,6 @@ def discover(
     question.room.refuse_if_too_small()
     scheme = scheme_of(pairs, positions)
     others = {**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})}
-    refuse_shared_pairs({OWN_SPLIT: pairs, **others})
     for some in (pairs, *others.values()):
         refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)

@@ -3,8 +3,8 @@
     mean = Σ effect / N        mean |.| = Σ |effect| / N        N: the number of all examples (`averages.py`)
 
 A node that does not change in an example has effect 0 there. Opposite signs cancel in the mean, but not in the mean of
-absolute values. Memory holds one batch and the distinct nodes, however many prompts there are. The result equals that
-of `rank_nodes` on all pairs at once.
+absolute values. Memory holds one batch, the distinct nodes and 8 bytes for each prompt, however many there are. The
+result equals that of `rank_nodes` on all pairs at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from attribution.checking.pair_cautions import PairCount, few_pairs
 from attribution.effects.effects import Effects
 from attribution.effects.finite_pairs import UnfinitePairs
 from attribution.models.language_model import LanguageModel
@@ -24,7 +25,7 @@ from attribution.splice.node_keys import KINDS
 from circuits.ranking.aggregate import Ranking, node_at, weighted_node
 from circuits.ranking.averages import RunningAverages
 from circuits.ranking.positions import order_of_names
-from graphs import MetricNode, Node, Position
+from graphs import Caution, MetricNode, Node, Position
 from graphs.nodes import EVERYWHERE, node_name
 
 ROLES: Final = "the roles that the pairs give their tokens"
@@ -44,6 +45,7 @@ class DatasetRanking:
         positions_mean: what the names of positions stand for, in words.
         left_out: what was wrong with each example that was left out, by its number in the stream.
         undecided: how many effects, counted once per example, rounding decides; they are left out of the means.
+        warnings: what is no error, but makes less sense than it looks.
     """
 
     ranking: Ranking
@@ -59,6 +61,7 @@ class DatasetRanking:
     positions_mean: str
     left_out: Mapping[int, str] = field(default_factory=dict)
     undecided: int = 0
+    warnings: tuple[Caution, ...] = ()
 
     def name(self, node: Node) -> str:
         """The node's name as in a circuit: `blocks.3.hook_mlp_out/117@verb`."""
@@ -124,6 +127,7 @@ class _Stream:
         self.total = 0.0
         self.first: Effects | None = None
         self.roles = SameRoles()
+        self.count = PairCount()
         self.numbers: dict[str, int] = {}
         self.first_at: dict[str, tuple[PromptPair, int]] = {}
         self.templates: dict[tuple[str, ...], None] = {}
@@ -162,6 +166,8 @@ class _Stream:
         self.averages.add(keys, example, values)
         self.examples += len(pairs)
         self.total += float(effects.total_effect.sum())
+        for pair in pairs:
+            self.count.add(pair)
 
     def _refuse_other(self, effects: Effects) -> None:
         self.first = self.first or effects
@@ -211,6 +217,7 @@ class _Stream:
             positions_mean=TOGETHER if self.together else ROLES if self.roles.given else FROM_THE_END,
             left_out=dict(self.left_out),
             undecided=self.undecided,
+            warnings=(*self.count.repeated(), *few_pairs({"": len(self.count)})),
             **{name: getattr(effects, name) for name in ("metric", "unit", "sign", "error_mode", "patch_value")},
         )
 

@@ -13,7 +13,7 @@
 
 The metadata of the schema describes the numbers under the key `jumpwire`, as JSON: method, metric, unit, sign, error
 mode, patch value, settings, number of examples, mean total effect, sites, positions and what their names mean, and the
-examples that were left out because their metric is not finite.
+examples that were left out because their metric is not finite, and the warnings.
 """
 
 import json
@@ -27,7 +27,9 @@ import pyarrow.parquet as pq
 from circuits.ranking.aggregate import Ranking, node_at
 from circuits.ranking.dataset import DatasetRanking
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, WeightedNode
+from graphs.cautions import caution_from_plain
 from graphs.files.plain_json import parse_json
+from graphs.plain_data import as_plain_data
 
 SCHEMA_VERSION: Final = 1
 _WORDS: Final = ("examples", "total_effect", "metric", "unit", "sign", "error_mode", "patch_value", "positions_mean")
@@ -47,6 +49,7 @@ def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, 
         "positions": [[p.label, p.clean_token, p.patch_token] for p in ranking.positions],
         "left_out": {str(example): fault for example, fault in found.left_out.items()},
         "undecided": found.undecided,
+        "warnings": as_plain_data(found.warnings),
         "chunks": chunks,
     }
     table = _table(found).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
@@ -72,6 +75,7 @@ def read_ranking(path: str | Path) -> DatasetRanking:
         settings=about["settings"],
         left_out={int(example): fault for example, fault in about.get("left_out", {}).items()},
         undecided=about.get("undecided", 0),
+        warnings=tuple(map(caution_from_plain, about.get("warnings", []))),
         **{name: about[name] for name in _WORDS},
     )
 

@@ -4,7 +4,6 @@ A pair and the same pair with clean and patch exchanged count as one. Parts may 
 that knows the words of its training pairs then meets new ones where it is chosen and judged.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,7 +58,7 @@ def split_pairs(
         )
     if len(pairs) < fewest:
         validation = 0.0
-    groups = [_changed_tokens(pair) if by_words else _identity(pair) for pair in pairs]
+    groups = [_changed_tokens(pair) if by_words else pair.unordered for pair in pairs]
     different = list(dict.fromkeys(groups))
     order = np.random.default_rng(seed).permutation(len(different))
     wanted = {"test": round(test * len(pairs)), "validation": round(validation * len(pairs))}
@@ -78,7 +77,6 @@ def split_pairs(
         raise ValueError("No pairs are left to find the circuit on. Give more pairs, or smaller shares.")
     found = {name: PromptPairs(own) if own else None for name, own in parts.items()}
     assert found["train"] is not None
-    refuse_shared_pairs({name: own for name, own in found.items() if own is not None})
     return PairParts(found["train"], found["validation"], found["test"])
 
 
@@ -88,7 +86,7 @@ def folds_of(pairs: PromptPairs, folds: int, seed: int = 0) -> list[list[int]]:
     Raises:
         ValueError: fewer than 2 folds, or fewer different pairs than folds.
     """
-    groups = [_identity(pair) for pair in pairs]
+    groups = [pair.unordered for pair in pairs]
     different = list(dict.fromkeys(groups))
     if not 2 <= folds <= len(different):
         raise ValueError(f"Cross-validation needs 2 to {len(different)} folds for these pairs; got {folds}.")
@@ -99,30 +97,13 @@ def folds_of(pairs: PromptPairs, folds: int, seed: int = 0) -> list[list[int]]:
 
 def different_pairs(pairs: PromptPairs) -> int:
     """The number of different pairs; one and the same turned count once."""
-    return len({_identity(pair) for pair in pairs})
+    return len({pair.unordered for pair in pairs})
 
 
 def has_new_words(train: PromptPairs, other: PromptPairs) -> bool:
     """Whether no pair of `other` differs from its patch prompt in the same tokens as a pair of `train`."""
     known = {_changed_tokens(pair) for pair in train}
     return not any(_changed_tokens(pair) in known for pair in other)
-
-
-def refuse_shared_pairs(parts: Mapping[str, PromptPairs]) -> None:
-    """Refuse parts that share a pair.
-
-    Raises:
-        ValueError: a pair stands in two parts, perhaps with clean and patch exchanged. The message says which.
-    """
-    seen: dict[object, tuple[str, int]] = {}
-    for name, pairs in parts.items():
-        for row, pair in enumerate(pairs):
-            other, other_row = seen.setdefault(_identity(pair), (name, row))
-            if other != name:
-                raise ValueError(
-                    f"Pair {row} of part {name!r} is pair {other_row} of part {other!r}: what judges a circuit must "
-                    "not have found it. Remove it from one of them."
-                )
 
 
 def both_directions(pairs: PromptPairs, most: int = 64) -> tuple[PromptPairs, ...]:
@@ -149,7 +130,3 @@ def _changed_tokens(pair: PromptPair) -> object:
         zip(*((c, p) for c, p in both if c != p), strict=True) if pair.clean_ids != pair.patch_ids else ((), ())
     )
     return frozenset([clean, patch])
-
-
-def _identity(pair: PromptPair) -> object:
-    return frozenset([pair.clean_ids, pair.patch_ids])

@@ -43,9 +43,9 @@ class SearchCost:
         """The cost in words."""
         whole = time_in_words(self.most_rounds * self.seconds)
         return (
-            f"Searching among {self.nodes:,} nodes. Each round runs {self.prompts} prompts forward and backward at "
-            f"{self.points} points and drops {self.drop:.0%} or more of the nodes: about {self.seconds:.2g} s here. It "
-            f"ends when the task is lost, after at most {self.most_rounds} rounds ({whole})."
+            f"Searching among {self.nodes:,} features and errors. Each round runs {self.prompts} prompts forward and "
+            f"backward at {self.points} points and drops {self.drop:.0%} or more of them: about {self.seconds:.2g} s "
+            f"here. It ends when the task is lost, after at most {self.most_rounds} rounds ({whole})."
         )
 
 

@@ -2,5 +2,5 @@
 
 Every room of `circuits` may use `atomic_write.atomic_write` and `amounts.time_in_words`, `amounts.flops_in_words`.
 The rest is for `circuits.commands`: `exits.clean_exit`, `progress.progress_bar`, `printable.printable`,
-`shown_prompt.shown_prompt`, and in `resumable` the context manager of that name.
+`cautions.caution_texts`, `shown_prompt.shown_prompt`, and in `resumable` the context manager of that name.
 """

@@ -16,6 +16,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from graphs.cautions import caution_from_plain
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
 from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain
 from graphs.undecided import undecided_from_plain
@@ -79,6 +80,7 @@ def _verdict(content: dict[str, Any]) -> Verdict:
         bound=lambda found: dataclass_from_plain(MissedBound, found) if bound else None,
         residuals=lambda found: dataclass_from_plain(ResidualCurve, found),
         undecided=undecided_from_plain,
+        warnings=caution_from_plain,
         traces=lambda found: dataclass_from_plain(PathTrace, found, node=node_from_plain),
     )
     if verdict.site.size and not 0 <= verdict.site.min() <= verdict.site.max() < len(verdict.sites):

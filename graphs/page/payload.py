@@ -50,6 +50,7 @@ def payload(
         "exact": _how_many_exact(circuit),
         "grade": worst_of(lines),
         "certificate": [asdict(line) for line in lines],
+        "warnings": 0 if certificate is None else len(certificate.warnings),
         "faithfulness": [] if certificate is None else [f.as_dict() for f in certificate.faithfulness],
         "stability": [] if certificate is None else as_plain_data(certificate.stability),
         "curves": [] if certificate is None else [c.as_dict() for c in certificate.curves],

@@ -51,6 +51,7 @@ def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> Non
         badge=GRADE_WORDS[grade_of(verdict)],
         sentence=escape(verdict.sentence),
         rule=escape(GRADE_RULE),
+        warnings=_warnings(verdict),
         numbers=_rows([[n.label, n.value, n.reading] for n in key_numbers(verdict)], header_first=True),
         figures="\n".join(_figure(f, n) for n, f in enumerate(_figures(verdict))),
         flagged_heading=escape(_flagged_heading(verdict)),
@@ -60,6 +61,12 @@ def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> Non
         plotly=get_plotlyjs(),
     )
     Path(path).write_text(page, encoding="utf-8")
+
+
+def _warnings(verdict: Verdict) -> str:
+    """A section with a sentence for each warning; nothing where there are none."""
+    said = "".join(f"<p><b>warning: {escape(c.name)}</b> {escape(c.sentence)}</p>" for c in verdict.warnings)
+    return f"<section class='amber warnings'>{said}</section>" if said else ""
 
 
 def _figures(verdict: Verdict) -> list[go.Figure]:

@@ -8,6 +8,7 @@ The thresholds of a colour are in the function that makes its line, next to the 
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from graphs.cautions import Caution
 from graphs.certificate import Certificate, SAEQuality, Screening
 from graphs.circuit_graph import CircuitGraph, Measurement
 from graphs.faithfulness import Faithfulness
@@ -34,6 +35,7 @@ def certificate_lines(circuit: CircuitGraph) -> tuple[CertificateLine, ...]:
     if certificate is None:
         return tuple(_left_out(circuit))
     return (
+        *map(caution_line, certificate.warnings),
         *(_faithful(f, circuit.measurement) for f in certificate.faithfulness),
         *(_complete(f, circuit.measurement) for f in certificate.faithfulness),
         *alone_line(circuit.measurement, certificate.alone),
@@ -60,6 +62,17 @@ def worst_of(lines: tuple[CertificateLine, ...]) -> Colour:
         if colour in found:
             return colour
     return "grey"
+
+
+def caution_line(caution: Caution) -> CertificateLine:
+    """A warning as a line of a certificate."""
+    return CertificateLine(
+        name=f"warning: {caution.name}",
+        value=caution.value,
+        reading=caution.sentence,
+        colour="red" if caution.is_grave else "amber",
+        rule="red where all pairs that judge the circuit also found it, else amber",
+    )
 
 
 def _graded(value: float, good: float, fair: float) -> Colour:
@@ -142,7 +155,8 @@ def _screened(screening: Screening | None) -> Iterator[CertificateLine]:
         name="screening",
         value=f"{wrong} of {screening.verified:,} wrong",
         reading=(
-            f"{screening.estimate} chose which nodes to patch. Its estimates of these were flagged: {words or 'none'}."
+            f"{screening.estimate} chose which nodes to patch, counted in every pair. Its estimates of these were "
+            f"flagged: {words or 'none'}."
         ),
         colour=_graded(share, 0.01, 0.1),
         rule="green up to 1% of the patched nodes flagged, amber up to 10%",

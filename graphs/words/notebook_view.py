@@ -57,7 +57,7 @@ def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
 
 
 def verdict_view(verdict: Verdict) -> dict[str, str]:
-    """The verdict's sentence, its key numbers and the largest errors."""
+    """The verdict's sentence, its warnings, its key numbers and the largest errors."""
     numbers = _Table("key numbers", (), tuple((n.label, n.value, n.reading) for n in key_numbers(verdict)))
     flagged = _Table(
         f"largest errors of {counted_noun(len(verdict.flagged), 'flagged node')}, in {verdict.unit}",
@@ -74,7 +74,10 @@ def verdict_view(verdict: Verdict) -> dict[str, str]:
             for v in verdict.flagged[:_FLAGGED]
         ),
     )
-    tables = (numbers, flagged) if verdict.flagged else (numbers,)
+    cautions = _Table(
+        "warnings", (), tuple((COLOUR_MARKS["amber"], c.name, c.value, c.sentence) for c in verdict.warnings)
+    )
+    tables = [table for table in (cautions, numbers, flagged) if table.rows]
     return _shown(f"{COLOUR_MARKS[grade_of(verdict)]} {verdict.sentence}", tables)
 
 

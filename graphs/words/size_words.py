@@ -17,7 +17,7 @@ def size_lines(choice: SizeChoice | None) -> Iterator[CertificateLine]:
     by_others = choice.split != "own" or choice.folds > 0
     yield CertificateLine(
         name="size",
-        value=f"{choice.nodes:,} of {choice.largest:,} nodes",
+        value=f"{choice.nodes:,} of {choice.largest:,} features and errors",
         reading=reading,
         colour="green" if choice.reached and by_others else "amber",
         rule=(
@@ -56,11 +56,11 @@ def _limit_of(choice: SizeChoice) -> str:
     """What would reach the target, in one sentence with its numbers."""
     if choice.largest_faithfulness < choice.target:
         return (
-            f"No set can: all {choice.largest:,} nodes reach {two_decimals(choice.largest_faithfulness)}. More pairs, "
+            f"No set can: all {choice.largest:,} reach {two_decimals(choice.largest_faithfulness)}. More pairs, "
             "or SAEs with smaller errors, would raise that."
         )
     if choice.needed is not None and choice.needed > choice.most:
-        return f"About {choice.needed:,} nodes reach it; at most {choice.most:,} were allowed."
+        return f"About {choice.needed:,} of them reach it; at most {choice.most:,} were allowed."
     return "No set of the search reaches it with one standard error to spare. More pairs would make that error smaller."
 
 

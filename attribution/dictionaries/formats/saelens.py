@@ -75,6 +75,7 @@ def read_saelens(folder: Path, *, site: str | None, device: torch.device | str, 
         "site": config.site,
         "positions": config.positions,
         "prepend_bos": config.prepend_bos,
+        "trained_on": config.trained_on,
         "apply_b_dec_to_input": config.apply_b_dec_to_input,
         "normalisation": config.normalisation,
     }
@@ -122,7 +123,7 @@ def save_sae(sae: SAE, folder: str | Path) -> None:
 
 def _training(sae: SAE) -> dict[str, Any]:
     """What the SAE says of its training, as SAELens's metadata; nothing where it says nothing."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"model_name": sae.trained_on.model} if sae.trained_on.model else {}
     if sae.normalisation == "centred":
         found["model_from_pretrained_kwargs"] = {CENTRE: True}
     if sae.prepend_bos is not None:

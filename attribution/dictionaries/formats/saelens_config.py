@@ -21,10 +21,12 @@ from attribution.dictionaries.formats.saelens_training import (
     normalisation_at,
     opens_with_bos,
     processing_of,
+    trained_on,
     trained_positions,
     unknown_arguments,
 )
 from attribution.dictionaries.kinds.normalisation import Normalisation
+from attribution.dictionaries.kinds.trained_on import TrainedOn
 from attribution.dictionaries.kinds.trained_positions import TrainedPositions
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
@@ -50,6 +52,7 @@ class SAELensConfig:
     finetuning_scaling_factor: bool
     positions: TrainedPositions
     prepend_bos: bool | None
+    trained_on: TrainedOn
 
 
 def read_config(file: Path, architectures: Collection[str], site: str | None = None) -> SAELensConfig:
@@ -79,6 +82,7 @@ def read_config(file: Path, architectures: Collection[str], site: str | None = N
         finetuning_scaling_factor=_boolean(raw, "finetuning_scaling_factor", False, file),
         positions=trained_positions(said, file),
         prepend_bos=opens_with_bos(said, file),
+        trained_on=trained_on(said),
     )
 
 

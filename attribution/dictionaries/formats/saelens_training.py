@@ -1,4 +1,4 @@
-"""What cfg.json says of the activations that an SAE was trained on: of which model, at which positions.
+"""What cfg.json says of the activations that an SAE was trained on: of which model, at which hook and positions.
 
 TransformerLens can change a model's weights as it opens it (`model_from_pretrained_kwargs`). Logits stay the same, up
 to a constant. Some activations do not, and an SAE must be fed what it was trained on:
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from attribution.dictionaries.formats import SAEFileError
 from attribution.dictionaries.kinds.normalisation import Normalisation
+from attribution.dictionaries.kinds.trained_on import TrainedOn
 from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
 
 CENTRE: Final = "center_writing_weights"
@@ -142,6 +143,17 @@ def opens_with_bos(said: Mapping[str, Any], file: Path) -> bool | None:
     if found is not None and not isinstance(found, bool):
         raise SAEFileError(file, f"prepend_bos is {found!r}; expected true or false")
     return found
+
+
+def trained_on(said: Mapping[str, Any]) -> TrainedOn:
+    """The model, hook and layer that the file names; what is of another type names nothing."""
+    model, hook = said.get("model_name"), said.get("hook_name") or said.get("hook_point")
+    layer = said.get("hook_layer", said.get("hook_point_layer"))
+    return TrainedOn(
+        model if isinstance(model, str) else "",
+        hook if isinstance(hook, str) else "",
+        layer if isinstance(layer, int) and not isinstance(layer, bool) else None,
+    )
 
 
 def _whole(part: Any) -> bool:

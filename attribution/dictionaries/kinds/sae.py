@@ -24,6 +24,7 @@ from torch.nn.functional import embedding_bag
 
 from attribution.dictionaries.kinds.normalisation import Frame, Normalisation, normalise, restore
 from attribution.dictionaries.kinds.tensor_faults import shape_fault
+from attribution.dictionaries.kinds.trained_on import NOT_SAID, TrainedOn
 from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
 
 AnySAE = TypeVar("AnySAE", bound="SAE")
@@ -67,10 +68,11 @@ def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
 class SAE(ABC):
     """Base of the encoder kinds: a kind names its encoder tensors and says what value and margin are.
 
-    site: the hook the SAE was trained on, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes the
+    site: the hook the SAE belongs to, "" if unknown. A `hook_z` SAE has d_in = n_heads * d_head and takes the
         heads flattened.
     source: the file it was read from, "" if none; named in errors.
     prepend_bos: whether the prompts it was trained on opened with BOS; None if its file does not say.
+    trained_on: the model and the hook that its file names; warnings compare them with where it is spliced.
     positions: the positions it was trained on; the splice leaves others as they are.
     margin_tensors: the encoder tensors that the margin adds to p or subtracts from it; they bound the margin's rounding
         (`splice/gate_rounding.py`).
@@ -88,6 +90,7 @@ class SAE(ABC):
     site: str = ""
     source: str = ""
     prepend_bos: bool | None = None
+    trained_on: TrainedOn = NOT_SAID
     positions: TrainedPositions = ALL_POSITIONS
     apply_b_dec_to_input: bool = False
     normalisation: Normalisation = "none"
@@ -234,11 +237,11 @@ class SAE(ABC):
     def digest(self) -> str:
         """sha256 over kind, settings and tensors (name, dtype, shape, bytes).
 
-        Without site, source and prompts: they change nothing that the SAE computes. All positions go without saying.
+        Without site, source and training: they change nothing that the SAE computes. All positions go without saying.
         """
         tensors = self.tensors()
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in tensors}
-        for where in ("site", "source", "prepend_bos"):
+        for where in ("site", "source", "prepend_bos", "trained_on"):
             settings.pop(where)
         if self.positions == ALL_POSITIONS:
             settings.pop("positions")

@@ -6,6 +6,7 @@ The weights are shipped rounded to float16, and are evaluated after rounding.
 """
 
 import copy
+import json
 import math
 import shutil
 import time
@@ -92,12 +93,15 @@ def _batches(steps: int, batch: int) -> Iterator[Int[Tensor, "batch pos"]]:
 
 
 def save_model(model: LlamaForCausalLM, folder: Path) -> None:
-    """Write the weights in float16. The config says float32, so that loading gives float32."""
+    """Write the weights in float16. The config says float32, so that loading gives float32, and the model's name."""
     temporary = folder.with_name(folder.name + ".writing")
     copy.deepcopy(model).half().save_pretrained(temporary)
     config = copy.deepcopy(model.config)
     config.dtype = torch.float32
     config.save_pretrained(temporary)
+    file = temporary / "config.json"
+    named = {"_name_or_path": MODEL_NAME, **json.loads(file.read_text())}  # save_pretrained leaves the name out
+    file.write_text(json.dumps(named, indent=2, sort_keys=True) + "\n")
     (temporary / "model.safetensors").chmod(0o644)
     save_tokenizer(temporary)
     shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,8 @@ const SUMMARY = {
 
 export function certificatePanel(app) {
   const { header } = app.base;
-  const first = header.certificate.slice(0, 1).filter((line) => line.colour === "green"); // faithfulness leads, good or bad
+  const leading = header.certificate.slice(0, header.warnings + 1); // warnings, then faithfulness, good or bad
+  const first = leading.filter((line) => line.colour !== "grey");
   const of = (...colours) => header.certificate.filter((line) => colours.includes(line.colour) && !first.includes(line));
   return [
     el("h2", { tabindex: -1 }, "How far to trust this circuit"),
@@ -48,7 +49,7 @@ function lineOf(line) {
 function faithfulnessSection(header) {
   if (!header.faithfulness.length && !header.curves.length) return null;
   const words = header.curves.length
-    ? "Faithfulness F when only the strongest nodes are kept and the rest is ablated, by the number of nodes kept. 1 is the whole model. Dots: this circuit."
+    ? "Faithfulness F when only the strongest nodes are kept and the rest is ablated, by the number of features and errors kept. 1 is the whole model. Dots: this circuit."
     : "Faithfulness F when only the circuit is kept and the rest is ablated. 1 is the whole model. F was not measured for circuits of other sizes.";
   return el("section", {}, el("h3", {}, "Faithfulness"), el("p", { class: "faint" }, words), faithfulnessPlot(header.curves, header.faithfulness));
 }

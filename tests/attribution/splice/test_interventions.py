@@ -230,3 +230,23 @@ def test_hooks_are_gone_after_a_refused_intervention(world: World) -> None:
     with pytest.raises(ValueError, match="would change nothing"):
         world.spliced.run(torch.tensor([IDS]), [ablate_feature(SITE, index, [position])])
     assert torch.equal(world.model.module(torch.tensor([IDS])), bare)
+
+
+def test_two_interventions_on_one_node_are_said_and_act_in_their_order(world: World) -> None:
+    position, index, value = active(world)
+    last = position - len(IDS)
+    both = [scale_feature(SITE, index, 2.0, [last]), add_to_feature("blocks.0.mlp.hook_out", index, 1.0, [position])]
+    run = world.spliced.run(torch.tensor([IDS]), both)
+    dense = run.features[SITE].dense()
+    assert float(dense[0, position, index]) == pytest.approx(2 * value + 1)
+    (found,) = run.warnings
+    assert (found.kind, found.about) == ("node_named_twice", f"{SITE}/{index}")
+    elsewhere = [both[0], add_to_feature(SITE, index, 1.0, [p for p in range(1, len(IDS)) if p != position])]
+    assert world.spliced.run(torch.tensor([IDS]), elsewhere).warnings == ()
+    assert world.spliced.run(torch.tensor([IDS]), [both[0], ablate_error(SITE)]).warnings == ()
+
+
+def test_one_position_under_two_numbers_is_an_error(world: World) -> None:
+    position, index, _ = active(world)
+    with pytest.raises(ValueError, match="two of these are the same position of 5"):
+        world.spliced.run(torch.tensor([IDS]), [add_to_feature(SITE, index, 1.0, [position, position - len(IDS)])])

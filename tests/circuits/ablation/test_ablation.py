@@ -253,8 +253,6 @@ def test_names_are_parsed_and_wrong_ones_say_what_there_is(spliced: SplicedModel
     for text, match in wrong.items():
         with pytest.raises((ValueError, LookupError), match=match):
             parse_nodes([text], spliced, labels)
-    with pytest.raises(ValueError, match="named twice"):
-        parse_nodes([texts[0], texts[0]], spliced, labels)
 
 
 def test_a_circuits_nodes_have_the_names_of_the_file(spliced: SplicedModel, pairs: PromptPairs) -> None:
@@ -265,3 +263,33 @@ def test_a_circuits_nodes_have_the_names_of_the_file(spliced: SplicedModel, pair
 def test_positions_of_any_text_are_named_by_the_tokens_that_occur_once(spliced: SplicedModel) -> None:
     ids = spliced.model.token_ids("the barn near the beach")
     assert token_roles(ids, spliced.model) == ("<s>", "1", "barn", "near", "4", "beach")
+
+
+def test_a_node_named_twice_is_changed_once_and_the_outcome_says_so(spliced: SplicedModel, pairs: PromptPairs) -> None:
+    place = position_names(pairs)[0].index("subject")
+    once, twice = (
+        ablate(spliced, pairs, logit_difference, Ablation.named(names, spliced, pairs, operation=add(5.0)))
+        for names in ([f"{SITE}/{FEATURE}@subject"], [f"{SITE}/{FEATURE}@subject", f"{SITE}/{FEATURE}@{place}"])
+    )
+    assert once.warnings == ()
+    assert np.array_equal(once.after, twice.after)
+    assert [c.kind for c in twice.warnings] == ["node_named_twice"]
+
+
+def test_changing_nodes_on_pairs_that_found_them_is_said(spliced: SplicedModel, pairs: PromptPairs) -> None:
+    removed = Ablation.named([f"{SITE}/{FEATURE}@subject"], spliced, pairs)
+    doubled = PromptPairs((*pairs, pairs[0]))
+    outcome = ablate(spliced, doubled, logit_difference, removed, found_on=pairs)
+    assert [(c.kind, dict(c.figures)) for c in outcome.warnings] == [
+        ("shared_pairs", {"shared": 5, "pairs": 5}),
+        ("repeated_pairs", {"different": 4, "pairs": 5}),
+    ]
+
+
+def test_a_causal_test_on_pairs_that_found_the_circuit_is_said_where_they_should_be_others(
+    spliced: SplicedModel, pairs: PromptPairs
+) -> None:
+    circuit = discover(spliced, pairs, logit_difference, method="atp", error_mode="frozen", **nodes(3)).circuit
+    given = spliced, pairs, logit_difference, circuit
+    assert causal_test(*given).warnings == ()
+    assert [c.kind for c in causal_test(*given, found_on=pairs).warnings] == ["shared_pairs"]

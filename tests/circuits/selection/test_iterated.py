@@ -182,4 +182,4 @@ def test_the_cost_is_told_before_the_first_round_and_every_set_on_the_way() -> N
     assert len(found.rounds) - 1 <= cost.most_rounds
     assert tuple(notes.rounds) == found.rounds
     assert notes.ends == 1
-    assert f"Searching among {len(training.nodes):,} nodes. Each round runs 16 prompts" in cost.sentence
+    assert f"Searching among {len(training.nodes):,} features and errors. Each round runs 16 prompts" in cost.sentence

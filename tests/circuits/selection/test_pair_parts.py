@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from attribution.checking.pair_cautions import OWN, TEST, VALIDATION, shared_pairs
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
-from circuits.selection.pair_parts import both_directions, has_new_words, refuse_shared_pairs, split_pairs
+from circuits.selection.pair_parts import both_directions, has_new_words, split_pairs
 
 WORDS = 8
 
@@ -35,7 +36,7 @@ def test_parts_have_about_their_shares_and_share_no_pair(by_words: bool) -> None
     everything = [*parts.train, *parts.validation, *parts.test]
     assert sorted(p.clean_ids for p in everything) == sorted(p.clean_ids for p in pairs)
     assert has_new_words(parts.train, parts.test) == by_words
-    refuse_shared_pairs({"train": parts.train, "validation": parts.validation, "test": parts.test})
+    assert shared_pairs({OWN: parts.train, VALIDATION: parts.validation, TEST: parts.test}) == ()
 
 
 def test_a_pair_that_occurs_twice_stays_in_one_part_also_if_it_is_turned() -> None:
@@ -46,14 +47,6 @@ def test_a_pair_that_occurs_twice_stays_in_one_part_also_if_it_is_turned() -> No
         assert parts.validation is not None
         assert parts.test is not None
         assert all(len(part) % 3 == 0 for part in (parts.train, parts.validation, parts.test))
-
-
-@pytest.mark.parametrize("change", [lambda pair: pair, turned], ids=["the same", "turned"])
-def test_a_pair_planted_in_two_parts_is_refused(change: object) -> None:
-    pairs = made()
-    train, test = PromptPairs(pairs.pairs[:30]), PromptPairs((*pairs.pairs[30:], change(pairs[3])))  # pyright: ignore[reportCallIssue]
-    with pytest.raises(ValueError, match="Pair 10 of part 'test' is pair 3 of part 'own'"):
-        refuse_shared_pairs({"own": train, "test": test})
 
 
 def test_few_pairs_all_find_the_circuit_and_shares_must_leave_some() -> None:

@@ -68,7 +68,10 @@ def test_it_opens_with_every_line_of_the_certificate(on_embedded: Opened, embedd
         assert line.name in panel
         assert line.reading in panel
     readings = on_embedded.page.locator("#panel ul.lines li p").all_inner_texts()
-    leading = (lines[0], *(line for colour in ("red", "amber") for line in lines[1:] if line.colour == colour))
+    assert embedded.circuit.certificate is not None
+    first = len(embedded.circuit.certificate.warnings) + 1
+    assert [line.name.partition(",")[0] for line in lines[:first]] == ["warning: few pairs", "faithfulness"]
+    leading = (*lines[:first], *(line for c in ("red", "amber") for line in lines[first:] if line.colour == c))
     assert {line.reading for line in leading} == {r.rsplit(" (", 1)[0] for r in readings[: len(leading)]}
     marks = on_embedded.page.locator("#panel svg.scatter circle.mark")
     assert marks.count() == sum(w.node.kind in ("feature", "error") for w in embedded.circuit.nodes)

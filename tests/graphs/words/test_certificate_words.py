@@ -171,7 +171,7 @@ CHOICE = SizeChoice(
 
 def test_a_certificate_says_who_chose_the_size_and_what_was_left_out(tmp_path: Path) -> None:
     found = lines(size_choice=CHOICE)
-    assert (found["size"].value, found["size"].colour) == ("70 of 9,000 nodes", "green")
+    assert (found["size"].value, found["size"].colour) == ("70 of 9,000 features and errors", "green")
     assert "F = 0.86 on 25 pairs with other words, which did not find the circuit; 0.80" in found["size"].reading
     assert "blocks.0.hook_mlp_out/error@end (+0.07)" in found["opponents left out"].reading
     assert "size" not in lines()
@@ -183,8 +183,8 @@ def test_a_certificate_says_who_chose_the_size_and_what_was_left_out(tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"needed": 1445}, "About 1,445 nodes reach it; at most 1,000 were allowed."),
-        ({"largest_faithfulness": 0.41}, "No set can: all 9,000 nodes reach 0.41."),
+        ({"needed": 1445}, "About 1,445 of them reach it; at most 1,000 were allowed."),
+        ({"largest_faithfulness": 0.41}, "No set can: all 9,000 reach 0.41."),
         ({"needed": 64}, "No set of the search reaches it with one standard error to spare."),
     ],
 )
