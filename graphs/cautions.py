@@ -37,7 +37,7 @@ class Caution:
 
     Attributes:
         kind: what is the matter.
-        about: what it concerns: some pairs, a model, a node; "" where the kind says it all.
+        about: which pairs or which node it concerns; "" where that is in the sentence alone.
         figures: how much, by name; those that `VALUES` has for the kind.
         sentence: what is the matter, what it does to the numbers, and what to do.
     """

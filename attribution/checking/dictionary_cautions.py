@@ -45,7 +45,7 @@ def _other_model(spliced: SplicedModel, name: str, sites: Sequence[str]) -> Caut
         f"{_short(spliced.model.name)}. Unless both names mean the same weights, the features mean nothing here: take "
         "SAEs of this model."
     )
-    return Caution("other_model", name, {"saes": len(sites), "all": len(spliced.saes)}, sentence)
+    return Caution("other_model", "", {"saes": len(sites), "all": len(spliced.saes)}, sentence)
 
 
 def other_site(spliced: SplicedModel) -> tuple[Caution, ...]:

@@ -55,12 +55,16 @@ def shared_pairs(parts: Mapping[str, PromptPairs]) -> tuple[Caution, ...]:
 
 
 def _shared(name: str, earlier: str, shared: int, pairs: int) -> Caution:
-    all_of = f"All {_counted(pairs, name)}" if pairs > 1 else f"The only {_words(name)} pair"
-    which = all_of if shared == pairs else f"{shared:,} of the {_counted(pairs, name)}"
-    loss = "which size suits new prompts" if name == VALIDATION else "how faithful the circuit is on new prompts"
-    sentence = f"{which} also {_DID[earlier]}, so these pairs say little about {loss}. Give other pairs."
     about = f"{_words(name)} and {earlier}" if earlier == VALIDATION else _words(name)
-    return Caution("shared_pairs", about, {"shared": shared, "pairs": pairs}, sentence)
+    figures = {"shared": shared, "pairs": pairs}
+    if shared == pairs:
+        which = f"All {_counted(pairs, name)}" if pairs > 1 else f"The only {_words(name)} pair"
+        shows = "which size suits new prompts" if name == VALIDATION else "how faithful the circuit is on new prompts"
+        sentence = f"{which} also {_DID[earlier]}: what is measured on them does not show {shows}. Give other pairs."
+    else:
+        which = f"{shared:,} of the {_counted(pairs, name)}"
+        sentence = f"{which} also {_DID[earlier]}, which flatters what is measured on all of them. Leave those out."
+    return Caution("shared_pairs", about, figures, sentence)
 
 
 def few_pairs(counts: Mapping[str, int]) -> tuple[Caution, ...]:
@@ -75,7 +79,7 @@ def few_pairs(counts: Mapping[str, int]) -> tuple[Caution, ...]:
         f"There are only {', '.join(_counted(count, name) for name, count in few.items())}. Standard errors and "
         f"intervals over fewer than {FEW} look more certain than they are. Give more pairs."
     )
-    return (Caution("few_pairs", ", ".join(map(_words, few)), {"pairs": min(few.values())}, sentence),)
+    return (Caution("few_pairs", "", {"pairs": min(few.values())}, sentence),)
 
 
 class PairCount:

@@ -94,13 +94,14 @@ def certify(
         missing=missing,
         gates_at_threshold=_at_threshold(question, verdict),
         rounding=None if effects is None else effects_in_rounding(effects),
-        warnings=_warnings(question, every),
+        warnings=_warnings(question, splits or {}),
     )
 
 
 def _warnings(question: Question, splits: Mapping[str, PromptPairs]) -> tuple[Caution, ...]:
     batches = question.pairs.batches(question.room.pairs("exact"), question.spliced.model)
-    return (*part_cautions(splits), *dictionary_cautions(question.spliced, batches))
+    parts = {OWN_SPLIT: question.pairs, **splits}
+    return (*part_cautions(parts), *dictionary_cautions(question.spliced, batches))
 
 
 def _faithfulness(

@@ -71,7 +71,7 @@ def caution_line(caution: Caution) -> CertificateLine:
         value=caution.value,
         reading=caution.sentence,
         colour="red" if caution.is_grave else "amber",
-        rule="red where all pairs that judge the circuit also found it, else amber",
+        rule="red where no pair that judges is new, else amber" if caution.kind == "shared_pairs" else "always amber",
     )
 
 

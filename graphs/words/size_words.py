@@ -11,7 +11,8 @@ def size_lines(choice: SizeChoice | None) -> Iterator[CertificateLine]:
     """Who chose the size and what is missing to the target, and the opponents of the task that were left out."""
     if choice is None:
         return
-    reading = f"F = {two_decimals(choice.faithfulness)} {_on(choice)}; {two_decimals(choice.target)} was asked for."
+    reached, target = two_decimals(choice.faithfulness), two_decimals(choice.target)
+    reading = f"F = {reached} before pruning, {_on(choice)}; {target} was asked for."
     if not choice.reached:
         reading += f" {_limit_of(choice)}"
     by_others = choice.split != "own" or choice.folds > 0

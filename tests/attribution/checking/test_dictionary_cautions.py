@@ -37,7 +37,6 @@ def test_dictionaries_in_their_place_have_no_cautions() -> None:
 def test_another_model_is_named_once_with_its_dictionaries() -> None:
     (found,) = other_model(spliced_with(lambda _, sae: replace(sae, trained_on=TrainedOn("pythia-70m"))))
     assert found.figures == {"saes": 5, "all": 5}
-    assert found.about == "'pythia-70m'"
     assert "5 SAEs were trained on the model 'pythia-70m', says cfg.json" in found.sentence
     assert repr(WORLD.model.name) in found.sentence
 

@@ -172,7 +172,10 @@ CHOICE = SizeChoice(
 def test_a_certificate_says_who_chose_the_size_and_what_was_left_out(tmp_path: Path) -> None:
     found = lines(size_choice=CHOICE)
     assert (found["size"].value, found["size"].colour) == ("70 of 9,000 features and errors", "green")
-    assert "F = 0.86 on 25 pairs with other words, which did not find the circuit; 0.80" in found["size"].reading
+    assert (
+        "F = 0.86 before pruning, on 25 pairs with other words, which did not find the circuit; 0.80"
+        in found["size"].reading
+    )
     assert "blocks.0.hook_mlp_out/error@end (+0.07)" in found["opponents left out"].reading
     assert "size" not in lines()
     circuit = replace(CIRCUIT, certificate=replace(CERTIFICATE, size_choice=CHOICE))
