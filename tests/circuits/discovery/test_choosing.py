@@ -73,17 +73,6 @@ def test_keeping_only_the_circuits_nodes_is_its_faithfulness() -> None:
     assert outcome.faithfulness == pytest.approx(own.faithfulness, abs=1e-4)
 
 
-def test_a_pair_that_would_judge_what_it_found_is_refused() -> None:
-    train, validation, judge = parts()
-    planted = PromptPairs((*judge, train[3]))
-    for given in ({"splits": {"judge": planted}}, {"validation": planted}):
-        with pytest.raises(ValueError, match="is pair 3 of part 'own': what judges a circuit must"):
-            discover(world(), train, logit_difference, **given)  # pyright: ignore[reportArgumentType]
-    planted = PromptPairs((*judge, validation[0]))
-    with pytest.raises(ValueError, match="of part 'validation'"):
-        discover(world(), train, logit_difference, validation=validation, splits={"judge": planted})
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
