@@ -135,7 +135,7 @@ def likeliest_two(ids: Tokens, model: LanguageModel) -> tuple[tuple[Tokens, ...]
 
 def aligned(clean: Sequence[int], patch: Sequence[int], model: LanguageModel) -> str:
     """Both prompts token by token in two lines, equal tokens under each other."""
-    both = [[token.replace("\n", "\\n") for token in model.token_texts(ids)] for ids in (clean, patch)]
+    both = [list(model.shown_tokens(ids)) for ids in (clean, patch)]
     cells: list[tuple[str, str]] = []
     for _, a, b, c, d in SequenceMatcher(a=list(clean), b=list(patch), autojunk=False).get_opcodes():
         own, other = both[0][a:b], both[1][c:d]
@@ -158,7 +158,8 @@ def _roles(row: int, entry: Mapping[str, Any], clean: tuple[int, ...], model: La
     if not isinstance(roles, Mapping):
         return None if roles is None else tuple(roles)
     try:
-        return roles_of_spans(roles, model.token_texts(clean), opened=clean[0] == model.bos_id)
+        texts, shown = model.token_texts(clean), model.shown_tokens(clean)
+        return roles_of_spans(roles, texts, opened=clean[0] == model.bos_id, shown=shown)
     except ValueError as error:
         raise ValueError(f"Pair {row}: {error}") from None
 
