@@ -217,24 +217,23 @@ def _test(
 ) -> None:
     from attribution.prompts.metric_names import metric_named
     from circuits.ablation.ablation_file import causal_test_data, write_ablation
-    from circuits.ablation.causal_test import causal_test
-    from circuits.commands.ablate_output import print_test
+    from circuits.ablation.causal_tests import causal_tests
+    from circuits.commands.ablate_output import print_tests
 
     assert options.patch is not None
     assert options.metric is not None
+    given = loaded.spliced, loaded.prompts, metric_named(options.metric), found.circuit, found.found_on(loaded.spliced)
     with progress_bar(console, f"knocking out nodes on {len(loaded.prompts)} pair(s)") as told:
-        test = causal_test(
-            loaded.spliced,
-            loaded.prompts,
-            metric_named(options.metric),
-            found.circuit,
+        tests = causal_tests(
+            *given,
             error_mode=options.error,  # pyright: ignore[reportArgumentType]
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
             room=_room(loaded, options),
             progress=told,
         )
-    write_ablation(path, {**about, "causal_test": causal_test_data(test)})
-    print_test(console, test, len(loaded.prompts), path, rows=options.rows)
+    first, *more = map(causal_test_data, tests)
+    write_ablation(path, {**about, "causal_test": first, **({"causal_test_on_other_pairs": more[0]} if more else {})})
+    print_tests(console, tests, path, rows=options.rows)
 
 
 def _room(loaded: Loaded, options: AblateOptions) -> "Room":
