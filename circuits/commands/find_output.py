@@ -1,11 +1,20 @@
 """What `find` prints: the circuit's certificate, its strongest nodes and edges, and where the files are."""
 
+import time
+from dataclasses import dataclass, field
+
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from attribution.runs.chunk_store import ChunkStore
 from circuits.commands.run_files import RunFolder
+from circuits.discovery.deciding import DECISION_STAGE
 from circuits.discovery.discover import Found
+from circuits.selection.watch import Round, SearchCost
+from circuits.terminal.amounts import time_in_words
+from circuits.terminal.printable import printable_token
+from circuits.terminal.progress import Bar
 from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
 
@@ -14,6 +23,58 @@ _AGAIN = "again"
 """Heading of the share of resamples that have a node or an edge."""
 _WIDE = 100
 """Columns of a terminal that has room for readings and bars."""
+
+
+@dataclass
+class StageWatch:
+    """Shows every stage and times it, prints what was decided and what a search will cost, and the set of every round.
+
+    Without a console nothing is printed, as for one pair of many.
+
+    Attributes:
+        console, bar, store: where sentences are printed, stages are shown, and finished work is kept.
+        seconds, expected: what each stage took and was expected to take, by its name.
+    """
+
+    console: Console | None
+    bar: Bar
+    seconds: dict[str, float]
+    store: ChunkStore
+    expected: dict[str, float] = field(default_factory=dict)
+    stage: str | None = None
+    since: float = 0.0
+
+    def decided(self, sentence: str) -> None:
+        """The method was chosen."""
+        earlier = self.store.tallies[DECISION_STAGE].reused > 0
+        note = f" (Decided when the run in {self.store.folder} began; --no-resume decides again.)" if earlier else ""
+        if self.console is not None:
+            self.console.print(sentence + note, highlight=False)
+
+    def enters(self, stage: str | None, seconds: float | None = None) -> None:
+        """A stage begins, or none, which ends the one before it."""
+        now = time.perf_counter()
+        if self.stage is not None:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
+        self.stage, self.since = stage, now
+        if seconds is not None:
+            self.expected[f"{stage}"] = self.expected.get(f"{stage}", 0.0) + seconds
+        if stage is not None:
+            self.bar.enters(stage if seconds is None else f"{stage} (about {time_in_words(seconds)})")
+
+    def begins(self, cost: SearchCost) -> None:
+        """A search begins."""
+        if self.console is not None:
+            self.console.print(cost.sentence, highlight=False)
+
+    def went(self, found: Round) -> None:
+        """A round of it ended."""
+        on = f"{found.training:.2f}" + ("" if found.validation is None else f", validation {found.validation:.2f}")
+        self.bar.says(f"searching: {found.size:,} nodes, F {on}")
+
+    def ended(self) -> None:
+        """It ended."""
+        self.bar.says("")
 
 
 def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
@@ -132,7 +193,7 @@ def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
         _rate(weighted.inclusion),
         Text(circuit.name(node).rpartition("@")[0]),
         Text(position.label),
-        Text(token.strip()),
+        Text(printable_token(token)),
         values,
     ]
 

@@ -72,9 +72,9 @@ def write_packed_page(
     page = Template((_HERE / "circuit_page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         style=style,
-        style_hash=_hash(style),
+        style_hash=sha256_of(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=sha256_of(script),
         data=pack_columns(header, columns),
         state=json_block(dict(state)),
     )
@@ -86,5 +86,6 @@ def json_block(content: Any) -> str:
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _hash(text: str) -> str:
+def sha256_of(text: str) -> str:
+    """The hash of a script or a style sheet, as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()
