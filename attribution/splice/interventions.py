@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from graphs.short_repr import short_repr
+
 
 @dataclass(frozen=True)
 class Intervention:
@@ -21,6 +23,8 @@ class Intervention:
     `change` receives the values at the chosen positions, in their order: [row, position] of a feature,
     [row, position, width] of an error. `positions` None means every spliced position.
     """
+
+    __repr__ = short_repr
 
     site: str
     index: int | None

@@ -27,6 +27,7 @@ from circuits.ablation.edits import Ablation, edits_of
 from circuits.ablation.feature_shifts import FeatureShift, FeatureShifts
 from circuits.ablation.node_names import NodeName
 from circuits.faithfulness.bootstrap import is_undefined
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Outcome:
         values_changed: how many features and errors the ablation moves off their clean values, over all prompts and
             positions.
     """
+
+    __repr__ = short_repr
 
     ablation: Ablation
     metric: str

@@ -29,6 +29,7 @@ from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import ErrorMode, SplicedModel, SplicedRun
 from attribution.splice.writing import write_site
 from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, site_nodes, token_places
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Ablation:
         ('blocks.2.hook_resid_post/368@subject', True)
         >>> kept = Ablation.named(map(str, removed.names), spliced, pairs, operation=KEEP_ONLY, error_mode="frozen")
     """
+
+    __repr__ = short_repr
 
     names: tuple[NodeName, ...]
     operation: Operation

@@ -8,6 +8,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode
 from graphs.nodes import EVERYWHERE
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Side:
         >>> len(side.circuit.strongest()) <= 20
         True
     """
+
+    __repr__ = short_repr
 
     circuit: CircuitGraph
     spliced: SplicedModel | None = None

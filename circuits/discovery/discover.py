@@ -55,6 +55,7 @@ from circuits.ranking.question import Question
 from circuits.selection.pair_parts import refuse_shared_pairs
 from circuits.selection.watch import UNWATCHED, Watch
 from graphs import CircuitGraph, Verdict, prune
+from graphs.notebook_display import NotebookDisplay
 from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
@@ -80,7 +81,7 @@ CHECKED_METHOD = "ig"
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(NotebookDisplay):
     """A circuit, and what it rests on.
 
     Attributes:
@@ -99,6 +100,10 @@ class Found:
     circuit: CircuitGraph
     checked: Verdict | None = None
     decision: Decision | None = None
+
+    def __repr__(self) -> str:
+        checked = "no estimate was checked" if self.checked is None else "with the check of an estimate"
+        return f"Found({self.circuit!r}, of {len(self.ranking.nodes):,} nodes; {checked})"
 
 
 def discover(

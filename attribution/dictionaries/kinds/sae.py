@@ -25,6 +25,7 @@ from torch.nn.functional import embedding_bag
 from attribution.dictionaries.kinds.normalisation import Frame, Normalisation, normalise, restore
 from attribution.dictionaries.kinds.tensor_faults import shape_fault
 from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
+from graphs.short_repr import short_repr
 
 AnySAE = TypeVar("AnySAE", bound="SAE")
 
@@ -35,6 +36,8 @@ class Encoding:
 
     Margin None: gates are always open. Frame None: nothing was normalised.
     """
+
+    __repr__ = short_repr
 
     projection: Float[Tensor, "*batch d_sae"]
     value: Float[Tensor, "*batch d_sae"]
@@ -63,7 +66,7 @@ def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
     return torch.nonzero(mask)[:, 0]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SAE(ABC):
     """Base of the encoder kinds: a kind names its encoder tensors and says what value and margin are.
 
@@ -108,6 +111,11 @@ class SAE(ABC):
         for name, axes in self.tensor_axes().items():
             if fault := shape_fault(name, getattr(self, name), axes, sizes):
                 raise ValueError(f"{type(self).__name__} SAE: {fault} (sizes as in W_dec)")
+
+    def __repr__(self) -> str:
+        at = f" at {self.site}" if self.site else ""
+        dtype = str(self.W_dec.dtype).removeprefix("torch.")
+        return f"{type(self).__name__}({self.d_sae:,} features of {self.d_in} dimensions{at}, {dtype})"
 
     @property
     def d_in(self) -> int:
