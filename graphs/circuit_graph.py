@@ -10,7 +10,7 @@ from graphs.edges import Edge
 from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
 from graphs.plain_data import as_plain_data
-from graphs.short_repr import cut, short_repr
+from graphs.short_repr import cut, in_brief, short_repr
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -247,7 +247,7 @@ class CircuitGraph(NotebookDisplay):
         for weighted in self.nodes:
             if self.name(weighted.node) == name:
                 return weighted
-        raise LookupError(f"The circuit has no node {name!r}. It has, among others: {self._some_names()}.")
+        raise LookupError(f"The circuit has no node {in_brief(name)}. It has, among others: {self._some_names()}.")
 
     def _some_names(self) -> str:
         return ", ".join(self.name(w.node) for w in self.nodes[:5])
@@ -282,7 +282,7 @@ class CircuitGraph(NotebookDisplay):
         for name, data in graph.nodes(data=True):
             if data.get("kind") not in _NODE_TYPES:
                 raise ValueError(
-                    f"Node {name!r} has kind {data.get('kind')!r}; expected one of {', '.join(_NODE_TYPES)}."
+                    f"Node {in_brief(name)} has kind {data.get('kind')!r}; expected one of {', '.join(_NODE_TYPES)}."
                 )
             node_type = _NODE_TYPES[data["kind"]]
             own = {f.name: data[f.name] for f in fields(node_type)}
@@ -297,6 +297,13 @@ class CircuitGraph(NotebookDisplay):
             measurement=Measurement(**graph.graph["measurement"]),
             certificate=None if certificate is None else certificate_from_plain(certificate),
         )
+
+
+def refuse_other_than_circuit(given: Any) -> None:
+    """A ValueError for what is no circuit, which says where the circuit of a result is."""
+    if not isinstance(given, CircuitGraph):
+        inside = f": give its .circuit, a {CircuitGraph.__name__}" if hasattr(given, "circuit") else ""
+        raise ValueError(f"A circuit is needed; got a {type(given).__name__}{inside}.")
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:

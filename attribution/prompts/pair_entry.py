@@ -15,6 +15,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.answers import Tokens, check_answers, read_answers
 from attribution.prompts.prompt_pair import PromptPair, check_pair, unequal
 from attribution.prompts.role_spans import roles_of_spans
+from graphs.short_repr import in_brief
 
 _KEYS: Final = frozenset(
     f"{key}{form}"
@@ -117,7 +118,7 @@ def check_entry(row: int, entry: Any) -> None:
         )
     template = entry.get("template")
     if template is not None and not isinstance(template, str):
-        raise ValueError(f"Pair {row}: template must be the name of a template; found {template!r}.")
+        raise ValueError(f"Pair {row}: template must be the name of a template; found {in_brief(template)}.")
     if not alone and all(key in entry for key in (*keys.values(), "answer_id", "wrong_id")):
         prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
         named = tuple(roles) if roles is not None and is_list else None

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+from graphs.short_repr import in_brief
+
 LAST: Final = "end"
 
 
@@ -49,13 +51,15 @@ def _place(role: str, span: Any, text: str) -> tuple[int, int]:
         found = text.count(span) if span.strip() else 0
         if found != 1:
             raise ValueError(
-                f"the span {span!r} of role {role!r} occurs {found} times in {text!r}; it must occur once. "
+                f"the span {in_brief(span)} of role {role!r} occurs {found} times in {text!r}; it must occur once. "
                 "Write more of the text, or give [start, end] in characters."
             )
         start = text.index(span) + len(span) - len(span.lstrip())
         return start, text.index(span) + len(span.rstrip())
     if not (isinstance(span, list | tuple) and len(span) == 2 and all(type(n) is int for n in span)):
-        raise ValueError(f"the span of role {role!r} must be a part of the text or [start, end]; found {span!r}.")
+        raise ValueError(
+            f"the span of role {role!r} must be a part of the text or [start, end]; found {in_brief(span)}."
+        )
     if not 0 <= span[0] < span[1] <= len(text):
         raise ValueError(f"the span {list(span)} of role {role!r} is not in the text of {len(text)} characters.")
     return span[0], span[1]

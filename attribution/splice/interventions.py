@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from graphs.short_repr import short_repr
+from graphs.short_repr import in_brief, short_repr
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _refuse_other_than_whole(number: Any, what: str) -> None:
             raise TypeError
         whole(number)
     except TypeError:
-        raise ValueError(f"{what} must be a whole number; got {number!r}.") from None
+        raise ValueError(f"{what} must be a whole number; got {in_brief(number)}.") from None
 
 
 def _refuse_unfinite(value: Any) -> None:
@@ -146,7 +146,7 @@ def _refuse_unfinite(value: Any) -> None:
     except (TypeError, ValueError, RuntimeError):
         finite = False
     if not finite:
-        raise ValueError(f"The value of an intervention must be a finite number or tensor; got {value!r}.")
+        raise ValueError(f"The value of an intervention must be a finite number or tensor; got {in_brief(value)}.")
 
 
 def _like(value: float | Tensor, like: Tensor) -> Tensor:

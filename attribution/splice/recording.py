@@ -15,7 +15,7 @@ from attribution.dictionaries import Frame
 from attribution.dictionaries.kinds.sae import Encoding, places_of
 from attribution.models.block_calls import BlockCall
 from attribution.splice.gate_rounding import GatesAtThreshold, HeldGates, Keep, as_is
-from graphs.short_repr import short_repr
+from graphs.short_repr import in_brief, short_repr
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `spliced_model.py`."""
@@ -26,7 +26,7 @@ INTERVENED: Final = ("live", "frozen", "zero")
 def refuse_other_mode(error_mode: str, allowed: Sequence[str] = get_args(ErrorMode)) -> None:
     """Raise a ValueError for an error mode that is not among those allowed."""
     if error_mode not in allowed:
-        raise ValueError(f"No error mode {error_mode!r} here. Choose one of: {', '.join(allowed)}.")
+        raise ValueError(f"No error mode {in_brief(error_mode)} here. Choose one of: {', '.join(allowed)}.")
 
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:

@@ -31,6 +31,7 @@ from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from circuits.ablation.node_names import NodeName, circuit_names
 from graphs import CircuitGraph
+from graphs.circuit_graph import refuse_other_than_circuit
 from graphs.short_repr import short_repr
 
 _MOST_ROWS: Final = 64
@@ -133,6 +134,7 @@ def causal_test(
         True
     """
     refuse_other_types(pairs, metric, patch_value)
+    refuse_other_than_circuit(circuit)
     if circuit.measurement.unit != circuit.measurement.metric_unit:
         raise ValueError(
             f"The circuit's numbers are in {circuit.measurement.unit}, not in units of the metric: they predict no "

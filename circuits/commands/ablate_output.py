@@ -24,8 +24,8 @@ from graphs.words.site_words import kept_in_words
 _SHOWN_NODES = 3
 _WHICH: Final = {
     True: "that found the circuit: a check of the graph, by its effects in these pairs",
-    False: "that did not find the circuit: a test on other prompts. Agreement says that the circuit generalises; a "
-    "difference is none between the graph and the model",
+    False: "that did not find the circuit: a test on other prompts. Agreement says that the circuit generalises; "
+    "a difference says nothing against the graph",
     None: "; whether they found the circuit is not known, so a difference may be one of prompts",
 }
 """What a causal test tests, by `own_pairs`."""

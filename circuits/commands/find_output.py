@@ -16,6 +16,7 @@ from circuits.terminal.amounts import time_in_words
 from circuits.terminal.printable import printable_token
 from circuits.terminal.progress import Bar
 from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
+from graphs.nodes import EVERYWHERE, Node, short_site
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
@@ -88,7 +89,7 @@ def print_found(console: Console, found: Found, target: RunFolder, *, title: str
             Text(),
             _table(circuit, rows, console.width),
             Text(),
-            _edges(circuit, rows),
+            _edges(circuit, rows, console.width),
             Text(),
             _closing(found, target),
         )
@@ -138,7 +139,7 @@ def _headline(found: Found, title: str) -> Text:
     return text
 
 
-def _edges(circuit: CircuitGraph, rows: int) -> Table:
+def _edges(circuit: CircuitGraph, rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("weight", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
@@ -150,10 +151,15 @@ def _edges(circuit: CircuitGraph, rows: int) -> Table:
             Text(f"{edge.weight:+.4f}", style="green" if edge.weight >= 0 else "magenta"),
             "" if edge.standard_error is None else f"{edge.standard_error:.4f}",
             _rate(edge.inclusion),
-            Text(circuit.name(edge.source)),
-            Text(circuit.name(edge.target)),
+            *(Text(_end(circuit, node, width)) for node in (edge.source, edge.target)),
         )
     return table
+
+
+def _end(circuit: CircuitGraph, node: Node, width: int) -> str:
+    """The name of an edge's end; in a narrow terminal a short one."""
+    name = circuit.name(node)
+    return name if width >= _WIDE else short_site(name).removesuffix(f"@{EVERYWHERE}")
 
 
 def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
@@ -184,8 +190,7 @@ def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
     node = weighted.node
     assert not isinstance(node, MetricNode)
     position = circuit.positions[node.position]
-    same = position.clean_token == position.patch_token
-    token = position.clean_token if same else f"{position.clean_token} → {position.patch_token}"
+    tokens = map(printable_token, dict.fromkeys((position.clean_token, position.patch_token)))
     values = "" if weighted.clean is None or weighted.patch is None else f"{weighted.clean:.2f} → {weighted.patch:.2f}"
     return [
         Text(f"{weighted.effect:+.4f}", style=_colour(weighted)),
@@ -193,7 +198,7 @@ def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
         _rate(weighted.inclusion),
         Text(circuit.name(node).rpartition("@")[0]),
         Text(position.label),
-        Text(printable_token(token)),
+        Text(" → ".join(tokens)),
         values,
     ]
 

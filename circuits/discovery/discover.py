@@ -56,6 +56,7 @@ from circuits.selection.pair_parts import refuse_shared_pairs
 from circuits.selection.watch import UNWATCHED, Watch
 from graphs import CircuitGraph, Verdict, prune
 from graphs.notebook_display import NotebookDisplay
+from graphs.short_repr import in_brief
 from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
@@ -318,7 +319,9 @@ def patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
     if error_mode == "path" and method in WALKS_ERRORS:
         return "frozen"
     if error_mode not in ("live", "frozen", "zero"):
-        raise ValueError(f"{method} cannot be measured in error mode {error_mode!r}. Choose live, frozen or zero.")
+        raise ValueError(
+            f"{method} cannot be measured in error mode {in_brief(error_mode)}. Choose live, frozen or zero."
+        )
     return error_mode
 
 
@@ -334,7 +337,7 @@ def _refuse(
 ) -> None:
     for name in (*(() if method == AUTO_METHOD else (method,)), *compare):
         if name not in METHODS:
-            raise ValueError(f"No method {name!r}. Methods: {AUTO_METHOD}, {', '.join(METHODS)}.")
+            raise ValueError(f"No method {in_brief(name)}. Methods: {AUTO_METHOD}, {', '.join(METHODS)}.")
     if points is not None:
         refuse_points(method)
     refuse_verify(method, verify)

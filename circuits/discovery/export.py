@@ -27,6 +27,8 @@ from graphs import (
     write_page,
     write_tables,
 )
+from graphs.circuit_graph import refuse_other_than_circuit
+from graphs.short_repr import in_brief
 
 Format = Literal["html", "json", "neuronpedia", "graphml", "dot", "tables"]
 
@@ -76,10 +78,11 @@ def export(
         >>> export(found.circuit, folder / "circuit.graphml").name
         'circuit.graphml'
     """
+    refuse_other_than_circuit(circuit)
     path = Path(path)
     chosen = _format_of(path) if format is None else format
     if chosen not in _WRITERS:
-        raise ValueError(f"No format {chosen!r}. Formats: {', '.join(_WRITERS)}.")
+        raise ValueError(f"No format {in_brief(chosen)}. Formats: {', '.join(_WRITERS)}.")
     inputs = circuit.measurement.inputs
     shown = _Shown(
         labels=labels,

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphs.circuit_graph import CircuitGraph
+from graphs.circuit_graph import CircuitGraph, refuse_other_than_circuit
 from graphs.feature_labels import Labels
 from graphs.page.pack_columns import pack_columns
 from graphs.page.payload import payload
@@ -51,6 +51,7 @@ def write_page(
     Raises:
         LookupError: a pinned or grouped name is not a node of the circuit.
     """
+    refuse_other_than_circuit(circuit)
     for name in (*pinned, *(member for _, members in supernodes for member in members)):
         circuit.node(name)
     state = {"pins": list(pinned), "groups": [{"name": n, "members": list(m)} for n, m in supernodes]}

@@ -62,7 +62,7 @@ def write_comparison_page(
     header["comparison"] = {
         **_in_words(comparison, union),
         "totals": [_total(name, circuit) for name, circuit in zip(comparison.names, (a, b), strict=True)],
-        "effects": {} if _of_one_kind(a, b) else _effects_in_units(comparison, union),
+        "effects": {} if _of_one_kind(a, b) else _effects_in_units(comparison, union, a, b),
     }
     columns["membership"] = np.array(nodes, np.uint8)
     columns["edge membership"] = np.array(edges, np.uint8)
@@ -71,7 +71,7 @@ def write_comparison_page(
 
 def drawn_union(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, list[int], list[int]]:
     """The graph that is drawn, and for each of its nodes and edges 1 if only A has it, 2 if only B, 3 if both."""
-    a, b = (merge_positions(c) if merge else c for c, merge in zip((a, b), comparison.merged, strict=True))
+    a, b = _merged(comparison, a, b)
     alike = _of_one_kind(a, b)
     if not alike:
         a, b = _in_shares(a), _in_shares(b)
@@ -86,6 +86,12 @@ def drawn_union(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tup
     shown = tuple(_with_effects(w, union.name(w.node), comparison.names, effects) for w in union.nodes)
     union = replace(union, nodes=shown, measurement=replace(union.measurement, method=_MEAN if alike else _LARGER))
     return union if alike else _with_larger(union, joined), nodes, edges
+
+
+def _merged(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, CircuitGraph]:
+    """Both, without positions where these were merged to compare them."""
+    one, two = comparison.merged
+    return merge_positions(a) if one else a, merge_positions(b) if two else b
 
 
 def _membership(name: Any, of: list[Any]) -> int:
@@ -123,22 +129,26 @@ def _total(name: str, circuit: CircuitGraph) -> str:
     return f"{name}: {measured.metric.replace('_', ' ')} {total}, {counted_noun(measured.examples, 'pair')}"
 
 
-def _effects_in_units(comparison: Comparison, union: CircuitGraph) -> dict[str, str]:
+def _effects_in_units(comparison: Comparison, union: CircuitGraph, a: CircuitGraph, b: CircuitGraph) -> dict[str, str]:
     """The effects of each drawn node in its circuits, in their own units, by its name."""
-    drawn, found = {union.name(w.node) for w in union.nodes}, dict[str, str]()
-    for row in comparison.nodes:
-        parts = [
-            f"{name}: {signed_number(effect)} {unit}"
-            for name, effect, unit in zip(comparison.names, (row.effect_a, row.effect_b), comparison.units, strict=True)
-            if effect is not None
-        ]
-        if (name := _drawn_name(comparison, row)) in drawn:
-            found[name] = "; ".join(parts)
-    return found
+    about = zip(comparison.names, _merged(comparison, a, b), strict=True)
+    units = {name: (_whole(circuit), circuit.measurement.unit) for name, circuit in about}
+    return {
+        union.name(weighted.node): "; ".join(
+            f"{name}: {signed_number(share * units[name][0])} {units[name][1]}"
+            for name, share in weighted.estimates.items()
+        )
+        for weighted in union.strongest()
+    }
+
+
+def _whole(circuit: CircuitGraph) -> float:
+    """Σ |effect| of a circuit; 1 where it is 0."""
+    return sum(abs(w.effect) for w in circuit.strongest()) or 1.0
 
 
 def _in_shares(circuit: CircuitGraph) -> CircuitGraph:
-    whole = sum(abs(w.effect) for w in circuit.strongest()) or 1.0
+    whole = _whole(circuit)
     return replace(
         circuit,
         nodes=tuple(

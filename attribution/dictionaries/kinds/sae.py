@@ -25,7 +25,7 @@ from torch.nn.functional import embedding_bag
 from attribution.dictionaries.kinds.normalisation import Frame, Normalisation, normalise, restore
 from attribution.dictionaries.kinds.tensor_faults import shape_fault
 from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
-from graphs.short_repr import short_repr
+from graphs.short_repr import in_brief, short_repr
 
 AnySAE = TypeVar("AnySAE", bound="SAE")
 
@@ -104,7 +104,7 @@ class SAE(ABC):
     def __post_init__(self) -> None:
         if self.normalisation not in get_args(Normalisation):
             choices = ", ".join(get_args(Normalisation))
-            raise ValueError(f"No normalisation {self.normalisation!r}. Choose one of: {choices}.")
+            raise ValueError(f"No normalisation {in_brief(self.normalisation)}. Choose one of: {choices}.")
         if self.W_dec.ndim != 2:
             raise ValueError(f"{type(self).__name__} SAE: W_dec has {self.W_dec.ndim} axes; expected (d_sae, d_in)")
         sizes = {"d_in": self.d_in, "d_sae": self.d_sae}

@@ -77,7 +77,7 @@ function factsOf(app, stage) {
   const drawn = stage.edges.length;
   const inView = `${counted(app.view.nodes)} nodes · ${drawn === total ? total : `${drawn} of ${total}`} edges drawn`;
   if (app.base.header.comparison) return [...app.base.header.comparison.totals, inView].join(" · ");
-  return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} pairs · ${inView}`;
+  return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} ${measurement.examples === 1 ? "pair" : "pairs"} · ${inView}`;
 }
 
 /** The tabs and the panel of the chosen one; the panel is rebuilt after every change. */
