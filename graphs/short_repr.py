@@ -6,13 +6,13 @@ A type says `__repr__ = short_repr`, or writes a sentence of its own.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any, Final
 
 LONGEST: Final = 400
 """Characters of a value's text."""
-_LONGEST_PART: Final = 60
-_FEW: Final = 4
+_LONGEST_PART: Final = 70
+_FEW: Final = 6
 
 
 def short_repr(self: Any) -> str:
@@ -22,15 +22,13 @@ def short_repr(self: Any) -> str:
 
 
 def in_brief(value: Any) -> str:
-    """One value in at most some sixty characters: of arrays and tensors dtype and shape, of collections the size."""
+    """One value in at most some seventy characters: of arrays and tensors dtype and shape, of collections the size."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
     if isinstance(value, str):
         return cut(repr(value), _LONGEST_PART)
     if isinstance(value, Mapping | Sequence | Set):
         return repr(value) if len(value) <= _FEW and _plain(value) else f"<{type(value).__name__} of {len(value):,}>"
-    if is_dataclass(value):
-        return f"{type(value).__name__}(…)"
     return cut(repr(value), _LONGEST_PART)
 
 
@@ -41,4 +39,4 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 def _plain(values: Mapping[Any, Any] | Sequence[Any] | Set[Any]) -> bool:
     entries = (*values.keys(), *values.values()) if isinstance(values, Mapping) else values
-    return all(v is None or isinstance(v, int | float) or (isinstance(v, str) and len(v) <= 24) for v in entries)
+    return all(v is None or isinstance(v, int | float) or (isinstance(v, str) and len(v) <= 12) for v in entries)

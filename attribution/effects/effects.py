@@ -72,8 +72,8 @@ class Effects:
     def __repr__(self) -> str:
         return (
             f"Effects({self.method}, {self.metric} in {self.unit}: {len(self):,} effects in "
-            f"{len(self.total_effect):,} examples at {len(self.sites)} sites; {self.error_mode} errors, "
-            f"{self.patch_value} patch)"
+            f"{len(self.total_effect):,} examples at {len(self.sites) - 1} sites and the tokens; "
+            f"{self.error_mode} errors, {self.patch_value} patch)"
         )
 
     def where(self, chosen: np.ndarray) -> "NodeColumns":

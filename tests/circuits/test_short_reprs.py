@@ -117,7 +117,7 @@ def values() -> dict[str, tuple[Any, tuple[str, ...]]]:
         "batch": (batch, (f"clean_ids=int64{list(batch.clean_ids.shape)}",)),
         "metric": (circuits.logit_difference, ("'logit_difference'", "'logits'")),
         "recording": (situation.clean, (f"logits=float32{list(situation.clean.logits.shape)}", "sites=<")),
-        "situation": (situation, ("clean=Recording(…)",)),
+        "situation": (situation, ("clean=Recording(ids=int64[",)),
         "run": (spliced.run(batch.clean_ids), ("logits=float32",)),
         "encoding": (sae.encode(torch.zeros(3, sae.d_in)), (f"value=float32[3, {sae.d_sae}]",)),
         "edges": (chord_edges(*given, nodes, sources=nodes), ("edges", "targets in")),
