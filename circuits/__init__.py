@@ -131,6 +131,8 @@ Rooms, each importing only from those before it: `terminal`, `tasks`, `embedded`
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from graphs.notebook_display import MimeBundle, set_notebook_view
+
 if TYPE_CHECKING:
     from attribution.checking.check import check
     from attribution.checking.model_report import model_report
@@ -311,3 +313,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _display_found(found: Any) -> MimeBundle:
+    from circuits.discovery.notebook_view import found_view
+
+    return found_view(found)
+
+
+set_notebook_view("Found", _display_found)

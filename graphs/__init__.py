@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from graphs.files.circuit_json import load_circuit, save_circuit
     from graphs.files.comparison_files import load_comparison, save_comparison, write_comparison_tables
     from graphs.files.dot import write_dot
-    from graphs.files.graphml import read_graphml, write_graphml
+    from graphs.files.graphml import read_graphml, read_graphml_labels, write_graphml
     from graphs.files.labels_json import load_labels, save_labels
     from graphs.files.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
     from graphs.files.neuronpedia_write import write_neuronpedia
-    from graphs.files.tables import read_tables, write_tables
+    from graphs.files.tables import read_table_labels, read_tables, write_tables
     from graphs.files.verdict_json import load_verdict, save_verdict
     from graphs.jump_ledger import JumpLedger
     from graphs.merged_positions import merge_positions
@@ -101,7 +101,9 @@ __all__ = [
     "path_trace",
     "prune",
     "read_graphml",
+    "read_graphml_labels",
     "read_neuronpedia",
+    "read_table_labels",
     "read_tables",
     "residual_by_points",
     "save_circuit",
@@ -167,6 +169,7 @@ _NAMES_OF_MODULES: Final = {
     "graphs.files.dot": ("write_dot",),
     "graphs.files.graphml": (
         "read_graphml",
+        "read_graphml_labels",
         "write_graphml",
     ),
     "graphs.files.labels_json": (
@@ -179,6 +182,7 @@ _NAMES_OF_MODULES: Final = {
     ),
     "graphs.files.neuronpedia_write": ("write_neuronpedia",),
     "graphs.files.tables": (
+        "read_table_labels",
         "read_tables",
         "write_tables",
     ),

@@ -11,6 +11,7 @@ from typing import Any, Final
 from graphs.cautions import Caution, caution_from_plain
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
 from graphs.plain_data import dataclass_from_plain
+from graphs.short_repr import short_repr
 from graphs.site_trial import TrialOfSites, trial_from_plain
 from graphs.undecided import EffectsInRounding, in_rounding_from_plain
 from graphs.verdict import MissedBound
@@ -48,6 +49,8 @@ class SAEQuality:
         ce_recovered, ce_increase, kl: all SAEs spliced in together; meaning and units as in `SiteQuality`.
     """
 
+    __repr__ = short_repr
+
     text: str
     tokens: int
     sites: tuple[SiteQuality, ...]
@@ -67,6 +70,8 @@ class Screening:
         flags: number of verified nodes whose estimate was wrong, by flag.
         bound: what the audit says about the nodes that were not verified; None where all were.
     """
+
+    __repr__ = short_repr
 
     estimate: str
     verified: int
@@ -94,6 +99,8 @@ class SizeChoice:
         folds: number of folds, where the size was chosen by cross-validation on the circuit's own pairs; else 0.
         opponents: the nodes left out that opposed the task most, by name, with their effect alone.
     """
+
+    __repr__ = short_repr
 
     by: str
     split: str
@@ -124,6 +131,8 @@ class Stability:
         overlap: mean Jaccard index of the circuit's and a resample's features and errors.
         kept_from: nodes with a smaller rate were left out; None where none were.
     """
+
+    __repr__ = short_repr
 
     over: str
     resamples: int
@@ -168,6 +177,8 @@ class Certificate:
             live mode.
         warnings: what is no error, but makes less sense than it looks.
     """
+
+    __repr__ = short_repr
 
     hashes: Mapping[str, Any]
     circuit_verified: float

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 
 from graphs.circuit_graph import CircuitGraph, Position
 from graphs.nodes import Node, labels_at
+from graphs.short_repr import short_repr
 from graphs.verdict import NodeVerdict, PathTrace, Verdict
 
 
 @dataclass(frozen=True)
 class Finding:
     """One flag of a circuit's node in one example, with the node's own path there if it was traced."""
+
+    __repr__ = short_repr
 
     verdict: NodeVerdict
     trace: PathTrace | None

@@ -10,6 +10,7 @@ from graphs.edges import Edge
 from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
 from graphs.plain_data import as_plain_data
+from graphs.short_repr import cut, in_brief, short_repr
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -57,6 +58,8 @@ class WeightedNode:
         undecided: number of examples in which rounding decides the effect; they count as 0 in the means.
         closed_effect, open_effect: the mean with the two values of these examples; None where there are none.
     """
+
+    __repr__ = short_repr
 
     node: Node
     effect: float
@@ -122,6 +125,8 @@ class Measurement:
         inputs: what the circuit was made from: models, prompts, settings, hashes.
     """
 
+    __repr__ = short_repr
+
     method: str
     metric: str
     unit: str
@@ -185,6 +190,15 @@ class CircuitGraph(NotebookDisplay):
         for edge in self.edges:
             self._check_edge(edge, known, seen)
 
+    def __repr__(self) -> str:
+        measured = self.measurement
+        certified = "not certified" if self.certificate is None else "certified"
+        return cut(
+            f"CircuitGraph({len(self.strongest()):,} nodes, {len(self.edges):,} edges at {len(self.sites)} sites and "
+            f"{len(self.positions)} positions; {measured.metric} in {measured.unit}, {measured.method}, "
+            f"{measured.examples:,} examples; {certified})"
+        )
+
     def _check_on_grid(self, node: Node) -> None:
         if isinstance(node, FeatureNode | ErrorNode) and node.site not in self.sites:
             raise ValueError(f"Node {node} lies at a site that the graph does not list: {', '.join(self.sites)}.")
@@ -211,6 +225,11 @@ class CircuitGraph(NotebookDisplay):
         if source.position > target.position:
             raise ValueError(f"The edge {names} goes backward in the text.")
 
+    @property
+    def features(self) -> frozenset[tuple[str, int]]:
+        """Site and index of every feature that has a node."""
+        return frozenset((w.node.site, w.node.index) for w in self.nodes if isinstance(w.node, FeatureNode))
+
     def depth(self, node: Node) -> int:
         """Place in the forward pass: 0 for tokens, then 1, 2, ... for the sites, and the largest for the metric."""
         if isinstance(node, TokenNode):
@@ -228,7 +247,7 @@ class CircuitGraph(NotebookDisplay):
         for weighted in self.nodes:
             if self.name(weighted.node) == name:
                 return weighted
-        raise LookupError(f"The circuit has no node {name!r}. It has, among others: {self._some_names()}.")
+        raise LookupError(f"The circuit has no node {in_brief(name)}. It has, among others: {self._some_names()}.")
 
     def _some_names(self) -> str:
         return ", ".join(self.name(w.node) for w in self.nodes[:5])
@@ -263,7 +282,7 @@ class CircuitGraph(NotebookDisplay):
         for name, data in graph.nodes(data=True):
             if data.get("kind") not in _NODE_TYPES:
                 raise ValueError(
-                    f"Node {name!r} has kind {data.get('kind')!r}; expected one of {', '.join(_NODE_TYPES)}."
+                    f"Node {in_brief(name)} has kind {data.get('kind')!r}; expected one of {', '.join(_NODE_TYPES)}."
                 )
             node_type = _NODE_TYPES[data["kind"]]
             own = {f.name: data[f.name] for f in fields(node_type)}
@@ -278,6 +297,13 @@ class CircuitGraph(NotebookDisplay):
             measurement=Measurement(**graph.graph["measurement"]),
             certificate=None if certificate is None else certificate_from_plain(certificate),
         )
+
+
+def refuse_other_than_circuit(given: Any) -> None:
+    """A ValueError for what is no circuit, which says where the circuit of a result is."""
+    if not isinstance(given, CircuitGraph):
+        inside = f": give its .circuit, a {CircuitGraph.__name__}" if hasattr(given, "circuit") else ""
+        raise ValueError(f"A circuit is needed; got a {type(given).__name__}{inside}.")
 
 
 def _check_unique(what: str, names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from graphs.faithfulness import Faithfulness
+from graphs.short_repr import short_repr
 
 Which = Literal["a", "b"]
 """The first or the second of two circuits."""
@@ -124,6 +125,8 @@ class Comparison:
         notes: how the circuits were compared, in sentences.
         missing: what could not be measured, and why.
     """
+
+    __repr__ = short_repr
 
     names: tuple[str, str]
     metrics: tuple[str, str]

@@ -14,6 +14,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any, Final, TypeVar
 
+from graphs.short_repr import short_repr
+
 MIB_SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 ERROR_CHOICES: Final = ("nodes", "kept", "removed")
 ORDERS: Final = ("absolute", "signed")
@@ -40,6 +42,8 @@ class Faithfulness:
     Raises:
         ValueError: the ratios do not follow from the means, or an interval is reversed.
     """
+
+    __repr__ = short_repr
 
     split: str
     pairs: int
@@ -95,6 +99,8 @@ class FaithfulnessCurve:
     Raises:
         ValueError: columns of different lengths, shares that do not rise, or a reversed interval.
     """
+
+    __repr__ = short_repr
 
     ranking: str
     split: str

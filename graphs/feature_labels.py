@@ -1,10 +1,12 @@
 """Feature labels: what an SAE feature stands for, with the evidence from a corpus and from the model's weights."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
+
+from graphs.short_repr import cut, short_repr
 
 YOURS: Final = "yours"
 CONTEXTS: Final = "contexts"
@@ -38,6 +40,8 @@ class Context:
         writers: the heads that wrote it there; only for features of attention outputs.
     """
 
+    __repr__ = short_repr
+
     tokens: tuple[str, ...]
     place: int
     activation: float
@@ -61,6 +65,8 @@ class FeatureLabel:
         frequency: share of the corpus's tokens on which the feature is active.
         mean_activation: mean over these tokens; None where there are none.
     """
+
+    __repr__ = short_repr
 
     site: str
     index: int
@@ -116,8 +122,15 @@ class Labels:
     def _by_place(self) -> dict[tuple[str, int], FeatureLabel]:
         return {(label.site, label.index): label for label in self.labels}
 
+    def only(self, features: Container[tuple[str, int]]) -> "Labels":
+        """The labels of these features, given by site and index."""
+        return replace(self, labels=tuple(label for label in self.labels if (label.site, label.index) in features))
+
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return cut(f"Labels({len(self):,} features, read on {self.tokens:,} tokens of {self.corpus!r})")
 
     def __iter__(self) -> Iterator[FeatureLabel]:
         return iter(self.labels)

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from graphs.short_repr import short_repr
+
 _COLUMNS: Final = {
     "example": np.int32,
     "site": np.int16,
@@ -31,6 +33,8 @@ class JumpLedger:
         crossings: the α at which each gate crosses its threshold on the real path, increasing; None where they were not
             computed.
     """
+
+    __repr__ = short_repr
 
     sites: tuple[str, ...]
     example: np.ndarray

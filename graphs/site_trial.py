@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from graphs.plain_data import dataclass_from_plain
+from graphs.short_repr import short_repr
 
 LEAST_PASSING: Final = 0.9
 """Sites are proposed if at least this share of the effect passes through them."""
@@ -51,6 +52,8 @@ class TrialOfSites:
         every: all sites together.
         kinds: each kind of site, in the order of the forward pass.
     """
+
+    __repr__ = short_repr
 
     split: str
     pairs: int

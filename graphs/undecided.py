@@ -6,6 +6,7 @@ from typing import Any
 
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 from graphs.plain_data import dataclass_from_plain, node_from_plain
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class EffectsInRounding:
         listed: some of the undecided ones, those whose two values are furthest apart first.
         near: how many, weaker ones, were not measured again: so many repeats would have cost too much.
     """
+
+    __repr__ = short_repr
 
     repeated: int
     undecided: int

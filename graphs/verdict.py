@@ -18,8 +18,9 @@ from typing import Final, Literal
 import numpy as np
 
 from graphs.cautions import Caution
-from graphs.nodes import ErrorNode, FeatureNode, TokenNode
+from graphs.nodes import ErrorNode, FeatureNode, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
+from graphs.short_repr import cut, short_repr
 from graphs.undecided import UndecidedEffect
 
 Flag = Literal["sign_flip", "missed", "phantom", "wrong_size"]
@@ -48,6 +49,11 @@ class CrossedGate:
     alpha: float
     size: float
 
+    @property
+    def feature(self) -> FeatureNode:
+        """The gate's feature as a node."""
+        return FeatureNode(self.site, self.position, self.index)
+
 
 @dataclass(frozen=True)
 class NodeVerdict:
@@ -57,6 +63,8 @@ class NodeVerdict:
         parts: the error by cause; None where it was not decomposed.
         gates: the gates that flip on the node's own path, as far as they were looked for.
     """
+
+    __repr__ = short_repr
 
     node: FeatureNode | ErrorNode | TokenNode
     example: int
@@ -95,6 +103,8 @@ class Agreement:
         jump_share: Σ |jump part| / Σ (|jump part| + |smooth part|) of chord IG over all nodes of the scope; None where
             effects meet no gate or chord IG was not run.
     """
+
+    __repr__ = short_repr
 
     scope: str
     nodes: int
@@ -141,6 +151,8 @@ class PathTrace:
     Metric and slope are in units of the metric. A gate is open where its margin is positive.
     """
 
+    __repr__ = short_repr
+
     node: FeatureNode | ErrorNode | TokenNode
     example: int
     alpha: tuple[float, ...]
@@ -158,6 +170,8 @@ class ResidualCurve:
         points: numbers of points on the path.
         median, largest: over examples, of |total effect − Σ sources| / |total effect|, one entry per number of points.
     """
+
+    __repr__ = short_repr
 
     method: str
     points: tuple[int, ...]
@@ -237,6 +251,9 @@ class Verdict(NotebookDisplay):
     unwalked: int = 0
     warnings: tuple[Caution, ...] = ()
 
+    def __repr__(self) -> str:
+        return cut(f"Verdict({self.sentence})")
+
     @property
     def verified(self) -> int:
         """How many nodes were verified."""
@@ -249,6 +266,17 @@ class Verdict(NotebookDisplay):
     def caused_by(self, cause: Cause) -> int:
         """How many flagged nodes have this as the largest part of their error."""
         return sum(v.cause == cause for v in self.flagged)
+
+    def name(self, node: FeatureNode | ErrorNode | TokenNode, example: int) -> str:
+        """The node's name with that of its position, as circuits have it; with its index where that is unknown."""
+        own = self.names[example] if 0 <= example < len(self.names) else ()
+        return node_name(node, own[node.position] if 0 <= node.position < len(own) else None)
+
+    def name_of_margin(self, name: str, example: int) -> str:
+        """The name of a gate in `PathTrace.margins` with that of its position."""
+        gate, _, position = name.rpartition("@")
+        own = self.names[example] if 0 <= example < len(self.names) else ()
+        return f"{gate}@{own[int(position)]}" if position.isdecimal() and int(position) < len(own) else name
 
     def token(self, node: FeatureNode | ErrorNode | TokenNode, example: int) -> str:
         """The token to show at a node's position; empty where unknown."""

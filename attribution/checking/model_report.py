@@ -11,6 +11,7 @@ from attribution.models.block_calls import BlockCall
 from attribution.models.hooks import logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.splice.recording import Recording
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class ModelReport:
         no_cones: why exact patching runs whole blocks; None if it runs only positions that a change reaches.
         sites: every site that may be spliced, by kind: how many layers have it.
     """
+
+    __repr__ = short_repr
 
     name: str
     architecture: str | None

@@ -18,6 +18,7 @@ from attribution.effects.patches import Patches
 from attribution.effects.quadrature import gauss_legendre
 from attribution.runs.time_limit import NO_LIMIT, TimeLimit
 from attribution.splice.resuming import Observer, resume
+from graphs.short_repr import short_repr
 
 _PIECE_WIDTH = 2.0**-16
 _FIRST_PIECES = 8
@@ -38,6 +39,8 @@ class GateFlip:
 class PathJump:
     """A jump of the metric by `size`, in its units, at `alpha`, and the gates that flip there."""
 
+    __repr__ = short_repr
+
     alpha: float
     size: float
     flips: tuple[GateFlip, ...]
@@ -49,6 +52,8 @@ class OwnPath:
 
     `key` is the node's, as in `Effects.keys`.
     """
+
+    __repr__ = short_repr
 
     key: int
     exact: float

@@ -126,7 +126,7 @@ def _missed_bound(verified: VerifiedNodes, chosen: ChosenNodes, threshold: float
 
 def _token_texts(spliced: SplicedModel, pairs: PromptPairs) -> tuple[tuple[str, ...], ...]:
     """The text of every token of every example; `clean → patch` where the prompts differ."""
-    texts = spliced.model.token_texts
+    texts = spliced.model.shown_tokens
     return tuple(
         tuple(
             clean if clean == patch else f"{clean} → {patch}"

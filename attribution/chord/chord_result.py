@@ -14,6 +14,7 @@ from attribution.runs.chunk_file import with_prefix
 from attribution.splice.node_keys import NodeColumns
 from attribution.splice.spliced_model import SplicedModel
 from graphs import JumpLedger
+from graphs.short_repr import short_repr
 
 _SMOOTH, _LEDGER = "smooth.", "ledger."
 
@@ -35,6 +36,8 @@ class ChordAttribution:
         rtol: the requested tolerance; None if there was none.
         converged: per example, whether Σ |stretch residuals| <= rtol · |total effect|; None without rtol.
     """
+
+    __repr__ = short_repr
 
     effects: Effects
     smooth: np.ndarray | None

@@ -25,6 +25,7 @@ from attribution.models.hooks import SiteFunction, logits_with
 from attribution.models.language_model import LanguageModel
 from attribution.models.site_names import layer_of
 from attribution.splice.spliced_model import SplicedModel
+from graphs.short_repr import short_repr
 
 ATTENTION_SITES: Final = ("hook_attn_out", "attn.hook_z")
 # Some models compute the softmax in float32, whatever their dtype.
@@ -43,6 +44,8 @@ class FeatureWriters:
         projection: p as the encoder computes it, the sum of parts and constants.
         activation: the feature itself, after the encoder's own bias and gate.
     """
+
+    __repr__ = short_repr
 
     site: str
     index: Int[Tensor, " row"]

@@ -44,6 +44,10 @@ class Edges:
     def __len__(self) -> int:
         return len(self.weight)
 
+    def __repr__(self) -> str:
+        examples = len(np.unique(self.target_example))
+        return f"Edges({self.method}: {len(self):,} edges, {len(self.target_key):,} targets in {examples:,} examples)"
+
     @property
     def imbalance(self) -> np.ndarray:
         """Per target, attribution − undivided − inflow − passing; for chord edges, the quadrature error."""

@@ -69,6 +69,13 @@ class Effects:
     def __len__(self) -> int:
         return len(self.effect)
 
+    def __repr__(self) -> str:
+        return (
+            f"Effects({self.method}, {self.metric} in {self.unit}: {len(self):,} effects in "
+            f"{len(self.total_effect):,} examples at {len(self.sites) - 1} sites and the tokens; "
+            f"{self.error_mode} errors, {self.patch_value} patch)"
+        )
+
     def where(self, chosen: np.ndarray) -> "NodeColumns":
         """The columns of some nodes, as a mapping from name to array; `chosen` is a mask or an index."""
         return {name: getattr(self, name)[chosen] for name in _COLUMNS}

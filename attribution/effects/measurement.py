@@ -38,6 +38,7 @@ from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 from attribution.splice.patch_values import Changes, PatchValue
 from attribution.splice.recording import FeatureChange, Recording
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
+from graphs.short_repr import in_brief, short_repr
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Situation:
     `kept` is for work that takes long: it keeps a named part of it, so that the part survives an interrupt by itself
     where chunks are kept, and computes it elsewhere.
     """
+
+    __repr__ = short_repr
 
     spliced: SplicedModel
     batch: PairBatch
@@ -190,7 +193,7 @@ def measure_beside(
     refuse_other_types(pairs, metric, patch_value)
     if error_mode not in method.error_modes:
         raise ValueError(
-            f"{method.name} cannot be measured in error mode {error_mode!r}. Choose one of: "
+            f"{method.name} cannot be measured in error mode {in_brief(error_mode)}. Choose one of: "
             f"{', '.join(method.error_modes)}."
         )
     if batch_size < 1:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphs.short_repr import short_repr
+
 
 @dataclass(frozen=True)
 class Quadrature:
     """A rule on [0, 1], with its name in `RULES`; `edges` has one more entry than `points` and runs from 0 to 1."""
+
+    __repr__ = short_repr
 
     points: tuple[float, ...]
     weights: tuple[float, ...]

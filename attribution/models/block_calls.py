@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from graphs.short_repr import short_repr
+
 RowAxes = Mapping[str, tuple[int, int] | None]
 """Path of an argument -> the axis that holds the rows and its entries a row; None if no axis does."""
 
@@ -22,6 +24,8 @@ class BlockCall:
 
     `axes` of arguments that it does not know: the first axis holds the rows, or is 1 long and stands for all.
     """
+
+    __repr__ = short_repr
 
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]

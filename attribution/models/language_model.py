@@ -5,7 +5,7 @@ through what all have: `hook_dict`, `blocks`, `ln_final`, `unembed`, `cfg`. `loa
 installs hooks, `proofs.py` holds what a model must prove.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from attribution.models.model_identity import digest_of_weights, settings_of
 from attribution.models.opening import Bos, Opening, PromptOpening, own_bos_id
 from attribution.models.prompt_lengths import PromptLengths, growing_rotary, set_back_rotary
 from attribution.models.site_names import SiteNames
-from attribution.models.tokenising import following_ids, text_ids, token_text, token_texts
+from attribution.models.tokenising import following_ids, shown_in_text, shown_tokens, text_ids, token_text, token_texts
 from attribution.models.unembedding import all_logits, chosen_logits, logits_of_directions
 
 if TYPE_CHECKING:
@@ -71,6 +71,13 @@ class LanguageModel:
         """For each block, where its arguments hold the rows, once that is proved."""
         self.overwritten: frozenset[str] = frozenset()
         """Sites whose activation the model overwrites after it has passed there (`soundness.py`)."""
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return (
+            f"LanguageModel({self.name!r}: {self.n_layers} layers, d_model {self.d_model}, vocabulary "
+            f"{self.d_vocab:,}, {dtype} on {self.device}, run by {type(self.module).__name__})"
+        )
 
     @classmethod
     def load(
@@ -382,13 +389,27 @@ class LanguageModel:
         return token_text(self.tokenizer, token_id)
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
-        """The tokens of a prompt, each as a person reads them: after an opening BOS, joined, they are the text."""
+        """The part of a prompt's text that belongs to each token: after an opening BOS, joined, they are the text."""
+        return self._after_opening(token_texts, ids)
+
+    def shown_in_text(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """The tokens as a person reads them in running text; what is no visible character by value, as `<0x0A>`."""
+        return self._after_opening(shown_in_text, ids)
+
+    def shown_tokens(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """The tokens as a person reads them one by one; none is empty (`tokenising.py`)."""
+        return self._after_opening(shown_tokens, ids)
+
+    def _after_opening(
+        self, texts: Callable[[Any, Sequence[int]], tuple[str, ...]], ids: Sequence[int]
+    ) -> tuple[str, ...]:
+        """An opening BOS by itself, and the texts of what follows it."""
         opening = int(len(ids) > 0 and ids[0] == self.bos_id)
-        return (*map(self.token_text, ids[:opening]), *token_texts(self.tokenizer, ids[opening:]))
+        return (*map(self.token_text, ids[:opening]), *texts(self.tokenizer, ids[opening:]))
 
     def shown(self, ids: Sequence[int]) -> str:
         """Token ids as one line of text, with bars between the tokens: `<s>|the| cat`."""
-        return "|".join(self.token_texts(ids)).replace("\n", "\\n")
+        return "|".join(self.shown_tokens(ids))
 
     def settings(self) -> dict[str, Any]:
         """The configuration as plain data (`model_identity.py`)."""

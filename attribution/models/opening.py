@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, final, get_args
 
+from graphs.short_repr import in_brief
+
 Bos = Literal["always", "never", "tokenizer"]
 """Whether prompts are opened by BOS: a user's choice."""
 BOS_CHOICES: Final[tuple[Bos, ...]] = get_args(Bos)
@@ -72,7 +74,7 @@ class PromptOpening:
     def __init__(self, tokenizer: Any, bos_id: int | None, architecture: bool | None, chosen: str | None) -> None:
         self.chosen: Bos | None = next((choice for choice in BOS_CHOICES if choice == chosen), None)
         if chosen is not None and self.chosen is None:
-            raise ValueError(f"No choice of BOS {chosen!r}. Choose one of: {', '.join(BOS_CHOICES)}.")
+            raise ValueError(f"No choice of BOS {in_brief(chosen)}. Choose one of: {', '.join(BOS_CHOICES)}.")
         if chosen == "always" and bos_id is None:
             raise ValueError("BOS cannot always be put in front: the tokenizer has none. Choose never or tokenizer.")
         self._tokenizer, self._bos_id, self._architecture = tokenizer, bos_id, architecture

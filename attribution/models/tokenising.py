@@ -2,6 +2,7 @@
 
 an answer's ids     those of prompt + answer, less those of the prompt
 a token's text      its part of the decoded text; a character of several tokens belongs to the first of them
+a token as shown    that part; bytes that are no character, and control characters, by value: <0xE2>, <0x0A>
 """
 
 import re
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 _UNFINISHED: Final = "\ufffd"
 """What decoders write for bytes that are no whole character."""
+_ESCAPE: Final = "surrogateescape"
+_INVISIBLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffd\udc80-\udcff]")
 
 
 def text_ids(tokenizer: Any, text: str) -> list[int]:
@@ -41,7 +44,7 @@ def following_ids(tokenizer: Any, text: str, answer: str) -> list[int]:
     keeps = apart[: len(alone)] == alone
     if keeps and text_ids(tokenizer, answer) == text_ids(tokenizer, f" {answer}"):
         return apart[len(alone) :]
-    before, after = ("|".join(token_texts(tokenizer, ids)) for ids in (alone, with_answer))
+    before, after = ("|".join(shown_tokens(tokenizer, ids)) for ids in (alone, with_answer))
     if text != text.rstrip():
         advice = f"End the prompt without a space and give the answer as {f' {answer.lstrip()}'!r}."
     else:
@@ -73,8 +76,26 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def shown_in_text(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """The tokens as they read in running text: as in `token_texts`, with what is no visible character by value."""
+    texts = token_texts(tokenizer, ids)
+    return tuple(
+        token_text(tokenizer, token) if _UNFINISHED in text else _by_value(text)
+        for token, text in zip(ids, texts, strict=True)
+    )
+
+
+def shown_tokens(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """The tokens as they read one by one: as in running text, and those inside a character by the value of their bytes.
+
+    A character of several tokens stands whole at the first of them: `“`, `<0x80>`, `<0x9C>`.
+    """
+    texts = shown_in_text(tokenizer, ids)
+    return tuple(text or token_text(tokenizer, token) for token, text in zip(ids, texts, strict=True))
+
+
 def token_text(tokenizer: Any, token_id: int) -> str:
-    """One token as a person reads it: with its leading space; bytes that are no whole character as `<0xE2>`.
+    """One token as a person reads it: with its leading space; what is no visible character by value, as `<0xE2>`.
 
     Its number if there is no tokenizer.
     """
@@ -82,11 +103,11 @@ def token_text(tokenizer: Any, token_id: int) -> str:
         return str(token_id)
     text = _decoder(tokenizer)([token_id])
     piece: Any = getattr(tokenizer, "convert_ids_to_tokens", lambda _: None)(token_id)
-    if not isinstance(piece, str):
-        return text
     if _UNFINISHED in text:
-        return piece if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", piece) else _with_bytes(piece) or text
-    return piece.replace("▁", " ") if "▁" in piece and text.strip() == piece.replace("▁", " ").strip() else text
+        return _bytes_of_piece(piece) or f"<token {token_id}>"
+    if isinstance(piece, str) and "▁" in piece and text.strip() == piece.replace("▁", " ").strip():
+        text = piece.replace("▁", " ")
+    return _by_value(text)
 
 
 def _decoder(tokenizer: Any) -> Callable[[Sequence[int]], str]:
@@ -109,13 +130,26 @@ def _limits(parts: Sequence[str], text: str) -> list[int]:
     return [*found, len(text)]
 
 
-def _with_bytes(piece: str) -> str | None:
-    """A piece of a byte-level vocabulary, its bytes that are no whole character as `<0xE2>`; None if it is no such."""
-    values = [_BYTE_OF.get(character) for character in piece]
-    if None in values:
+def _by_value(text: str) -> str:
+    """The text, with control characters and bytes that are no character (as `surrogateescape` has them) by value."""
+    return _INVISIBLE.sub(lambda found: "".join(f"<0x{b:02X}>" for b in found[0].encode("utf-8", _ESCAPE)), text)
+
+
+def _bytes_of_piece(piece: Any) -> str | None:
+    """An entry of a vocabulary that holds bytes, those that are no character by value; None if it holds none."""
+    if isinstance(piece, bytes):
+        found = piece
+    elif not isinstance(piece, str):
         return None
-    text = bytes(v for v in values if v is not None).decode("utf-8", errors="surrogateescape")
-    return "".join(f"<0x{ord(c) - 0xDC00:02X}>" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in text)
+    elif match := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", piece):
+        found = bytes.fromhex(match[1])
+    elif _UNFINISHED in piece:  # the character itself
+        found = piece.encode()
+    elif all(character in _BYTE_OF for character in piece):
+        found = bytes(_BYTE_OF[character] for character in piece)
+    else:
+        return None
+    return _by_value(found.decode("utf-8", _ESCAPE))
 
 
 def _byte_alphabet() -> dict[str, int]:

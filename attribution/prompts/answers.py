@@ -7,6 +7,8 @@ positions like others, with the roles `answer_1`, `answer_2`, ... A metric reads
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from graphs.short_repr import in_brief
+
 Tokens = tuple[int, ...]
 
 FORMS: Final = "{0} (text), {0}_id, {0}_ids (the tokens of one answer) or {0}s (a list of texts, ids or lists of ids)"
@@ -54,7 +56,7 @@ def check_answers(row: int, key: str, entry: Mapping[str, Any], *, optional: boo
     elif f"{key}s" in entry:
         given = entry[f"{key}s"]
         if not isinstance(given, list | tuple) or not given:
-            raise ValueError(f"Pair {row}: {key}s must be a list of answers; found {given!r}.")
+            raise ValueError(f"Pair {row}: {key}s must be a list of answers; found {in_brief(given)}.")
         for answer in given:
             if not isinstance(answer, str):
                 _check_tokens(row, f"{key}s", answer if isinstance(answer, list | tuple) else [answer])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attribution.prompts.metrics import METRICS, Metric, OnLogits
+from graphs.short_repr import in_brief
 
 OWN_UNIT = "units of the metric"
 
@@ -33,8 +34,8 @@ def metric_named(name: str) -> Metric:
         metric = _imported(base)
     else:
         raise ValueError(
-            f"No metric {base!r}. Choose one of: {', '.join(METRICS)}; or give your own as module:name, in a Python "
-            "file of this folder."
+            f"No metric {in_brief(base)}. Choose one of: {', '.join(METRICS)}; or give your own as module:name, in a "
+            "Python file of this folder."
         )
     return metric.reading_at(*(part.strip() for part in at.split(","))) if at else metric
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from attribution.prompts.answers import first_difference
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PairBatch, Reads
+from graphs.short_repr import short_repr
 
 OnLogits = Callable[[Float[Tensor, "row *read vocab"], PairBatch], Float[Tensor, " row"]]
 """Logits at the positions read, batch -> one number for each row, differentiable in the logits."""
@@ -36,6 +37,8 @@ BUILT_IN: Final = "built in"
 @dataclass(frozen=True)
 class SomeLogits:
     """A metric that reads few logits of one position: which tokens' (`columns`; −1: none), and the metric from them."""
+
+    __repr__ = short_repr
 
     columns: Callable[[PairBatch], Int[Tensor, "row column"]]
     of: Callable[[Float[Tensor, "row column"], PairBatch], Float[Tensor, " row"]]
@@ -66,6 +69,8 @@ class Metric:
     Raises:
         ValueError: neither or both of `of` and `of_clean` are given, or no position in `at`.
     """
+
+    __repr__ = short_repr
 
     name: str
     unit: str

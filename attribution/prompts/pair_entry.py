@@ -15,6 +15,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.answers import Tokens, check_answers, read_answers
 from attribution.prompts.prompt_pair import PromptPair, check_pair, unequal
 from attribution.prompts.role_spans import roles_of_spans
+from graphs.short_repr import in_brief
 
 _KEYS: Final = frozenset(
     f"{key}{form}"
@@ -117,7 +118,7 @@ def check_entry(row: int, entry: Any) -> None:
         )
     template = entry.get("template")
     if template is not None and not isinstance(template, str):
-        raise ValueError(f"Pair {row}: template must be the name of a template; found {template!r}.")
+        raise ValueError(f"Pair {row}: template must be the name of a template; found {in_brief(template)}.")
     if not alone and all(key in entry for key in (*keys.values(), "answer_id", "wrong_id")):
         prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
         named = tuple(roles) if roles is not None and is_list else None
@@ -135,7 +136,7 @@ def likeliest_two(ids: Tokens, model: LanguageModel) -> tuple[tuple[Tokens, ...]
 
 def aligned(clean: Sequence[int], patch: Sequence[int], model: LanguageModel) -> str:
     """Both prompts token by token in two lines, equal tokens under each other."""
-    both = [[token.replace("\n", "\\n") for token in model.token_texts(ids)] for ids in (clean, patch)]
+    both = [list(model.shown_tokens(ids)) for ids in (clean, patch)]
     cells: list[tuple[str, str]] = []
     for _, a, b, c, d in SequenceMatcher(a=list(clean), b=list(patch), autojunk=False).get_opcodes():
         own, other = both[0][a:b], both[1][c:d]
@@ -158,7 +159,8 @@ def _roles(row: int, entry: Mapping[str, Any], clean: tuple[int, ...], model: La
     if not isinstance(roles, Mapping):
         return None if roles is None else tuple(roles)
     try:
-        return roles_of_spans(roles, model.token_texts(clean), opened=clean[0] == model.bos_id)
+        texts, shown = model.token_texts(clean), model.shown_tokens(clean)
+        return roles_of_spans(roles, texts, opened=clean[0] == model.bos_id, shown=shown)
     except ValueError as error:
         raise ValueError(f"Pair {row}: {error}") from None
 

@@ -13,6 +13,7 @@ import numpy as np
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from graphs.nodes import EVERYWHERE, labels_at
+from graphs.short_repr import in_brief
 
 PositionScheme = Literal["role", "offset", "none"]
 SCHEMES: Final[tuple[PositionScheme, ...]] = get_args(PositionScheme)
@@ -63,7 +64,7 @@ def scheme_of(pairs: PromptPairs, asked: str = "auto") -> PositionScheme:
     for scheme in SCHEMES:
         if asked == scheme:
             return scheme
-    raise ValueError(f"No scheme of positions {asked!r}. Schemes: auto, {', '.join(SCHEMES)}.")
+    raise ValueError(f"No scheme of positions {in_brief(asked)}. Schemes: auto, {', '.join(SCHEMES)}.")
 
 
 def column_names(pairs: PromptPairs, scheme: PositionScheme | None = None) -> list[tuple[str, ...]]:
@@ -73,7 +74,7 @@ def column_names(pairs: PromptPairs, scheme: PositionScheme | None = None) -> li
         ValueError: no such scheme.
     """
     if scheme not in (None, *SCHEMES):
-        raise ValueError(f"No scheme of positions {scheme!r}. Schemes: {', '.join(SCHEMES)}.")
+        raise ValueError(f"No scheme of positions {in_brief(scheme)}. Schemes: {', '.join(SCHEMES)}.")
     if scheme == "none":
         return [(EVERYWHERE,) * len(pair) for pair in pairs]
     return [_from_the_end(pair) for pair in pairs] if scheme == "offset" else position_names(pairs)

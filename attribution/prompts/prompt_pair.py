@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from attribution.prompts.answers import Tokens, first_difference
 from graphs.nodes import EVERYWHERE
+from graphs.short_repr import short_repr
 
 NO_FOIL: Final = -1
 """The foil of a prompt without a wrong answer; metrics that compare two answers refuse it."""
@@ -31,6 +32,8 @@ class PromptPair:
         forced: how many tokens at the end of both prompts are the answer's own (`answers.py`).
         predicted: the answers are the model's own two likeliest tokens after the clean prompt.
     """
+
+    __repr__ = short_repr
 
     clean_ids: tuple[int, ...]
     patch_ids: tuple[int, ...]

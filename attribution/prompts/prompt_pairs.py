@@ -19,6 +19,7 @@ from attribution.prompts.prompt_pair import PromptPair, check_pair
 from attribution.prompts.prompt_templates import fillings
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
+from graphs.short_repr import short_repr
 
 Reads = Callable[[PromptPair], tuple[int, ...]]
 """The positions of a pair at which a metric reads the logits."""
@@ -62,6 +63,8 @@ class PairBatch:
     `answer_tokens` all tokens of the first answer; filled up with −1.
     """
 
+    __repr__ = short_repr
+
     clean_ids: Int[Tensor, "row pos"]
     patch_ids: Int[Tensor, "row pos"]
     last: Int[Tensor, " row"]
@@ -102,6 +105,11 @@ class PromptPairs:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def __repr__(self) -> str:
+        shortest, longest = min(map(len, self.pairs)), max(map(len, self.pairs))
+        tokens = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
+        return f"PromptPairs({len(self):,} pairs of {tokens} tokens)"
 
     def __iter__(self) -> Iterator[PromptPair]:
         return iter(self.pairs)

@@ -5,6 +5,7 @@ from typing import Any
 from attribution.prompts.metrics import Metric
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
+from graphs.short_repr import in_brief
 
 
 def refuse_other_types(pairs: Any, metric: Any = None, patch_value: Any = None) -> None:
@@ -18,7 +19,7 @@ def refuse_other_types(pairs: Any, metric: Any = None, patch_value: Any = None) 
         raise ValueError(f"Prompt pairs are needed; got {_shown(pairs)}. Make them by {how}.")
     if metric is not None and not isinstance(metric, Metric):
         if isinstance(metric, str):
-            raise ValueError(f"A metric is needed; got its name. Write attribution.metric_named({metric!r}).")
+            raise ValueError(f"A metric is needed; got its name. Write attribution.metric_named({in_brief(metric)}).")
         if callable(metric):
             raise ValueError(
                 "A metric is needed; got a function. Write Metric(name='mine', unit='logits', of=function), where the "
@@ -36,4 +37,4 @@ def _all_pairs(given: Any) -> bool:
 
 
 def _shown(given: Any) -> str:
-    return repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+    return in_brief(given) if isinstance(given, str) else f"a {type(given).__name__}"

@@ -12,20 +12,25 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
+from graphs.short_repr import in_brief
+
 LAST: Final = "end"
 
 
-def roles_of_spans(spans: Mapping[str, Any], pieces: Sequence[str], *, opened: bool) -> tuple[str, ...]:
+def roles_of_spans(
+    spans: Mapping[str, Any], pieces: Sequence[str], *, opened: bool, shown: Sequence[str] | None = None
+) -> tuple[str, ...]:
     """A name for each token.
 
     Args:
         spans: for each role a part of the text that occurs once, or [start, end) in characters of it.
         pieces: the texts of the tokens, joined the prompt; the first is BOS if `opened`.
+        shown: the tokens as a person reads them, which name those in no span; by default `pieces`.
 
     Raises:
         ValueError: a span that is not in the text, occurs twice, or shares a token with another.
     """
-    own = list(pieces[int(opened) :])
+    own, read = list(pieces[int(opened) :]), (shown or pieces)[int(opened) :]
     text, starts = "".join(own), [0, *accumulate(map(len, own))]
     names: list[str | None] = [None] * len(own)
     role_of: dict[int, str] = {}
@@ -34,11 +39,11 @@ def roles_of_spans(spans: Mapping[str, Any], pieces: Sequence[str], *, opened: b
         inside = [n for n, a in enumerate(starts[:-1]) if a < end and start < starts[n + 1]]
         for number, n in enumerate(inside, start=1):
             if role_of.setdefault(n, role) != role:
-                raise ValueError(f"the roles {role_of[n]!r} and {role!r} share the token {own[n]!r}.")
+                raise ValueError(f"the roles {role_of[n]!r} and {role!r} share the token {read[n]!r}.")
             names[n] = role if number == len(inside) else f"{role}_{number}"
     if names and names[-1] is None:
         names[-1] = LAST
-    return (*(["bos"] if opened else []), *_filled(names, own))
+    return (*(["bos"] if opened else []), *_filled(names, read))
 
 
 def _place(role: str, span: Any, text: str) -> tuple[int, int]:
@@ -46,13 +51,15 @@ def _place(role: str, span: Any, text: str) -> tuple[int, int]:
         found = text.count(span) if span.strip() else 0
         if found != 1:
             raise ValueError(
-                f"the span {span!r} of role {role!r} occurs {found} times in {text!r}; it must occur once. "
+                f"the span {in_brief(span)} of role {role!r} occurs {found} times in {text!r}; it must occur once. "
                 "Write more of the text, or give [start, end] in characters."
             )
         start = text.index(span) + len(span) - len(span.lstrip())
         return start, text.index(span) + len(span.rstrip())
     if not (isinstance(span, list | tuple) and len(span) == 2 and all(type(n) is int for n in span)):
-        raise ValueError(f"the span of role {role!r} must be a part of the text or [start, end]; found {span!r}.")
+        raise ValueError(
+            f"the span of role {role!r} must be a part of the text or [start, end]; found {in_brief(span)}."
+        )
     if not 0 <= span[0] < span[1] <= len(text):
         raise ValueError(f"the span {list(span)} of role {role!r} is not in the text of {len(text)} characters.")
     return span[0], span[1]

@@ -23,6 +23,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
+from graphs.short_repr import short_repr
 
 _ROW_ARRAY: Final = "nodes.effect"
 """The array of a chunk whose length is the chunk's number of rows."""
@@ -50,6 +51,8 @@ class ChunkStore:
 
     `tallies` counts this store's own work by stage. `digests` caches hashes of weights.
     """
+
+    __repr__ = short_repr
 
     folder: Path
     reuse: bool = True

@@ -29,6 +29,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.recording import ErrorMode, refuse_other_mode
 from attribution.splice.resuming import first_block_after, is_residual
 from attribution.splice.spliced_model import SplicedModel
+from graphs.short_repr import short_repr
 
 SHARE_OF_FREE: Final = 0.5
 """Share of the free memory that a run takes unless it is told how much it may take."""
@@ -96,6 +97,8 @@ class Room:
         sites: number of spliced sites.
         most_cone_bytes: bytes of cone runs beyond which more are no faster.
     """
+
+    __repr__ = short_repr
 
     size: int
     recorded: int

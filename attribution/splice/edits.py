@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from graphs.short_repr import short_repr
+
 EVERYWHERE: Final = -1
 """As position of a node: every spliced position of its row. As row, with that position: every row."""
 
@@ -31,6 +33,8 @@ class Operation:
 
     `for_errors` is False where the operation sets or adds a number: an error is a vector, so a number has no meaning.
     """
+
+    __repr__ = short_repr
 
     label: str
     change: Callable[[Tensor, Tensor], Tensor]

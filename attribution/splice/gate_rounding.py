@@ -29,6 +29,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.dictionaries.kinds.sae import SAE, Encoding, places_of
+from graphs.short_repr import short_repr
 
 ROUNDINGS: Final = 8.0
 """K: how many roundings a margin may be from 0, and move, and still count as standing at 0."""
@@ -83,6 +84,8 @@ class GatesAtThreshold:
 
     `place` numbers the positions, rows one after the other, `positions` in each row. `margin` is the recorded one.
     """
+
+    __repr__ = short_repr
 
     place: Int[Tensor, " gate"]
     index: Int[Tensor, " gate"]

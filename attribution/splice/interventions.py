@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from graphs.cautions import Caution
+from graphs.short_repr import in_brief, short_repr
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Intervention:
     `change` receives the values at the chosen positions, in their order: [row, position] of a feature,
     [row, position, width] of an error. `positions` None means every spliced position.
     """
+
+    __repr__ = short_repr
 
     site: str
     index: int | None
@@ -155,7 +158,7 @@ def _refuse_other_than_whole(number: Any, what: str) -> None:
             raise TypeError
         whole(number)
     except TypeError:
-        raise ValueError(f"{what} must be a whole number; got {number!r}.") from None
+        raise ValueError(f"{what} must be a whole number; got {in_brief(number)}.") from None
 
 
 def _refuse_unfinite(value: Any) -> None:
@@ -164,7 +167,7 @@ def _refuse_unfinite(value: Any) -> None:
     except (TypeError, ValueError, RuntimeError):
         finite = False
     if not finite:
-        raise ValueError(f"The value of an intervention must be a finite number or tensor; got {value!r}.")
+        raise ValueError(f"The value of an intervention must be a finite number or tensor; got {in_brief(value)}.")
 
 
 def _like(value: float | Tensor, like: Tensor) -> Tensor:

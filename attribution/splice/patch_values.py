@@ -18,6 +18,7 @@ from attribution.prompts.metrics import OnLogits
 from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.splice.recording import FeatureChange, Recording, SparseFeatures, refuse_other_mode
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Changes:
         metric: the metric with every node at its patch value.
         patch: the patch run, if there is one.
     """
+
+    __repr__ = short_repr
 
     features: Mapping[str, FeatureChange]
     errors: Mapping[str, Float[Tensor, "row pos width"]]
@@ -127,6 +130,8 @@ def refuse_without_patch_prompt(method: str, patch_value: PatchValue) -> None:
 @dataclass(frozen=True)
 class _Constant:
     """The same values at every spliced position; zero at sites that are not listed."""
+
+    __repr__ = short_repr
 
     name: str
     features: Mapping[str, Float[Tensor, " d_sae"]]

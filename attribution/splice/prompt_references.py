@@ -23,6 +23,7 @@ from attribution.prompts.prompt_pairs import PairBatch, PromptPairs
 from attribution.splice.recording import SparseFeatures
 from attribution.splice.references import PreparedReference, SiteReference, values_in_run
 from attribution.splice.spliced_model import SplicedModel
+from graphs.short_repr import short_repr
 
 BATCH = 32
 
@@ -33,6 +34,8 @@ class Mean:
 
     Preparing it raises a ValueError for pairs with a position whose name no reference prompt has.
     """
+
+    __repr__ = short_repr
 
     prompts: PromptPairs | None = None
     name: str = "mean"

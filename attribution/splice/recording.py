@@ -15,6 +15,7 @@ from attribution.dictionaries import Frame
 from attribution.dictionaries.kinds.sae import Encoding, places_of
 from attribution.models.block_calls import BlockCall
 from attribution.splice.gate_rounding import GatesAtThreshold, HeldGates, Keep, as_is
+from graphs.short_repr import in_brief, short_repr
 
 ErrorMode = Literal["live", "frozen", "zero", "path"]
 """What a splice adds to its reconstruction; see `spliced_model.py`."""
@@ -25,7 +26,7 @@ INTERVENED: Final = ("live", "frozen", "zero")
 def refuse_other_mode(error_mode: str, allowed: Sequence[str] = get_args(ErrorMode)) -> None:
     """Raise a ValueError for an error mode that is not among those allowed."""
     if error_mode not in allowed:
-        raise ValueError(f"No error mode {error_mode!r} here. Choose one of: {', '.join(allowed)}.")
+        raise ValueError(f"No error mode {in_brief(error_mode)} here. Choose one of: {', '.join(allowed)}.")
 
 
 def path_mode(error_mode: ErrorMode) -> ErrorMode:
@@ -40,6 +41,8 @@ class SparseFeatures:
 
     `key` numbers the entries of the dense tensor [row, pos, index] in that order.
     """
+
+    __repr__ = short_repr
 
     key: Int[Tensor, " active"]
     value: Float[Tensor, " active"]
@@ -111,6 +114,8 @@ class SparseFeatures:
 class FeatureChange:
     """Features of one site that differ between two runs of the same rows, with their old and new values."""
 
+    __repr__ = short_repr
+
     row: Int[Tensor, " changed"]
     pos: Int[Tensor, " changed"]
     index: Int[Tensor, " changed"]
@@ -158,6 +163,8 @@ class SiteRecord:
         at_threshold: gates at their threshold (`gate_rounding.py`); None if there are none, and in patched runs.
     """
 
+    __repr__ = short_repr
+
     arrival: Float[Tensor, "row pos width"]
     output: Float[Tensor, "row pos width"]
     features: SparseFeatures
@@ -191,6 +198,8 @@ class Recording:
         block_inputs, block_calls: what every block received, so that the run can be resumed from any block.
         projected: positions whose projections are kept for the secants of chord IG; None for none.
     """
+
+    __repr__ = short_repr
 
     ids: Int[Tensor, "row pos"]
     last: Int[Tensor, " row"]

@@ -44,6 +44,7 @@ from attribution.splice.recording import (
 from attribution.splice.resuming import TOKENS, at_least_float32, with_error
 from attribution.splice.writing import Edit, decoded, write_site
 from graphs.cautions import Caution
+from graphs.short_repr import cut, short_repr
 
 __all__ = ["TOKENS", "ErrorMode", "SplicedModel", "SplicedRun"]
 
@@ -60,6 +61,8 @@ class SplicedRun:
         touched: what the edits of each site changed.
         warnings: nodes that two interventions change.
     """
+
+    __repr__ = short_repr
 
     logits: Float[Tensor, "row *read vocab"]
     features: Mapping[str, SparseFeatures]
@@ -140,6 +143,12 @@ class SplicedModel:
                 "The numbers are the same; exact patching takes longer.",
                 stacklevel=2,
             )
+
+    def __repr__(self) -> str:
+        first, *more = self.sites
+        at = f"{first} to {more[-1]}" if more else first
+        boundary = "" if self.boundary is None else f", from layer {self.boundary}"
+        return cut(f"SplicedModel({self.model.name!r} with {len(self.saes)} SAEs at {at}{boundary})")
 
     @property
     def sites(self) -> tuple[str, ...]:

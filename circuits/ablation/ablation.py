@@ -31,6 +31,7 @@ from circuits.ablation.named_twice import named_twice
 from circuits.ablation.node_names import NodeName
 from circuits.faithfulness.bootstrap import is_undefined
 from graphs import Caution
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class Outcome:
             positions.
         warnings: what is no error, but makes less sense than it looks.
     """
+
+    __repr__ = short_repr
 
     ablation: Ablation
     metric: str

@@ -55,12 +55,17 @@ def side_effect_data(effect: SideEffect | None, source: str | None) -> dict[str,
 
 
 def causal_test_data(test: CausalTest) -> dict[str, Any]:
-    """The predicted and the measured effect of every node, in `unit`; `float64`: measured in float64, null if not."""
+    """The predicted and the measured effect of every node, in `unit`; `float64`: measured in float64, null if not.
+
+    `own_pairs`: the pairs are those of the predicted effects, so that the test is a check; null if unknown.
+    """
     confirmed = [None] * len(test.names) if test.confirmed is None else test.confirmed.tolist()
     return {
         "method": test.method,
         "error_mode": test.error_mode,
         "unit": test.unit,
+        "pairs": test.pairs,
+        "own_pairs": test.own_pairs,
         "total_effect": test.total_effect,
         "pearson": test.pearson,
         "spearman": test.spearman,

@@ -3,7 +3,8 @@
     measured(u) = mean over pairs of  m(u at its patch value, in a whole forward of its own) − m(clean)
 
 These runs go through the whole model with edits in place (`attribution/splice/edits.py`). They share nothing with exact
-patching but the patch values. For a circuit of exact effects, on its own pairs, the two agree up to rounding.
+patching but the patch values. For a circuit of exact effects, on its own pairs, the two agree up to rounding. On other
+pairs agreement says that the circuit generalises, and disagreement not that its graph is wrong (`causal_tests.py`).
 """
 
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ from attribution.splice.resuming import at_least_float32
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from circuits.ablation.node_names import NodeName, circuit_names
 from graphs import Caution, CircuitGraph
+from graphs.circuit_graph import refuse_other_than_circuit
+from graphs.short_repr import short_repr
 
 _MOST_ROWS: Final = 64
 """Rows of a forward beyond which more are no faster."""
@@ -42,17 +45,21 @@ class CausalTest:
     """The measured effect of knocking out each node, beside the effect that the graph predicts.
 
     Attributes:
-        names: of the nodes, the strongest first.
-        predicted: the nodes' effects in the graph, in units of the metric.
+        names: of the nodes, the strongest of the graph first.
+        predicted: the nodes' effects in the graph, in units of the metric: means over its pairs, or over those of them
+            on which it is tested.
         measured: means over pairs, in `unit`; positive: the metric rises when the node takes its patch value.
         per_pair: [node, pair]; 0 if a pair does not have the node.
         confirmed: `measured` in float64; None if that did not fit into memory.
         total_effect: m(everything at its patch value) − m(clean), mean over pairs.
         error_mode: of the knock-outs.
         method: that measured the graph's effects.
+        own_pairs: whether the pairs are those of the predicted effects, so that the test is a check; None if unknown.
         pearson, spearman: between `predicted` and `measured`; None if undefined.
         warnings: what is no error, but makes less sense than it looks.
     """
+
+    __repr__ = short_repr
 
     names: tuple[NodeName, ...]
     predicted: np.ndarray
@@ -63,7 +70,13 @@ class CausalTest:
     unit: str
     error_mode: str
     method: str
+    own_pairs: bool | None = None
     warnings: tuple[Caution, ...] = ()
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs the nodes were knocked out in."""
+        return self.per_pair.shape[1]
 
     @property
     def pearson(self) -> float | None:
@@ -98,6 +111,7 @@ def causal_test(
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
     found_on: PromptPairs | None = None,
+    predicted: Float[np.ndarray, "node pair"] | None = None,
     room: Room | None = None,
     progress: Progress = silent,
 ) -> CausalTest:
@@ -110,12 +124,14 @@ def causal_test(
         error_mode: by default that of the circuit's effects (`frozen` for `path`).
         patch_value: what a node is knocked out to.
         found_on: the pairs that found the circuit, where `pairs` should be others; a warning counts those in both.
+        predicted: the graph's effects in each of the pairs, of the nodes in the order of `circuit.strongest()`. By
+            default their means over the pairs that found the circuit, which may be others.
         room: batch sizes that fit into memory; by default into half of what is free. A test that does not fit in
             float64 too is not confirmed.
         progress: told the share of work done.
 
     Raises:
-        ValueError: the circuit has no nodes, or its numbers are not in units of the metric.
+        ValueError: the circuit has no nodes, or its numbers are not in units of this metric.
         LookupError: a node at a site without an SAE.
 
     Examples:
@@ -124,10 +140,15 @@ def causal_test(
         True
     """
     refuse_other_types(pairs, metric, patch_value)
+    refuse_other_than_circuit(circuit)
     if circuit.measurement.unit != circuit.measurement.metric_unit:
         raise ValueError(
             f"The circuit's numbers are in {circuit.measurement.unit}, not in units of the metric: they predict no "
             "effect. Find the circuit by exact patching, or by an attribution."
+        )
+    if metric.name != circuit.measurement.metric:
+        raise ValueError(
+            f"The circuit's effects are of {circuit.measurement.metric}: they predict nothing about {metric.name}."
         )
     names = circuit_names(circuit, spliced)
     if not names:
@@ -147,7 +168,7 @@ def causal_test(
             confirmed = _per_pair(wide, *given, max(1, rows_at_once // 2), rest)[0].mean(1)
     return CausalTest(
         names=names,
-        predicted=np.array([w.effect for w in circuit.strongest()]),
+        predicted=np.array([w.effect for w in circuit.strongest()]) if predicted is None else predicted.mean(1),
         measured=per_pair.mean(1),
         per_pair=per_pair,
         confirmed=confirmed,
@@ -159,7 +180,15 @@ def causal_test(
             *cautions_of_test(pairs, found_on),
             *dictionary_cautions(spliced, pairs.batches(rows_at_once, spliced.model)),
         ),
+        own_pairs=_are_own(circuit, pairs),
     )
+
+
+def _are_own(circuit: CircuitGraph, pairs: PromptPairs) -> bool | None:
+    """Whether these are the pairs that found the circuit; None where several were combined, or nothing says which."""
+    if circuit.certificate is None or "combined" in circuit.measurement.inputs:
+        return None
+    return circuit.certificate.hashes["prompts"] == pairs.digest()
 
 
 def _per_pair(

@@ -29,6 +29,7 @@ from attribution.splice.patch_values import PatchValue, counterfactual
 from attribution.splice.spliced_model import ErrorMode, SplicedModel, SplicedRun
 from attribution.splice.writing import write_site
 from circuits.ablation.node_names import NodeName, PositionNames, parse_nodes, site_nodes, token_places
+from graphs.short_repr import in_brief, short_repr
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Ablation:
         >>> kept = Ablation.named(map(str, removed.names), spliced, pairs, operation=KEEP_ONLY, error_mode="frozen")
     """
 
+    __repr__ = short_repr
+
     names: tuple[NodeName, ...]
     operation: Operation
     patch_value: PatchValue = counterfactual
@@ -49,7 +52,7 @@ class Ablation:
 
     def __post_init__(self) -> None:
         if self.error_mode not in ("live", "frozen", "zero"):
-            raise ValueError(f"No error mode {self.error_mode!r} for ablation. Choose live, frozen or zero.")
+            raise ValueError(f"No error mode {in_brief(self.error_mode)} for ablation. Choose live, frozen or zero.")
         if not self.names:
             raise ValueError(f"Cannot {self.operation.label}: no nodes are named.")
 

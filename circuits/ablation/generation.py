@@ -26,6 +26,7 @@ from attribution.splice.recording import INTERVENED, ErrorMode, refuse_other_mod
 from attribution.splice.spliced_model import SplicedModel
 from attribution.splice.writing import Parts, write_site
 from circuits.ablation.edits import Ablation, constant_edits
+from graphs.short_repr import short_repr
 
 ChooseToken = Callable[[Float[Tensor, "row vocab"]], Int[Tensor, " row"]]
 """The next token of each row from its logits."""
@@ -183,6 +184,8 @@ def _joined(parts: Sequence[Touched]) -> Touched:
 class GeneratedText:
     """A prompt and its continuation without and with the ablation, without the closing token."""
 
+    __repr__ = short_repr
+
     prompt: str
     before: str
     after: str
@@ -235,6 +238,6 @@ def continue_prompt(
 
 
 def decoded_text(ids: Sequence[int], model: LanguageModel) -> str:
-    """Token ids as text, without BOS and EOS."""
+    """Token ids as text on one line, without BOS and EOS."""
     words = [t for t in ids if t not in (model.bos_id, model.eos_id)]
-    return " ".join(map(str, words)) if model.tokenizer is None else model.tokenizer.decode(words).strip()
+    return "".join(model.shown_in_text(words)).strip()

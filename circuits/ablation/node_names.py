@@ -123,7 +123,7 @@ def node_name_of(
 
 def token_roles(ids: Sequence[int], model: LanguageModel) -> tuple[str, ...]:
     """Names for the positions of any text: the token itself if it occurs once, else its number."""
-    texts = [text.strip() for text in model.token_texts(ids)]
+    texts = [text.strip() for text in model.shown_tokens(ids)]
     return tuple(
         text if text and not text.isdecimal() and texts.count(text) == 1 else str(n) for n, text in enumerate(texts)
     )

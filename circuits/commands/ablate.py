@@ -165,15 +165,15 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         hashes = loaded.hashes()
         if found is not None:
             found.refuse_other_weights(hashes)
-        found_on = found.found_on(loaded.spliced) if found is not None and chosen else None
     console.print(shown_prompt(loaded.spliced, loaded.prompts[0], len(loaded.prompts)))
     arguments = {**inputs.arguments(), **asdict(options), "op": operation.label}
     about = {"arguments": arguments, "hashes": hashes}
     if options.test:
         assert found is not None
-        _test(console, loaded, options, found, found_on, target.causal_test, about)
+        _test(console, loaded, options, found, target.causal_test, about)
     else:
         ablation = _ablation(loaded, options, found, operation)
+        found_on = found.pairs_found_on(loaded.spliced) if found is not None and chosen else None
         _ablate(console, inputs, loaded, options, ablation, found_on, target.ablation, about)
 
 
@@ -215,35 +215,27 @@ def _ablation(loaded: Loaded, options: AblateOptions, found: CircuitFile | None,
 
 
 def _test(
-    console: Console,
-    loaded: Loaded,
-    options: AblateOptions,
-    found: CircuitFile,
-    found_on: "PromptPairs | None",
-    path: Path,
-    about: dict[str, Any],
+    console: Console, loaded: Loaded, options: AblateOptions, found: CircuitFile, path: Path, about: dict[str, Any]
 ) -> None:
     from attribution.prompts.metric_names import metric_named
     from circuits.ablation.ablation_file import causal_test_data, write_ablation
-    from circuits.ablation.causal_test import causal_test
-    from circuits.commands.ablate_output import print_test
+    from circuits.ablation.causal_tests import causal_tests
+    from circuits.commands.ablate_output import print_tests
 
     assert options.patch is not None
     assert options.metric is not None
+    given = loaded.spliced, loaded.prompts, metric_named(options.metric), found.circuit, found.found_on(loaded.spliced)
     with progress_bar(console, f"knocking out nodes on {len(loaded.prompts)} pair(s)") as told:
-        test = causal_test(
-            loaded.spliced,
-            loaded.prompts,
-            metric_named(options.metric),
-            found.circuit,
+        tests = causal_tests(
+            *given,
             error_mode=options.error,  # pyright: ignore[reportArgumentType]
             patch_value=patch_value(options.patch, loaded.spliced, loaded.prompts, options.error),
-            found_on=found_on,
             room=_room(loaded, options),
             progress=told,
         )
-    write_ablation(path, {**about, "causal_test": causal_test_data(test)})
-    print_test(console, test, len(loaded.prompts), path, rows=options.rows)
+    first, *more = map(causal_test_data, tests)
+    write_ablation(path, {**about, "causal_test": first, **({"causal_test_on_other_pairs": more[0]} if more else {})})
+    print_tests(console, tests, path, rows=options.rows)
 
 
 def _room(loaded: Loaded, options: AblateOptions) -> "Room":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
@@ -17,10 +18,18 @@ from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.generation import GeneratedText, decoded_text
 from circuits.ablation.side_effect import SideEffect
 from circuits.terminal.cautions import caution_texts
+from circuits.terminal.printable import printable, printable_token
 from graphs.nodes import EVERYWHERE
 from graphs.words.site_words import kept_in_words
 
 _SHOWN_NODES = 3
+_WHICH: Final = {
+    True: "that found the circuit: a check of the graph, by its effects in these pairs",
+    False: "that did not find the circuit: a test on other prompts. Agreement says that the circuit generalises; "
+    "a difference says nothing against the graph",
+    None: "; whether they found the circuit is not known, so a difference may be one of prompts",
+}
+"""What a causal test tests, by `own_pairs`."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +60,26 @@ def print_ablation(console: Console, report: Report, path: Path, *, title: str, 
     console.print(Group(*parts, Text.assemble("\nWritten: ", str(path))))
 
 
-def print_test(console: Console, test: CausalTest, pairs: int, path: Path, *, rows: int) -> None:
+def print_tests(console: Console, tests: Sequence[CausalTest], path: Path, *, rows: int) -> None:
+    """Each test of a circuit, and where the file is."""
+    for test in tests:
+        console.print(_test(test, rows), "")
+    note = Text("effect: change of the metric when the node takes its patch value, mean over pairs\n", style="dim")
+    if any(name.position in (None, EVERYWHERE) for test in tests for name in test.names):
+        note.append(
+            "everywhere: the graph has the sum of a node's effects at each of its positions, measured is the effect of "
+            "all at once; they agree as far as positions add up\n"
+        )
+    console.print(note.append(f"Written: {path}", style="none"))
+
+
+def _test(test: CausalTest, rows: int) -> Group:
     """Effects in the graph against measured ones: correlations, largest difference, and the `rows` strongest nodes."""
     relative = test.relative_difference
     share = "undefined (total effect 0)" if relative is None else f"{relative:.2g} of the total effect"
     text = Text("causal test: each node knocked out in a run of its own\n", style="bold")
-    text.append(f"{len(test.names)} nodes, {pairs} pair(s), {test.error_mode} errors; the graph is by {test.method}\n")
+    text.append(f"{len(test.names)} nodes, {test.pairs} pair(s)", style="bold").append(f" {_WHICH[test.own_pairs]}\n")
+    text.append(f"{test.error_mode} errors; the graph is by {test.method}\n")
     text.append(f"Pearson {_number(test.pearson)}   Spearman {_number(test.spearman)}   ", style="bold")
     text.append(f"largest difference {test.largest_difference:.2g} {test.unit} ({share})\n", style="bold")
     if test.rounding is None:
@@ -67,15 +90,7 @@ def print_test(console: Console, test: CausalTest, pairs: int, path: Path, *, ro
     table = _table(("node", "left"), ("graph", "right"), ("measured", "right"), ("difference", "right"))
     for name, predicted, measured in list(zip(test.names, test.predicted, test.measured, strict=True))[:rows]:
         table.add_row(Text(str(name)), _signed(predicted), _signed(measured), f"{measured - predicted:+.1e}")
-    note = Text("effect: change of the metric when the node takes its patch value, mean over pairs\n", style="dim")
-    if any(name.position in (None, EVERYWHERE) for name in test.names):
-        note.append(
-            "everywhere: the graph has the sum of a node's effects at each of its positions, measured is the effect of "
-            "all at once; they agree as far as positions add up\n"
-        )
-    console.print(
-        Group(text, *caution_texts(test.warnings), Text(), table, Text(), note.append(f"Written: {path}", style="none"))
-    )
+    return Group(text, *caution_texts(test.warnings), Text(), table)
 
 
 def _headline(report: Report, title: str) -> Text:
@@ -113,7 +128,7 @@ def _metric(report: Report) -> Text:
     pair = report.prompts[0]
     if outcome.metric == "logit_difference" and len(report.prompts) == 1:
         answer, foil = (report.model.token_text(t) for t in (pair.answer_id, pair.foil_id))
-        of = f"\n  of {answer.strip()!r} over {foil.strip()!r}"
+        of = f"\n  of '{printable_token(answer)}' over '{printable_token(foil)}'"
         more = ", the likeliest two" if pair.clean_ids == pair.patch_ids else ""
         text.append(of + more, style="dim")
     elif outcome.metric == "logit_difference":
@@ -130,14 +145,19 @@ def _pairs(report: Report) -> Table:
     rows = zip(report.prompts, outcome.before, outcome.after, likeliest, strict=True)
     for pair, before, after, (old, new) in rows:
         words = decoded_text(pair.clean_ids, report.model)
-        table.add_row(Text(words), _signed(before), _signed(after), Text(f"{old.strip()} → {new.strip()}"))
+        table.add_row(
+            Text(printable(words)),
+            _signed(before),
+            _signed(after),
+            Text(f"{printable_token(old)} → {printable_token(new)}"),
+        )
     return table
 
 
 def _tokens(outcome: Outcome) -> Table:
     table = _table(("likeliest next token", "left"), ("before", "right"), ("after", "right"))
     for token in outcome.tokens:
-        table.add_row(Text(token.text.strip() or repr(token.text)), f"{token.before:.1%}", f"{token.after:.1%}")
+        table.add_row(Text(printable_token(token.text)), f"{token.before:.1%}", f"{token.after:.1%}")
     return table
 
 

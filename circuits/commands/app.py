@@ -23,6 +23,7 @@ from circuits.commands.find import find
 from circuits.commands.labels import labels
 from circuits.commands.model import model
 from circuits.commands.rank import rank
+from circuits.terminal.examples import shown_examples
 from circuits.terminal.exits import clean_exit
 from circuits.terminal.plain_warnings import plain_warnings
 
@@ -31,6 +32,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Attribution and circuit discovery over SAE features that can be trusted.",
+    epilog=shown_examples(""),
+    rich_markup_mode="rich",
 )
 
 
@@ -85,4 +88,4 @@ def _default(field: Field[Any]) -> Any:
 
 
 for _function in (find, check, compare, rank, ablate, labels, export, model):
-    app.command()(_command(_function))
+    app.command(epilog=shown_examples(_function.__name__))(_command(_function))

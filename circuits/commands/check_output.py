@@ -10,7 +10,7 @@ from rich.text import Text
 
 from circuits.terminal.cautions import caution_texts
 from graphs import NodeVerdict, Verdict
-from graphs.nodes import node_name, short_site
+from graphs.nodes import short_site
 from graphs.words.number_formats import counted_noun, two_decimals, whole_percent
 from graphs.words.verdict_words import (
     FLAG_WORDS,
@@ -82,12 +82,12 @@ def _flagged(verdict: Verdict, rows: int, wide: bool) -> Table:
     columns = ("error", "estimate", "exact", "flag", "cause", "node", "ex.")
     table = _table(columns=columns, right=("error", "estimate", "exact", "ex."))
     for found in verdict.flagged[:rows]:
-        table.add_row(*_flagged_row(found, wide))
+        table.add_row(*_flagged_row(verdict, found, wide))
     return table
 
 
-def _flagged_row(found: NodeVerdict, wide: bool) -> list[str | Text]:
-    name = node_name(found.node)
+def _flagged_row(verdict: Verdict, found: NodeVerdict, wide: bool) -> list[str | Text]:
+    name = verdict.name(found.node, found.example)
     return [
         *(f"{value:+.4f}" for value in (found.error, found.estimate, found.exact)),
         Text(FLAG_WORDS[found.flag], style="red" if found.flag == "sign_flip" else ""),

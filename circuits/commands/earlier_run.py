@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attribution.prompts.metrics import Metric
     from attribution.prompts.prompt_pairs import PromptPairs
     from attribution.splice.spliced_model import SplicedModel
+    from circuits.ablation.causal_tests import FoundOn
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class EarlierRun:
     def measured(self, loaded: Loaded) -> Loaded:
         """What the run measured, of everything that its inputs load: of a file, the pairs that found the circuit."""
         inputs = Inputs.from_arguments(self.arguments)
-        if inputs.of_a_task or self.arguments["per_pair"] or "validation" not in self.arguments:
+        if self.arguments["per_pair"]:
+            return replace(loaded, prompts=self._its_pair(loaded.prompts))
+        if inputs.of_a_task or "validation" not in self.arguments:
             return loaded
         test = 0.0 if self.arguments["held_out"] else self.arguments["test"]
         cut = inputs.file_parts(loaded.prompts, self.arguments["validation"], test)
@@ -56,9 +59,17 @@ class EarlierRun:
         """What found the circuit, of everything that the run's inputs load, and the pairs that did not."""
         inputs, ran = Inputs.from_arguments(self.arguments), self.arguments
         if ran["per_pair"] or "validation" not in ran:
-            return loaded, OtherPairs()
+            return self.measured(loaded), OtherPairs()
         judging = inputs.other_prompts(loaded.spliced.model, ran["other_examples"], ran["held_out"], self.metric)
         return inputs.parted(loaded, judging, validation=ran["validation"], test=ran["test"])
+
+    def _its_pair(self, pairs: "PromptPairs") -> "PromptPairs":
+        """Of the pairs of a run with a circuit for each, the one that found the circuit of this folder."""
+        from attribution.prompts.prompt_pairs import PromptPairs
+
+        certificate = load_circuit(self.folder / "circuit.json").certificate
+        known = None if certificate is None else certificate.hashes["prompts"]
+        return next((one for pair in pairs if (one := PromptPairs((pair,))).digest() == known), pairs)
 
     def effects(self) -> "Effects":
         """The run's effects of all nodes."""
@@ -118,15 +129,26 @@ class CircuitFile:
         """The pairs that found the circuit, of everything that the inputs of its run load (`EarlierRun.measured`)."""
         return loaded if self.run is None else self.run.measured(loaded)
 
-    def found_on(self, spliced: "SplicedModel") -> "PromptPairs | None":
+    def pairs_found_on(self, spliced: "SplicedModel") -> "PromptPairs | None":
         """The pairs that found the circuit; None if that is not known: the run's file of pairs is gone, or changed."""
-        if self.run is None or self.inputs is None or self.run.arguments["per_pair"]:
+        if self.run is None or self.inputs is None:
             return None
         try:
             loaded = self.inputs.loaded(spliced, self.run.metric)
         except (OSError, ValueError):
             return None
         return self.measured(loaded).prompts if loaded.prompts.digest() == self.run.hashes["prompts"] else None
+
+    def found_on(self, spliced: "SplicedModel") -> "FoundOn | None":
+        """The pairs that found the circuit, and the effects of all nodes in each of them; None if either is gone."""
+        pairs = self.pairs_found_on(spliced)
+        if pairs is None or self.run is None or not (self.run.folder / "effects.parquet").is_file():
+            return None
+
+        from attribution.prompts.position_names import scheme_of
+        from circuits.ablation.causal_tests import FoundOn
+
+        return FoundOn(pairs, self.run.effects(), scheme_of(pairs, self.run.arguments.get("positions", "auto")))
 
     def refuse_other_weights(self, hashes: Mapping[str, Any]) -> None:
         """A ValueError if the circuit says that it was found on another model, or on other SAEs at its sites."""

@@ -17,7 +17,6 @@ from circuits.commands.options import option
 from circuits.terminal.atomic_write import atomic_write
 from circuits.terminal.printable import printable
 from graphs import (
-    FeatureNode,
     NeuronpediaGraph,
     Verdict,
     keep_edges,
@@ -78,7 +77,9 @@ class ExportOptions:
     labels: Annotated[
         str | None,
         option(
-            CONTENT, "Labels of features. Default: labels.json beside the circuit, if there is one.", metavar="FILE"
+            CONTENT,
+            "Labels of features. Default: those in the file, else labels.json beside it, if there is one.",
+            metavar="FILE",
         ),
     ] = None
     verdict: Annotated[
@@ -151,8 +152,8 @@ def _read(source: Path, options: ExportOptions) -> tuple[NeuronpediaGraph, Verdi
 
 def _summary(graph: NeuronpediaGraph, verdict: Verdict | None) -> str:
     circuit = graph.circuit
-    features = {(w.node.site, w.node.index) for w in circuit.nodes if isinstance(w.node, FeatureNode)}
-    labelled = 0 if graph.labels is None else sum(feature in graph.labels for feature in features)
+    features = circuit.features
+    labelled = 0 if graph.labels is None else len(graph.labels.only(features))
     parts = [
         f"{len(circuit.strongest())} nodes",
         f"{len(circuit.edges)} edges",
@@ -215,13 +216,13 @@ def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, optio
 
 def _graphml(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
     with atomic_write(target) as path:
-        write_graphml(graph.circuit, path)
+        write_graphml(graph.circuit, path, labels=graph.labels)
 
 
 def _tables(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".unfinished-") as folder:
-        write_tables(graph.circuit, folder)
+        write_tables(graph.circuit, folder, labels=graph.labels)
         for file in Path(folder).iterdir():
             file.replace(target / file.name)
 

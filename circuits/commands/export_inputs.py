@@ -10,7 +10,9 @@ from graphs import (
     NeuronpediaGraph,
     load_circuit,
     read_graphml,
+    read_graphml_labels,
     read_neuronpedia,
+    read_table_labels,
     read_tables,
 )
 from graphs.files.circuit_json import SCHEMA
@@ -23,7 +25,7 @@ KINDS: Final = "a run's folder, a circuit.json, a Neuronpedia or circuit-tracer 
 
 
 def read_source(path: Path) -> NeuronpediaGraph:
-    """The circuit in a file or folder; from a Neuronpedia graph also its labels, pinned nodes and supernodes.
+    """The circuit in a file or folder, and what it carries beside it: labels, pinned nodes and supernodes.
 
     Raises:
         FileNotFoundError: there is no such file, or the folder holds no circuit.
@@ -33,12 +35,12 @@ def read_source(path: Path) -> NeuronpediaGraph:
         if (path / "circuit.json").is_file():
             return _bare(load_circuit(path / "circuit.json"))
         if (path / NODES_FILE).is_file():
-            return _bare(read_tables(path))
+            return _bare(read_tables(path), read_table_labels(path))
         raise FileNotFoundError(f"{path}: this folder has neither a circuit.json nor a {NODES_FILE}. Give {KINDS}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Give {KINDS}.")
     if path.suffix == ".graphml":
-        return _bare(read_graphml(path))
+        return _bare(read_graphml(path), read_graphml_labels(path))
     content = _json(path)
     if is_neuronpedia(content):
         return read_neuronpedia(path)
@@ -71,8 +73,8 @@ def refuse_labels_of_other_saes(circuit: CircuitGraph, labels: Labels, path: Pat
         )
 
 
-def _bare(circuit: CircuitGraph) -> NeuronpediaGraph:
-    return NeuronpediaGraph(circuit, labels=None, pinned=(), supernodes=(), clicked=None)
+def _bare(circuit: CircuitGraph, labels: Labels | None = None) -> NeuronpediaGraph:
+    return NeuronpediaGraph(circuit, labels=labels, pinned=(), supernodes=(), clicked=None)
 
 
 def _json(path: Path) -> Any:

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -30,17 +30,16 @@ from circuits.commands.options import (
     option_parser,
     refuse_missing_file,
 )
-from circuits.terminal.amounts import seconds_of, time_in_words
-from circuits.terminal.progress import Bar, progress_bar
+from circuits.terminal.amounts import seconds_of
+from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
+from circuits.terminal.timing import timed
 
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
-    from attribution.runs.chunk_store import ChunkStore
     from circuits.commands.run_files import RunFolder
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
-    from circuits.selection.watch import Round, SearchCost
     from graphs import Labels
     from graphs.site_trial import TrialOfSites
 
@@ -254,18 +253,19 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         inputs = replace(inputs, examples=DEFAULT_EXAMPLES)
     seconds: dict[str, float] = {}
     since = time.monotonic()
-    with console.status("loading"), _timed(seconds, "import"):
+    with console.status("loading"), timed(seconds, "import"):
         from attribution.checking.model_report import model_report
         from attribution.runs.progress import progress_between
-        from circuits.commands.find_output import print_found
+        from circuits.commands.find_output import StageWatch, print_found
         from circuits.commands.run_files import RunFolder, write_run
+        from circuits.discovery.pair_index import PairIndex
         from circuits.terminal.shown_prompt import shown_prompt
 
         plan = _plan(options, inputs.seed)
         plan["since"] = since
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
         target.make()
-    with console.status("loading the model and its SAEs"), _timed(seconds, "load"):
+    with console.status("loading the model and its SAEs"), timed(seconds, "load"):
         loaded = inputs.load(plan["metric"])
         hashes = loaded.hashes()
         proved = model_report(loaded.spliced.model).as_json()
@@ -289,17 +289,19 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     arguments = {**inputs.arguments(), **asdict(options)}
     with resumable(target.folder / CHUNKS, resume=options.resume) as store, ExitStack() as stack:
         if not options.per_pair:
-            with console.status("trying the sites"), _timed(seconds, "try sites"):
+            with console.status("trying the sites"), timed(seconds, "try sites"):
                 plan["trial"] = _trial(options, loaded, others, plan)
             _print_trial(console, plan["trial"])
         told = stack.enter_context(progress_bar(console, f"{len(loaded.prompts)} pair(s)", store))
-        watch = plan["watch"] = _Watch(None if options.per_pair else console, told, seconds, store)
+        watch = plan["watch"] = StageWatch(None if options.per_pair else console, told, seconds, store)
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
+        name = f"{inputs.name} on {loaded.model_in_words}"
+        index = PairIndex(target.folder, name, loaded.spliced.model, target.page.name)
         for number in range(len(loaded.prompts) if options.per_pair else 1):
-            with _timed(seconds, "measure"):
+            with timed(seconds, "measure"):
                 found = next(runs)
             watch.enters(None)
-            title = f"{inputs.name} on {loaded.model_in_words}" + (f", pair {number}" if options.per_pair else "")
+            title = f"{name}, pair {number}" if options.per_pair else name
             own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
             own.make()
             labels = None
@@ -307,7 +309,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
                 console.print(f"No time is left to label features. `jumpwire labels {own.folder}` does it.")
             elif options.labels and not options.per_pair:
                 told.enters("labels")
-                with _timed(seconds, "label"):
+                with timed(seconds, "label"):
                     labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
             about = {"title": title, "arguments": arguments, "hashes": hashes, "model": proved}
             about |= {"chunks": chunks_report(store), "expected": watch.expected}
@@ -315,59 +317,10 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             about["answers"] = {"in_words": loaded.answers_in_words, "per_pair": loaded.answers()}
             write_run(own, found, labels=labels, seconds=seconds, **about)
             print_found(console, found, own, title=title, rows=options.rows)
-
-
-@dataclass
-class _Watch:
-    """Shows every stage and times it, prints what was decided and what a search will cost, and the set of every round.
-
-    Without a console nothing is printed, as for one pair of many.
-    """
-
-    console: Console | None
-    bar: Bar
-    seconds: dict[str, float]
-    store: "ChunkStore"
-    expected: dict[str, float] = field(default_factory=dict)
-    stage: str | None = None
-    since: float = 0.0
-
-    def decided(self, sentence: str) -> None:
-        from circuits.discovery.deciding import DECISION_STAGE
-
-        earlier = self.store.tallies[DECISION_STAGE].reused > 0
-        note = f" (Decided when the run in {self.store.folder} began; --no-resume decides again.)" if earlier else ""
-        if self.console is not None:
-            self.console.print(sentence + note, highlight=False)
-
-    def enters(self, stage: str | None, seconds: float | None = None) -> None:
-        now = time.perf_counter()
-        if self.stage is not None:
-            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
-        self.stage, self.since = stage, now
-        if seconds is not None:
-            self.expected[f"{stage}"] = self.expected.get(f"{stage}", 0.0) + seconds
-        if stage is not None:
-            self.bar.enters(stage if seconds is None else f"{stage} (about {time_in_words(seconds)})")
-
-    def begins(self, cost: "SearchCost") -> None:
-        if self.console is not None:
-            self.console.print(cost.sentence, highlight=False)
-
-    def went(self, found: "Round") -> None:
-        on = f"{found.training:.2f}" + ("" if found.validation is None else f", validation {found.validation:.2f}")
-        self.bar.says(f"searching: {found.size:,} nodes, F {on}")
-
-    def ended(self) -> None:
-        self.bar.says("")
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Adds the time that the block takes to `seconds[stage]`."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+            if options.per_pair:
+                index.add(found, loaded.prompts[number], own.folder.name)
+    if options.per_pair:
+        console.print(f"All pairs, with a link to the page of each: {index.page}", style="bold", highlight=False)
 
 
 def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
@@ -502,12 +455,9 @@ def _labels(
 ) -> "Labels | None":
     """Labels of the circuit's features, strongest first; None without text or features."""
     from circuits.labels.feature_labels import label
-    from graphs import FeatureNode
 
     corpus = _corpus(inputs, options, loaded.spliced.model)
-    nodes = [weighted.node for weighted in found.circuit.strongest()]
-    features = [(node.site, node.index) for node in nodes if isinstance(node, FeatureNode)]
-    if corpus is None or not features:
+    if corpus is None or not found.circuit.features:
         return None
     cache = target.folder.parent / LABEL_CACHE
-    return label(loaded.spliced, features, corpus, cache=cache, memory=options.memory, progress=told)
+    return label(loaded.spliced, found.circuit, corpus, cache=cache, memory=options.memory, progress=told)

@@ -1,13 +1,23 @@
 """What `find` prints: the circuit's certificate, its strongest nodes and edges, and where the files are."""
 
+import time
+from dataclasses import dataclass, field
+
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from attribution.runs.chunk_store import ChunkStore
 from circuits.commands.run_files import RunFolder
+from circuits.discovery.deciding import DECISION_STAGE
 from circuits.discovery.discover import Found
+from circuits.selection.watch import Round, SearchCost
+from circuits.terminal.amounts import time_in_words
+from circuits.terminal.printable import printable_token
+from circuits.terminal.progress import Bar
 from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
+from graphs.nodes import EVERYWHERE, Node, short_site
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
 from graphs.words.number_formats import counted_noun
 
@@ -16,6 +26,58 @@ _AGAIN = "again"
 """Heading of the share of resamples that have a node or an edge."""
 _WIDE = 100
 """Columns of a terminal that has room for readings and bars."""
+
+
+@dataclass
+class StageWatch:
+    """Shows every stage and times it, prints what was decided and what a search will cost, and the set of every round.
+
+    Without a console nothing is printed, as for one pair of many.
+
+    Attributes:
+        console, bar, store: where sentences are printed, stages are shown, and finished work is kept.
+        seconds, expected: what each stage took and was expected to take, by its name.
+    """
+
+    console: Console | None
+    bar: Bar
+    seconds: dict[str, float]
+    store: ChunkStore
+    expected: dict[str, float] = field(default_factory=dict)
+    stage: str | None = None
+    since: float = 0.0
+
+    def decided(self, sentence: str) -> None:
+        """The method was chosen."""
+        earlier = self.store.tallies[DECISION_STAGE].reused > 0
+        note = f" (Decided when the run in {self.store.folder} began; --no-resume decides again.)" if earlier else ""
+        if self.console is not None:
+            self.console.print(sentence + note, highlight=False)
+
+    def enters(self, stage: str | None, seconds: float | None = None) -> None:
+        """A stage begins, or none, which ends the one before it."""
+        now = time.perf_counter()
+        if self.stage is not None:
+            self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
+        self.stage, self.since = stage, now
+        if seconds is not None:
+            self.expected[f"{stage}"] = self.expected.get(f"{stage}", 0.0) + seconds
+        if stage is not None:
+            self.bar.enters(stage if seconds is None else f"{stage} (about {time_in_words(seconds)})")
+
+    def begins(self, cost: SearchCost) -> None:
+        """A search begins."""
+        if self.console is not None:
+            self.console.print(cost.sentence, highlight=False)
+
+    def went(self, found: Round) -> None:
+        """A round of it ended."""
+        on = f"{found.training:.2f}" + ("" if found.validation is None else f", validation {found.validation:.2f}")
+        self.bar.says(f"searching: {found.size:,} nodes, F {on}")
+
+    def ended(self) -> None:
+        """It ended."""
+        self.bar.says("")
 
 
 def print_found(console: Console, found: Found, target: RunFolder, *, title: str, rows: int) -> None:
@@ -29,7 +91,7 @@ def print_found(console: Console, found: Found, target: RunFolder, *, title: str
             Text(),
             _table(circuit, rows, console.width),
             Text(),
-            _edges(circuit, rows),
+            _edges(circuit, rows, console.width),
             Text(),
             _closing(found, target),
         )
@@ -90,7 +152,7 @@ def _by_kind(circuit: CircuitGraph) -> str:
     return ", ".join(counted_noun(kinds.count(kind), kind) for kind in ("feature", "error", "token") if kind in kinds)
 
 
-def _edges(circuit: CircuitGraph, rows: int) -> Table:
+def _edges(circuit: CircuitGraph, rows: int, width: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     table.add_column("weight", justify="right", no_wrap=True, min_width=8)
     table.add_column("± s.e.", justify="right", no_wrap=True, min_width=6)
@@ -102,10 +164,15 @@ def _edges(circuit: CircuitGraph, rows: int) -> Table:
             Text(f"{edge.weight:+.4f}", style="green" if edge.weight >= 0 else "magenta"),
             "" if edge.standard_error is None else f"{edge.standard_error:.4f}",
             _rate(edge.inclusion),
-            Text(circuit.name(edge.source)),
-            Text(circuit.name(edge.target)),
+            *(Text(_end(circuit, node, width)) for node in (edge.source, edge.target)),
         )
     return table
+
+
+def _end(circuit: CircuitGraph, node: Node, width: int) -> str:
+    """The name of an edge's end; in a narrow terminal a short one."""
+    name = circuit.name(node)
+    return name if width >= _WIDE else short_site(name).removesuffix(f"@{EVERYWHERE}")
 
 
 def _table(circuit: CircuitGraph, rows: int, width: int) -> Table:
@@ -136,8 +203,7 @@ def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
     node = weighted.node
     assert not isinstance(node, MetricNode)
     position = circuit.positions[node.position]
-    same = position.clean_token == position.patch_token
-    token = position.clean_token if same else f"{position.clean_token} → {position.patch_token}"
+    tokens = map(printable_token, dict.fromkeys((position.clean_token, position.patch_token)))
     values = "" if weighted.clean is None or weighted.patch is None else f"{weighted.clean:.2f} → {weighted.patch:.2f}"
     return [
         Text(f"{weighted.effect:+.4f}", style=_colour(weighted)),
@@ -145,7 +211,7 @@ def _row(circuit: CircuitGraph, weighted: WeightedNode) -> list[str | Text]:
         _rate(weighted.inclusion),
         Text(circuit.name(node).rpartition("@")[0]),
         Text(position.label),
-        Text(token.strip()),
+        Text(" → ".join(tokens)),
         values,
     ]
 

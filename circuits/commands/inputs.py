@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions, layers_of
+from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
 from circuits.tasks.templates import SPLITS
+from circuits.terminal.layer_ranges import layers_of
 from graphs.words.site_words import kept_in_words
 
 if TYPE_CHECKING:

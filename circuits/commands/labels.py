@@ -1,6 +1,6 @@
 """`jumpwire labels`: say what features stand for, those of a circuit or by name, and write the labels to a file."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -36,8 +36,8 @@ class LabelsOptions(RowsOptions, MemoryOptions):
         str | None,
         option(
             LABELS,
-            "Text to read the features on: a document a line, or JSONL with `text`. Default: text of the embedded "
-            "language, for the embedded model.",
+            "Text to read the features on: a document a line, or JSONL with `text`. Default: the --text of the "
+            "circuit's run; for the embedded model, text of its language.",
             metavar="FILE",
         ),
     ] = None
@@ -83,8 +83,13 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
         places = {} if found is None else _effects(found.circuit)
         asked = [feature_place(name) for name in options.features] if found is None else list(places)
         inputs = _model(inputs, found)
+        if options.corpus is None and found is not None and found.run is not None:
+            options = replace(options, corpus=found.run.arguments.get("text"))
         if inputs.model is not None and options.corpus is None:
-            raise ValueError("--model needs --corpus: a text file with one document per line, or JSONL with `text`.")
+            raise ValueError(
+                f"Labels are read off text, and there is none for {inputs.model}: give --corpus, a text file with one "
+                "document per line, or JSONL with `text`."
+            )
         if not asked:
             raise ValueError(f"{options.circuit} has no feature nodes: there is nothing to label.")
     with console.status("loading the model and its SAEs"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from circuits.terminal.printable import printable
+from circuits.terminal.printable import printable, printable_token
 from graphs import Context, FeatureLabel, Labels
 
 _LONGEST_LABEL = 200
@@ -59,7 +59,7 @@ def context_line(context: Context, width: int) -> Text:
     """Activation and context on one line of `width`; the active token is bold, between > and <, and never cut."""
     words = [printable(token) for token in context.tokens]
     marked = words[context.place]
-    core = printable(marked.strip() or marked, _LONGEST_TOKEN)
+    core = printable_token(marked, _LONGEST_TOKEN)
     before = "".join(words[: context.place]) + marked[: len(marked) - len(marked.lstrip())]
     after = "".join(words[context.place + 1 :])
     room = max(width - _INDENT - len(core) - 3, 10)
@@ -81,7 +81,7 @@ def _writers_line(context: Context, width: int) -> Text:
 
 
 def _token(token: str) -> str:
-    return printable(token.strip() or token, _LONGEST_TOKEN)
+    return printable_token(token, _LONGEST_TOKEN)
 
 
 def _share(frequency: float) -> str:

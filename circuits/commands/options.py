@@ -8,7 +8,6 @@ its annotation the type and the help, its default the default:
 `app.py` turns such functions into commands. An option of one command is a field in that command's file.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import typer
 
 from circuits.tasks.templates import SPLITS, TASKS
 from circuits.terminal.amounts import bytes_of
+from circuits.terminal.layer_ranges import layers_of
 
 INPUTS: Final = "Model and prompts"
 METHOD: Final = "Method"
@@ -49,6 +49,8 @@ Parsed = TypeVar("Parsed")
 
 def option(panel: str | None, help_text: str, *flags: str, **settings: Any) -> Any:
     """An option, for the annotation of its field; `flags` only where they differ from the field's name."""
+    if "min" in settings:
+        settings.setdefault("metavar", "N")  # the help of a narrow terminal has no room for Typer's <int range>
     return typer.Option(*flags, help=help_text, rich_help_panel=panel, **settings)
 
 
@@ -306,22 +308,6 @@ class RowsOptions:
     """How much is printed."""
 
     rows: Annotated[int, option(OUTPUT, "Rows of the printed tables.", min=1)] = 15
-
-
-def layers_of(text: str) -> tuple[int, ...]:
-    """The layers that `3`, `2-10` or `0,4-6` name, in increasing order.
-
-    Raises:
-        ValueError: text of another form, or a range that runs backwards.
-    """
-    found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
-        if first > last:
-            raise ValueError(f"--layers {text}: write a layer, a range or several of them, as in 3, 2-10 or 0,4-6.")
-        found.update(range(first, last + 1))
-    return tuple(sorted(found))
 
 
 def refuse_missing_file(flag: str, path: str | None) -> None:

@@ -7,6 +7,11 @@
     verdict.json      an estimate held against exact effects, if there was one to check
     labels.json       what the circuit's features stand for, if they were labelled
 
+With --per-pair these are in a folder for each pair, and beside the folders
+
+    index.html        a table of the pairs and their circuits, with a link to the page of each
+    index.json        the same as data
+
 `ablate` writes ablation.json or causal_test.json.
 """
 

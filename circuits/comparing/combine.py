@@ -17,6 +17,7 @@ from circuits.discovery.assemble import sorted_by_depth
 from circuits.discovery.certify import CERTIFICATE_STAGES, certify
 from circuits.ranking.question import Question
 from graphs import CircuitGraph, ErrorNode, FeatureNode
+from graphs.circuit_graph import refuse_other_than_circuit
 from graphs.combined import combined, refuse_other_effects
 from graphs.nodes import EVERYWHERE
 
@@ -97,6 +98,8 @@ def _combined(
 
 def _refuse_other_features(circuits: Sequence[CircuitGraph]) -> None:
     """A ValueError if a feature's number or a position's name does not mean the same in all the circuits."""
+    for circuit in circuits:
+        refuse_other_than_circuit(circuit)
     known = [hashes for c in circuits if isinstance(hashes := c.measurement.inputs.get("hashes"), Mapping)]
     if len({hashes["model"] for hashes in known if "model" in hashes}) > 1:
         raise ValueError("The circuits were found on different models: they are no one circuit. Compare them instead.")

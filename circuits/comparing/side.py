@@ -7,7 +7,9 @@ from typing import Any
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
 from graphs import CircuitGraph, ErrorNode, FeatureNode
+from graphs.circuit_graph import refuse_other_than_circuit
 from graphs.nodes import EVERYWHERE
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Side:
         True
     """
 
+    __repr__ = short_repr
+
     circuit: CircuitGraph
     spliced: SplicedModel | None = None
     judging: PromptPairs | None = None
@@ -40,6 +44,8 @@ class Side:
         Raises:
             ValueError: the circuit has neither features nor errors.
         """
+        if not isinstance(given, cls):
+            refuse_other_than_circuit(given)
         side = cls(given) if isinstance(given, CircuitGraph) else given
         side = replace(side, name=side.name or name)
         if not any(isinstance(w.node, FeatureNode | ErrorNode) for w in side.circuit.nodes):

@@ -28,6 +28,7 @@ from attribution.splice.patch_values import counterfactual
 from circuits.discovery.stage_costs import StageCosts, rate_of_passes
 from circuits.ranking.question import Question
 from circuits.terminal.amounts import flops_in_words, time_in_words
+from graphs.short_repr import short_repr
 
 AUTO_METHOD: Final = "auto"
 DECISION_STAGE: Final = "decision"
@@ -55,6 +56,8 @@ class Decision:
         compare: methods whose estimates are measured beside the effects; None: all that were asked for.
         drop: share of the nodes that the search drops in a round; None: as asked for.
     """
+
+    __repr__ = short_repr
 
     method: str
     verify: int | None

@@ -54,6 +54,8 @@ from circuits.ranking.positions import member_keys
 from circuits.ranking.question import Question
 from circuits.selection.watch import UNWATCHED, Watch
 from graphs import Caution, CircuitGraph, Verdict, prune
+from graphs.notebook_display import NotebookDisplay
+from graphs.short_repr import in_brief
 from graphs.site_trial import TrialOfSites
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
@@ -79,7 +81,7 @@ CHECKED_METHOD = "ig"
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(NotebookDisplay):
     """A circuit, and what it rests on.
 
     Attributes:
@@ -104,6 +106,10 @@ class Found:
         """What is no error, but makes less sense than it looks: the warnings of the circuit's certificate."""
         certificate = self.circuit.certificate
         return () if certificate is None else certificate.warnings
+
+    def __repr__(self) -> str:
+        checked = "no estimate was checked" if self.checked is None else "with the check of an estimate"
+        return f"Found({self.circuit!r}, of {len(self.ranking.nodes):,} nodes; {checked})"
 
 
 def discover(
@@ -316,7 +322,9 @@ def patching_mode(method: str, error_mode: ErrorMode | None) -> ErrorMode:
     if error_mode == "path" and method in WALKS_ERRORS:
         return "frozen"
     if error_mode not in ("live", "frozen", "zero"):
-        raise ValueError(f"{method} cannot be measured in error mode {error_mode!r}. Choose live, frozen or zero.")
+        raise ValueError(
+            f"{method} cannot be measured in error mode {in_brief(error_mode)}. Choose live, frozen or zero."
+        )
     return error_mode
 
 
@@ -332,7 +340,7 @@ def _refuse(
 ) -> None:
     for name in (*(() if method == AUTO_METHOD else (method,)), *compare):
         if name not in METHODS:
-            raise ValueError(f"No method {name!r}. Methods: {AUTO_METHOD}, {', '.join(METHODS)}.")
+            raise ValueError(f"No method {in_brief(name)}. Methods: {AUTO_METHOD}, {', '.join(METHODS)}.")
     if points is not None:
         refuse_points(method)
     refuse_verify(method, verify)

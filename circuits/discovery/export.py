@@ -27,6 +27,8 @@ from graphs import (
     write_page,
     write_tables,
 )
+from graphs.circuit_graph import refuse_other_than_circuit
+from graphs.short_repr import in_brief
 
 Format = Literal["html", "json", "neuronpedia", "graphml", "dot", "tables"]
 
@@ -58,7 +60,7 @@ def export(
     Args:
         path: the file, or for tables the folder, to write. Folders above it are made.
         format: instead of the one that the name asks for.
-        labels: of the circuit's features, for the page, Neuronpedia and DOT.
+        labels: of the circuit's features, for all formats but circuit.json.
         verdict: an estimate against exact effects, for the page.
         title: of the page, and the graph's name in Neuronpedia; by default the task that the circuit is of, or the
             file's name.
@@ -76,10 +78,11 @@ def export(
         >>> export(found.circuit, folder / "circuit.graphml").name
         'circuit.graphml'
     """
+    refuse_other_than_circuit(circuit)
     path = Path(path)
     chosen = _format_of(path) if format is None else format
     if chosen not in _WRITERS:
-        raise ValueError(f"No format {chosen!r}. Formats: {', '.join(_WRITERS)}.")
+        raise ValueError(f"No format {in_brief(chosen)}. Formats: {', '.join(_WRITERS)}.")
     inputs = circuit.measurement.inputs
     shown = _Shown(
         labels=labels,
@@ -133,9 +136,9 @@ def _neuronpedia(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
         write_neuronpedia(circuit, unfinished, slug=slug, scan=scan, labels=shown.labels, **marks)
 
 
-def _graphml(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
+def _graphml(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
     with atomic_write(path) as unfinished:
-        write_graphml(circuit, unfinished)
+        write_graphml(circuit, unfinished, labels=shown.labels)
 
 
 def _dot(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
@@ -143,10 +146,10 @@ def _dot(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
         write_dot(circuit, unfinished, labels=shown.labels)
 
 
-def _tables(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
+def _tables(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
     path.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path, prefix=".unfinished-") as folder:
-        write_tables(circuit, folder)
+        write_tables(circuit, folder, labels=shown.labels)
         for file in Path(folder).iterdir():
             file.replace(path / file.name)
 

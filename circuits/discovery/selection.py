@@ -15,6 +15,7 @@ from circuits.selection.iterated import DROP, Search, iterate
 from circuits.selection.learned import learn
 from circuits.selection.watch import UNWATCHED, Watch
 from graphs import TokenNode
+from graphs.short_repr import in_brief
 
 SEARCHES: Final = {"iterated": "iterated mask path", "learned": "learned masks"}
 """Searches for the nodes, and what each is called in words."""
@@ -79,7 +80,7 @@ class Selection:
         for name in ("nodes", "most"):
             number = getattr(self, name)
             if number is not None and type(number) is not int:
-                raise ValueError(f"The number of nodes must be a whole number; got {number!r}.")
+                raise ValueError(f"The number of nodes must be a whole number; got {in_brief(number)}.")
         if self.nodes is not None and self.nodes < 1:
             raise ValueError(f"A circuit needs at least 1 node; got {self.nodes}.")
         if self.threshold is not None and not self.threshold > 0:
@@ -96,7 +97,7 @@ class Selection:
                 f"got {self.stable}."
             )
         if self.by not in (None, *SEARCHES, "ranking"):
-            raise ValueError(f"No selection {self.by!r}. Selections: {', '.join(SEARCHES)}, ranking.")
+            raise ValueError(f"No selection {in_brief(self.by)}. Selections: {', '.join(SEARCHES)}, ranking.")
         if self.drop is not None and (not self.searches or self.by == "learned"):
             raise ValueError("Only the iterated search drops a share of the nodes in a round: choose by='iterated'.")
         if self.drop is not None and not 0 < self.drop < 1:

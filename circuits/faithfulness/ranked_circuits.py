@@ -20,6 +20,7 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.ranking.aggregate import Ranking
 from circuits.ranking.positions import member_keys
 from graphs import ErrorNode, FeatureNode, Node, Position
+from graphs.short_repr import in_brief
 
 RankingOrder = Literal["absolute", "signed"]
 RANDOM: Final = "random"
@@ -60,7 +61,7 @@ def circuit_and_rest(
 ) -> tuple[Kept, Kept]:
     """C and M∖C in these prompts."""
     if errors not in ALL_ERRORS:
-        raise ValueError(f"No choice of errors {errors!r}. Choices: {', '.join(ALL_ERRORS)}.")
+        raise ValueError(f"No choice of errors {in_brief(errors)}. Choices: {', '.join(ALL_ERRORS)}.")
     keys, all_errors = member_keys(nodes, positions, pairs, spliced.sites, spliced.unspliced_bos), ALL_ERRORS[errors]
     return Kept(keys, all_errors=all_errors), Kept(keys, complement=True, all_errors=all_errors)
 

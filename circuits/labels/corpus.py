@@ -15,6 +15,7 @@ from typing import Final
 from attribution.models.language_model import LanguageModel
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_lines
+from graphs.short_repr import short_repr
 
 EMBEDDED_SEED: Final = 4
 """Seed of documents on which neither the model nor the SAEs were trained or evaluated."""
@@ -36,6 +37,8 @@ class Corpus:
     Raises:
         ValueError: `longest` leaves no room for text.
     """
+
+    __repr__ = short_repr
 
     name: str
     read: Callable[[], Iterator[str]]

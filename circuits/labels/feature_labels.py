@@ -30,6 +30,7 @@ from circuits.labels.label_evidence import (
 )
 from circuits.labels.own_labels import refuse_outside
 from circuits.labels.top_contexts import top_contexts
+from circuits.terminal.printable import printable_token
 from graphs import CircuitGraph, Context, FeatureLabel, FeatureNode, Labels
 
 MARKED_IN_TEXT: Final = 4
@@ -112,12 +113,12 @@ def automatic_text(contexts: Sequence[Context], promoted: Sequence[tuple[str, fl
         by_head = f" (by head {heads.pop()})" if len(heads) == 1 else ""
         parts.append(f"written from: {_most_common(writer.token for writer in writers)}{by_head}")
     if promoted:
-        parts.append(f"promotes: {', '.join(token.strip() for token, _ in promoted[:PROMOTED_IN_TEXT])}")
+        parts.append(f"promotes: {', '.join(printable_token(token) for token, _ in promoted[:PROMOTED_IN_TEXT])}")
     return " | ".join(parts)
 
 
 def _most_common(tokens: Iterable[str]) -> str:
-    return ", ".join(word for word, _ in Counter(token.strip() for token in tokens).most_common(MARKED_IN_TEXT))
+    return ", ".join(word for word, _ in Counter(map(printable_token, tokens)).most_common(MARKED_IN_TEXT))
 
 
 def _places_of(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, load_labels, save_labels
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Raise this when the same inputs give other labels."""
 
 

@@ -21,14 +21,20 @@ TokenWeights = tuple[tuple[str, float], ...]
 
 
 class TokenPieces:
-    """Tokens as they read in running text: joined, they give the text. Pieces of the corpus are cached."""
+    """Tokens as they read in running text: joined, they give it. Pieces of the corpus are cached."""
 
     def __init__(self, model: LanguageModel) -> None:
-        self._remembered = lru_cache(maxsize=4096)(model.token_texts)
+        self._in_text = lru_cache(maxsize=4096)(model.shown_in_text)
+        self._one_by_one = lru_cache(maxsize=4096)(model.shown_tokens)
 
-    def of(self, ids: tuple[int, ...]) -> tuple[str, ...]:
-        """The text of each token of a whole piece."""
-        return self._remembered(ids)
+    def around(self, ids: tuple[int, ...], place: int) -> tuple[str, ...]:
+        """The text of each token of a whole piece; the one at `place` as it reads by itself."""
+        texts = self._in_text(ids)
+        return (*texts[:place], self.at(ids, place), *texts[place + 1 :])
+
+    def at(self, ids: tuple[int, ...], place: int) -> str:
+        """One token of a whole piece, as it reads by itself."""
+        return self._one_by_one(ids)[place]
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def contexts_of(
     found: list[list[Context]] = [[] for _ in chosen]
     for place in places:
         start = max(0, place.position - options.before)
-        shown = pieces.of(place.ids)[start : place.position + options.after + 1]
+        shown = pieces.around(place.ids, place.position)[start : place.position + options.after + 1]
         writers = () if writers_of_places is None else next(writers_of_places)
         found[place.number].append(Context(shown, place.position - start, place.activation, writers))
     return [tuple(contexts) for contexts in found]
@@ -119,9 +125,8 @@ def _writers_at(
         ids, last = padded_batch([p.ids[: p.position + 1] for p in rows], spliced.model.device)
         found = direct_feature_attribution(spliced, site, [chosen[p.number] for p in rows], ids, last=last)
         for row, place in enumerate(rows):
-            shown = pieces.of(place.ids)
             yield tuple(
-                Writer(head, place.position - source, shown[source], part)
+                Writer(head, place.position - source, pieces.at(place.ids, source), part)
                 for head, source, part in found.strongest(row, count)
             )
 

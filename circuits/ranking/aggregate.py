@@ -41,6 +41,10 @@ class Ranking:
     positions_vary: bool = False
     undecided: tuple[WeightedNode, ...] = ()
 
+    def __repr__(self) -> str:
+        places = f"{len(self.sites)} sites and {len(self.positions)} positions"
+        return f"Ranking({self.method}: {len(self.nodes):,} nodes at {places})"
+
     def top(self, count: int) -> "Ranking":
         """The ranking of its first `count` nodes."""
         return replace(self, nodes=self.nodes[:count])

@@ -27,6 +27,7 @@ from circuits.ranking.averages import RunningAverages
 from circuits.ranking.positions import order_of_names
 from graphs import Caution, MetricNode, Node, Position
 from graphs.nodes import EVERYWHERE, node_name
+from graphs.short_repr import short_repr
 
 ROLES: Final = "the roles that the pairs give their tokens"
 FROM_THE_END: Final = "distances from the end of the prompt: -1 is its last token"
@@ -47,6 +48,8 @@ class DatasetRanking:
         undecided: how many effects, counted once per example, rounding decides; they are left out of the means.
         warnings: what is no error, but makes less sense than it looks.
     """
+
+    __repr__ = short_repr
 
     ranking: Ranking
     strongest: tuple[tuple[tuple[int, float], ...], ...]
@@ -224,7 +227,7 @@ class _Stream:
 
 def _texts_at(pair: PromptPair, position: int, model: LanguageModel) -> tuple[str, str]:
     """The tokens at a position of a pair, clean and patch, as a person reads them."""
-    return model.token_texts(pair.clean_ids)[position], model.token_texts(pair.patch_ids)[position]
+    return model.shown_tokens(pair.clean_ids)[position], model.shown_tokens(pair.patch_ids)[position]
 
 
 def _summed(keys: np.ndarray, example: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

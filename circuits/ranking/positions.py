@@ -47,7 +47,7 @@ def align_positions(pairs: PromptPairs, model: LanguageModel, scheme: PositionSc
     place = {name: column for column, name in enumerate(order)}
     tokens: dict[str, tuple[Counter[str], Counter[str]]] = {name: (Counter(), Counter()) for name in order}
     for pair, own in zip(pairs, names, strict=True):
-        texts = model.token_texts(pair.clean_ids), model.token_texts(pair.patch_ids)
+        texts = model.shown_tokens(pair.clean_ids), model.shown_tokens(pair.patch_ids)
         for name, clean, patch in zip(own, *texts, strict=True):
             tokens[name][0][clean] += 1
             tokens[name][1][patch] += 1

@@ -11,6 +11,7 @@ import numpy as np
 
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
+from graphs.short_repr import short_repr
 
 FEWEST: Final = 32
 """Of fewer pairs, none are set aside for validation; cross-validation chooses the size (`cross_validation.py`)."""
@@ -19,6 +20,8 @@ FEWEST: Final = 32
 @dataclass(frozen=True)
 class PairParts:
     """Pairs to find a circuit on, to choose its size on, and to judge it on; None where there is no such part."""
+
+    __repr__ = short_repr
 
     train: PromptPairs
     validation: PromptPairs | None

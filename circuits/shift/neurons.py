@@ -18,7 +18,7 @@ from attribution.splice.spliced_model import SplicedModel
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Neurons(SAE):
     """The encoder f = x. Features are signed and have no gates."""
 

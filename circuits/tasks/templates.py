@@ -12,6 +12,7 @@ from types import ModuleType
 from circuits.tasks import agreement, closing, indirect_object, pronoun
 from circuits.tasks.grammar import draw_topic
 from circuits.tasks.text_pair import TextPair
+from graphs.short_repr import in_brief
 
 _TASK_MODULES: dict[str, ModuleType] = {
     "agreement": agreement,
@@ -32,9 +33,9 @@ def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, 
         ValueError: no such task or split, or a negative count.
     """
     if task not in TASKS:
-        raise ValueError(f"No task {task!r}. Tasks: {', '.join(TASKS)}")
+        raise ValueError(f"No task {in_brief(task)}. Tasks: {', '.join(TASKS)}")
     if split not in SPLITS:
-        raise ValueError(f"No split {split!r}. Splits: {', '.join(SPLITS)}")
+        raise ValueError(f"No split {in_brief(split)}. Splits: {', '.join(SPLITS)}")
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
     rng = Random(f"{task} {split} {seed}")

@@ -15,5 +15,10 @@ def printable(text: str, longest: int | None = None) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _HIDDEN else c for c in cut)
 
 
+def printable_token(token: str, longest: int | None = None) -> str:
+    """A token without the space before it; one of nothing but spaces as `␣` for each."""
+    return printable(token.strip() or "␣" * len(token), longest)
+
+
 def _escaped(character: str) -> str:
     return repr(character)[1:-1]

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 def shown_prompt(spliced: "SplicedModel", pair: "PromptPair", count: int, which: str = "first") -> Text:
     """The clean prompt of a pair token by token, its BOS in brackets, its answers; what opens prompts, and why.
 
-    Answers are as they follow the prompt, spaces included. A line break is `↵`. `which` says which of the `count`
+    Answers are as they follow the prompt, spaces included; a line break is `<0x0A>`. `which` says which of the `count`
     prompts it is.
     """
     model = spliced.model
-    first, *others = model.token_texts(pair.clean_ids)
+    first, *others = model.shown_tokens(pair.clean_ids)
     opened = pair.clean_ids[0] == model.bos_id
     shown = "|".join((f"[{first}]" if opened else first, *others)[: pair.end + 1])
     of = f"{which} of {count:,} prompts" if count > 1 else "prompt"
     return Text.assemble(
         f"{of}: ",
-        (_one_line(shown), "bold"),
+        (printable(shown), "bold"),
         f" → {_answers_in_words(spliced, pair)}\n{_opening_in_words(spliced, opened)}",
     )
 
@@ -38,15 +38,11 @@ def _answers_in_words(spliced: "SplicedModel", pair: "PromptPair") -> str:
     prompt = pair.clean_ids[: pair.end + 1]
 
     def of(answers: "tuple[Tokens, ...]") -> str:
-        texts = ("|".join(spliced.model.token_texts((*prompt, *answer))[len(prompt) :]) for answer in answers)
-        return " or ".join(f"'{_one_line(text)}'" for text in texts)
+        texts = ("|".join(spliced.model.shown_tokens((*prompt, *answer))[len(prompt) :]) for answer in answers)
+        return " or ".join(f"'{printable(text)}'" for text in texts)
 
     wrong = f", not {of(pair.every_foil)}" if pair.every_foil else ""
     return of(pair.every_answer) + wrong + (" (its likeliest two)" if pair.predicted else "")
-
-
-def _one_line(text: str) -> str:
-    return printable(text.replace("\n", "↵"))
 
 
 def _opening_in_words(spliced: "SplicedModel", opened: bool) -> str:

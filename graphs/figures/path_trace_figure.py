@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, NEUTRAL_COLOUR, SERIES_COLOURS
 from graphs.figures.figure_frame import drawn_text, frame_figure, write_in_panel
-from graphs.nodes import node_name, short_site
+from graphs.nodes import short_site
 from graphs.verdict import NodeVerdict, PathTrace, Verdict
 from graphs.words.number_formats import signed_number
 from graphs.words.verdict_words import Jump, gate_name, jumps_of
@@ -34,7 +34,7 @@ def path_trace(verdict: Verdict, n: int) -> go.Figure:
     jumps = jumps_of(found.gates) if found else []
     figure = make_subplots(3, 1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.42, 0.25, 0.33])
     _draw_metric(figure, trace)
-    drawn = _draw_margins(figure, trace, found)
+    drawn = _draw_margins(figure, verdict, trace, found)
     _mark_jumps(figure, jumps)
     unit = drawn_text(verdict.unit)
     left_out = f" Only {drawn} of {len(trace.margins)} gates are drawn." if drawn < len(trace.margins) else ""
@@ -43,7 +43,7 @@ def path_trace(verdict: Verdict, n: int) -> go.Figure:
         if found
         else ""
     )
-    name, token = node_name(trace.node), verdict.token(trace.node, trace.example).strip()
+    name, token = verdict.name(trace.node, trace.example), verdict.token(trace.node, trace.example).strip()
     frame_figure(
         figure,
         _what_jumps(jumps, verdict.unit) if jumps or not trace.margins else "The metric on a node's own path",
@@ -74,7 +74,7 @@ def _draw_metric(figure: go.Figure, trace: PathTrace) -> None:
         figure.update_yaxes(rangemode="tozero", row=2)
 
 
-def _draw_margins(figure: go.Figure, trace: PathTrace, found: NodeVerdict | None) -> int:
+def _draw_margins(figure: go.Figure, verdict: Verdict, trace: PathTrace, found: NodeVerdict | None) -> int:
     """Draw the margins of the gates with the largest jumps; returns how many were drawn."""
     sizes = {gate_name(gate): abs(gate.size) for gate in found.gates} if found else {}
     names = sorted(trace.margins, key=lambda name: (-sizes.get(name, 0.0), name))[:_MOST_MARGINS]
@@ -84,7 +84,7 @@ def _draw_margins(figure: go.Figure, trace: PathTrace, found: NodeVerdict | None
             y=list(trace.margins[name]),
             mode="lines",
             line={"color": colour, "width": 2},
-            name=drawn_text(short_site(name)),
+            name=drawn_text(short_site(verdict.name_of_margin(name, trace.example))),
             hovertemplate="α = %{x:.3f}: margin %{y:+.3g}",
         )
         figure.add_trace(margin, 3, 1)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from graphs.figures.colours import FLAG_COLOURS, NEUTRAL_COLOUR
 from graphs.figures.effect_axis import EffectAxis
 from graphs.figures.figure_frame import drawn_text, frame_figure
-from graphs.nodes import ErrorNode, FeatureNode, TokenNode, node_name
+from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 from graphs.verdict import FLAGS, NodeVerdict, Verdict
 from graphs.words.number_formats import counted_noun, signed_number
 from graphs.words.verdict_words import (
@@ -123,9 +123,9 @@ def _ring_hover(verdict: Verdict, found: NodeVerdict) -> str:
 def _hover(
     verdict: Verdict, node: FeatureNode | ErrorNode | TokenNode, example: int, estimate: float, exact: float
 ) -> str:
-    token = verdict.token(node, example).strip()
+    name, token = drawn_text(verdict.name(node, example)), verdict.token(node, example).strip()
     return (
-        f"<b>{drawn_text(node_name(node))}</b>{f' “{drawn_text(token)}”' if token else ''}<br>example {example}<br>"
+        f"<b>{name}</b>{f' “{drawn_text(token)}”' if token else ''}<br>example {example}<br>"
         f"exact {signed_number(exact)} {drawn_text(verdict.unit)}<br>estimate {signed_number(estimate)}<br>"
         f"error {signed_number(estimate - exact)}"
     )

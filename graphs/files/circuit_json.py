@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from graphs.circuit_graph import CircuitGraph
+from graphs.circuit_graph import CircuitGraph, refuse_other_than_circuit
 from graphs.files.plain_circuit import circuit_from_plain, plain_circuit
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
 
@@ -13,6 +13,7 @@ SCHEMA_VERSION: Final = 2
 
 def save_circuit(circuit: CircuitGraph, path: str | Path) -> None:
     """Write the circuit and its certificate as JSON; keys are sorted and floats keep every digit."""
+    refuse_other_than_circuit(circuit)
     write_versioned_json(path, SCHEMA, SCHEMA_VERSION, plain_circuit(circuit))
 
 

@@ -5,7 +5,9 @@ Node ids are n0, n1, ... in the circuit's order. Attributes that are None are le
     of       attribute                       type     what
     graph    sites, positions, measurement,  string   JSON of the circuit's fields
              certificate
+             labels                          string   JSON as in labels.json, of the circuit's features
     node     label                           string   the node's name: blocks.3.hook_mlp_out/117@verb
+             feature_label                   string   what the feature stands for, where it has a label
              kind                            string   feature, error, token or metric
              site, position, index           str, int where the node is; `position` counts into `positions`
              name                            string   of the metric
@@ -37,23 +39,30 @@ import networkx as nx
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.edges import Edge
+from graphs.feature_labels import Labels
+from graphs.files.labels_json import labels_from_plain, plain_labels, text_of_row
 from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
 from graphs.files.plain_json import parse_json
 
 _UNSAFE: Final = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _ESCAPED: Final = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
 _NESTED: Final = ("estimates", "flags")
+_LABELS: Final = "labels"
+_LABEL: Final = "feature_label"
 _TEXTS: Final = ("id", "kind", "site", "name")
 
 
-def write_graphml(circuit: CircuitGraph, path: str | Path) -> None:
-    """Write the circuit. The same circuit always gives the same bytes."""
+def write_graphml(circuit: CircuitGraph, path: str | Path, *, labels: Labels | None = None) -> None:
+    """Write the circuit, and the labels of its features. The same circuit always gives the same bytes."""
     plain = plain_circuit(circuit)
     graph: nx.DiGraph[str] = nx.DiGraph()
     graph.graph.update({name: _json(plain[name]) for name in HEAD_FIELDS})
+    if labels is not None:
+        graph.graph[_LABELS] = _json(plain_labels(labels.only(circuit.features)))
     places = {row["id"]: f"n{number}" for number, row in enumerate(plain["nodes"])}
     for row in plain["nodes"]:
-        graph.add_node(places[row["id"]], label=escape_xml_text(row["id"]), **_attributes(row))
+        shown = {"label": escape_xml_text(row["id"]), **_attributes({_LABEL: text_of_row(labels, row)})}
+        graph.add_node(places[row["id"]], **shown, **_attributes(row))
     for number, row in enumerate(plain["edges"]):
         graph.add_edge(places[row["source"]], places[row["target"]], order=number, **_attributes(row))
     nx.write_graphml_xml(graph, path)
@@ -70,6 +79,17 @@ def read_graphml(path: str | Path) -> CircuitGraph:
         }
         return circuit_from_plain(content)
     except (ParseError, nx.NetworkXError, KeyError) as error:
+        raise ValueError(f"{path}: not a circuit in GraphML ({type(error).__name__}: {error}).") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_graphml_labels(path: str | Path) -> Labels | None:
+    """The labels in what `write_graphml` wrote; None where it was given none. A damaged file is a ValueError."""
+    try:
+        found = nx.read_graphml(path).graph.get(_LABELS)
+        return None if found is None else labels_from_plain(parse_json(found, whole_characters=True))
+    except (ParseError, nx.NetworkXError) as error:
         raise ValueError(f"{path}: not a circuit in GraphML ({type(error).__name__}: {error}).") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -104,7 +124,7 @@ def _json(value: Any) -> str:
 def _node_row(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
     own = {k: unescape_xml_text(v) if k in _TEXTS else parse_json(v) if k in _NESTED else v for k, v in data.items()}
     missing = dict.fromkeys(f for f in WeightedNode.__dataclass_fields__ if f != "node")
-    return {**missing, **{k: v for k, v in own.items() if k != "label"}, "id": name}
+    return {**missing, **{k: v for k, v in own.items() if k not in ("label", _LABEL)}, "id": name}
 
 
 def _edge_row(source: str, target: str, data: Mapping[str, Any]) -> dict[str, Any]:

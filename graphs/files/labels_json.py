@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.nodes import FeatureNode
 from graphs.plain_data import checked
 
 SCHEMA: Final = "jumpwire.labels"
@@ -40,6 +41,13 @@ def plain_labels(labels: Labels) -> dict[str, Any]:
         "inputs": dict(labels.inputs),
         "labels": [asdict(label) for label in labels],
     }
+
+
+def text_of_row(labels: Labels | None, row: Mapping[str, Any]) -> str | None:
+    """The label of the feature that a row of `plain_circuit` is a node of; None without one."""
+    if labels is None or row["kind"] != FeatureNode.kind or (row["site"], row["index"]) not in labels:
+        return None
+    return labels.of(row["site"], row["index"]).text
 
 
 def labels_from_plain(content: Mapping[str, Any]) -> Labels:

@@ -14,6 +14,7 @@ from graphs.files.neuronpedia_write import JUMPWIRE_KEY
 from graphs.files.plain_circuit import circuit_from_plain
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
+from graphs.short_repr import short_repr
 
 _SHOWN_FAULTS: Final = 5
 
@@ -30,6 +31,8 @@ class NeuronpediaGraph:
             out.
         supernodes: name and member nodes of each group.
     """
+
+    __repr__ = short_repr
 
     circuit: CircuitGraph
     labels: Labels | None

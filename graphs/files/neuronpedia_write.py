@@ -11,7 +11,6 @@ An extra key `jumpwire` holds what their format has no place for, so that `read_
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +21,6 @@ from graphs.files.labels_json import plain_labels
 from graphs.files.neuronpedia_nodes import cumulative_influence, node_ids, node_row, output_weight
 from graphs.files.neuronpedia_rules import broken_rules
 from graphs.files.plain_circuit import HEAD_FIELDS, plain_circuit
-from graphs.nodes import FeatureNode
 from graphs.strongest_edges import left_out_of
 from graphs.words.number_formats import counted_noun
 from graphs.words.site_words import kept_in_words
@@ -58,7 +56,7 @@ def write_neuronpedia(
     ids = node_ids(circuit)
     named = {circuit.name(node): name for node, name in ids.items()}
     plain = plain_circuit(circuit)
-    own = labels and _labels_of(circuit, labels)
+    own = labels and labels.only(circuit.features)
     share = cumulative_influence(circuit)
     document = {
         "metadata": {
@@ -125,11 +123,6 @@ def _description(circuit: CircuitGraph) -> str:
             *(() if left_out is None else (left_out.sentence,)),
         )
     )
-
-
-def _labels_of(circuit: CircuitGraph, labels: Labels) -> Labels:
-    features = {(w.node.site, w.node.index) for w in circuit.nodes if isinstance(w.node, FeatureNode)}
-    return replace(labels, labels=tuple(label for label in labels if (label.site, label.index) in features))
 
 
 def _link(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:

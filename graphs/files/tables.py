@@ -7,6 +7,7 @@
     position             int64    index into the circuit's positions; null for the metric
     position_label       string   the name of that position
     index                int64    features only
+    feature_label        string   what the feature stands for, where it has a label
     name                 string   the metric only
     effect, mean_absolute, standard_error, carried, undivided
                          double   as in `WeightedNode`, in the unit of the measurement
@@ -29,7 +30,8 @@
     count                int64    examples
 
 Both tables carry sites, positions, measurement and certificate as JSON in the metadata of their schema, under the key
-`jumpwire`.
+`jumpwire`. Under the key `jumpwire.labels`, that of the nodes has the labels of the circuit's features with all their
+evidence, as labels.json has them, if labels were given.
 """
 
 import json
@@ -38,6 +40,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from graphs.circuit_graph import CircuitGraph
+from graphs.feature_labels import Labels
+from graphs.files.labels_json import labels_from_plain, plain_labels, text_of_row
 from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
 from graphs.files.plain_json import parse_json
 
@@ -50,20 +54,23 @@ _HEAD_KEY: Final = b"jumpwire"
 _PLACE: Final = {"feature": ("site", "position", "index"), "error": ("site", "position"), "token": ("position",)}
 _GROUPS: Final = {"estimates": "estimate.", "flags": "flag."}
 _WHOLE: Final = ("position", "index", "count", "verified", "undecided")
-_TEXTS: Final = ("node", "kind", "site", "position_label", "name", "source", "target")
+_LABELS_KEY: Final = b"jumpwire.labels"
+_LABEL: Final = "feature_label"
+_TEXTS: Final = ("node", "kind", "site", "position_label", _LABEL, "name", "source", "target")
 
 
-def write_tables(circuit: CircuitGraph, folder: str | Path) -> None:
-    """Write both tables into a folder, which is created if it does not exist."""
+def write_tables(circuit: CircuitGraph, folder: str | Path, *, labels: Labels | None = None) -> None:
+    """Write both tables, with labels of the features, into a folder, which is created if it does not exist."""
     import pyarrow.parquet as pq
 
     plain = plain_circuit(circuit)
-    labels = [position.label for position in circuit.positions]
+    names = [position.label for position in circuit.positions]
     head = {_HEAD_KEY: json.dumps({name: plain[name] for name in HEAD_FIELDS}, sort_keys=True).encode()}
     Path(folder).mkdir(parents=True, exist_ok=True)
-    nodes = [_node_row(row, labels) for row in plain["nodes"]]
-    first = ("node", "kind", "site", "position", "position_label", "index", "name")
-    pq.write_table(_table(nodes, first, head), Path(folder) / NODES_FILE)
+    nodes = [_node_row(row, names, text_of_row(labels, row)) for row in plain["nodes"]]
+    first = ("node", "kind", "site", "position", "position_label", "index", _LABEL, "name")
+    own = {} if labels is None else {_LABELS_KEY: json.dumps(plain_labels(labels.only(circuit.features))).encode()}
+    pq.write_table(_table(nodes, first, {**head, **own}), Path(folder) / NODES_FILE)
     pq.write_table(_table(plain["edges"], ("source", "target", "weight"), head), Path(folder) / EDGES_FILE)
 
 
@@ -97,11 +104,27 @@ def read_tables(folder: str | Path) -> CircuitGraph:
         raise ValueError(f"{folder}: {error}") from None
 
 
-def _node_row(row: Mapping[str, Any], labels: list[str]) -> dict[str, Any]:
+def read_table_labels(folder: str | Path) -> Labels | None:
+    """The labels in what `write_tables` wrote; None where it was given none. Damaged labels are a ValueError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = (pq.read_schema(Path(folder) / NODES_FILE).metadata or {}).get(_LABELS_KEY)
+        return None if found is None else labels_from_plain(parse_json(found, whole_characters=True))
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise ValueError(f"{Path(folder) / NODES_FILE}: {error}") from None
+
+
+def _node_row(row: Mapping[str, Any], names: list[str], label: str | None) -> dict[str, Any]:
     """A row of the table: each key of a mapping becomes a column."""
-    found = {"node": row["id"], **{name: value for name, value in row.items() if name not in ("id", *_GROUPS)}}
+    found = {
+        "node": row["id"],
+        _LABEL: label,
+        **{name: value for name, value in row.items() if name not in ("id", *_GROUPS)},
+    }
     if row.get("position") is not None:
-        found["position_label"] = labels[row["position"]]
+        found["position_label"] = names[row["position"]]
     for group, prefix in _GROUPS.items():
         found |= {f"{prefix}{name}": value for name, value in row[group].items()}
     return found
@@ -111,7 +134,7 @@ def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `_node_row`, without the cells that other kinds of nodes fill."""
     own = _PLACE.get(row["kind"], ("name",))
     places = {name for names in (*_PLACE.values(), ("name",)) for name in names} - set(own)
-    skipped = {"node", "position_label", *places}
+    skipped = {"node", "position_label", _LABEL, *places}
     found = {k: v for k, v in row.items() if k not in skipped and not k.startswith(tuple(_GROUPS.values()))}
     for group, prefix in _GROUPS.items():
         found[group] = {

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from graphs.circuit_graph import CircuitGraph
+from graphs.circuit_graph import CircuitGraph, refuse_other_than_circuit
 from graphs.feature_labels import Labels
 from graphs.page.pack_columns import pack_columns
 from graphs.page.payload import payload
@@ -51,6 +51,7 @@ def write_page(
     Raises:
         LookupError: a pinned or grouped name is not a node of the circuit.
     """
+    refuse_other_than_circuit(circuit)
     for name in (*pinned, *(member for _, members in supernodes for member in members)):
         circuit.node(name)
     state = {"pins": list(pinned), "groups": [{"name": n, "members": list(m)} for n, m in supernodes]}
@@ -72,9 +73,9 @@ def write_packed_page(
     page = Template((_HERE / "circuit_page.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         style=style,
-        style_hash=_hash(style),
+        style_hash=sha256_of(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=sha256_of(script),
         data=pack_columns(header, columns),
         state=json_block(dict(state)),
     )
@@ -86,5 +87,6 @@ def json_block(content: Any) -> str:
     return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _hash(text: str) -> str:
+def sha256_of(text: str) -> str:
+    """The hash of a script or a style sheet, as a Content-Security-Policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode()

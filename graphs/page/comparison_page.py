@@ -1,7 +1,8 @@
 """The page of two circuits: both in one graph, every node and edge marked by the circuits that have it.
 
-The graph is their union. Its effects are the means of those that have a node, and of each circuit; where these are
-different kinds of numbers, each circuit's are taken as shares of its Σ |effect|. A site at which the SAEs differ has
+The graph is their union. Its effects are the means of those that have a node, and of each circuit. Different kinds of
+numbers have no mean: there each circuit's are taken as shares of its Σ |effect|, the larger share is drawn, and the
+effects stand beside it in their own units. A site at which the SAEs differ has
 two rows: the features of A and those that match them, and the other features of B.
 """
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.combined import combined
-from graphs.comparison import Comparison
+from graphs.comparison import ComparedNode, Comparison
 from graphs.edges import Edge
 from graphs.feature_labels import Labels
 from graphs.merged_positions import merge_positions
@@ -28,9 +29,11 @@ from graphs.words.comparison_words import (
     faithfulness_rows,
     twin_in_words,
 )
+from graphs.words.number_formats import counted_noun, signed_number
 
 _KINDS_OF_EFFECT: Final = ("metric", "unit", "metric_unit", "patch_value")
 _MEAN: Final = "mean of those that have it"
+_LARGER: Final = "larger share of the two"
 
 
 def write_comparison_page(
@@ -56,7 +59,11 @@ def write_comparison_page(
     header["methods"] = [{**method, "flags": {}} for method in header["methods"]]
     header["exact"] = "none"
     header["sites"] = _marked_rows(comparison, header["sites"])
-    header["comparison"] = _in_words(comparison, union)
+    header["comparison"] = {
+        **_in_words(comparison, union),
+        "totals": [_total(name, circuit) for name, circuit in zip(comparison.names, (a, b), strict=True)],
+        "effects": {} if _of_one_kind(a, b) else _effects_in_units(comparison, union, a, b),
+    }
     columns["membership"] = np.array(nodes, np.uint8)
     columns["edge membership"] = np.array(edges, np.uint8)
     write_packed_page(header, columns, path, title=title)
@@ -64,19 +71,27 @@ def write_comparison_page(
 
 def drawn_union(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, list[int], list[int]]:
     """The graph that is drawn, and for each of its nodes and edges 1 if only A has it, 2 if only B, 3 if both."""
-    a, b = (merge_positions(c) if merge else c for c, merge in zip((a, b), comparison.merged, strict=True))
-    a, b = _in_one_unit(a, b)
+    a, b = _merged(comparison, a, b)
+    alike = _of_one_kind(a, b)
+    if not alike:
+        a, b = _in_shares(a), _in_shares(b)
     b = _by_the_features_of_a(comparison, a, b)
     union = combined([a, b], every=False, what="both circuits")
     place = {w.node: n for n, w in enumerate(union.nodes)}
     union = replace(union, edges=tuple(sorted(union.edges, key=lambda e: (place[e.source], place[e.target]))))
     effects = [{c.name(w.node): w.effect for w in c.nodes} for c in (a, b)]
-    joined = [{(c.name(e.source), c.name(e.target)) for e in c.edges} for c in (a, b)]
+    joined = [{(c.name(e.source), c.name(e.target)): e.weight for e in c.edges} for c in (a, b)]
     nodes = [_membership(union.name(w.node), effects) for w in union.nodes]
     edges = [_membership((union.name(e.source), union.name(e.target)), joined) for e in union.edges]
     shown = tuple(_with_effects(w, union.name(w.node), comparison.names, effects) for w in union.nodes)
-    about = replace(union.measurement, method=_MEAN)
-    return replace(union, nodes=shown, measurement=about), nodes, edges
+    union = replace(union, nodes=shown, measurement=replace(union.measurement, method=_MEAN if alike else _LARGER))
+    return union if alike else _with_larger(union, joined), nodes, edges
+
+
+def _merged(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, CircuitGraph]:
+    """Both, without positions where these were merged to compare them."""
+    one, two = comparison.merged
+    return merge_positions(a) if one else a, merge_positions(b) if two else b
 
 
 def _membership(name: Any, of: list[Any]) -> int:
@@ -91,16 +106,49 @@ def _with_effects(
     return replace(weighted, estimates=own, flags={})
 
 
-def _in_one_unit(a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, CircuitGraph]:
-    """Both as they are where their effects are the same kind of number; else in shares of each one's Σ |effect|."""
-    one, two = a.measurement, b.measurement
-    if all(getattr(one, name) == getattr(two, name) for name in _KINDS_OF_EFFECT):
-        return a, b
-    return _in_shares(a), _in_shares(b)
+def _of_one_kind(a: CircuitGraph, b: CircuitGraph) -> bool:
+    """Whether the effects of both are the same kind of number, so that they have a mean."""
+    return all(getattr(a.measurement, name) == getattr(b.measurement, name) for name in _KINDS_OF_EFFECT)
+
+
+def _with_larger(union: CircuitGraph, weights: list[dict[tuple[str, str], float]]) -> CircuitGraph:
+    """The union with the larger of two effects, and of two weights, in place of their mean."""
+    ends = [(union.name(e.source), union.name(e.target)) for e in union.edges]
+    larger = [max((own[pair] for own in weights if pair in own), key=abs) for pair in ends]
+    return replace(
+        union,
+        nodes=tuple(replace(w, effect=max(w.estimates.values(), key=abs, default=w.effect)) for w in union.nodes),
+        edges=tuple(replace(e, weight=weight) for e, weight in zip(union.edges, larger, strict=True)),
+    )
+
+
+def _total(name: str, circuit: CircuitGraph) -> str:
+    """What the patch prompts change in one circuit's task, in its own unit."""
+    measured = circuit.measurement
+    total = f"{signed_number(measured.total_effect)} {measured.metric_unit}"
+    return f"{name}: {measured.metric.replace('_', ' ')} {total}, {counted_noun(measured.examples, 'pair')}"
+
+
+def _effects_in_units(comparison: Comparison, union: CircuitGraph, a: CircuitGraph, b: CircuitGraph) -> dict[str, str]:
+    """The effects of each drawn node in its circuits, in their own units, by its name."""
+    about = zip(comparison.names, _merged(comparison, a, b), strict=True)
+    units = {name: (_whole(circuit), circuit.measurement.unit) for name, circuit in about}
+    return {
+        union.name(weighted.node): "; ".join(
+            f"{name}: {signed_number(share * units[name][0])} {units[name][1]}"
+            for name, share in weighted.estimates.items()
+        )
+        for weighted in union.strongest()
+    }
+
+
+def _whole(circuit: CircuitGraph) -> float:
+    """Σ |effect| of a circuit; 1 where it is 0."""
+    return sum(abs(w.effect) for w in circuit.strongest()) or 1.0
 
 
 def _in_shares(circuit: CircuitGraph) -> CircuitGraph:
-    whole = sum(abs(w.effect) for w in circuit.strongest()) or 1.0
+    whole = _whole(circuit)
     return replace(
         circuit,
         nodes=tuple(
@@ -165,7 +213,7 @@ def _in_words(comparison: Comparison, union: CircuitGraph) -> Mapping[str, Any]:
     twins: dict[str, str] = {}
     for row, text in words:
         if text is not None:
-            twins[_drawn_name(comparison, row.a, row.b, row.site)] = text
+            twins[_drawn_name(comparison, row)] = text
     return {
         "names": list(comparison.names),
         "headline": comparison_headline(comparison),
@@ -178,8 +226,9 @@ def _in_words(comparison: Comparison, union: CircuitGraph) -> Mapping[str, Any]:
     }
 
 
-def _drawn_name(comparison: Comparison, a: str | None, b: str | None, site: str) -> str:
-    if a is not None:
-        return a
-    assert b is not None
-    return b.replace(site, f"{site} of {comparison.names[1]}", 1)
+def _drawn_name(comparison: Comparison, row: ComparedNode) -> str:
+    """The name of a compared node in the union: A's, or B's own, whose features of other SAEs lie at other sites."""
+    name = row.b if row.a is None else row.a
+    assert name is not None
+    moved = row.a is None and row.kind == FeatureNode.kind and row.site in comparison.other_saes
+    return name.replace(row.site, f"{row.site} of {comparison.names[1]}", 1) if moved else name

@@ -14,11 +14,11 @@ import numpy as np
 from graphs.circuit_findings import Finding, findings
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
-from graphs.nodes import FeatureNode, MetricNode, node_name
+from graphs.nodes import MetricNode
 from graphs.page.circuit_columns import edge_columns, node_columns
 from graphs.page.label_columns import label_columns
 from graphs.plain_data import as_plain_data
-from graphs.verdict import CrossedGate, Verdict, flag_of
+from graphs.verdict import CrossedGate, PathTrace, Verdict, flag_of
 from graphs.words.certificate_words import certificate_lines, worst_of
 from graphs.words.method_names import method_name, method_order
 
@@ -129,14 +129,15 @@ def _finding(verdict: Verdict, finding: Finding) -> dict[str, Any]:
         "cause": flagged.cause,
         "parts": as_plain_data(flagged.parts),
         "gates": [_gate(verdict, flagged.example, gate) for gate in flagged.gates],
-        "trace": None
-        if trace is None
-        else {k: v for k, v in as_plain_data(trace).items() if k not in ("node", "example")},
+        "trace": None if trace is None else _trace(verdict, trace),
     }
+
+
+def _trace(verdict: Verdict, trace: PathTrace) -> dict[str, Any]:
+    margins = {verdict.name_of_margin(name, trace.example): list(values) for name, values in trace.margins.items()}
+    return {**{k: v for k, v in as_plain_data(trace).items() if k not in ("node", "example")}, "margins": margins}
 
 
 def _gate(verdict: Verdict, example: int, gate: CrossedGate) -> dict[str, Any]:
     """A gate, named as its feature is named in circuits."""
-    feature = FeatureNode(gate.site, gate.position, gate.index)
-    name = node_name(feature, verdict.names[example][gate.position])
-    return {"name": name, "opened": gate.opened, "alpha": gate.alpha, "size": gate.size}
+    return {"name": verdict.name(gate.feature, example), "opened": gate.opened, "alpha": gate.alpha, "size": gate.size}

@@ -14,15 +14,14 @@ from graphs.figures.colours import FLAG_COLOURS
 from graphs.figures.path_trace_figure import path_trace
 from graphs.figures.residual_figure import residual_by_points
 from graphs.figures.verdict_figure import estimate_against_exact
-from graphs.nodes import node_name, short_site
-from graphs.verdict import Agreement, CrossedGate, NodeVerdict, Verdict
+from graphs.nodes import short_site
+from graphs.verdict import Agreement, NodeVerdict, Verdict
 from graphs.words.number_formats import counted_noun, signed_number, two_decimals, whole_percent
 from graphs.words.verdict_words import (
     CAUSE_WORDS,
     FLAG_WORDS,
     GRADE_RULE,
     GRADE_WORDS,
-    gate_name,
     grade_of,
     jumps_of,
     key_numbers,
@@ -125,20 +124,22 @@ def _flagged_row(verdict: Verdict, found: NodeVerdict) -> str:
     values = "".join(
         f"<td class='number'>{signed_number(value)}</td>" for value in (found.estimate, found.exact, found.error)
     )
+    name = _breakable(verdict.name(found.node, found.example))
     return (
-        f"<tr><td><code>{_breakable(node_name(found.node))}</code>{f' “{escape(token)}”' if token else ''}</td><td "
-        f"class='number'>{found.example}</td>{values}<td class='flag'><i "
-        f"style='background:{FLAG_COLOURS[found.flag]}'></i>{FLAG_WORDS[found.flag]}</td><td>{cause}</td><td>{_gates(found.gates)}</td></tr>"
+        f"<tr><td><code>{name}</code>{f' “{escape(token)}”' if token else ''}</td>"
+        f"<td class='number'>{found.example}</td>{values}<td class='flag'><i "
+        f"style='background:{FLAG_COLOURS[found.flag]}'></i>{FLAG_WORDS[found.flag]}</td><td>{cause}</td>"
+        f"<td>{_gates(verdict, found)}</td></tr>"
     )
 
 
-def _gates(gates: tuple[CrossedGate, ...]) -> str:
-    jumps = jumps_of(gates)
+def _gates(verdict: Verdict, found: NodeVerdict) -> str:
+    jumps = jumps_of(found.gates)
     lines = []
     for jump in jumps[:_MOST_JUMPS]:
         first = jump.gates[0]
         also = f" and {len(jump.gates) - 1} more" if len(jump.gates) > 1 else ""
-        name = escape(short_site(gate_name(first)))
+        name = escape(short_site(verdict.name(first.feature, found.example)))
         opens = "opens" if first.opened else "closes"
         lines.append(f"α {jump.alpha:.2f}: {signed_number(jump.size)}, {name} {opens}{also}")
     if len(jumps) > _MOST_JUMPS:

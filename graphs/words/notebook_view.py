@@ -4,13 +4,14 @@ No scripts, style sheets or images, so that it looks the same wherever a saved n
 of a line repeats its colour in black and white: ● green, ▲ amber, ■ red.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 
 from graphs.circuit_graph import CircuitGraph, WeightedNode
-from graphs.nodes import node_name, short_site
+from graphs.nodes import short_site
+from graphs.notebook_display import MimeBundle
 from graphs.verdict import Verdict
 from graphs.words.certificate_words import COLOUR_MARKS, certificate_lines
 from graphs.words.circuit_words import headline
@@ -36,7 +37,7 @@ class _Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
+def circuit_view(circuit: CircuitGraph) -> MimeBundle:
     """The headline, the certificate's lines that carry a judgement, and the strongest nodes."""
     measured = circuit.measurement
     lines = tuple(
@@ -56,7 +57,7 @@ def circuit_view(circuit: CircuitGraph) -> dict[str, str]:
     return _shown(headline(circuit), (certificate, nodes))
 
 
-def verdict_view(verdict: Verdict) -> dict[str, str]:
+def verdict_view(verdict: Verdict) -> MimeBundle:
     """The verdict's sentence, its warnings, its key numbers and the largest errors."""
     numbers = _Table("key numbers", (), tuple((n.label, n.value, n.reading) for n in key_numbers(verdict)))
     flagged = _Table(
@@ -64,7 +65,7 @@ def verdict_view(verdict: Verdict) -> dict[str, str]:
         ("node", "example", "estimate", "exact", "flag", "cause"),
         tuple(
             (
-                short_site(node_name(v.node)),
+                short_site(verdict.name(v.node, v.example)),
                 str(v.example),
                 signed_number(v.estimate),
                 signed_number(v.exact),
@@ -81,13 +82,27 @@ def verdict_view(verdict: Verdict) -> dict[str, str]:
     return _shown(f"{COLOUR_MARKS[grade_of(verdict)]} {verdict.sentence}", tables)
 
 
+def parts_view(title: str, parts: Mapping[str, object]) -> MimeBundle:
+    """The parts of a value by name, each by its short text."""
+    rows = tuple((f".{name}", repr(part)) for name, part in parts.items())
+    return _shown(title, (_Table("", ("part", "what it is"), rows),))
+
+
+def joined_views(views: Sequence[MimeBundle]) -> MimeBundle:
+    """Several views, one below the other."""
+    return {
+        "text/plain": "\n\n".join(view["text/plain"] for view in views),
+        "text/html": "".join(view["text/html"] for view in views),
+    }
+
+
 def _node_row(circuit: CircuitGraph, weighted: WeightedNode, methods: Sequence[str]) -> tuple[str, ...]:
     error = "" if weighted.standard_error is None else f" ± {weighted.standard_error:.2g}"
     estimates = (signed_number(weighted.estimates[m]) if m in weighted.estimates else "–" for m in methods)
     return short_site(circuit.name(weighted.node)), f"{signed_number(weighted.effect)}{error}", *estimates
 
 
-def _shown(title: str, tables: Sequence[_Table]) -> dict[str, str]:
+def _shown(title: str, tables: Sequence[_Table]) -> MimeBundle:
     text = "\n\n".join((title, *map(_as_text, tables)))
     html = "".join((f"<p><b>{escape(title)}</b></p>", *map(_as_html, tables)))
     return {"text/plain": text, "text/html": html}
@@ -97,7 +112,7 @@ def _as_text(table: _Table) -> str:
     rows = (table.heads, *table.rows) if table.heads else tuple(row[:-1] for row in table.rows)
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))] if rows else []
     padded = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join((table.title, *(f"  {row}" for row in padded)))
+    return "\n".join((*filter(None, [table.title]), *(f"  {row}" for row in padded)))
 
 
 def _as_html(table: _Table) -> str:
@@ -105,4 +120,5 @@ def _as_html(table: _Table) -> str:
     heads = "".join(f"<th{left}>{escape(head)}</th>" for head in table.heads)
     rows = "".join(f"<tr>{''.join(f'<td{left}>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     head = f"<thead><tr>{heads}</tr></thead>" if heads else ""
-    return f"<p>{escape(table.title)}</p>" + (f"<table>{head}<tbody>{rows}</tbody></table>" if rows else "")
+    title = f"<p>{escape(table.title)}</p>" if table.title else ""
+    return title + (f"<table>{head}<tbody>{rows}</tbody></table>" if rows else "")

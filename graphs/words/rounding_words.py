@@ -29,7 +29,7 @@ def _effects(found: EffectsInRounding) -> CertificateLine:
         widest = found.listed[0]
         reading = (
             "Rounding of the weights decides a gate of the undecided effects: they are in no ranking. Furthest apart: "
-            f"{node_name(widest.node)} in pair {widest.example + 1}, {signed_number(widest.closed)} or "
+            f"{node_name(widest.node)} in pair {widest.example}, {signed_number(widest.closed)} or "
             f"{signed_number(widest.opened)}. The circuit's file lists {len(found.listed):,} with both values."
         )
     if found.near:

@@ -69,7 +69,7 @@ def scope_name(verdict: Verdict, scope: str) -> str:
 
 def gate_name(gate: CrossedGate) -> str:
     """The name of the gate's feature, as a node."""
-    return node_name(FeatureNode(gate.site, gate.position, gate.index))
+    return node_name(gate.feature)
 
 
 def jumps_of(gates: tuple[CrossedGate, ...]) -> list[Jump]:
@@ -117,7 +117,7 @@ def _at_threshold(verdict: Verdict) -> tuple[KeyNumber, ...]:
     values = f"{signed_number(widest.closed)} or {signed_number(widest.opened)}"
     words = (
         "rounding of the weights decides a gate of their exact effect, so they are not compared; the widest apart: "
-        f"{node_name(widest.node)} in pair {widest.example + 1}, {values} {verdict.unit}"
+        f"{verdict.name(widest.node, widest.example)} in pair {widest.example}, {values} {verdict.unit}"
     )
     return (*gates, KeyNumber("undecided nodes", f"{len(verdict.undecided):,}", words))
 

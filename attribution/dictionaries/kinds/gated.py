@@ -16,7 +16,7 @@ from attribution.dictionaries.kinds.sae import SAE
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Gated(SAE):
     """f = relu(magnitude) where the gate's pre-activation is positive, else 0."""
 

@@ -17,7 +17,7 @@ from attribution.dictionaries.kinds.tensor_faults import negative_fault
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class JumpReLU(SAE):
     """f = z where z > threshold, else 0."""
 

@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from graphs.short_repr import short_repr
+
 Normalisation = Literal["none", "centred", "layer_norm", "constant_norm_rescale"]
 
 LAYER_NORM_EPSILON = 1e-5
@@ -26,6 +28,8 @@ LAYER_NORM_EPSILON = 1e-5
 @dataclass(frozen=True, eq=False)
 class Frame:
     """What undoes a normalisation: x = scale * x_n + mean (for layer_norm, up to its 1e-5)."""
+
+    __repr__ = short_repr
 
     scale: Float[Tensor, "*batch 1"]
     mean: Float[Tensor, "*batch 1"]

@@ -16,7 +16,7 @@ from attribution.dictionaries.kinds.sae import SAE
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class ProLU(SAE):
     """f = relu(p) where p + b_enc > 0, else 0."""
 

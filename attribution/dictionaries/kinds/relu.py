@@ -15,7 +15,7 @@ from attribution.dictionaries.kinds.sae import SAE
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class ReLU(SAE):
     """f = relu(z)."""
 

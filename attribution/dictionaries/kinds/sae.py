@@ -26,6 +26,7 @@ from attribution.dictionaries.kinds.normalisation import Frame, Normalisation, n
 from attribution.dictionaries.kinds.tensor_faults import shape_fault
 from attribution.dictionaries.kinds.trained_on import NOT_SAID, TrainedOn
 from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
+from graphs.short_repr import in_brief, short_repr
 
 AnySAE = TypeVar("AnySAE", bound="SAE")
 
@@ -36,6 +37,8 @@ class Encoding:
 
     Margin None: gates are always open. Frame None: nothing was normalised.
     """
+
+    __repr__ = short_repr
 
     projection: Float[Tensor, "*batch d_sae"]
     value: Float[Tensor, "*batch d_sae"]
@@ -64,7 +67,7 @@ def places_of(mask: Bool[Tensor, " entry"]) -> Int[Tensor, " true"]:
     return torch.nonzero(mask)[:, 0]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SAE(ABC):
     """Base of the encoder kinds: a kind names its encoder tensors and says what value and margin are.
 
@@ -104,13 +107,18 @@ class SAE(ABC):
     def __post_init__(self) -> None:
         if self.normalisation not in get_args(Normalisation):
             choices = ", ".join(get_args(Normalisation))
-            raise ValueError(f"No normalisation {self.normalisation!r}. Choose one of: {choices}.")
+            raise ValueError(f"No normalisation {in_brief(self.normalisation)}. Choose one of: {choices}.")
         if self.W_dec.ndim != 2:
             raise ValueError(f"{type(self).__name__} SAE: W_dec has {self.W_dec.ndim} axes; expected (d_sae, d_in)")
         sizes = {"d_in": self.d_in, "d_sae": self.d_sae}
         for name, axes in self.tensor_axes().items():
             if fault := shape_fault(name, getattr(self, name), axes, sizes):
                 raise ValueError(f"{type(self).__name__} SAE: {fault} (sizes as in W_dec)")
+
+    def __repr__(self) -> str:
+        at = f" at {self.site}" if self.site else ""
+        dtype = str(self.W_dec.dtype).removeprefix("torch.")
+        return f"{type(self).__name__}({self.d_sae:,} features of {self.d_in} dimensions{at}, {dtype})"
 
     @property
     def d_in(self) -> int:

@@ -18,7 +18,7 @@ from attribution.dictionaries.kinds.topk_threshold import threshold_shares
 
 
 @final
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class TopK(SAE):
     """f = relu(z) for the k features with the largest z, else 0; a chosen z <= 0 gives f = 0."""
 

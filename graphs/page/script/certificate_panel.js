@@ -33,8 +33,10 @@ function whatWasMeasured(header) {
   const measured = header.measurement;
   if (measured.patch_value === "none") return `Node effects are ${measured.method.replaceAll("_", " ")}; ${measured.sign}. No node was patched.`;
   const total = `${signed(measured.total_effect)} ${measured.metric_unit}`;
+  const change = measured.patch_value === "counterfactual" ? "Replacing the clean prompt by the patch prompt" : `Setting every node to its ${measured.patch_value} value`;
+  const pairs = `${measured.examples} pair${measured.examples === 1 ? "" : "s"}`;
   const exact = { all: "was measured by patching it alone", some: "was measured by patching it alone where that was verified, and is estimated elsewhere", none: "is an estimate; no node was patched" };
-  return `Replacing the clean prompt by the patch prompt changes the ${measured.metric.replaceAll("_", " ")} by ${total} (mean of ${measured.examples} pairs). A node's effect ${exact[header.exact]}. Effects are in ${measured.unit}; ${measured.sign}. SAE errors: ${measured.error_mode}; patch value: ${measured.patch_value}.${Number.isInteger(measured.from_layer) ? ` Layers below ${measured.from_layer} are kept as they are.` : ""}`;
+  return `${change} changes the ${measured.metric.replaceAll("_", " ")} by ${total} (mean of ${pairs}). A node's effect ${exact[header.exact]}. Effects are in ${measured.unit}; ${measured.sign}. SAE errors: ${measured.error_mode}; patch value: ${measured.patch_value}.${Number.isInteger(measured.from_layer) ? ` Layers below ${measured.from_layer} are kept as they are.` : ""}`;
 }
 
 function lineOf(line) {

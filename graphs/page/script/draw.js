@@ -6,6 +6,8 @@ import { placeNames } from "./names.js";
 const OPACITY = [1, 0.5, 0.13];
 const WIDTH_CLASSES = 6;
 const SELECTION = 6.5;
+/** Most room that the slanted name of a column takes. */
+const TURNED_LENGTH = 118;
 /** With more edges than this, edges are drawn fainter and thinner. */
 const CROWD = 150;
 
@@ -278,9 +280,9 @@ function turnedLabel(context, { label, clean_token: clean, patch_token: patch },
   context.textBaseline = "middle";
   context.font = `11px ${palette.mono}`;
   context.fillStyle = patch === clean ? palette.ink : palette.accent;
-  const same = clean === VARIOUS ? label : shown(clean); // a name says more than that the prompts differ
-  const text = patch === clean ? same : `${shown(clean)} → ${shown(patch)}`;
-  context.fillText(clipped(context, text, 86), 0, 4);
+  const tokens = patch === clean ? shown(clean) : `${shown(clean)} → ${shown(patch)}`;
+  const text = clean === VARIOUS || label === tokens ? label : `${label}: ${tokens}`;
+  context.fillText(clipped(context, text, TURNED_LENGTH), 0, 4);
   context.restore();
 }
 

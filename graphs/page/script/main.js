@@ -76,7 +76,8 @@ function factsOf(app, stage) {
   const total = app.view.edges.weight.length;
   const drawn = stage.edges.length;
   const inView = `${counted(app.view.nodes)} nodes · ${drawn === total ? total : `${drawn} of ${total}`} edges drawn`;
-  return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} pairs · ${inView}`;
+  if (app.base.header.comparison) return [...app.base.header.comparison.totals, inView].join(" · ");
+  return `${measurement.metric.replaceAll("_", " ")} ${signed(measurement.total_effect)} ${measurement.metric_unit} · ${measurement.examples} ${measurement.examples === 1 ? "pair" : "pairs"} · ${inView}`;
 }
 
 /** The tabs and the panel of the chosen one; the panel is rebuilt after every change. */

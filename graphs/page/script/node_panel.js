@@ -49,9 +49,10 @@ const quoted = (token) => ["“", el("bdi", {}, shown(token)), "”"];
 /** Which of two circuits has the node, and the feature of the other's SAE that it matches. */
 function membership(app, node) {
   if (!node.membership) return null;
-  const twin = app.base.header.comparison.twins[node.name];
+  const { twins, effects } = app.base.header.comparison;
   const words = app.membershipOf(node);
-  return el("p", {}, el("strong", {}, words[0].toUpperCase() + words.slice(1)), twin ? ` · ${twin}` : "");
+  const more = [twins[node.name], effects[node.name]].filter(Boolean).map((text) => ` · ${text}`);
+  return el("p", {}, el("strong", {}, words[0].toUpperCase() + words.slice(1)), more);
 }
 
 function actions(app, node) {

@@ -39,6 +39,8 @@ function effectSigns() {
   return [
     item("raises the metric", "positive", svg("circle", { cx: 7, cy: 7, r: 5 })),
     item("lowers the metric", "negative", svg("circle", { cx: 7, cy: 7, r: 5 })),
+    item("edge that raises it", "line positive", svg("path", { d: "M-6 7H20" })),
+    item("edge that lowers it", "line negative", svg("path", { d: "M-6 7H20" })),
     ...Object.keys(FLAG_WORDS).map((flag) => item(flag.replace("_", " "), `ring ${flag}`, svg("circle", { cx: 7, cy: 7, r: 5 }))),
   ];
 }

@@ -31,7 +31,7 @@ export class Stage {
     this.palette = paletteOf(this.canvas);
     const wanted = this.labelWidths();
     const turned = !labelsFit(this.app.view, width - 90, wanted);
-    this.plot = { left: 78, top: 8, right: 10, bottom: turned ? 78 : 56 };
+    this.plot = { left: 78, top: 8, right: 10, bottom: turned ? 100 : 56 };
     this.plot.width = Math.max(50, width - this.plot.left - this.plot.right);
     this.plot.height = Math.max(50, height - this.plot.top - this.plot.bottom);
     this.axis = { turned };

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.models.tokenising import following_ids, text_ids, token_text, token_texts
+from attribution.models.tokenising import (
+    following_ids,
+    shown_in_text,
+    shown_tokens,
+    text_ids,
+    token_text,
+    token_texts,
+)
 from tests.worlds.tokenizers import KINDS, byte_fallback, byte_level, words
 
 MADE: dict[str, Any] = {name: make() for name, make in KINDS.items()}
@@ -58,6 +65,57 @@ def test_one_token_alone_keeps_its_space_and_names_its_bytes() -> None:
     assert [token_text(level, i) for i in text_ids(level, "é")] == ["<0xC3>", "<0xA9>"]
     assert token_text(words(), text_ids(words(), "cat")[0]) == "cat"
     assert token_text(None, 7) == "7"
+
+
+@pytest.mark.parametrize("name", SPANNING)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=12), cut=st.integers(0, 3))
+@settings(deadline=None, max_examples=60)
+def test_no_token_is_shown_as_nothing_or_as_a_mark_that_hides_its_bytes(name: str, text: str, cut: int) -> None:
+    tokenizer = SPANNING[name]
+    whole = text_ids(tokenizer, text)
+    for ids in (whole, whole[cut:], whole[: len(whole) - cut]):
+        one_by_one, in_text = shown_tokens(tokenizer, ids), shown_in_text(tokenizer, ids)
+        assert len(one_by_one) == len(in_text) == len(ids)
+        for shown in (*one_by_one, "".join(in_text)):
+            assert not set(shown) & {"\ufffd", *map(chr, range(32))}
+        assert all(one_by_one)
+    visible = text.isprintable() and "\ufffd" not in text
+    assert not visible or "".join(shown_in_text(tokenizer, whole)) == tokenizer.decode(whole)
+
+
+def test_bytes_and_control_characters_are_shown_by_value() -> None:
+    fallback, level = byte_fallback(), byte_level()
+    ids: Any = fallback.convert_tokens_to_ids(["<0x80>", "▁the", "<0xF0>", "<0x9F>", "<0x0A>", "▁cat", "<0xFF>"])
+    assert shown_tokens(fallback, ids) == ("<0x80>", " the", "<0xF0>", "<0x9F>", "<0x0A>", " cat", "<0xFF>")
+    assert shown_in_text(fallback, ids) == shown_tokens(fallback, ids)
+    assert [token_text(fallback, token) for token in ids] == list(shown_tokens(fallback, ids))
+    newline = text_ids(level, "the\n")
+    assert (shown_tokens(level, newline), token_text(level, newline[-1])) == (("the", "<0x0A>"), "<0x0A>")
+
+
+def test_a_character_of_several_tokens_is_read_whole_once_and_its_other_bytes_by_value() -> None:
+    for tokenizer in (byte_fallback(), byte_level()):
+        ids = text_ids(tokenizer, "the “")[-3:]
+        assert shown_tokens(tokenizer, ids) == ("“", "<0x80>", "<0x9C>")
+        assert shown_in_text(tokenizer, ids) == ("“", "", "")
+    replacement = text_ids(byte_level(), "\ufffd")
+    assert shown_tokens(byte_level(), replacement) == ("<0xEF>", "<0xBF>", "<0xBD>")
+
+
+def test_a_vocabulary_that_hides_its_bytes_is_shown_by_number() -> None:
+    class Strange:
+        def decode(self, ids: list[int]) -> str:
+            return "".join("\ufffd" if token == 7 else "\x1b[1m" for token in ids)
+
+        def convert_ids_to_tokens(self, token: int) -> str | bytes:
+            return b"a\x9c" if token == 7 else "strange"
+
+    class Stranger(Strange):
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return "漢"
+
+    assert [token_text(Strange(), t) for t in (7, 8)] == ["a<0x9C>", "<0x1B>[1m"]
+    assert token_text(Stranger(), 7) == "<token 7>"
 
 
 @pytest.mark.parametrize("name", MADE)

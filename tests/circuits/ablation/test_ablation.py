@@ -1,6 +1,7 @@
 """Ablation on the embedded model against plain hooks: metric, tokens, features, side effect; knocking out a circuit."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attribution.effects.measurement import prepare
-from attribution.prompts.metrics import logit_difference
+from attribution.prompts.metrics import log_probability, logit_difference
 from attribution.prompts.position_names import position_names
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.edits import ERROR, KEEP_ONLY, REMOVE, add, set_to
@@ -17,6 +18,7 @@ from attribution.splice.patch_values import zero
 from attribution.splice.spliced_model import TOKENS, ErrorMode, SplicedModel
 from circuits.ablation.ablation import ablate
 from circuits.ablation.causal_test import causal_test
+from circuits.ablation.causal_tests import FoundOn, causal_tests
 from circuits.ablation.edits import Ablation
 from circuits.ablation.joint_patch import joint_patch
 from circuits.ablation.node_names import NodeName, circuit_names, parse_nodes, token_roles
@@ -164,6 +166,33 @@ def test_knocking_out_a_circuits_nodes_does_what_the_graph_says(
     assert test.pearson == pytest.approx(1)
     wrong = causal_test(spliced, pairs, logit_difference, circuit, error_mode="zero")
     assert wrong.largest_difference > 0.01
+
+
+def test_a_test_on_some_of_the_circuits_pairs_and_on_others_compares_like_with_like(spliced: SplicedModel) -> None:
+    """Prediction and measurement agree on any of the pairs that found the circuit; other pairs are tested apart."""
+    whole, others = (task_pairs("agreement", "train", 8, seed, spliced.model) for seed in (0, 1))
+    found = discover(spliced, whole, logit_difference, method="exact", **nodes(30))
+    found_on = FoundOn(whole, found.effects, "role")
+    few = PromptPairs((whole[5], others[0], whole[2], others[1]))
+    given = spliced, few, logit_difference, found.circuit
+    own, other = causal_tests(*given, found_on)
+    assert (own.own_pairs, own.pairs, other.own_pairs, other.pairs) == (True, 2, False, 2)
+    assert own.relative_difference is not None
+    assert own.relative_difference < 1e-5
+    assert other.predicted.tolist() == [w.effect for w in found.circuit.strongest()]
+    mixed = causal_test(*given)
+    assert mixed.own_pairs is False
+    assert mixed.measured == pytest.approx((own.measured + other.measured) / 2, abs=1e-5)
+    assert mixed.relative_difference is not None
+    assert mixed.relative_difference > 1000 * own.relative_difference
+    assert causal_test(spliced, whole, logit_difference, found.circuit).own_pairs is True
+    assert causal_test(spliced, whole, logit_difference, replace(found.circuit, certificate=None)).own_pairs is None
+
+
+def test_a_circuit_of_one_metric_is_not_tested_by_another(spliced: SplicedModel, pairs: PromptPairs) -> None:
+    circuit = discover(spliced, pairs, logit_difference, method="atp", **nodes(3)).circuit
+    with pytest.raises(ValueError, match="are of logit_difference: they predict nothing about log_probability"):
+        causal_test(spliced, pairs, log_probability, circuit)
 
 
 def test_single_nodes_patched_jointly_are_the_causal_test_and_all_nodes_the_total_effect(

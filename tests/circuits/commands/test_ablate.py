@@ -88,6 +88,30 @@ def test_a_circuit_is_tested_by_knocking_out_its_nodes(run: Path, tmp_path: Path
     assert "Pearson 1.000000 Spearman 1.000000" in " ".join(result.output.split())
 
 
+def test_a_test_says_whether_the_pairs_found_the_circuit(run: Path, tmp_path: Path) -> None:
+    """The first of the run's two pairs, a held-out pair, and both kinds at once."""
+    first, held_out = (prompt_pairs("agreement", load_model(), split=s, examples=1) for s in ("train", "held_out"))
+    rows = [
+        {"clean_ids": p.clean_ids, "patch_ids": p.patch_ids, "answer_id": p.answer_id, "wrong_id": p.foil_id}
+        | {"roles": p.roles}
+        for p in (*first, *held_out)
+    ]
+    other, check = "that did not find the circuit: a test on other prompts", "that found the circuit: a check"
+    for chosen, words in ((rows[:1], [check]), (rows[1:], [other]), (rows, [check, other])):
+        (tmp_path / "pairs.json").write_text(json.dumps(chosen))
+        arguments = ("ablate", "--circuit", run, "--test", "--pairs", tmp_path / "pairs.json", "--out", tmp_path)
+        result = jumpwire(*arguments)
+        assert result.exit_code == 0, result.output
+        printed = " ".join(result.output.split())
+        assert [kind in printed for kind in (check, other)] == [check in words, other in words]
+        content = json.loads((tmp_path / "causal_test.json").read_text(encoding="utf-8"))
+        assert content["causal_test"]["own_pairs"] is (words[0] == check)
+        assert ("causal_test_on_other_pairs" in content) is (len(words) == 2)
+        if words[0] == check:
+            assert content["causal_test"]["pairs"] == 1
+            assert content["causal_test"]["largest_difference"] < 1e-5 * abs(content["causal_test"]["total_effect"])
+
+
 def test_a_circuit_of_a_file_that_was_cut_is_tested_on_the_pairs_that_found_it(tmp_path: Path) -> None:
     pairs = prompt_pairs("agreement", load_model(), examples=8)
     rows = [

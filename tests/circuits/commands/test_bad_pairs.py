@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from attribution.dictionaries import JumpReLU, save_sae
 from attribution.effects.effects import Effects
 from circuits.commands.app import app
-from circuits.commands.options import layers_of
 from circuits.ranking.ranking_file import read_ranking
+from circuits.terminal.layer_ranges import layers_of
 from tests.worlds.tiny_models import BOS, activations, bridge, fitting_sae, save_hugging_face_folder
 
 DAMAGED = 21

@@ -16,7 +16,9 @@ from attribution.prompts.metrics import METRICS
 from circuits.commands.app import app
 from circuits.commands.options import PATCH_NAMES
 from circuits.tasks.templates import SPLITS, TASKS
-from graphs import FeatureNode, findings, load_circuit, load_labels, load_verdict
+from graphs import FeatureNode, certificate_lines, findings, load_circuit, load_labels, load_verdict
+from graphs.files.index_json import load_index
+from graphs.words.certificate_words import worst_of
 
 COLUMNS = ["example", "site", "position", "kind", "index", "clean", "patch", "effect", "method", "error_mode"]
 COLUMNS += ["gates", "open_effect"]
@@ -123,6 +125,29 @@ def test_a_circuit_for_every_pair(tmp_path: Path) -> None:
     circuits = [load_circuit(tmp_path / f"pair-{n:03}" / "circuit.json") for n in range(3)]
     assert [c.measurement.examples for c in circuits] == [1, 1, 1]
     assert len({c.measurement.total_effect for c in circuits}) == 3
+    index = load_index(tmp_path / "index.json")
+    assert (index.metric, index.unit) == ("logit_difference", "logits")
+    for number, (row, circuit) in enumerate(zip(index.circuits, circuits, strict=True)):
+        assert (row.pair, row.folder, row.nodes) == (number, f"pair-{number:03}", len(circuit.strongest()))
+        assert row.patch_metric - row.clean_metric == pytest.approx(circuit.measurement.total_effect)
+        assert row.colour == worst_of(certificate_lines(circuit))
+        assert circuit.certificate is not None
+        assert row.faithfulness == circuit.certificate.faithfulness[0].faithfulness
+        assert f'href="{row.folder}/circuit.html"' in (tmp_path / "index.html").read_text(encoding="utf-8")
+        assert (tmp_path / row.folder / "circuit.html").is_file()
+    assert str(tmp_path / "index.html") in result.output.replace("\n", "")
+
+
+def test_the_circuit_of_a_pair_is_checked_and_tested_on_that_pair(tmp_path: Path) -> None:
+    few = ("--examples", "3", "--nodes", "8", "--saes", "topk", "--explained", "0")
+    assert find(*few, "--per-pair", "--method", "exact", "--out", tmp_path).exit_code == 0
+    for arguments in (("check", tmp_path / "pair-001"), ("ablate", "--circuit", tmp_path / "pair-002", "--test")):
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "pair-002" / "causal_test.json").read_text(encoding="utf-8"))["causal_test"]
+    assert (content["pairs"], content["own_pairs"]) == (1, True)
+    assert content["largest_difference"] < 1e-4 * abs(content["total_effect"])
+    assert load_verdict(tmp_path / "pair-001" / "verdict.json").examples == 1
 
 
 def test_same_seed_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:

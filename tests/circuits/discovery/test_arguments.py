@@ -2,17 +2,25 @@
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 from torch import Tensor
 
+from attribution.prompts.metric_names import metric_named
 from attribution.prompts.metrics import logit_difference
+from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.prompts.question_types import refuse_other_types
+from attribution.prompts.role_spans import roles_of_spans
+from attribution.splice.recording import refuse_other_mode
+from circuits.comparing.side import Side
 from circuits.discovery.discover import discover
 from circuits.discovery.selection import Selection
+from graphs.circuit_graph import refuse_other_than_circuit
+from tests.graphs.page.page_circuits import small_circuit
 from tests.worlds.tiny_models import PAIRS, World
 
 
@@ -35,6 +43,36 @@ def first_logit(logits: Tensor, _batch: Any) -> Tensor:
 def test_another_kind_of_thing_says_how_to_make_what_is_wanted(asked: tuple[Any, ...], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         refuse_other_types(*asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (PAIRS, "A circuit is needed; got a PromptPairs[.]"),
+        (Side(small_circuit()), "A circuit is needed; got a Side: give its .circuit, a CircuitGraph[.]"),
+    ],
+)
+def test_what_holds_a_circuit_is_no_circuit_and_the_message_says_where_it_is(given: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        refuse_other_than_circuit(given)
+    refuse_other_than_circuit(small_circuit())
+
+
+def test_a_message_shows_little_of_what_was_given() -> None:
+    long, many = "z" * 100_000, list(range(100_000))
+    refusals = (
+        partial(refuse_other_types, PAIRS, long),
+        partial(refuse_other_types, PAIRS, None, many),
+        partial(metric_named, long),
+        partial(scheme_of, PAIRS, long),
+        partial(refuse_other_mode, long),
+        partial(small_circuit().node, long),
+        partial(roles_of_spans, {"role": many}, ("a", "b"), opened=False),
+    )
+    for refuse in refusals:
+        with pytest.raises((ValueError, LookupError), match=r".") as error:
+            refuse()
+        assert len(str(error.value)) < 400, refuse
 
 
 ASKED = """

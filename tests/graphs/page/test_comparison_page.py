@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser
@@ -70,6 +71,29 @@ def test_effects_of_other_kinds_are_drawn_as_shares() -> None:
     union, _, _ = drawn_union(compare(Side(small, name="one"), Side(other, name="two")), small, other)
     assert union.measurement.unit == "share of Σ |effect|"
     assert sum(abs(w.effect) for w in union.strongest()) == pytest.approx(1.0)
+
+
+def test_different_kinds_of_numbers_are_never_averaged(browser: Browser, tmp_path: Path) -> None:
+    """A logit difference and a probability: the larger share is drawn, totals and effects keep their units."""
+    small = small_circuit()
+    other = small_circuit(metric="probability_difference", unit="probability", metric_unit="probability")
+    weaker = replace(
+        other, nodes=tuple(replace(w, effect=-w.effect if w.node == NOUN else w.effect) for w in other.nodes)
+    )
+    found = compare(Side(small, name="one"), Side(weaker, name="two"))
+    union, _, _ = drawn_union(found, small, weaker)
+    whole = sum(abs(w.effect) for w in small.strongest())
+    noun = next(w for w in union.nodes if w.node == NOUN)
+    assert noun.estimates == pytest.approx({"one": 0.8 / whole, "two": -0.8 / whole})
+    assert abs(noun.effect) == pytest.approx(0.8 / whole)
+    assert union.measurement.method == "larger share of the two"
+    path = tmp_path / "page.html"
+    write_comparison_page(found, small, weaker, path, title="one and two")
+    with opened(browser, path, urlencode({"node": union.name(NOUN), "tab": "node"})) as own:
+        facts = own.page.inner_text("#facts")
+        assert "one: logit difference −2.00 logits, 4 pairs" in facts
+        assert "two: probability difference −2.00 probability, 4 pairs" in facts
+        assert "one: +0.800 logits; two: −0.800 probability" in own.panel()
 
 
 def test_who_has_a_node_is_told_by_fill_and_by_words_and_can_be_searched(browser: Browser, tmp_path: Path) -> None:
