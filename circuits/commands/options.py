@@ -167,7 +167,7 @@ class PromptOptions:
         str | None, option(INPUTS, f"Built-in task: {choices_in_words(TASKS, DEFAULT_TASK)}.", metavar="TASK")
     ] = None
     pairs: Annotated[
-        str | None, option(INPUTS, "Use your own prompt pairs, from this JSON file, instead.", metavar="FILE")
+        str | None, option(INPUTS, "Use your own prompt pairs, from this JSON or JSONL file, instead.", metavar="FILE")
     ] = None
     prompt: Annotated[
         str | None,
@@ -316,7 +316,7 @@ def layers_of(text: str) -> tuple[int, ...]:
     """
     found: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if first > last:
             raise ValueError(f"--layers {text}: write a layer, a range or several of them, as in 3, 2-10 or 0,4-6.")

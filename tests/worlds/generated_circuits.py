@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from graphs import CircuitGraph, Edge, ErrorNode, FeatureNode, Measurement, MetricNode, Node, Position, TokenNode
 from graphs.circuit_graph import WeightedNode
 
-HOSTILE = "</script><b>\"x\" & 'y'\\N\\n\n\r\t\x00\u202e\ud800 🙂"
+HOSTILE = "</script><b>\"x\" & 'y'\\N\\n\n\r\t\x00\u202e 🙂"
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 COUNTS = st.integers(0, 10_000)
 TEXTS = st.one_of(st.text(max_size=6), st.just(HOSTILE))

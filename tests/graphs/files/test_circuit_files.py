@@ -89,10 +89,10 @@ def test_graphml_is_read_by_networkx_with_numbers_and_names(tmp_path: Path) -> N
 
 def test_graphml_of_another_tool_is_refused(tmp_path: Path) -> None:
     nx.write_graphml(nx.path_graph(3), tmp_path / "other.graphml")
-    with pytest.raises(ValueError, match=r"other.graphml: not a circuit in GraphML \(KeyError: 'sites'\)"):
+    with pytest.raises(ValueError, match=r"other.graphml: not a circuit in GraphML \(sites is missing\)"):
         read_graphml(tmp_path / "other.graphml")
     (tmp_path / "text.graphml").write_text("no xml")
-    with pytest.raises(ValueError, match=r"text.graphml: not a circuit in GraphML \(ParseError"):
+    with pytest.raises(ValueError, match=r"text.graphml: not GraphML that can be read \(ParseError"):
         read_graphml(tmp_path / "text.graphml")
 
 

@@ -59,7 +59,7 @@ Place = tuple[str | int, ...]
 )
 def test_json_that_would_break_later_code_is_refused_with_its_reason(text: str | bytes, fault: str) -> None:
     with pytest.raises(json.JSONDecodeError, match=fault):
-        parse_json(text, whole_characters=True)
+        parse_json(text)
 
 
 def test_json_within_the_limits_is_what_the_library_makes_of_it() -> None:
