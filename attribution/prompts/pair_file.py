@@ -28,13 +28,13 @@ _KEYS: Final = {"pairs", "templates"}
 def holds_lines(path: str | Path) -> bool:
     """Whether a file of pairs has one on each line: its first line is an object of its own, without `pairs`.
 
-    Where the first line is no JSON by itself, the name decides.
+    A first line in braces that is no JSON counts as one, under the name of a JSONL file.
     """
-    first = next((line for line in read_lines(path) if line.strip()), "")
+    first = next((line.strip() for line in read_lines(path) if line.strip()), "")
     try:
         content = parse_json(first)
     except ValueError:
-        return Path(path).suffix == ".jsonl" and not first.lstrip().startswith("[")
+        return Path(path).suffix == ".jsonl" and first.startswith("{") and first.endswith("}")
     return isinstance(content, dict) and not _KEYS & content.keys()
 
 

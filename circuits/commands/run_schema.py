@@ -2,14 +2,14 @@
 
 from dataclasses import fields
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
 from pydantic import Field, create_model
 
 from circuits.commands.inputs import Inputs
 from graphs.files.typed_content import FileContent
 
-Share = Annotated[float, Field(ge=0, lt=1, description="a share from 0 to less than 1")]
+_SHARE: Final = Field(ge=0, lt=1, description="a share from 0 to less than 1")
 
 
 class RunHashes(FileContent):
@@ -28,8 +28,8 @@ class RunChoices(FileContent):
     patch: str | None = None
     metric: str | None = None
     per_pair: bool = False
-    validation: Share | None = None
-    test: Share = 0.0
+    validation: Annotated[float | None, _SHARE] = None
+    test: Annotated[float, _SHARE] = 0.0
     held_out: str | None = None
     other_examples: Annotated[int, Field(ge=0)] = 0
 

@@ -30,7 +30,6 @@ import json
 import re
 from collections.abc import Mapping
 from io import BytesIO
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import ParseError
@@ -44,7 +43,7 @@ from graphs.files.plain_json import parse_json
 from graphs.files.typed_content import FileContent, typed
 
 _UNSAFE: Final = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_ESCAPED: Final = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
+_ESCAPED: Final = re.compile(r"\\(?:\\|u((?!d[89a-f])[0-9a-f]{4}))")
 _NESTED: Final = ("estimates", "flags")
 _TEXTS: Final = ("kind", "site", "name")
 _OTHER_XML: Final = (
@@ -97,11 +96,11 @@ def read_graphml(path: str | Path) -> CircuitGraph:
     graph = _parsed(path)
     try:
         head = typed(GraphAttributes, graph.graph)
-        edges = [(typed(EdgeAttributes, data).order, *ends, data) for *ends, data in graph.edges(data=True)]
+        edges = sorted(graph.edges(data=True), key=lambda edge: typed(EdgeAttributes, edge[2]).order)
         content = {
             **{name: parse_json(getattr(head, name)) for name in HEAD_FIELDS},
             "nodes": [_node_row(name, data) for name, data in graph.nodes(data=True)],
-            "edges": [_edge_row(*edge[1:]) for edge in sorted(edges, key=itemgetter(0))],
+            "edges": [_edge_row(*edge) for edge in edges],
         }
         return circuit_from_plain(content)
     except ValueError as error:

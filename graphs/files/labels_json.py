@@ -54,10 +54,8 @@ def labels_from_plain(content: Mapping[str, Any]) -> Labels:
         found = Labels(labels, content["corpus"], content["tokens"], content["inputs"])
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"a damaged label file ({type(error).__name__}: {error}).") from error
-    for each in labels:
-        checked(each)
-    typed(LabelInputs, dict(found.inputs))
-    return found
+    typed(LabelInputs, content["inputs"])
+    return checked(found)
 
 
 def _label(row: dict[str, Any]) -> FeatureLabel:

@@ -33,7 +33,7 @@ def circuits(draw: st.DrawFn) -> CircuitGraph:
     labels = draw(st.lists(st.sampled_from(["noun", "verb é", "a/b"]), min_size=1, max_size=3, unique=True))
     place = st.integers(0, len(labels) - 1)
     some = st.one_of(
-        st.builds(FeatureNode, st.sampled_from(SITES), place, st.integers(0, 2**40)),
+        st.builds(FeatureNode, st.sampled_from(SITES), place, st.integers(0, 2**32 - 1)),
         st.builds(ErrorNode, st.sampled_from(SITES), place),
         st.builds(TokenNode, place),
     )
