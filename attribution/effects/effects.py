@@ -18,6 +18,7 @@ from attribution.effects.effects_head import COLUMN_TYPES, FLOATS, NAMES, WHOLE,
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 from graphs.files.parquet_file import check_columns, parsed_head, read_parquet
 from graphs.files.typed_content import typed
+from graphs.plain_data import shortened
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
 GATES: Final = ("clear", "float64", "undecided", "near")
@@ -190,8 +191,8 @@ _TYPES: Final = {
 def _codes(name: str, values: Sequence[str], names: Sequence[str]) -> np.ndarray:
     """The place in `names` of each value of a column."""
     place = {n: i for i, n in enumerate(names)}
-    if unknown := next((v for v in values if v not in place), None):
-        raise ValueError(f"the column {name!r} has {unknown!r}; expected one of {', '.join(names)}.")
+    if unknown := set(values) - set(place):
+        raise ValueError(f"the column {name!r} has {shortened(min(unknown))}; expected one of {', '.join(names)}.")
     return np.array([place[v] for v in values], dtype=_TYPES[name])
 
 

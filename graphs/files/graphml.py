@@ -112,7 +112,7 @@ def _parsed(path: str | Path) -> "nx.Graph[str]":
     try:
         return nx.read_graphml(BytesIO(content))
     except _OTHER_XML as error:
-        raise ValueError(f"{path}: not GraphML that can be read ({type(error).__name__}: {error}).") from None
+        raise ValueError(f"{path}: not GraphML that can be read ({type(error).__name__}: {error!s:.200}).") from None
 
 
 def escape_xml_text(text: str) -> str:

@@ -58,13 +58,16 @@ def write_neuronpedia(
     ids = node_ids(circuit)
     named = {circuit.name(node): name for node, name in ids.items()}
     plain = plain_circuit(circuit)
-    own = labels and _labels_of(circuit, labels)
+    own = None if labels is None else _labels_of(circuit, labels)
     share = cumulative_influence(circuit)
     document = {
         "metadata": {
             **_metadata(circuit, slug, scan),
             **({"node_threshold": 1.0} if share else {}),
-            JUMPWIRE_KEY: {**{name: plain[name] for name in HEAD_FIELDS}, "labels": own and plain_labels(own)},
+            JUMPWIRE_KEY: {
+                **{name: plain[name] for name in HEAD_FIELDS},
+                "labels": None if own is None else plain_labels(own),
+            },
         },
         "qParams": {
             "pinnedIds": [_id_of(name, named) for name in pinned],

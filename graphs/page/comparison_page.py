@@ -65,6 +65,7 @@ def write_comparison_page(
 def drawn_union(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, list[int], list[int]]:
     """The graph that is drawn, and for each of its nodes and edges 1 if only A has it, 2 if only B, 3 if both."""
     a, b = (merge_positions(c) if merge else c for c, merge in zip((a, b), comparison.merged, strict=True))
+    _refuse_other_circuits(comparison, a, b)
     a, b = _in_one_unit(a, b)
     b = _by_the_features_of_a(comparison, a, b)
     union = combined([a, b], every=False, what="both circuits")
@@ -77,6 +78,14 @@ def drawn_union(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tup
     shown = tuple(_with_effects(w, union.name(w.node), comparison.names, effects) for w in union.nodes)
     about = replace(union.measurement, method=_MEAN)
     return replace(union, nodes=shown, measurement=about), nodes, edges
+
+
+def _refuse_other_circuits(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> None:
+    """A ValueError if a node of the comparison is in no circuit where it should be."""
+    for circuit, rows in ((a, [row.a for row in comparison.nodes]), (b, [row.b for row in comparison.nodes])):
+        names = {circuit.name(w.node) for w in circuit.nodes}
+        if other := {name for name in rows if name is not None} - names:
+            raise ValueError(f"The comparison is of other circuits than these: they have no node {min(other)!r}.")
 
 
 def _membership(name: Any, of: list[Any]) -> int:

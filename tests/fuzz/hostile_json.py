@@ -64,6 +64,16 @@ VALUES: Final = st.one_of(
 )
 
 
+ALIKE: Final[dict[type, st.SearchStrategy[Any]]] = {
+    bool: st.booleans(),
+    int: st.integers(-1, 9) | st.sampled_from([2**31, 2**32 - 1, 2**32, 10**15]),
+    float: st.floats(width=32, allow_nan=False, allow_infinity=False),
+    str: st.text(max_size=5),
+    type(None): st.sampled_from([0, 0.5, "x"]),
+}
+"""Values of a type: what they break is not the type."""
+
+
 @st.composite
 def hostile_json(draw: st.DrawFn, right: Any) -> bytes:
     """A file that differs from the right one in one to three places, and sometimes in its bytes."""
@@ -107,9 +117,11 @@ def _changed(draw: st.DrawFn, content: Any) -> Any:
         return draw(VALUES)
     inside: Any = _at(content, at[:-1])
     key: Any = at[-1]
-    how = draw(st.sampled_from(["value", "value", "value", "value", "none", "moved", "renamed", "twice"]))
+    how = draw(st.sampled_from([*("value", "alike") * 3, "none", "moved", "renamed", "twice"]))
     if how == "value":
         inside[key] = draw(VALUES)
+    elif how == "alike":
+        inside[key] = draw(ALIKE.get(type(inside[key]), st.just(inside[key])))
     elif how == "none":
         del inside[key]
     elif how == "moved":

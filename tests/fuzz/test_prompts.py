@@ -20,10 +20,10 @@ from tests.worlds.tiny_models import JUMPRELU_SITES, saes_on
 
 ROWS: list[dict[str, Any]] = [
     {"clean": "w1 w2", "patch": "w1 w3", "answer": "w4", "wrong": "w5", "roles": {"noun": "w2"}, "template": "t"},
-    {"clean_ids": [0, 3, 4], "patch_ids": [0, 3, 5], "answer_id": 6, "wrong_id": 7},
-    {"clean": "w1 w2", "patch": "w1 w3", "answers": ["w4", 8], "wrongs": [9, [10]]},
+    {"clean_ids": [0, 3, 4], "patch_ids": [0, 3, 5], "answer_id": 6, "wrong_id": 7, "roles": ["bos", "a", "b"]},
+    {"clean": "w1 w2", "patch": "w1 w3", "answers": ["w4", 8], "wrongs": [9, [10]], "roles": {}},
     {"prompt": "w1 w2", "answer_ids": [4, 5], "roles": ["bos", "a", "b"]},
-    {"prompt_ids": [0, 3]},
+    {"prompt_ids": [0, 3], "roles": ["bos", "a"]},
 ]
 TEMPLATES = [
     {

@@ -23,7 +23,8 @@ SEED: Final = int(os.environ.get("JUMPWIRE_FUZZ_SEED", "0"))
 ROUND: Final = 500
 """Files that one run of hypothesis tries; what it remembers of them is forgotten then."""
 LONGEST_SECONDS: Final = 5
-LONGEST_SENTENCE: Final = 2000
+LONGEST_SENTENCE: Final = 20_000
+"""A name in a file may be long, and is named as it is; on the command line it is cut."""
 MOST_GROWTH: Final = 64 << 20
 """Bytes by which the process may grow from the second round to the last."""
 OURS: Final = tuple(

@@ -8,6 +8,7 @@ No normalisation, and b_dec is not subtracted on the way in. Source: Lieberum et
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from attribution.dictionaries.kinds.tensor_faults import negative_fault, number_
 PARAMS_FILE = "params.npz"
 _NO_ARCHIVE: Final = (
     *(OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-    *(SyntaxError, OverflowError, MemoryError, KeyError, TypeError),
+    *(SyntaxError, TokenError, OverflowError, MemoryError, KeyError, TypeError),
 )
 """What numpy and zipfile raise where a file is no archive of plain arrays."""
 
@@ -82,4 +83,4 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
     except SAEFileError:
         raise
     except _NO_ARCHIVE as error:
-        raise SAEFileError(file, f"cannot be read as a .npz of plain arrays: {error}") from error
+        raise SAEFileError(file, f"cannot be read as a .npz of plain arrays: {error!s:.200}") from error

@@ -148,7 +148,7 @@ def _read_tensors(
     except FileNotFoundError:
         raise SAEFileError(file, "no such file; a SAELens folder holds it beside cfg.json") from None
     except (OSError, SafetensorError, RuntimeError, OverflowError, TypeError, ValueError) as error:
-        raise SAEFileError(file, f"cannot be read as safetensors: {error}") from error
+        raise SAEFileError(file, f"cannot be read as safetensors: {error!s:.200}") from error
     for name, tensor in stored.items():
         if fault := number_fault(name, tensor):
             raise SAEFileError(file, fault)
