@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.earlier_run import EarlierRun
+from circuits.commands.earlier_run import EarlierRun, RunChoices
 from circuits.commands.inputs import Inputs, Loaded
 from circuits.commands.options import (
     METHOD,
@@ -198,8 +198,6 @@ class _Plan:
     @classmethod
     def of(cls, options: CheckOptions, earlier: EarlierRun | None) -> "_Plan":
         """From the options and the run; unknown or incompatible choices are refused here."""
-        from circuits.commands.run_schema import RunChoices
-
         ran = RunChoices() if earlier is None else earlier.choices
         estimated = ran.method not in ("exact", "auto")
         given = {n: getattr(options, n) for n in ("error", "patch", "metric")}

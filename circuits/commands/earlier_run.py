@@ -1,21 +1,62 @@
 """What an earlier `find` left behind, read back: its run.json, its effects, its circuit.json."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+
+from pydantic import Field, create_model
 
 from circuits.commands.inputs import Inputs, Loaded, OtherPairs
 from circuits.commands.options import METRIC_NAMES
 from graphs import CircuitGraph, load_circuit
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
-from graphs.files.typed_content import typed
+from graphs.files.typed_content import FileContent, typed
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
     from attribution.prompts.metrics import Metric
-    from circuits.commands.run_schema import RunChoices
+
+_SHARE: Final = Field(ge=0, lt=1, description="a share from 0 to less than 1")
+
+
+class RunHashes(FileContent):
+    """Of the model, of the SAE at each site, and of the prompts."""
+
+    model: str
+    saes: dict[str, str]
+    prompts: str
+
+
+class RunChoices(FileContent):
+    """Arguments that are not `Inputs`; the defaults are what runs did that do not have them."""
+
+    method: str = "exact"
+    error: str | None = None
+    patch: str | None = None
+    metric: str | None = None
+    per_pair: bool = False
+    validation: Annotated[float | None, _SHARE] = None
+    test: Annotated[float, _SHARE] = 0.0
+    held_out: str | None = None
+    other_examples: Annotated[int, Field(ge=0)] = 0
+
+
+class RunContent(FileContent):
+    """The file as a whole."""
+
+    arguments: dict[str, Any]
+    hashes: RunHashes
+
+
+@cache
+def all_arguments() -> type[RunChoices]:
+    """The arguments, those of `Inputs` among them."""
+    hints = get_type_hints(Inputs)
+    own: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(Inputs)}
+    return create_model("Arguments", __base__=RunChoices, **own)
 
 
 @dataclass(frozen=True)
@@ -26,7 +67,7 @@ class EarlierRun:
     """
 
     arguments: Mapping[str, Any]
-    choices: "RunChoices"
+    choices: RunChoices
     inputs: Inputs
     hashes: Mapping[str, Any]
     folder: Path
@@ -39,8 +80,6 @@ class EarlierRun:
             FileNotFoundError: the folder holds no run, or a file that the run read is not there any more.
             ValueError: run.json does not say what a run says; the message names the key.
         """
-        from circuits.commands.run_schema import RunContent, all_arguments
-
         path = folder / "run.json"
         if not path.is_file():
             raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
