@@ -8,7 +8,7 @@ BIN := .venv/bin
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAELENS_BIN := .venv-saelens/bin
 
-.PHONY: circuit test lint types unit test-kernels test-saelens notebooks docs embedded bench clean
+.PHONY: circuit test lint types unit fuzz test-kernels test-saelens notebooks docs embedded bench clean
 
 circuit: .venv/installed
 	$(BIN)/jumpwire find --out out/agreement
@@ -27,6 +27,14 @@ types: .venv/installed
 
 unit: .venv/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE)
+
+# Every reader on FUZZ wrong files, made from right ones with SEED; at the end a report of what was tried. `make test` tries
+# 300 for each. One reader: make fuzz READER=graphml
+FUZZ := 20000
+SEED := 0
+READER :=
+fuzz: .venv/installed
+	JUMPWIRE_FUZZ=$(FUZZ) JUMPWIRE_FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -p no:xdist -k '$(READER)'
 
 # The unit suite with every kernel that torch has for a processor ("" is the best one here), and 1, 2 and 4 threads: what
 # hangs on the order of sums is found here. Goes on after a failure, names each, and fails at the end.

@@ -186,7 +186,7 @@ def main() -> None:
     model, fine = (load_model(given.model, dtype=dtype) for dtype in (torch.float32, torch.float64))
     spliced = splice(model, load_saes(given.saes))
     fine_saes = {site: spliced.saes[site].to(dtype=torch.float64) for site in spliced.sites}
-    sets = {file.stem: PromptPairs.from_json(file, model) for file in given.pairs}
+    sets = {file.stem: prompt_pairs(file, model) for file in given.pairs}
     sets = sets or {task: prompt_pairs(task, model, examples=given.first) for task in TASKS}
     for name, pairs in sets.items():
         for mode in MODES:

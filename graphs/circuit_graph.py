@@ -1,6 +1,5 @@
 """CircuitGraph: nodes and edges, checked for consistency, with what was measured and how far it can be trusted."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +8,7 @@ from graphs.certificate import Certificate, certificate_from_plain
 from graphs.edges import Edge
 from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
+from graphs.number_range import range_fault
 from graphs.plain_data import as_plain_data
 from graphs.short_repr import cut, in_brief, short_repr
 
@@ -184,8 +184,9 @@ class CircuitGraph(NotebookDisplay):
             raise ValueError("A node occurs twice in the graph.")
         for weighted in self.nodes:
             self._check_on_grid(weighted.node)
-            if not math.isfinite(weighted.effect):
-                raise ValueError(f"The effect of {self.name(weighted.node)} is {weighted.effect}.")
+            for name in _NODE_NUMBERS:
+                if fault := range_fault(getattr(weighted, name)):
+                    raise ValueError(f"{name} of {self.name(weighted.node)} is {fault}.")
         seen: set[tuple[Node, Node]] = set()
         for edge in self.edges:
             self._check_edge(edge, known, seen)
@@ -206,6 +207,8 @@ class CircuitGraph(NotebookDisplay):
             raise ValueError(
                 f"Node {node} lies at a position that the graph does not have: it has {len(self.positions)}."
             )
+        if isinstance(node, FeatureNode) and (fault := range_fault(node.index)):
+            raise ValueError(f"The index of a feature at {node.site!r} is {fault}.")
 
     def _check_edge(self, edge: Edge, known: set[Node], seen: set[tuple[Node, Node]]) -> None:
         for end in (edge.source, edge.target):
@@ -215,8 +218,9 @@ class CircuitGraph(NotebookDisplay):
         if (edge.source, edge.target) in seen:
             raise ValueError(f"The edge {names} occurs twice.")
         seen.add((edge.source, edge.target))
-        if not math.isfinite(edge.weight):
-            raise ValueError(f"The weight of {names} is {edge.weight}.")
+        for name in _EDGE_NUMBERS:
+            if fault := range_fault(getattr(edge, name)):
+                raise ValueError(f"{name} of {names} is {fault}.")
         if self.depth(edge.source) >= self.depth(edge.target):
             raise ValueError(f"The edge {names} does not go forward in the pass.")
         source, target = edge.source, edge.target
@@ -312,4 +316,6 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
         raise ValueError(f"The {what} {twice[0]!r} occurs twice in the graph; node names would collide.")
 
 
+_NODE_NUMBERS: Final = tuple(f.name for f in fields(WeightedNode) if f.name != "node")
+_EDGE_NUMBERS: Final = tuple(f.name for f in fields(Edge) if f.name not in ("source", "target"))
 _NODE_TYPES: Final[dict[str, type[Node]]] = {t.kind: t for t in (FeatureNode, ErrorNode, TokenNode, MetricNode)}

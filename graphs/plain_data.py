@@ -18,7 +18,12 @@ _Instance = TypeVar("_Instance")
 
 
 def as_plain_data(value: Any) -> Any:
-    """Dataclasses become dicts of their fields, arrays and tuples become lists; a node also states its `kind`."""
+    """Dataclasses become dicts of their fields, arrays and tuples become lists; a node also states its `kind`.
+
+    Half of a surrogate pair, which no file can hold, becomes a question mark.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
     if is_dataclass(value):
         kind = {"kind": value.kind} if isinstance(value, _NODES) else {}
         return kind | {f.name: as_plain_data(getattr(value, f.name)) for f in fields(value)}
@@ -43,7 +48,7 @@ def dataclass_from_plain(
         ValueError: a field is missing, unknown, or of another type than the dataclass says.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"a {kind.__name__} is an object; found {_short(content)}.")
+        raise ValueError(f"a {kind.__name__} is an object; found {shortened(content)}.")
     known = {f.name: f for f in fields(cast(Any, kind))}
     required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if wrong := sorted(required - set(content)):
@@ -90,7 +95,7 @@ def _refuse_other_types(kind: type, values: Mapping[str, Any]) -> None:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             expected = first["msg"].removeprefix("Input ").lower()
-            raise ValueError(f"{name} of a {kind.__name__} {expected}; found {_short(value)}.") from None
+            raise ValueError(f"{name} of a {kind.__name__} {expected}; found {shortened(value)}.") from None
 
 
 @cache
@@ -106,7 +111,8 @@ def _checks(kind: type) -> "dict[str, TypeAdapter[Any]]":
     }
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """The value as Python writes it, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -114,7 +120,7 @@ def _short(value: Any) -> str:
 def node_from_plain(content: Mapping[str, Any]) -> Node:
     """A node from its kind and its fields; an unknown kind is a ValueError."""
     if not isinstance(content, Mapping):
-        raise ValueError(f"a node is an object; found {_short(content)}.")
+        raise ValueError(f"a node is an object; found {shortened(content)}.")
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in _NODE_TYPES:
         raise ValueError(f"a node has kind {kind!r}; expected one of {', '.join(_NODE_TYPES)}.")

@@ -14,8 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from attribution.effects.effects_head import COLUMN_TYPES, FLOATS, NAMES, WHOLE, EffectsHead, Versioned
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
-from graphs.files.plain_json import parse_json
+from graphs.files.parquet_file import check_columns, parsed_head, read_parquet
+from graphs.files.typed_content import typed
+from graphs.plain_data import shortened
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
 GATES: Final = ("clear", "float64", "undecided", "near")
@@ -141,32 +144,37 @@ class Effects:
 
     @classmethod
     def read_parquet(cls, path: str | Path) -> "Effects":
-        """Read what `write_parquet` wrote."""
-        table = pq.read_table(path)
-        metadata = (table.schema.metadata or {}).get(b"jumpwire")
-        if metadata is None:
+        """Read and check what `write_parquet` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file does not hold effects of jumpwire, or is damaged; the message says where.
+        """
+        table, text = read_parquet(path)
+        if text is None:
             raise ValueError(f"{path}: not an effects file of jumpwire (no 'jumpwire' metadata).")
-        about = parse_json(metadata)
-        if about["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"{path}: schema version {about['schema_version']}; this version reads {SCHEMA_VERSION}.")
-
-        sites = tuple(about["sites"])
-
-        def codes(name: str, names: Sequence[str]) -> np.ndarray:
-            place = {n: i for i, n in enumerate(names)}
-            return np.array([place[v] for v in table[name].to_pylist()], dtype=np.int16 if names is sites else np.int8)
-
+        about = parsed_head(path, text)
+        try:
+            if (version := typed(Versioned, about).schema_version) != SCHEMA_VERSION:
+                raise ValueError(f"schema version {version}; this version reads {SCHEMA_VERSION}.")
+            head = typed(EffectsHead, about)
+            check_columns(table, COLUMN_TYPES)
+            columns = {name: table[name].to_numpy() for name in (*FLOATS, *WHOLE)}
+            columns |= {
+                name: _codes(name, table[name].to_pylist(), names)
+                for name, names in zip(NAMES, (head.sites, KINDS, GATES), strict=True)
+            }
+            _check_values(columns, head)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
         return cls(
-            **{name: about[name] for name in _WORDS},
-            settings=about["settings"],
-            sites=sites,
-            site=codes("site", sites),
-            kind=codes("kind", KINDS),
-            gates=codes("gates", GATES),
-            **{name: table[name].to_numpy() for name in _COLUMNS if name not in ("site", "kind", "gates")},
-            clean_metric=np.array(about["clean_metric"]),
-            total_effect=np.array(about["total_effect"]),
-            residual=None if about["residual"] is None else np.array(about["residual"]),
+            **{name: getattr(head, name) for name in _WORDS},
+            settings=head.settings,
+            sites=tuple(head.sites),
+            **columns,
+            clean_metric=np.array(head.clean_metric),
+            total_effect=np.array(head.total_effect),
+            residual=None if head.residual is None else np.array(head.residual),
         )
 
 
@@ -185,6 +193,28 @@ _TYPES: Final = {
     "gates": np.int8,
     "open_effect": np.float64,
 }
+
+
+def _codes(name: str, values: Sequence[str], names: Sequence[str]) -> np.ndarray:
+    """The place in `names` of each value of a column."""
+    place = {n: i for i, n in enumerate(names)}
+    if unknown := set(values) - set(place):
+        raise ValueError(f"the column {name!r} has {shortened(min(unknown))}; expected one of {', '.join(names)}.")
+    return np.array([place[v] for v in values], dtype=_TYPES[name])
+
+
+def _check_values(columns: NodeColumns, head: EffectsHead) -> None:
+    """Effects are finite numbers of nodes that can be, one sum for each example."""
+    for name in FLOATS:
+        if not np.isfinite(columns[name]).all():
+            raise ValueError(f"the column {name!r} holds a number that is not finite.")
+    examples = len(head.clean_metric)
+    if {len(head.total_effect), len(head.residual or head.total_effect)} != {examples}:
+        raise ValueError("clean_metric, total_effect and residual are of different lengths.")
+    for name, least, most in (("example", 0, examples - 1), ("position", 0, None), ("index", -1, None)):
+        values = columns[name]
+        if len(values) and (values.min() < least or (most is not None and values.max() > most)):
+            raise ValueError(f"the column {name!r} has {values.min()} to {values.max()}; expected {least} to {most}.")
 
 
 def joined(parts: Sequence[NodeColumns]) -> NodeColumns:

@@ -116,17 +116,22 @@ class _Source:
         name = str(name_or_folder)
         return cls(hub_name(name), name, is_folder=False, names=(name, hub_name(name)))
 
+    @property
+    def _opened(self) -> dict[str, Any]:
+        """A folder is read offline, and no code that lies beside a model is run."""
+        return {"local_files_only": self.is_folder, "trust_remote_code": False}
+
     def model(self, device: str, dtype: torch.dtype) -> Any:
         """The Hugging Face model as transformers opens it."""
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM
 
-        config = AutoConfig.from_pretrained(self.path, local_files_only=self.is_folder)
+        config = AutoConfig.from_pretrained(self.path, **self._opened)
         kind = f"{self.name} is a {config.model_type} model"
         if getattr(config, "is_encoder_decoder", False):
             raise ValueError(f"{kind}, an encoder with a decoder: circuits are found in decoder-only language models.")
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(f"{kind}, which transformers cannot open as a causal language model.")
-        hf_model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, local_files_only=self.is_folder)
+        hf_model: Any = AutoModelForCausalLM.from_pretrained(self.path, dtype=dtype, weights_only=True, **self._opened)
         return hf_model.to(device).eval()
 
     def tokenizer(self) -> Any:
@@ -134,7 +139,7 @@ class _Source:
 
         if self.is_folder and not any((Path(self.path) / name).is_file() for name in _TOKENIZER_FILES):
             return None
-        return AutoTokenizer.from_pretrained(self.path, local_files_only=self.is_folder)
+        return AutoTokenizer.from_pretrained(self.path, **self._opened)
 
 
 def _names_in(folder: Path) -> Iterator[str]:

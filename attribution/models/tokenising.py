@@ -20,10 +20,12 @@ def text_ids(tokenizer: Any, text: str) -> list[int]:
     """Token ids of a text alone, without any token that the tokenizer adds.
 
     Raises:
-        ValueError: there is no tokenizer.
+        ValueError: there is no tokenizer, or the text has half of a surrogate pair.
     """
     if tokenizer is None:
         raise ValueError("The model has no tokenizer: give token ids (clean_ids, patch_ids) instead of text.")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"The text {text[:40]!r} has half of a surrogate pair, which is no character.")
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -7,8 +7,6 @@ positions like others, with the roles `answer_1`, `answer_2`, ... A metric reads
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from graphs.short_repr import in_brief
-
 Tokens = tuple[int, ...]
 
 FORMS: Final = "{0} (text), {0}_id, {0}_ids (the tokens of one answer) or {0}s (a list of texts, ids or lists of ids)"
@@ -17,7 +15,7 @@ FORMS: Final = "{0} (text), {0}_id, {0}_ids (the tokens of one answer) or {0}s (
 def read_answers(
     row: int, key: str, entry: Mapping[str, Any], ids_of: Callable[[str], Sequence[int]]
 ) -> tuple[Tokens, ...]:
-    """The tokens of each answer (`key` is `answer` or `wrong`) of an entry that `check_answers` has passed.
+    """The tokens of each answer (`key` is `answer` or `wrong`) of an entry that `check_entry` has passed.
 
     Empty where the entry has none. `ids_of` gives the tokens of a text.
 
@@ -41,29 +39,9 @@ def read_answers(
     return tuple(found)
 
 
-def check_answers(row: int, key: str, entry: Mapping[str, Any], *, optional: bool) -> None:
-    """Check the form of an entry's answers, without a tokenizer.
-
-    Raises:
-        ValueError: none where one is needed, two forms at once, or a value of another type; the message says which.
-    """
-    if optional and not any(name in entry for name in (key, f"{key}_id", f"{key}_ids", f"{key}s")):
-        return
-    if f"{key}_id" in entry:
-        _check_tokens(row, f"{key}_id", [entry[f"{key}_id"]])
-    elif f"{key}_ids" in entry:
-        _check_tokens(row, f"{key}_ids", entry[f"{key}_ids"])
-    elif f"{key}s" in entry:
-        given = entry[f"{key}s"]
-        if not isinstance(given, list | tuple) or not given:
-            raise ValueError(f"Pair {row}: {key}s must be a list of answers; found {in_brief(given)}.")
-        for answer in given:
-            if not isinstance(answer, str):
-                _check_tokens(row, f"{key}s", answer if isinstance(answer, list | tuple) else [answer])
-    elif key not in entry:
-        raise ValueError(f"Pair {row}: has neither {key!r} nor {key + '_id'!r}. Give {FORMS.format(key)}.")
-    elif not isinstance(entry[key], str):
-        raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}. Several answers are {key}s.")
+def has_answers(key: str, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry has answers in some form (`key` is `answer` or `wrong`)."""
+    return any(name in entry for name in (key, f"{key}_id", f"{key}_ids", f"{key}s"))
 
 
 def first_difference(answer: Tokens, wrong: Tokens) -> int | None:
@@ -75,8 +53,3 @@ def _tokens(answer: Any, ids_of: Callable[[str], Sequence[int]]) -> Tokens:
     if isinstance(answer, str):
         return tuple(ids_of(answer))
     return tuple(answer) if isinstance(answer, list | tuple) else (answer,)
-
-
-def _check_tokens(row: int, key: str, values: Any) -> None:
-    if not isinstance(values, list | tuple) or not values or not all(type(v) is int for v in values):
-        raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")

@@ -12,10 +12,12 @@ import torch
 
 from attribution.models.hooks import logits_at
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.answers import Tokens, check_answers, read_answers
-from attribution.prompts.prompt_pair import PromptPair, check_pair, unequal
+from attribution.prompts.answers import FORMS, Tokens, has_answers, read_answers
+from attribution.prompts.pair_schema import PairRow
+from attribution.prompts.prompt_pair import PromptPair, check_pair, refuse_empty, unequal
 from attribution.prompts.role_spans import roles_of_spans
-from graphs.short_repr import in_brief
+from graphs.files.typed_content import typed
+from graphs.plain_data import as_plain_data
 
 _KEYS: Final = frozenset(
     f"{key}{form}"
@@ -53,6 +55,9 @@ def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
         return read_answers(row, key, entry, lambda text: _following(row, key, text, entry, both, model))
 
     clean, patch = prompt("clean"), prompt("patch")
+    refuse_empty(row, clean)
+    for ids in (clean, patch):
+        check_ids(row, ids, model)
     if len(clean) != len(patch):
         raise ValueError(f"{unequal(row, clean, patch)}\n{aligned(clean, patch, model)}")
     right, wrong = answers("answer"), answers("wrong")
@@ -100,29 +105,37 @@ def check_entry(row: int, entry: Any) -> None:
         )
     _refuse_misspelt(row, entry)
     keys = {"prompt": "prompt_ids"} if alone else {"clean": "clean_ids", "patch": "patch_ids"}
+    try:
+        typed(PairRow, as_plain_data(entry))
+    except ValueError as error:
+        raise ValueError(f"Pair {row}: {error}.") from None
     for key, ids_key in keys.items():
-        if ids_key in entry:
-            _check_ids(row, ids_key, entry[ids_key])
-        elif key not in entry:
+        if key not in entry and ids_key not in entry:
             raise ValueError(f"Pair {row}: has neither {key!r} nor {ids_key!r}.")
-        elif not isinstance(entry[key], str):
-            raise ValueError(f"Pair {row}: {key} must be text; found {entry[key]!r}.")
-    unanswered = not any(key.startswith(("answer", "wrong")) for key in entry)
-    for key in ("answer", "wrong"):
-        check_answers(row, key, entry, optional=unanswered or (alone and key == "wrong"))
-    roles = entry.get("roles")
-    is_list = isinstance(roles, list | tuple) and all(isinstance(r, str) for r in roles)
-    if roles is not None and not (is_list or isinstance(roles, Mapping)):
-        raise ValueError(
-            f"Pair {row}: roles must be a list of names, one for each token, or map names to spans of the text."
-        )
-    template = entry.get("template")
-    if template is not None and not isinstance(template, str):
-        raise ValueError(f"Pair {row}: template must be the name of a template; found {in_brief(template)}.")
+    answered = has_answers("answer", entry), has_answers("wrong", entry)
+    for key, has in zip(("answer", "wrong"), answered, strict=True):
+        if any(answered) and not has and not (alone and key == "wrong"):
+            raise ValueError(f"Pair {row}: has neither {key!r} nor {key + '_id'!r}. Give {FORMS.format(key)}.")
     if not alone and all(key in entry for key in (*keys.values(), "answer_id", "wrong_id")):
-        prompts = tuple(entry["clean_ids"]), tuple(entry["patch_ids"])
-        named = tuple(roles) if roles is not None and is_list else None
+        prompts, roles = (tuple(entry["clean_ids"]), tuple(entry["patch_ids"])), entry.get("roles")
+        named = None if roles is None or isinstance(roles, Mapping) else tuple(roles)
         check_pair(row, PromptPair(*prompts, entry["answer_id"], entry["wrong_id"], named))
+
+
+def check_ids(row: int, ids: Tokens, model: LanguageModel) -> None:
+    """Check that the model can read these ids.
+
+    Raises:
+        ValueError: an id outside the vocabulary, or more tokens than the context holds.
+    """
+    outside = [token for token in ids if not 0 <= token < model.d_vocab]
+    if outside:
+        raise ValueError(
+            f"Pair {row}: token id {outside[0]} is outside the model's vocabulary of {model.d_vocab}. "
+            "Were the ids made with another tokenizer?"
+        )
+    if model.n_context is not None and len(ids) > model.n_context:
+        raise ValueError(f"Pair {row}: {len(ids)} tokens; the model's context holds {model.n_context}.")
 
 
 def likeliest_two(ids: Tokens, model: LanguageModel) -> tuple[tuple[Tokens, ...], tuple[Tokens, ...]]:
@@ -171,11 +184,6 @@ def _refuse_misspelt(row: int, entry: Mapping[str, Any]) -> None:
         near = [] if key in _KEYS else get_close_matches(str(key), _KEYS, n=1, cutoff=0.8)
         if near and near[0] not in entry:
             raise ValueError(f"Pair {row}: unknown key {key!r}. Did you mean {near[0]!r}?")
-
-
-def _check_ids(row: int, key: str, values: Any) -> None:
-    if not isinstance(values, list | tuple) or not all(type(v) is int for v in values):
-        raise ValueError(f"Pair {row}: {key} must hold token ids, which are whole numbers; found {values!r}.")
 
 
 def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:

@@ -58,7 +58,7 @@ def _each_line(path: str | Path, read: Callable[[int, Any], _Entry]) -> Iterator
         if not line.strip():
             continue
         try:
-            found = read(number, parse_json(line, whole_characters=True))
+            found = read(number, parse_json(line))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number + 1}: not valid JSON ({error}).") from error
         except ValueError as error:

@@ -5,8 +5,8 @@ offset   its distance from the end of the prompt, where the metric is read: `-1`
 none     one name for all positions, `everywhere`: a node stands wherever its feature is active
 """
 
-from collections.abc import Sequence
-from typing import Final, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class SameRoles:
         self.given: bool | None = None
         """Whether pairs have roles; None until the first has passed."""
 
-    def check(self, row: int, roles: Sequence[str] | None) -> None:
+    def check(self, row: int, roles: Sequence[str] | Mapping[str, Any] | None) -> None:
         """Raises a ValueError if one of this pair and the first has roles and the other has none."""
         given = roles is not None
         self.given = given if self.given is None else self.given

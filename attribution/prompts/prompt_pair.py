@@ -115,8 +115,7 @@ def check_pair(row: int, pair: PromptPair) -> None:
     Raises:
         ValueError: an empty prompt, prompts of unequal length, equal answers, or roles that do not name each position.
     """
-    if not pair.clean_ids:
-        raise ValueError(f"Pair {row}: the clean prompt is empty.")
+    refuse_empty(row, pair.clean_ids)
     if len(pair.clean_ids) != len(pair.patch_ids):
         raise ValueError(unequal(row, pair.clean_ids, pair.patch_ids))
     _check_different(row, pair)
@@ -135,6 +134,12 @@ def check_pair(row: int, pair: PromptPair) -> None:
                 f"Pair {row}: the role {role!r} means something else: {EVERYWHERE!r} all positions, and -1, -2, ... "
                 "distances from the end. Choose another name."
             )
+
+
+def refuse_empty(row: int, clean: Sequence[int]) -> None:
+    """Raise a ValueError for a clean prompt without tokens."""
+    if not clean:
+        raise ValueError(f"Pair {row}: the clean prompt is empty.")
 
 
 def unequal(row: int, clean: Sequence[int], patch: Sequence[int]) -> str:

@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
 
 import torch
 from jaxtyping import Bool, Int
@@ -14,43 +11,12 @@ from torch import Tensor
 
 from attribution.models.language_model import LanguageModel
 from attribution.models.prompt_lengths import ANY_LENGTHS, PromptLengths
-from attribution.prompts.pair_entry import pair_from, pairs_from
+from attribution.prompts.pair_entry import check_ids
 from attribution.prompts.prompt_pair import PromptPair, check_pair
-from attribution.prompts.prompt_templates import fillings
-from graphs.files.plain_json import parse_json
-from graphs.files.text_file import read_text
 from graphs.short_repr import short_repr
 
 Reads = Callable[[PromptPair], tuple[int, ...]]
 """The positions of a pair at which a metric reads the logits."""
-FEW: Final = 16
-"""Of templates that leave fewer pairs than this, the warning says so."""
-
-
-def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
-    """The pairs of templates. Those whose prompts differ in length, or in the tokens of a role, are left out."""
-    found, left_out, faults = list[PromptPair](), 0, list[str]()
-    for number, template in enumerate(templates):
-        for filling in fillings(number, template):
-            turned = {**filling.row, "clean": filling.row["patch"], "roles": filling.patch_roles}
-            try:
-                pair, other = (
-                    pair_from(number, row, model) for row in (filling.row, turned | {"patch": turned["clean"]})
-                )
-            except ValueError as error:
-                left_out, faults = left_out + 1, [*faults[:1], str(error).replace("Pair", "Template", 1)]
-                continue
-            if pair.roles == other.roles:
-                found.append(pair)
-            else:
-                left_out += 1
-                faults = [*faults[:1], f"Template {number}: a slot has other tokens in {filling.row['patch']!r}."]
-    if left_out and found:
-        few = f" {len(found)} pairs are few to find a circuit on." if len(found) < FEW else ""
-        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out.{few} {faults[0]}", stacklevel=3)
-    if left_out and not found:
-        raise ValueError(f"None of {left_out} fillings can be used. {faults[0]}")
-    return found
 
 
 @dataclass(frozen=True)
@@ -219,41 +185,8 @@ class PromptPairs:
                     f"Pair {row}: one prompt opens with BOS and the other does not. Give it to both, or splice it too "
                     "(splice_bos=True)."
                 )
-            answers = (token for answer in (*pair.every_answer, *pair.every_foil) for token in answer)
-            ids = (*pair.clean_ids, *pair.patch_ids, *answers)
-            outside = [i for i in ids if not 0 <= i < model.d_vocab]
-            if outside:
-                raise ValueError(
-                    f"Pair {row}: token id {outside[0]} is outside the model's vocabulary of {model.d_vocab}. "
-                    "Were the ids made with another tokenizer?"
-                )
-            if model.n_context is not None and len(pair) > model.n_context:
-                raise ValueError(f"Pair {row}: {len(pair)} tokens; the model's context holds {model.n_context}.")
-
-    @classmethod
-    def from_json(cls, path: str | Path, model: LanguageModel) -> "PromptPairs":
-        """The pairs of a JSON file: a list, {"pairs": [...]} or {"templates": [...]}, with the keys of `pair_from`.
-
-        Templates (`prompt_templates.py`) expand to the pairs that this tokenizer gives equal lengths; a warning counts
-        the others.
-
-        Raises:
-            ValueError: invalid JSON, or a pair that is malformed or does not fit the model; with file and row.
-        """
-        try:
-            content = parse_json(read_text(path), whole_characters=True)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not valid JSON ({error}).") from error
-        content = {"pairs": content} if isinstance(content, list) else content if isinstance(content, dict) else {}
-        rows, templates = content.get("pairs", []), content.get("templates", [])
-        if not {"pairs", "templates"} & content.keys() or not (isinstance(rows, list) and isinstance(templates, list)):
-            raise ValueError(f'{path}: expected a list of pairs, {{"pairs": [...]}} or {{"templates": [...]}}.')
-        try:
-            pairs = cls((*pairs_from(rows, model), *_filled(templates, model)))
-            pairs.check_fits(model)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        return pairs
+            for ids in (pair.clean_ids, pair.patch_ids, *pair.every_answer, *pair.every_foil):
+                check_ids(row, ids, model)
 
 
 def plain_pair(pair: PromptPair) -> list[object]:

@@ -12,9 +12,12 @@ filled as in the clean prompt. The slots are the roles (`role_spans.py`).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from string import Formatter
-from typing import Any
+from typing import Any, Final
 
+MOST_ROWS: Final = 100_000
+"""Pairs that one template may make."""
 _KEYS = {"text", "clean", "patch", "answer", "wrong", "name"}
 
 
@@ -30,10 +33,12 @@ def fillings(number: int, template: Any) -> Iterator[Filling]:
     """Every row of a template. `number` names the template in errors.
 
     Raises:
-        ValueError: a missing or unknown key, a slot without words, or lists of unequal length.
+        ValueError: a missing or unknown key, a slot without words, lists of unequal length, or too many pairs.
     """
     text, clean, patch = _checked(number, template)
     slots = list(clean)
+    if (count := prod(map(len, clean.values()))) > MOST_ROWS:
+        raise ValueError(f"Template {number}: its words make {count:,} pairs; expected at most {MOST_ROWS:,}.")
     for chosen in product(*(range(len(clean[slot])) for slot in slots)):
         words = {slot: clean[slot][n] for slot, n in zip(slots, chosen, strict=True)}
         changed = {slot: patch.get(slot, clean[slot])[n] for slot, n in zip(slots, chosen, strict=True)}

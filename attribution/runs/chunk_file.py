@@ -26,6 +26,8 @@ from typing import Final
 
 import numpy as np
 
+from graphs.files.plain_json import parse_json
+
 CHUNK_FORMAT: Final = 1
 _FILE_KIND: Final = "jumpwire chunk"
 _UNFINISHED: Final = ".unfinished-"
@@ -66,9 +68,9 @@ def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
         return None
     wanted = {"what": _FILE_KIND, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
     try:
-        about = json.loads(head)
+        about = parse_json(head)
     except ValueError as error:
-        raise ValueError(f"{path} is not a chunk of jumpwire.") from error
+        raise ValueError(f"{path} is not a chunk of jumpwire ({error}).") from error
     if about != wanted:
         raise ValueError(f"{path} is damaged, or was made for another key than its name says.")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:

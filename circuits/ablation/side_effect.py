@@ -7,7 +7,7 @@ The nodes are changed at every position of the text, where the positions of a ta
 are. Text has no patch prompt, so 0 takes the place of counterfactual values. Both runs have the ablation's error mode.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -88,10 +88,10 @@ def side_effect(
     return SideEffect(ce_before, ce_after, kl, tokens, len(documents), values)
 
 
-def documents_of(text: str, spliced: SplicedModel) -> list[list[int]]:
-    """Token ids of each line that is not empty, cut to the model's context."""
+def documents_of(texts: Iterable[str], spliced: SplicedModel) -> list[list[int]]:
+    """Token ids of each text that is not empty, cut to the model's context."""
     context = spliced.model.n_context
-    return [spliced.model.token_ids(line)[:context] for line in text.splitlines() if line.strip()]
+    return [spliced.model.token_ids(text)[:context] for text in texts if text.strip()]
 
 
 def _sums(

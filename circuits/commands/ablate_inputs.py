@@ -13,7 +13,7 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.node_names import token_roles
 from circuits.ablation.side_effect import documents_of
 from circuits.embedded.language import documents
-from graphs.files.text_file import read_text
+from circuits.labels.corpus import corpus_from_file
 
 OPERATIONS: Final = ("remove", "keep-only", "set=V", "add=V", "scale=V")
 GENERAL_DOCUMENTS, GENERAL_SEED = 64, 2
@@ -53,7 +53,7 @@ def text_prompt(text: str, model: LanguageModel) -> PromptPairs:
 def general_text(file: str | None, spliced: SplicedModel, *, embedded: bool) -> tuple[str | None, list[list[int]]]:
     """A name for the general text and the token ids of its documents; (None, []) without a file, unless `embedded`."""
     if file is not None:
-        return file, documents_of(read_text(file), spliced)
+        return file, documents_of(corpus_from_file(file, spliced.model).read(), spliced)
     if embedded:
-        return "the embedded language", documents_of("\n".join(documents(GENERAL_DOCUMENTS, GENERAL_SEED)), spliced)
+        return "the embedded language", documents_of(documents(GENERAL_DOCUMENTS, GENERAL_SEED), spliced)
     return None, []

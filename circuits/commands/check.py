@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.earlier_run import EarlierRun
+from circuits.commands.earlier_run import EarlierRun, RunChoices
 from circuits.commands.inputs import Inputs, Loaded
 from circuits.commands.options import (
     METHOD,
@@ -108,7 +108,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
             raise ValueError(
                 "A run is checked on its own prompts and SAEs: give no --task, --pairs, --saes, ... with it."
             )
-        inputs = Inputs.from_arguments(earlier.arguments)
+        inputs = earlier.inputs
     with console.status("loading"):
         from attribution.prompts.metric_names import metric_named
         from circuits.commands.check_output import print_verdict
@@ -198,18 +198,18 @@ class _Plan:
     @classmethod
     def of(cls, options: CheckOptions, earlier: EarlierRun | None) -> "_Plan":
         """From the options and the run; unknown or incompatible choices are refused here."""
-        ran = {} if earlier is None else earlier.arguments
-        estimated = ran.get("method", "exact") not in ("exact", "auto")
+        ran = RunChoices() if earlier is None else earlier.choices
+        estimated = ran.method not in ("exact", "auto")
         given = {n: getattr(options, n) for n in ("error", "patch", "metric")}
         if earlier is not None and any(v is not None for v in given.values()):
             raise ValueError("A run has its own error mode, patch value and metric: give none with it.")
         if estimated and (options.method or options.points or options.rule):
-            raise ValueError(f"{options.run} holds an estimate ({ran['method']}): it is checked as it is.")
+            raise ValueError(f"{options.run} holds an estimate ({ran.method}): it is checked as it is.")
         plan = cls(
-            method=ran["method"] if estimated else options.method or DEFAULT_ESTIMATE,
-            error=ran.get("error") or options.error,
-            patch=ran.get("patch") or options.patch or PATCH_NAMES[0],
-            metric=ran.get("metric") or options.metric or METRIC_NAMES[0],
+            method=ran.method if estimated else options.method or DEFAULT_ESTIMATE,
+            error=ran.error or options.error,
+            patch=ran.patch or options.patch or PATCH_NAMES[0],
+            metric=ran.metric or options.metric or METRIC_NAMES[0],
             points=options.points,
             rule=options.rule,
         )

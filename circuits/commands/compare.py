@@ -110,11 +110,13 @@ class _Run:
         for name in ("circuit.json", "run.json"):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{path} has no {name}: not a whole run of `jumpwire find`. Make it again.")
-        return cls(CircuitFile.read(path), EarlierRun.read(folder))
+        file = CircuitFile.read(path)
+        assert file.run is not None
+        return cls(file, file.run)
 
     @property
     def inputs(self) -> Inputs:
-        return Inputs.from_arguments(self.earlier.arguments)
+        return self.earlier.inputs
 
     def labels(self) -> "Labels | None":
         from graphs import load_labels

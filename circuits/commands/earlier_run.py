@@ -1,16 +1,19 @@
 """What an earlier `find` left behind, read back: its run.json, its effects, its circuit.json."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+
+from pydantic import Field, create_model
 
 from circuits.commands.inputs import Inputs, Loaded, OtherPairs
 from circuits.commands.options import METRIC_NAMES
 from graphs import CircuitGraph, load_circuit
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
+from graphs.files.typed_content import FileContent, typed
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
@@ -19,49 +22,107 @@ if TYPE_CHECKING:
     from attribution.splice.spliced_model import SplicedModel
     from circuits.ablation.causal_tests import FoundOn
 
+_SHARE: Final = Field(ge=0, lt=1, description="a share from 0 to less than 1")
+
+
+class RunHashes(FileContent):
+    """Of the model, of the SAE at each site, and of the prompts."""
+
+    model: str
+    saes: dict[str, str]
+    prompts: str
+
+
+class RunChoices(FileContent):
+    """Arguments that are not `Inputs`; the defaults are what runs did that do not have them."""
+
+    method: str = "exact"
+    error: str | None = None
+    patch: str | None = None
+    metric: str | None = None
+    positions: str = "auto"
+    per_pair: bool = False
+    validation: Annotated[float | None, _SHARE] = None
+    test: Annotated[float, _SHARE] = 0.0
+    held_out: str | None = None
+    other_examples: Annotated[int, Field(ge=0)] = 0
+
+
+class RunContent(FileContent):
+    """The file as a whole."""
+
+    arguments: dict[str, Any]
+    hashes: RunHashes
+
+
+@cache
+def all_arguments() -> type[RunChoices]:
+    """The arguments, those of `Inputs` among them."""
+    hints = get_type_hints(Inputs)
+    own: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(Inputs)}
+    return create_model("Arguments", __base__=RunChoices, **own)
+
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """The arguments of a run of `find` and the hashes of its model, SAEs and prompts, from run.json."""
+    """The arguments of a run of `find` and the hashes of its model, SAEs and prompts, from run.json.
+
+    `choices` are those of the arguments that are not `inputs`.
+    """
 
     arguments: Mapping[str, Any]
+    choices: RunChoices
+    inputs: Inputs
     hashes: Mapping[str, Any]
     folder: Path
 
     @classmethod
     def read(cls, folder: Path) -> "EarlierRun":
-        """Raises a FileNotFoundError if `folder` holds no run."""
+        """The run in a folder.
+
+        Raises:
+            FileNotFoundError: the folder holds no run, or a file that the run read is not there any more.
+            ValueError: run.json does not say what a run says; the message names the key.
+        """
         path = folder / "run.json"
         if not path.is_file():
             raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
-        content = parse_json(read_text(path))
-        return cls(content["arguments"], content["hashes"], folder)
+        text = read_text(path)
+        try:
+            content = typed(RunContent, parse_json(text))
+            choices = typed(all_arguments(), content.arguments)
+            inputs = Inputs.from_arguments(content.arguments)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        return cls(content.arguments, choices, inputs, content.hashes.model_dump(), folder)
 
     @property
     def metric(self) -> "Metric":
         """What the run measured."""
         from attribution.prompts.metric_names import metric_named
 
-        return metric_named(self.arguments.get("metric") or METRIC_NAMES[0])
+        return metric_named(self.choices.metric or METRIC_NAMES[0])
 
     def measured(self, loaded: Loaded) -> Loaded:
         """What the run measured, of everything that its inputs load: of a file, the pairs that found the circuit."""
-        inputs = Inputs.from_arguments(self.arguments)
-        if self.arguments["per_pair"]:
+        ran = self.choices
+        if ran.per_pair:
             return replace(loaded, prompts=self._its_pair(loaded.prompts))
-        if inputs.of_a_task or "validation" not in self.arguments:
+        if self.inputs.of_a_task or ran.validation is None:
             return loaded
-        test = 0.0 if self.arguments["held_out"] else self.arguments["test"]
-        cut = inputs.file_parts(loaded.prompts, self.arguments["validation"], test)
+        cut = self.inputs.file_parts(loaded.prompts, ran.validation, 0.0 if ran.held_out else ran.test)
         return replace(loaded, prompts=cut.train)
 
     def parted(self, loaded: Loaded) -> tuple[Loaded, OtherPairs]:
         """What found the circuit, of everything that the run's inputs load, and the pairs that did not."""
-        inputs, ran = Inputs.from_arguments(self.arguments), self.arguments
-        if ran["per_pair"] or "validation" not in ran:
+        ran = self.choices
+        if ran.per_pair or ran.validation is None:
             return self.measured(loaded), OtherPairs()
-        judging = inputs.other_prompts(loaded.spliced.model, ran["other_examples"], ran["held_out"], self.metric)
-        return inputs.parted(loaded, judging, validation=ran["validation"], test=ran["test"])
+        model = loaded.spliced.model
+        judging = self.inputs.other_prompts(model, ran.other_examples, ran.held_out, self.metric)
+        return self.inputs.parted(loaded, judging, validation=ran.validation, test=ran.test)
 
     def _its_pair(self, pairs: "PromptPairs") -> "PromptPairs":
         """Of the pairs of a run with a circuit for each, the one that found the circuit of this folder."""
@@ -98,10 +159,7 @@ class CircuitFile:
         file = Path(path) / "circuit.json" if Path(path).is_dir() else Path(path)
         if not file.is_file():
             raise FileNotFoundError(f"--circuit {path}: no such file.")
-        try:
-            circuit = load_circuit(file)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}: not valid JSON ({error}).") from error
+        circuit = load_circuit(file)
         if not file.with_name("run.json").is_file():
             return cls(file, circuit, None)
         return cls(file, circuit, EarlierRun.read(file.parent))
@@ -109,7 +167,7 @@ class CircuitFile:
     @property
     def inputs(self) -> Inputs | None:
         """Those of the run."""
-        return None if self.run is None else Inputs.from_arguments(self.run.arguments)
+        return None if self.run is None else self.run.inputs
 
     def completed(self, chosen: Inputs) -> Inputs:
         """`chosen`, with those of the run that found the circuit wherever the user chose nothing.
@@ -148,7 +206,7 @@ class CircuitFile:
         from attribution.prompts.position_names import scheme_of
         from circuits.ablation.causal_tests import FoundOn
 
-        return FoundOn(pairs, self.run.effects(), scheme_of(pairs, self.run.arguments.get("positions", "auto")))
+        return FoundOn(pairs, self.run.effects(), scheme_of(pairs, self.run.choices.positions))
 
     def refuse_other_weights(self, hashes: Mapping[str, Any]) -> None:
         """A ValueError if the circuit says that it was found on another model, or on other SAEs at its sites."""

@@ -121,13 +121,13 @@ class Inputs(ModelInputs, PromptOptions):
 
     def prompts(self, model: "LanguageModel") -> "PromptPairs":
         """The prompt pairs, tokenised for `model`."""
-        from attribution.prompts.prompt_pairs import PromptPairs
+        from attribution.prompts.pair_file import read_pairs
         from circuits.tasks.prompts import prompt_pairs, task_pairs
 
         if self.prompt is not None:
             return prompt_pairs([self._row()], model)
         if self.pairs is not None:
-            return PromptPairs.from_json(self.pairs, model).head(self.examples)
+            return read_pairs(self.pairs, model).head(self.examples)
         return task_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
 
     def _row(self) -> dict[str, str]:
@@ -143,7 +143,7 @@ class Inputs(ModelInputs, PromptOptions):
 
         Their metric is finite: others are left out with `skip_bad_pairs`, else a ValueError names them.
         """
-        from attribution.prompts.prompt_pairs import PromptPairs
+        from attribution.prompts.pair_file import read_pairs
         from circuits.tasks.prompts import task_pairs
 
         found: dict[str, PromptPairs] = {}
@@ -154,7 +154,7 @@ class Inputs(ModelInputs, PromptOptions):
             name = Path(held_out).stem
             if name in (*found, "own"):
                 raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
-            found[name] = PromptPairs.from_json(held_out, model)
+            found[name] = read_pairs(held_out, model)
         for name, pairs in found.items():
             try:
                 found[name], _ = self._finite(pairs, model, metric)

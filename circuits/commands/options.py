@@ -169,7 +169,7 @@ class PromptOptions:
         str | None, option(INPUTS, f"Built-in task: {choices_in_words(TASKS, DEFAULT_TASK)}.", metavar="TASK")
     ] = None
     pairs: Annotated[
-        str | None, option(INPUTS, "Use your own prompt pairs, from this JSON file, instead.", metavar="FILE")
+        str | None, option(INPUTS, "Use your own prompt pairs, from this JSON or JSONL file, instead.", metavar="FILE")
     ] = None
     prompt: Annotated[
         str | None,

@@ -158,9 +158,10 @@ class _Stream:
     @classmethod
     def of(cls, inputs: Inputs) -> "_Stream":
         """A line of a JSONL file that is no pair is refused here, before a model is loaded."""
+        from attribution.prompts.pair_file import holds_lines
         from attribution.prompts.pair_stream import count_pairs
 
-        if inputs.pairs is None or Path(inputs.pairs).suffix != ".jsonl":
+        if inputs.pairs is None or not holds_lines(inputs.pairs):
             return cls(inputs, None)
         count_pairs(inputs.pairs, inputs.examples)
         return cls(inputs, inputs.pairs)

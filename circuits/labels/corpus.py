@@ -137,7 +137,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _jsonl_rows(path: Path) -> Iterator[str]:
     for number, line in enumerate(_lines(path), start=1):
         try:
-            row = parse_json(line, whole_characters=True)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"Corpus {path}, row {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):

@@ -93,6 +93,6 @@ def _row(where: str, row: Any) -> tuple[str, str, int, str]:
 
 def _parsed_json(text: str, where: str) -> Any:
     try:
-        return parse_json(text, whole_characters=True)
+        return parse_json(text)
     except ValueError as error:
         raise ValueError(f"{where}: not valid JSON ({error}).") from error

@@ -17,7 +17,7 @@ examples that were left out because their metric is not finite, and the warnings
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +26,11 @@ import pyarrow.parquet as pq
 
 from circuits.ranking.aggregate import Ranking, node_at
 from circuits.ranking.dataset import DatasetRanking
+from circuits.ranking.ranking_schema import RankingHead, RankingRow
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, WeightedNode
 from graphs.cautions import caution_from_plain
-from graphs.files.plain_json import parse_json
+from graphs.files.parquet_file import parsed_head, read_parquet
+from graphs.files.typed_content import typed
 from graphs.plain_data import as_plain_data
 
 SCHEMA_VERSION: Final = 1
@@ -57,26 +59,32 @@ def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, 
 
 
 def read_ranking(path: str | Path) -> DatasetRanking:
-    """Read a file of `write_ranking`; any other file is a ValueError."""
-    table = pq.read_table(path)
-    metadata = (table.schema.metadata or {}).get(b"jumpwire")
-    about = {} if metadata is None else parse_json(metadata)
-    if "positions_mean" not in about:
+    """Read and check a file of `write_ranking`; any other file is a ValueError."""
+    table, text = read_parquet(path)
+    about = {} if text is None else parsed_head(path, text)
+    if not isinstance(about, dict) or "positions_mean" not in about:
         raise ValueError(f"{path}: not a ranking of jumpwire (no such metadata). `jumpwire rank` writes one.")
-    if about["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"{path}: schema version {about['schema_version']}; this version reads {SCHEMA_VERSION}.")
-    positions = tuple(Position(*own) for own in about["positions"])
+    if about.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"{path}: schema version {about.get('schema_version')}; this version reads {SCHEMA_VERSION}.")
+    try:
+        return _ranking(table, typed(RankingHead, about))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _ranking(table: pa.Table, head: RankingHead) -> DatasetRanking:
+    positions = tuple(Position(*own) for own in head.positions)
     place = {position.label: n for n, position in enumerate(positions)}
-    rows = table.to_pylist()
-    nodes = tuple(_node(row, place[row["position"]]) for row in rows)
+    rows = [typed(RankingRow, row) for row in table.to_pylist()]
+    nodes = tuple(_node(row, place, head.sites) for row in rows)
     return DatasetRanking(
-        ranking=Ranking(about["method"], tuple(about["sites"]), positions, nodes),
-        strongest=tuple(tuple(zip(r["examples"], r["example_effects"], strict=True)) for r in rows),
-        settings=about["settings"],
-        left_out={int(example): fault for example, fault in about.get("left_out", {}).items()},
-        undecided=about.get("undecided", 0),
-        warnings=tuple(map(caution_from_plain, about.get("warnings", []))),
-        **{name: about[name] for name in _WORDS},
+        ranking=Ranking(head.method, tuple(head.sites), positions, nodes),
+        strongest=tuple(tuple(zip(r.examples, r.example_effects, strict=True)) for r in rows),
+        settings=head.settings,
+        left_out={int(example): fault for example, fault in head.left_out.items()},
+        undecided=head.undecided,
+        warnings=tuple(map(caution_from_plain, head.warnings)),
+        **{name: getattr(head, name) for name in _WORDS},
     )
 
 
@@ -100,6 +108,10 @@ def _table(found: DatasetRanking) -> pa.Table:
     )
 
 
-def _node(row: Mapping[str, Any], position: int) -> WeightedNode:
-    node = node_at(row["site"], row["kind"], position, row["index"])
-    return WeightedNode(node=node, **{name: row[name] for name in (*_NUMBERS, *_COUNTS)})
+def _node(row: RankingRow, place: Mapping[str, int], sites: Sequence[str]) -> WeightedNode:
+    if row.position not in place or (row.kind != "token" and row.site not in sites):
+        raise ValueError(f"a node lies at {row.site!r} and {row.position!r}, which the file does not list.")
+    if (row.index is None) == (row.kind == "feature") or len(row.examples) != len(row.example_effects):
+        raise ValueError(f"a node at {row.site!r} and {row.position!r} lacks its index or an effect of its examples.")
+    node = node_at(row.site or "", row.kind, place[row.position], row.index or 0)
+    return WeightedNode(node=node, **{name: getattr(row, name) for name in (*_NUMBERS, *_COUNTS)})

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.pair_entry import pair_from, pairs_from
-from attribution.prompts.pair_stream import pair_stream
+from attribution.prompts.pair_file import read_pairs
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from circuits.tasks.templates import SPLITS, TASKS, text_pairs
@@ -28,8 +28,8 @@ def prompt_pairs(
     """Pairs of a clean and a patch prompt of equal length, each with the answer and the wrong answer (the foil).
 
     Args:
-        source: the name of a task (one of `TASKS`); a JSON file `{"pairs": [row, ...]}`; a JSONL file with one row on
-            each line; or rows. A row maps `clean`, `patch`, `answer` and `wrong` to text. Where it has `clean_ids` and
+        source: the name of a task (one of `TASKS`); a file of pairs, JSON or JSONL (`pair_file.py`); or
+            rows. A row maps `clean`, `patch`, `answer` and `wrong` to text. Where it has `clean_ids` and
             `patch_ids` (BOS included), `answer_id` or `wrong_id`, these are used in place of the text. `answers` and
             `wrongs` are lists of several; `answer_ids` and `wrong_ids` the tokens of one. Without any, the model's two
             likeliest tokens are taken. `roles`, if given, names the positions, `template` what made the row.
@@ -88,6 +88,4 @@ def task_pairs(task: str, split: str, count: int, seed: int, model: LanguageMode
 def _from_file(path: str | Path, model: LanguageModel) -> PromptPairs:
     if not Path(path).is_file():
         raise FileNotFoundError(f"No task and no file {str(path)!r}. Tasks: {', '.join(TASKS)}.")
-    if Path(path).suffix == ".jsonl":
-        return PromptPairs(tuple(pair_stream(path, model)))
-    return PromptPairs.from_json(path, model)
+    return read_pairs(path, model)

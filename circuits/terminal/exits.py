@@ -7,6 +7,7 @@
 Exceptions that only a bug can raise pass through with their traceback.
 """
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -39,11 +40,16 @@ def clean_exit() -> Iterator[None]:
     except (KeyError, IndexError):
         raise
     except (ValueError, LookupError, OSError) as error:
-        Console(stderr=True).print(Text.assemble(("error ", "bold red"), str(error)))
+        Console(stderr=True).print(Text.assemble(("error ", "bold red"), _cut(str(error))))
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stopped:
         Console(stderr=True).print("Interrupted. No measurement was finished; files of earlier runs are untouched.")
         raise typer.Exit(exit_code(stopped)) from None
+
+
+def _cut(sentence: str) -> str:
+    """The sentence without the middle of words of thousands of characters, as only a file can hold them."""
+    return re.sub(r"(\S{80})\S{200,}(\S{20})", r"\1...\2", sentence)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ def layers_of(text: str) -> tuple[int, ...]:
     """
     found: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        match = re.fullmatch(r"\s*(\d{1,4})\s*(?:-\s*(\d{1,4})\s*)?", part)
         first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
         if first > last:
             raise ValueError(f"--layers {text}: write a layer, a range or several of them, as in 3, 2-10 or 0,4-6.")

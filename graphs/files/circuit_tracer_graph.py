@@ -25,7 +25,7 @@ from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 EVIDENCE: Final = (
     "not measured: weights and influence of circuit-tracer's linear replacement model, none compared with patching"
 )
-_PLACE: Final = re.compile(r"(\d+)_(\d+)_\d+")
+_PLACE: Final = re.compile(r"(\d{1,9})_(\d{1,10})_\d+")
 
 
 class TracedGraph:
@@ -173,7 +173,7 @@ def _depth(node: Node) -> float:
 def _probability(row: Mapping[str, Any]) -> float:
     """The probability that the node states, else the one in its label, else 0."""
     given = row.get("token_prob")
-    if isinstance(given, int | float) and given > 0:
+    if given is not None and given > 0:
         return float(given)
     found = WEIGHT_OF_LOGIT.findall(row["clerp"])
     return float(found[-1]) if found else 0.0

@@ -31,6 +31,7 @@ A character that XML cannot hold is written as \\uXXXX, and a backslash as two.
 import json
 import re
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 from xml.etree.ElementTree import ParseError
@@ -43,13 +44,44 @@ from graphs.feature_labels import Labels
 from graphs.files.labels_json import labels_from_plain, plain_labels, text_of_row
 from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
 from graphs.files.plain_json import parse_json
+from graphs.files.typed_content import FileContent, typed
 
 _UNSAFE: Final = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_ESCAPED: Final = re.compile(r"\\(?:\\|u([0-9a-f]{4}))")
+_ESCAPED: Final = re.compile(r"\\(?:\\|u((?!d[89a-f])[0-9a-f]{4}))")
 _NESTED: Final = ("estimates", "flags")
 _LABELS: Final = "labels"
 _LABEL: Final = "feature_label"
-_TEXTS: Final = ("id", "kind", "site", "name")
+_TEXTS: Final = ("kind", "site", "name")
+_OTHER_XML: Final = (
+    *(ParseError, nx.NetworkXException, ArithmeticError, AttributeError, LookupError, RecursionError),
+    *(TypeError, ValueError),
+)
+"""What is raised on the way from XML to a graph, where the XML is something else than a graph."""
+
+
+class GraphAttributes(FileContent):
+    """The circuit's fields, as JSON."""
+
+    sites: str
+    positions: str
+    measurement: str
+    certificate: str
+
+
+class NodeAttributes(FileContent):
+    """The attributes of a node that are escaped, or JSON."""
+
+    kind: str
+    site: str | None = None
+    name: str | None = None
+    estimates: str = "{}"
+    flags: str = "{}"
+
+
+class EdgeAttributes(FileContent):
+    """The attribute by which edges are put in order."""
+
+    order: int
 
 
 def write_graphml(circuit: CircuitGraph, path: str | Path, *, labels: Labels | None = None) -> None:
@@ -70,27 +102,33 @@ def write_graphml(circuit: CircuitGraph, path: str | Path, *, labels: Labels | N
 
 def read_graphml(path: str | Path) -> CircuitGraph:
     """Read and check what `write_graphml` wrote; other GraphML is a ValueError."""
+    graph = _parsed(path)
     try:
-        graph = nx.read_graphml(path)
+        head = typed(GraphAttributes, graph.graph)
+        edges = sorted(graph.edges(data=True), key=lambda edge: typed(EdgeAttributes, edge[2]).order)
         content = {
-            **{name: parse_json(graph.graph[name]) for name in HEAD_FIELDS},
+            **{name: parse_json(getattr(head, name)) for name in HEAD_FIELDS},
             "nodes": [_node_row(name, data) for name, data in graph.nodes(data=True)],
-            "edges": [_edge_row(*edge) for edge in sorted(graph.edges(data=True), key=lambda e: e[2]["order"])],
+            "edges": [_edge_row(*edge) for edge in edges],
         }
         return circuit_from_plain(content)
-    except (ParseError, nx.NetworkXError, KeyError) as error:
-        raise ValueError(f"{path}: not a circuit in GraphML ({type(error).__name__}: {error}).") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: not a circuit in GraphML ({error}).") from None
+
+
+def _parsed(path: str | Path) -> "nx.Graph[str]":
+    content = Path(path).read_bytes()
+    try:
+        return nx.read_graphml(BytesIO(content))
+    except _OTHER_XML as error:
+        raise ValueError(f"{path}: not GraphML that can be read ({type(error).__name__}: {error!s:.200}).") from None
 
 
 def read_graphml_labels(path: str | Path) -> Labels | None:
     """The labels in what `write_graphml` wrote; None where it was given none. A damaged file is a ValueError."""
+    found = _parsed(path).graph.get(_LABELS)
     try:
-        found = nx.read_graphml(path).graph.get(_LABELS)
-        return None if found is None else labels_from_plain(parse_json(found, whole_characters=True))
-    except (ParseError, nx.NetworkXError) as error:
-        raise ValueError(f"{path}: not a circuit in GraphML ({type(error).__name__}: {error}).") from None
+        return None if found is None else labels_from_plain(parse_json(found))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -122,6 +160,7 @@ def _json(value: Any) -> str:
 
 
 def _node_row(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    typed(NodeAttributes, data)
     own = {k: unescape_xml_text(v) if k in _TEXTS else parse_json(v) if k in _NESTED else v for k, v in data.items()}
     missing = dict.fromkeys(f for f in WeightedNode.__dataclass_fields__ if f != "node")
     return {**missing, **{k: v for k, v in own.items() if k not in ("label", _LABEL)}, "id": name}

@@ -1,23 +1,28 @@
 """Feature labels as versioned JSON, in and out. The same labels always give the same bytes."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+from graphs.files.typed_content import FileContent, typed
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
 from graphs.nodes import FeatureNode
-from graphs.plain_data import checked
+from graphs.plain_data import as_plain_data, checked
 
 SCHEMA: Final = "jumpwire.labels"
 SCHEMA_VERSION: Final = 1
 
 
+class LabelInputs(FileContent):
+    """What is read of the `inputs` of labels: the hash of the SAE at each site."""
+
+    saes: dict[str, str] | None = None
+
+
 def save_labels(labels: Labels, path: str | Path) -> None:
     """Write the labels as JSON; keys are sorted and floats keep every digit."""
-    # A token of a context may be half a surrogate pair, which UTF-8 cannot encode.
-    write_versioned_json(path, SCHEMA, SCHEMA_VERSION, plain_labels(labels), ascii_only=True)
+    write_versioned_json(path, SCHEMA, SCHEMA_VERSION, plain_labels(labels))
 
 
 def load_labels(path: str | Path) -> Labels:
@@ -26,7 +31,7 @@ def load_labels(path: str | Path) -> Labels:
     Raises:
         ValueError: the file does not hold labels of jumpwire, or is damaged; the message says where.
     """
-    content = read_versioned_json(path, SCHEMA, SCHEMA_VERSION, whole_characters=True)
+    content = read_versioned_json(path, SCHEMA, SCHEMA_VERSION)
     try:
         return labels_from_plain(content)
     except ValueError as error:
@@ -36,10 +41,10 @@ def load_labels(path: str | Path) -> Labels:
 def plain_labels(labels: Labels) -> dict[str, Any]:
     """Labels as plain data for JSON."""
     return {
-        "corpus": labels.corpus,
+        "corpus": as_plain_data(labels.corpus),
         "tokens": labels.tokens,
-        "inputs": dict(labels.inputs),
-        "labels": [asdict(label) for label in labels],
+        "inputs": as_plain_data(labels.inputs),
+        "labels": as_plain_data(labels.labels),
     }
 
 
@@ -57,9 +62,8 @@ def labels_from_plain(content: Mapping[str, Any]) -> Labels:
         found = Labels(labels, content["corpus"], content["tokens"], content["inputs"])
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"a damaged label file ({type(error).__name__}: {error}).") from error
-    for each in labels:
-        checked(each)
-    return found
+    typed(LabelInputs, content["inputs"])
+    return checked(found)
 
 
 def _label(row: dict[str, Any]) -> FeatureLabel:

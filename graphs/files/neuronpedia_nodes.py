@@ -98,7 +98,7 @@ def output_weight(circuit: CircuitGraph) -> tuple[float, str]:
     if any(WEIGHT_OF_LOGIT.search(w.node.name) for w in circuit.nodes if isinstance(w.node, MetricNode)):
         return 1.0, "the weight in the file that the graph was read from"
     own = [f for f in (circuit.certificate.faithfulness if circuit.certificate else ()) if f.split == "own"]
-    if own and circuit.measurement.metric == "log_probability":
+    if own and circuit.measurement.metric == "log_probability" and own[0].m_full <= 0:
         return math.exp(own[0].m_full), "the answer's probability: exp of its mean log probability"
     if own and circuit.measurement.metric == "logit_difference":
         odds = math.exp(-abs(own[0].m_full))

@@ -11,11 +11,14 @@ links       source, target: node_ids             weight: finite
 the file    at most 100 MB
 """
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
+
+from graphs.files.neuronpedia_schema import GraphDocument
+from graphs.files.typed_content import typed
+from graphs.plain_data import shortened
 
 FEATURE: Final = "cross layer transcoder"
 ERROR: Final = "mlp reconstruction error"
@@ -23,18 +26,9 @@ TOKEN: Final = "embedding"
 LOGIT: Final = "logit"
 FEATURE_TYPES: Final = (FEATURE, ERROR, TOKEN, LOGIT)
 TOKEN_LAYER: Final = "E"
-WEIGHT_OF_LOGIT: Final = re.compile(r"\(p=(\d+(?:\.\d+)?)\)")
+WEIGHT_OF_LOGIT: Final = re.compile(r"\(p=(\d{1,9}(?:\.\d{1,99})?)\)")
 MOST_BYTES: Final = 100_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
-_NODE_FIELDS: Final[Mapping[str, tuple[type, ...]]] = {
-    "node_id": (str,),
-    "feature": (int, type(None)),
-    "layer": (str, int),
-    "ctx_idx": (int,),
-    "feature_type": (str,),
-    "jsNodeId": (str,),
-    "clerp": (str,),
-}
 
 
 def broken_rules(document: Any, *, size: int = 0) -> list[str]:
@@ -54,22 +48,11 @@ def broken_rules(document: Any, *, size: int = 0) -> list[str]:
 
 def structural_faults(document: Any) -> list[str]:
     """The broken rules that keep a document from being read as a graph, one sentence each."""
-    if not isinstance(document, dict):
-        return ["the document is not a JSON object."]
-    kinds = {"metadata": dict, "qParams": dict, "nodes": list, "links": list}
-    found = [
-        f"{name} is missing or not a JSON {'object' if kind is dict else 'list'}."
-        for name, kind in kinds.items()
-        if not isinstance(document.get(name), kind)
-    ]
-    if found:
-        return found
-    tokens = document["metadata"].get("prompt_tokens")
-    if not _strings(tokens):
-        return ["metadata.prompt_tokens is not a list of strings."]
-    if found := list(_marks(document["qParams"])):
-        return found
-    found = [fault for n, node in enumerate(document["nodes"]) for fault in _node(node, n, len(tokens))]
+    try:
+        tokens = len(typed(GraphDocument, document).metadata.prompt_tokens)
+    except ValueError as error:
+        return [f"{error}."]
+    found = [fault for node in document["nodes"] for fault in _node(node, tokens)]
     if found:
         return found
     count = Counter(node["node_id"] for node in document["nodes"])
@@ -85,18 +68,6 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield "metadata.prompt is not a string."
 
 
-def _marks(state: Mapping[str, Any]) -> Iterator[str]:
-    if not _strings(state.get("pinnedIds") or []):
-        yield "qParams.pinnedIds is not a list of node_ids."
-    groups = state.get("supernodes") or []
-    if not isinstance(groups, list) or not all(_strings(group) and group for group in groups):
-        yield "qParams.supernodes is not a list of lists, each with a name and node_ids."
-
-
-def _strings(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
 def _saved_state(state: Mapping[str, Any], ids: set[str]) -> Iterator[str]:
     groups = state.get("supernodes") or []
     for group in groups:
@@ -108,17 +79,9 @@ def _saved_state(state: Mapping[str, Any], ids: set[str]) -> Iterator[str]:
             yield f"{name!r} is pinned or in a supernode, but is not a node."
 
 
-def _node(node: Any, place: int, tokens: int) -> Iterator[str]:
-    if not isinstance(node, dict):
-        yield f"nodes[{place}] is not a JSON object."
-        return
-    wrong = [name for name, kinds in _NODE_FIELDS.items() if not _is(node.get(name, ...), kinds)]
-    wrong += [name for name in ("influence", "activation") if node.get(name) is not None and not _finite(node[name])]
-    if wrong:
-        yield f"nodes[{place}] ({node.get('node_id')!r}) has no valid {', '.join(wrong)}."
-        return
-    if not re.fullmatch(r"\d+", str(node["layer"])) and node["layer"] != TOKEN_LAYER:
-        yield f"{node['node_id']!r} has layer {node['layer']!r}; a layer is a number or {TOKEN_LAYER!r}."
+def _node(node: Mapping[str, Any], tokens: int) -> Iterator[str]:
+    if not re.fullmatch(r"\d{1,9}", str(node["layer"])) and node["layer"] != TOKEN_LAYER:
+        yield f"{node['node_id']!r} has layer {shortened(node['layer'])}; a layer is a number or {TOKEN_LAYER!r}."
     if not 0 <= node["ctx_idx"] < tokens:
         yield f"{node['node_id']!r} has ctx_idx {node['ctx_idx']}; the prompt has {tokens} tokens."
 
@@ -133,18 +96,7 @@ def _published(node: Mapping[str, Any], *, has_threshold: bool) -> Iterator[str]
         yield f"{name!r}: influence and node_threshold must either both be present or both be absent."
 
 
-def _link(link: Any, place: int, ids: Mapping[str, int]) -> Iterator[str]:
-    if not isinstance(link, dict) or not _finite(link.get("weight")):
-        yield f"links[{place}] has no finite weight."
-        return
+def _link(link: Mapping[str, Any], place: int, ids: Mapping[str, int]) -> Iterator[str]:
     for end in ("source", "target"):
-        if link.get(end) not in ids:
-            yield f"links[{place}] has {end} {link.get(end)!r}, which is not a node."
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
-
-
-def _finite(value: Any) -> bool:
-    return _is(value, (int, float)) and math.isfinite(value)
+        if link[end] not in ids:
+            yield f"links[{place}] has {end} {link[end]!r}, which is not a node."

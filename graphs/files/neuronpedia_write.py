@@ -62,7 +62,10 @@ def write_neuronpedia(
         "metadata": {
             **_metadata(circuit, slug, scan),
             **({"node_threshold": 1.0} if share else {}),
-            JUMPWIRE_KEY: {**{name: plain[name] for name in HEAD_FIELDS}, "labels": own and plain_labels(own)},
+            JUMPWIRE_KEY: {
+                **{name: plain[name] for name in HEAD_FIELDS},
+                "labels": None if own is None else plain_labels(own),
+            },
         },
         "qParams": {
             "pinnedIds": [_id_of(name, named) for name in pinned],
@@ -132,11 +135,11 @@ def _link(row: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _write(document: Mapping[str, Any], path: str | Path) -> None:
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode("utf-8", "replace")
     faults = broken_rules(document, size=len(text))
     if faults:
         raise ValueError(f"{path}: Neuronpedia would not take this graph. {_listed(faults)}")
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    Path(path).write_bytes(text + b"\n")
 
 
 def _listed(faults: Iterable[str]) -> str:

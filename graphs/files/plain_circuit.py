@@ -9,13 +9,41 @@ Nodes and edges keep their order.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from graphs.certificate import certificate_from_plain
 from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
 from graphs.edges import Edge
+from graphs.files.typed_content import FileContent, typed
 from graphs.nodes import Node
 from graphs.plain_data import as_plain_data, checked, node_from_plain
+from graphs.strongest_edges import left_out_of
+
+
+class Hashes(FileContent):
+    """Of the model, of the SAE at each site, and of the prompts."""
+
+    model: str = ""
+    saes: Annotated[dict[str, str], Field(default_factory=dict)]
+    prompts: str = ""
+
+
+class CircuitHead(FileContent):
+    """The fields of `HEAD_FIELDS`, as far as a reader needs their types."""
+
+    sites: list[str]
+    positions: list[dict[str, Any]]
+    measurement: dict[str, Any]
+    certificate: dict[str, Any] | None
+
+
+class CircuitInputs(FileContent):
+    """What is read of a circuit's `measurement.inputs`."""
+
+    hashes: Hashes | None = None
+
 
 HEAD_FIELDS: Final = ("sites", "positions", "measurement", "certificate")
 _VALUES: Final = tuple(f.name for f in fields(WeightedNode) if f.name != "node")
@@ -29,8 +57,8 @@ def plain_circuit(circuit: CircuitGraph) -> dict[str, Any]:
         "nodes": [_node_row(circuit, weighted) for weighted in circuit.nodes],
         "edges": [
             {
-                "source": circuit.name(edge.source),
-                "target": circuit.name(edge.target),
+                "source": as_plain_data(circuit.name(edge.source)),
+                "target": as_plain_data(circuit.name(edge.target)),
                 **{name: as_plain_data(getattr(edge, name)) for name in _EDGE_VALUES},
             }
             for edge in circuit.edges
@@ -40,7 +68,7 @@ def plain_circuit(circuit: CircuitGraph) -> dict[str, Any]:
 
 def _node_row(circuit: CircuitGraph, weighted: WeightedNode) -> dict[str, Any]:
     values = {name: as_plain_data(getattr(weighted, name)) for name in _VALUES}
-    return {"id": circuit.name(weighted.node), **as_plain_data(weighted.node), **values}
+    return {"id": as_plain_data(circuit.name(weighted.node)), **as_plain_data(weighted.node), **values}
 
 
 def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
@@ -60,6 +88,10 @@ def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a complete circuit ({type(error).__name__}: {error}).") from None
     checked(found)
+    if not found.nodes:
+        raise ValueError("the circuit has no nodes: there is nothing to show.")
+    typed(CircuitInputs, dict(found.measurement.inputs))
+    left_out_of(found)
     rates = (rate for one in (*found.nodes, *found.edges) for rate in (one.inclusion, one.inclusion_templates))
     if not all(rate is None or 0 <= rate <= 1 for rate in rates):
         raise ValueError("an inclusion rate of a node or an edge is no share from 0 to 1.")

@@ -1,19 +1,18 @@
 """JSON from outside: every file and line of JSON is parsed here, and what would break later code is refused at once.
 
 Refused besides what is not JSON: nesting of more than 100 levels, NaN and infinities, numbers too large for a float of
-32 bits, which pages hold, integers of more than 38 digits; and, where text goes to a tokenizer or a page, half of a
-surrogate pair, which is no UTF-8.
+32 bits, which pages hold, integers of more than 38 digits, and half of a surrogate pair, which is no UTF-8.
 """
 
 import json
 from typing import Any, Final
 
+from graphs.number_range import LARGEST
+
 DEEPEST: Final = 100
 """Levels of nesting; the deepest file of this project has 8."""
 _MOST: Final = 10**38
 """Integers are below it in size."""
-_LARGEST: Final = 3.40282356e38
-"""Numbers are at most this large."""
 
 
 class JSONFault(json.JSONDecodeError):
@@ -26,12 +25,8 @@ class JSONFault(json.JSONDecodeError):
         return self.msg
 
 
-def parse_json(text: str | bytes, *, whole_characters: bool = False) -> Any:
+def parse_json(text: str | bytes) -> Any:
     """The content of a JSON text.
-
-    Args:
-        text: JSON.
-        whole_characters: refuse half of a surrogate pair.
 
     Raises:
         json.JSONDecodeError: a ValueError that says what is wrong.
@@ -46,7 +41,7 @@ def parse_json(text: str | bytes, *, whole_characters: bool = False) -> Any:
         raise JSONFault(f"not UTF-8: the byte 0x{error.object[error.start]:02x} after {error.start} bytes") from None
     except ValueError as error:  # an integer of thousands of digits
         raise JSONFault(f"a number is too long: {error}") from None
-    _check(content, whole_characters)
+    _check(content)
     return content
 
 
@@ -57,7 +52,7 @@ def _refuse_constant(name: str) -> float:
     raise JSONFault(f"{name} is no number of JSON; a value that is unknown is null")
 
 
-def _check(content: Any, whole_characters: bool) -> None:
+def _check(content: Any) -> None:
     """Every value, without recursion."""
     level = [content]
     for _ in range(DEEPEST + 1):
@@ -69,19 +64,19 @@ def _check(content: Any, whole_characters: bool) -> None:
             elif isinstance(value, list):
                 below += value
             else:
-                _check_plain(value, whole_characters)
+                _check_plain(value)
         if not below:
             return
         level = below
     raise JSONFault(_TOO_DEEP)
 
 
-def _check_plain(value: Any, whole_characters: bool) -> None:
-    if isinstance(value, float) and not abs(value) <= _LARGEST:
+def _check_plain(value: Any) -> None:
+    if isinstance(value, float) and not abs(value) <= LARGEST:
         raise JSONFault(f"the number {value:g} is too large for a float of 32 bits")
     if isinstance(value, int) and abs(value) >= _MOST:
         raise JSONFault(f"the whole number {str(value)[:20]}... has more than 38 digits")
-    if whole_characters and isinstance(value, str) and not value.isascii():
+    if isinstance(value, str) and not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError as error:

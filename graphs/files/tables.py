@@ -42,15 +42,16 @@ from typing import TYPE_CHECKING, Any, Final
 from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
 from graphs.files.labels_json import labels_from_plain, plain_labels, text_of_row
-from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
+from graphs.files.parquet_file import HEAD_KEY, read_parquet
+from graphs.files.plain_circuit import HEAD_FIELDS, CircuitHead, circuit_from_plain, plain_circuit
 from graphs.files.plain_json import parse_json
+from graphs.files.typed_content import FileContent, typed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 NODES_FILE: Final = "nodes.parquet"
 EDGES_FILE: Final = "edges.parquet"
-_HEAD_KEY: Final = b"jumpwire"
 _PLACE: Final = {"feature": ("site", "position", "index"), "error": ("site", "position"), "token": ("position",)}
 _GROUPS: Final = {"estimates": "estimate.", "flags": "flag."}
 _WHOLE: Final = ("position", "index", "count", "verified", "undecided")
@@ -59,13 +60,20 @@ _LABEL: Final = "feature_label"
 _TEXTS: Final = ("node", "kind", "site", "position_label", _LABEL, "name", "source", "target")
 
 
+class NodeCells(FileContent):
+    """What every row of the table of nodes has."""
+
+    node: str
+    kind: str
+
+
 def write_tables(circuit: CircuitGraph, folder: str | Path, *, labels: Labels | None = None) -> None:
     """Write both tables, with labels of the features, into a folder, which is created if it does not exist."""
     import pyarrow.parquet as pq
 
     plain = plain_circuit(circuit)
     names = [position.label for position in circuit.positions]
-    head = {_HEAD_KEY: json.dumps({name: plain[name] for name in HEAD_FIELDS}, sort_keys=True).encode()}
+    head = {HEAD_KEY: json.dumps({name: plain[name] for name in HEAD_FIELDS}, sort_keys=True).encode()}
     Path(folder).mkdir(parents=True, exist_ok=True)
     nodes = [_node_row(row, names, text_of_row(labels, row)) for row in plain["nodes"]]
     first = ("node", "kind", "site", "position", "position_label", "index", _LABEL, "name")
@@ -81,25 +89,18 @@ def read_tables(folder: str | Path) -> CircuitGraph:
         FileNotFoundError: a table is missing.
         ValueError: the tables are not those of one circuit of jumpwire, or are damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     files = [Path(folder) / name for name in (NODES_FILE, EDGES_FILE)]
     for file in files:
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file}: no such file. A circuit in Parquet is a folder with {NODES_FILE} and {EDGES_FILE}."
             )
-    try:
-        nodes, edges = (pq.read_table(file) for file in files)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{folder}: not a circuit in Parquet ({error}).") from None
-    head, same = ((table.schema.metadata or {}).get(_HEAD_KEY) for table in (nodes, edges))
+    (nodes, head), (edges, same) = map(read_parquet, files)
     if head is None or head != same:
         raise ValueError(f"{folder}: {NODES_FILE} and {EDGES_FILE} do not belong to one circuit of jumpwire.")
     try:
         rows = {"nodes": list(map(_plain_row, nodes.to_pylist())), "edges": edges.to_pylist()}
-        return circuit_from_plain({**parse_json(head), **rows})
+        return circuit_from_plain({**typed(CircuitHead, parse_json(head)).model_dump(), **rows})
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
 
@@ -111,7 +112,7 @@ def read_table_labels(folder: str | Path) -> Labels | None:
 
     try:
         found = (pq.read_schema(Path(folder) / NODES_FILE).metadata or {}).get(_LABELS_KEY)
-        return None if found is None else labels_from_plain(parse_json(found, whole_characters=True))
+        return None if found is None else labels_from_plain(parse_json(found))
     except (pa.ArrowInvalid, ValueError) as error:
         raise ValueError(f"{Path(folder) / NODES_FILE}: {error}") from None
 
@@ -132,7 +133,7 @@ def _node_row(row: Mapping[str, Any], names: list[str], label: str | None) -> di
 
 def _plain_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `_node_row`, without the cells that other kinds of nodes fill."""
-    own = _PLACE.get(row["kind"], ("name",))
+    own = _PLACE.get(typed(NodeCells, row).kind, ("name",))
     places = {name for names in (*_PLACE.values(), ("name",)) for name in names} - set(own)
     skipped = {"node", "position_label", _LABEL, *places}
     found = {k: v for k, v in row.items() if k not in skipped and not k.startswith(tuple(_GROUPS.values()))}

@@ -1,6 +1,5 @@
 """Text files: UTF-8, with or without a byte order mark. Every text file of a user's is read here."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,16 +10,18 @@ _OTHER_MARKS: Final = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file, without a byte order mark; line ends are `\\n`.
+    """The text of a file, without a byte order mark; a line end `\\r\\n` is `\\n`.
 
     Raises:
         ValueError: the file is not UTF-8. The message names the file, the byte, and where it is.
     """
-    return re.sub(r"\r\n?", "\n", _decoded(path, Path(path).read_bytes().removeprefix(_MARK), 1))
+    return _decoded(path, Path(path).read_bytes().removeprefix(_MARK), 1).replace("\r\n", "\n")
 
 
 def read_lines(path: str | Path) -> Iterator[str]:
     """The lines of a file without their ends, read when they are needed.
+
+    A line ends with `\\n` or `\\r\\n` only: other characters that separate lines may be part of its text.
 
     Raises:
         ValueError: as `read_text`, when the line is reached.
@@ -28,7 +29,7 @@ def read_lines(path: str | Path) -> Iterator[str]:
     with Path(path).open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = _decoded(path, line.removeprefix(_MARK) if number == 1 else line, number)
-            yield from text.rstrip("\r\n").split("\r")
+            yield text.removesuffix("\n").removesuffix("\r")
 
 
 def _decoded(path: str | Path, content: bytes, first_line: int) -> str:

@@ -140,7 +140,10 @@ def _unpack_column(found: Any, kind: type[np.int64] | type[np.float64]) -> np.nd
     if isinstance(found, list):
         if not all(type(value) is int or (type(value) is float and kind is np.float64) for value in found):
             raise ValueError("a column holds something else than numbers of its kind.")
-        return np.array(found, dtype=kind)
+        try:
+            return np.array(found, dtype=kind)
+        except OverflowError:
+            raise ValueError("a column holds a whole number that 64 bits do not hold.") from None
     packed = isinstance(found, dict) and set(found) == {"dtype", "zlib_base64"}
     if not packed or found["dtype"] not in _PACKED_TYPES[kind]:
         raise ValueError("a column is neither a list nor packed numbers of its kind.")

@@ -9,21 +9,14 @@ from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 
 
-def write_versioned_json(
-    path: str | Path, schema: str, version: int, content: Mapping[str, Any], *, ascii_only: bool = False
-) -> None:
-    """Write plain data with its schema and version. Keys are sorted and floats keep every digit.
-
-    `ascii_only` escapes all other characters, so that a text with half a surrogate pair can be written.
-    """
+def write_versioned_json(path: str | Path, schema: str, version: int, content: Mapping[str, Any]) -> None:
+    """Write plain data with its schema and version. Keys are sorted and floats keep every digit."""
     whole = {"schema": schema, "schema_version": version, **content}
-    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=ascii_only, allow_nan=False)
+    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def read_versioned_json(
-    path: str | Path, schema: str, *versions: int, whole_characters: bool = False
-) -> dict[str, Any]:
+def read_versioned_json(path: str | Path, schema: str, *versions: int) -> dict[str, Any]:
     """Read what `write_versioned_json` wrote, without the schema and the version.
 
     Raises:
@@ -32,7 +25,7 @@ def read_versioned_json(
     kind = schema.removeprefix("jumpwire.")
     text = read_text(path)
     try:
-        content = parse_json(text, whole_characters=whole_characters)
+        content = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: not a {kind} file of jumpwire (not valid JSON: {error}).") from None
     if not isinstance(content, dict) or content.get("schema") != schema:

@@ -72,6 +72,7 @@ def write_comparison_page(
 def drawn_union(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[CircuitGraph, list[int], list[int]]:
     """The graph that is drawn, and for each of its nodes and edges 1 if only A has it, 2 if only B, 3 if both."""
     a, b = _merged(comparison, a, b)
+    _refuse_other_circuits(comparison, a, b)
     alike = _of_one_kind(a, b)
     if not alike:
         a, b = _in_shares(a), _in_shares(b)
@@ -92,6 +93,14 @@ def _merged(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> tuple[C
     """Both, without positions where these were merged to compare them."""
     one, two = comparison.merged
     return merge_positions(a) if one else a, merge_positions(b) if two else b
+
+
+def _refuse_other_circuits(comparison: Comparison, a: CircuitGraph, b: CircuitGraph) -> None:
+    """A ValueError if a node of the comparison is in no circuit where it should be."""
+    for circuit, rows in ((a, [row.a for row in comparison.nodes]), (b, [row.b for row in comparison.nodes])):
+        names = {circuit.name(w.node) for w in circuit.nodes}
+        if other := {name for name in rows if name is not None} - names:
+            raise ValueError(f"The comparison is of other circuits than these: they have no node {min(other)!r}.")
 
 
 def _membership(name: Any, of: list[Any]) -> int:

@@ -36,7 +36,7 @@ def pack_columns(header: Mapping[str, Any], columns: Mapping[str, np.ndarray]) -
         little = column.astype(column.dtype.newbyteorder("<"))
         body += little.view(np.uint8).reshape(len(column), column.dtype.itemsize).T.tobytes()
     text = json.dumps({**header, "columns": described}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    head = text.encode("utf-8")
+    head = text.encode("utf-8", "replace")
     return base64.b64encode(gzip.compress(struct.pack("<I", len(head)) + head + bytes(body), 9, mtime=0)).decode()
 
 

@@ -68,7 +68,7 @@ def _names(circuit: CircuitGraph) -> list[tuple[int, str]]:
 
 def _site(name: str) -> dict[str, Any]:
     """A site with the labels of its row on the grid: its layer, and its part of the layer."""
-    found = re.fullmatch(r"blocks\.(\d+)\.(?:attn\.|mlp\.)?(?:hook_)?(.+)", name)
+    found = re.fullmatch(r"blocks\.(\d{1,9})\.(?:attn\.|mlp\.)?(?:hook_)?(.+)", name)
     if found is None:
         return {"name": name, "layer": None, "part": name}
     return {"name": name, "layer": int(found[1]), "part": found[2].removesuffix("_out").removesuffix("_post")}

@@ -139,7 +139,7 @@ def _exact(certificate: Certificate, measured: Measurement) -> CertificateLine:
     return CertificateLine(
         name="node effects",
         value=f"{share:.0%} exact",
-        reading=f"{measured.evidence[0].upper()}{measured.evidence[1:]}.",
+        reading=f"{measured.evidence[:1].upper()}{measured.evidence[1:]}.",
         colour="green" if share == 1 else "amber" if share >= 0.5 else "red",
         rule="green if every node was patched in every example, amber from 50%",
     )
@@ -287,7 +287,7 @@ def _left_out(circuit: CircuitGraph) -> Iterator[CertificateLine]:
 
 def _missing(certificate: Certificate) -> Iterator[CertificateLine]:
     for name, reason in (certificate.missing or {}).items():
-        sentence = f"{reason[0].upper()}{reason[1:]}".rstrip(".")
+        sentence = f"{reason[:1].upper()}{reason[1:]}".rstrip(".")
         yield CertificateLine(name, "not measured", f"{sentence}.", "amber", "always amber: unknown")
 
 

@@ -121,7 +121,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a negative position": ({"nodes": (*NODES, weighted(TokenNode(-1)))}, "lies at a position"),
     "an effect that is no number": (
         {"nodes": (weighted(TOKEN, math.nan), *NODES[1:])},
-        "The effect of token@noun is nan",
+        "effect of token@noun is nan",
     ),
     "an edge to an unknown node": (
         {"edges": (Edge(TOKEN, FeatureNode(MLP, 0, 99), 1.0),)},
@@ -133,7 +133,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a weight that is no number": (
         {"edges": (Edge(TOKEN, FEATURE, math.inf),)},
-        "The weight of token@noun -> .* is inf",
+        "weight of token@noun -> .* is inf",
     ),
     "an edge back in the pass": ({"edges": (Edge(LATER, FEATURE, 1.0),)}, "does not go forward in the pass"),
     "an edge within a site": ({"edges": (Edge(LATER, ERROR, 1.0),)}, "does not go forward in the pass"),
@@ -182,3 +182,18 @@ def test_a_number_that_json_cannot_hold_is_an_error(tmp_path: Path) -> None:
     broken = replace(CIRCUIT, measurement=replace(MEASUREMENT, total_effect=math.nan))
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
         save_circuit(broken, tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"effect": 1e39}, r"effect of .* is 1e\+39; expected a finite number that 32 bits hold"),
+        ({"clean": float("nan")}, "clean of .* is nan; expected a finite number"),
+        ({"estimates": {"atp": float("inf")}}, "estimates of .* is inf; expected a finite number"),
+        ({"count": -1}, "count of .* is -1; expected a whole number from 0 to 4,294,967,295"),
+        ({"flags": {"missed": 2**40}}, "flags of .* is 1099511627776; expected a whole number"),
+    ],
+)
+def test_a_number_that_no_page_can_hold_is_refused(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        replace(CIRCUIT, nodes=(replace(CIRCUIT.nodes[0], **change), *CIRCUIT.nodes[1:]))

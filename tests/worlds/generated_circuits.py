@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from graphs import CircuitGraph, Edge, ErrorNode, FeatureNode, Measurement, MetricNode, Node, Position, TokenNode
 from graphs.circuit_graph import WeightedNode
 
-HOSTILE = "</script><b>\"x\" & 'y'\\N\\n\n\r\t\x00\u202e\ud800 🙂"
+HOSTILE = "</script><b>\"x\" & 'y'\\N\\n\n\r\t\x00\u202e 🙂"
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 COUNTS = st.integers(0, 10_000)
 TEXTS = st.one_of(st.text(max_size=6), st.just(HOSTILE))
@@ -33,7 +33,7 @@ def circuits(draw: st.DrawFn) -> CircuitGraph:
     labels = draw(st.lists(st.sampled_from(["noun", "verb é", "a/b"]), min_size=1, max_size=3, unique=True))
     place = st.integers(0, len(labels) - 1)
     some = st.one_of(
-        st.builds(FeatureNode, st.sampled_from(SITES), place, st.integers(0, 2**40)),
+        st.builds(FeatureNode, st.sampled_from(SITES), place, st.integers(0, 2**32 - 1)),
         st.builds(ErrorNode, st.sampled_from(SITES), place),
         st.builds(TokenNode, place),
     )

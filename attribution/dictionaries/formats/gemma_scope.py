@@ -6,7 +6,10 @@ No normalisation, and b_dec is not subtracted on the way in. Source: Lieberum et
 """
 
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +20,11 @@ from attribution.dictionaries.kinds.jumprelu import JumpReLU
 from attribution.dictionaries.kinds.tensor_faults import negative_fault, number_fault, shape_fault
 
 PARAMS_FILE = "params.npz"
+_NO_ARCHIVE: Final = (
+    *(OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(SyntaxError, TokenError, OverflowError, MemoryError, KeyError, TypeError),
+)
+"""What numpy and zipfile raise where a file is no archive of plain arrays."""
 
 
 def read_gemma_scope(folder: Path, *, site: str | None, device: torch.device | str, dtype: torch.dtype) -> JumpReLU:
@@ -48,6 +56,8 @@ def load_gemma_scope(
     d_in, d_sae = arrays["W_enc"].shape
     tensors = {}
     for name in axes:
+        if arrays[name].dtype not in (np.float16, np.float32, np.float64):
+            raise SAEFileError(file, f"{name} has dtype {arrays[name].dtype}; expected floating-point numbers")
         tensor = torch.from_numpy(arrays[name])
         fault = shape_fault(name, tensor, axes[name], {"d_in": d_in, "d_sae": d_sae}) or number_fault(name, tensor)
         if name == "threshold":
@@ -55,6 +65,8 @@ def load_gemma_scope(
         if fault:
             raise SAEFileError(file, fault)
         tensors[name] = tensor.to(device=device, dtype=dtype)
+        if fault := number_fault(name, tensors[name]):
+            raise SAEFileError(file, f"{fault}, in {dtype}")
     return JumpReLU(**tensors, site=site)
 
 
@@ -70,5 +82,5 @@ def _read_arrays(file: Path) -> dict[str, np.ndarray]:
         raise SAEFileError(file, "no such file") from None
     except SAEFileError:
         raise
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise SAEFileError(file, f"cannot be read as a .npz of plain arrays: {error}") from error
+    except _NO_ARCHIVE as error:
+        raise SAEFileError(file, f"cannot be read as a .npz of plain arrays: {error!s:.200}") from error

@@ -81,7 +81,11 @@ def read_saelens(folder: Path, *, site: str | None, device: torch.device | str, 
     }
     if config.k is not None:
         settings["k"] = config.k
-    return kind(**tensors, **settings).to(dtype=dtype)
+    sae = kind(**tensors, **settings).to(dtype=dtype)
+    for name, tensor in sae.tensors().items():
+        if fault := number_fault(name, tensor):
+            raise SAEFileError(folder / WEIGHTS_FILE, f"{fault}, in {dtype} and after the factors of {CONFIG_FILE}")
+    return sae
 
 
 def _on_raw_activations(tensors: dict[str, Tensor], folder: Path, *, threshold_follows: bool) -> dict[str, Tensor]:
@@ -144,8 +148,8 @@ def _read_tensors(
         stored = load_file(file)
     except FileNotFoundError:
         raise SAEFileError(file, "no such file; a SAELens folder holds it beside cfg.json") from None
-    except (OSError, SafetensorError) as error:
-        raise SAEFileError(file, f"cannot be read as safetensors: {error}") from error
+    except (OSError, SafetensorError, RuntimeError, OverflowError, TypeError, ValueError) as error:
+        raise SAEFileError(file, f"cannot be read as safetensors: {error!s:.200}") from error
     for name, tensor in stored.items():
         if fault := number_fault(name, tensor):
             raise SAEFileError(file, fault)

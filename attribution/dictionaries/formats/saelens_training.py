@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.dictionaries.formats import SAEFileError
+from attribution.dictionaries.formats.saelens_schema import Training
 from attribution.dictionaries.kinds.normalisation import Normalisation
 from attribution.dictionaries.kinds.trained_on import TrainedOn
 from attribution.dictionaries.kinds.trained_positions import ALL_POSITIONS, TrainedPositions
@@ -50,34 +51,23 @@ _PLACES: Final = (
 """Sites, and the processing that changes their activations; that of any other site, by all but center_unembed."""
 
 
-def processing_of(said: Mapping[str, Any], file: Path) -> frozenset[str]:
-    """Which processing the model had in training.
-
-    Raises:
-        SAEFileError: the arguments are no object, or one of the processing is neither true nor false.
-    """
-    key, given = _arguments(said)
+def processing_of(said: Training) -> frozenset[str]:
+    """Which processing the model had in training."""
+    own, older = said.model_from_pretrained_kwargs, said.from_pretrained_kwargs
+    given = older if own is None else own
     if given is None:
         return frozenset()
-    if not isinstance(given, dict):
-        raise SAEFileError(file, f"{key} is {given!r}; expected an object")
-    for name in PROCESSING:
-        if not isinstance(given.get(name, False), bool):
-            raise SAEFileError(file, f"{key}.{name} is {given[name]!r}; expected true or false")
     default = _DONE_BY_DEFAULT if _processed_by_default(said) else frozenset[str]()
-    return frozenset(name for name in PROCESSING if given.get(name, name in default))
+    missing = default - given.model_fields_set
+    return missing | {name for name in PROCESSING if getattr(given, name)}
 
 
 def unknown_arguments(said: Mapping[str, Any]) -> tuple[str, ...]:
     """The arguments of `from_pretrained` that are not understood, such as another checkpoint of the model."""
-    key, given = _arguments(said)
+    key = "model_from_pretrained_kwargs" if "model_from_pretrained_kwargs" in said else "from_pretrained_kwargs"
+    given = said.get(key)
     names = {*given} if isinstance(given, dict) else set[str]()
     return tuple(f"{key}.{name}" for name in sorted(names - _HARMLESS - {*PROCESSING}))
-
-
-def _arguments(said: Mapping[str, Any]) -> tuple[str, Any]:
-    key = "model_from_pretrained_kwargs" if "model_from_pretrained_kwargs" in said else "from_pretrained_kwargs"
-    return key, said.get(key)
 
 
 def normalisation_at(site: str, own: Normalisation, processing: frozenset[str], file: Path) -> Normalisation:
@@ -102,33 +92,26 @@ def normalisation_at(site: str, own: Normalisation, processing: frozenset[str], 
     )
 
 
-def _processed_by_default(said: Mapping[str, Any]) -> bool:
-    if said.get("model_class_name", "HookedTransformer") != "HookedTransformer":
+def _processed_by_default(said: Training) -> bool:
+    if said.model_class_name not in (None, "HookedTransformer"):
         return False
-    version = str(said.get("sae_lens_training_version") or said.get("sae_lens_version") or "")
-    match = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    version = said.sae_lens_training_version or said.sae_lens_version or ""
+    match = re.match(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", version)
     return match is not None and tuple(map(int, match.groups())) < _NO_PROCESSING_SINCE
 
 
-def trained_positions(said: Mapping[str, Any], file: Path) -> TrainedPositions:
+def trained_positions(said: Training, file: Path) -> TrainedPositions:
     """The positions of `seqpos_slice`; ends that count from the end of the context need `context_size`.
 
     Raises:
-        SAEFileError: no slice, or one that chooses nothing or cannot be resolved.
+        SAEFileError: a slice that chooses nothing or cannot be resolved.
     """
-    given = said.get("seqpos_slice")
+    given, context = said.seqpos_slice, said.context_size
     if given is None:
         return ALL_POSITIONS
-    good = isinstance(given, list | tuple) and 1 <= len(given) <= 3 and all(_whole(part) for part in given)
-    if not good:
-        raise SAEFileError(file, f"seqpos_slice is {given!r}; expected [stop], [start, stop] or [start, stop, step]")
     chosen = slice(*given)
-    context = said.get("context_size")
-    from_the_end = any(part is not None and part < 0 for part in (chosen.start, chosen.stop))
-    if isinstance(context, bool) or not isinstance(context, int):
-        if from_the_end:
-            raise SAEFileError(file, f"seqpos_slice is {given!r}, counted from the end, and context_size is missing")
-        context = None
+    if context is None and any(part is not None and part < 0 for part in (chosen.start, chosen.stop)):
+        raise SAEFileError(file, f"seqpos_slice is {given!r}, counted from the end, and context_size is missing")
     if chosen.step is not None and chosen.step < 1:
         raise SAEFileError(file, f"seqpos_slice is {given!r}; expected a step of at least 1")
     start, stop, step = chosen.indices(context or 1 << 30)
@@ -137,24 +120,7 @@ def trained_positions(said: Mapping[str, Any], file: Path) -> TrainedPositions:
     return TrainedPositions(start, None if stop >= (context or 1 << 30) else stop, step)
 
 
-def opens_with_bos(said: Mapping[str, Any], file: Path) -> bool | None:
-    """`prepend_bos`; None where the file does not say."""
-    found = said.get("prepend_bos")
-    if found is not None and not isinstance(found, bool):
-        raise SAEFileError(file, f"prepend_bos is {found!r}; expected true or false")
-    return found
-
-
-def trained_on(said: Mapping[str, Any]) -> TrainedOn:
-    """The model, hook and layer that the file names; what is of another type names nothing."""
-    model, hook = said.get("model_name"), said.get("hook_name") or said.get("hook_point")
-    layer = said.get("hook_layer", said.get("hook_point_layer"))
-    return TrainedOn(
-        model if isinstance(model, str) else "",
-        hook if isinstance(hook, str) else "",
-        layer if isinstance(layer, int) and not isinstance(layer, bool) else None,
-    )
-
-
-def _whole(part: Any) -> bool:
-    return part is None or (isinstance(part, int) and not isinstance(part, bool))
+def trained_on(said: Training) -> TrainedOn:
+    """The model, hook and layer that the file names."""
+    layer = said.hook_point_layer if said.hook_layer is None else said.hook_layer
+    return TrainedOn(said.model_name or "", said.site, layer)

@@ -1,9 +1,12 @@
 """Faults of one tensor of an SAE, each as the end of a sentence; None if there is no fault."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 from torch import Tensor
+
+FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def shape_fault(name: str, tensor: Tensor, axes: tuple[str, ...], sizes: Mapping[str, int]) -> str | None:
@@ -16,8 +19,8 @@ def shape_fault(name: str, tensor: Tensor, axes: tuple[str, ...], sizes: Mapping
 
 def number_fault(name: str, tensor: Tensor) -> str | None:
     """Entries that are not finite floating-point numbers."""
-    if not tensor.is_floating_point():
-        return f"{name} has dtype {tensor.dtype}; expected floating-point numbers"
+    if tensor.dtype not in FLOATS:
+        return f"{name} has dtype {tensor.dtype}; expected floating-point numbers of 16, 32 or 64 bits"
     broken = ~torch.isfinite(tensor)
     if not broken.any():
         return None

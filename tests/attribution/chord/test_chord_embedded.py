@@ -12,7 +12,7 @@ from attribution.effects.quadrature import gauss_legendre, midpoint
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import logit_difference
-from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.prompts.pair_file import read_pairs
 from attribution.splice.spliced_model import SplicedModel
 from circuits.embedded.load import embedded_model, embedded_saes, sae_sets
 from circuits.tasks.prompts import task_pairs
@@ -73,7 +73,7 @@ def test_chord_ig_is_complete_on_a_real_model_where_plain_ig_is_not() -> None:
     model = LanguageModel.load(REAL / "stories260K")
     spliced = SplicedModel(model, load_saes(REAL / "stories260K_saes"))
     assert len(spliced.sites) == 15
-    pairs = PromptPairs.from_json(REAL / "tasks" / "pronoun_tinystories.json", model).head(8)
+    pairs = read_pairs(REAL / "tasks" / "pronoun_tinystories.json", model).head(8)
     chord = chord_attribution(spliced, pairs, logit_difference, points=gauss_legendre(20))
     plain = input_path_integrated_gradients(spliced, pairs, logit_difference, points=midpoint(50), batch_size=8)
     errors = []

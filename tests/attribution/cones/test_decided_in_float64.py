@@ -22,6 +22,7 @@ from attribution.methods.exact_patching import exact_patching
 from attribution.models.double_precision import in_float64
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import logit_difference
+from attribution.prompts.pair_file import read_pairs
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.gate_rounding import rounding
@@ -261,7 +262,7 @@ def test_on_a_real_model_no_decided_effect_differs_from_float64_by_plain_hooks(m
     model = LanguageModel.load(REAL / "stories260K")
     saes = load_saes(REAL / "stories260K_saes")
     spliced = SplicedModel(model, saes)
-    pairs = PromptPairs.from_json(REAL / "tasks" / "pronoun_templates.json", model).head(1)
+    pairs = read_pairs(REAL / "tasks" / "pronoun_templates.json", model).head(1)
     site = 1 + spliced.sites.index("blocks.2.hook_mlp_out")
     wrong = node_keys(*np.array([[0], [1], [95]]), site=site, kind="feature")
     every = attribution_patching(spliced, pairs, logit_difference, error_mode=mode)

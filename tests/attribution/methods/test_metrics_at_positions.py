@@ -285,10 +285,10 @@ def test_a_metric_of_one_position_is_not_read_at_two() -> None:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"answers": [4, [5, 6]], "wrong_id": 7}, r"Pair 3: answers: \[5, 6\] is 2 tokens\. Where there are several"),
-    ({"answers": [], "wrong_id": 7}, r"Pair 3: answers must be a list of answers; found \[\]"),
-    ({"answer_ids": [], "wrong_id": 7}, r"Pair 3: answer_ids must hold token ids"),
+    ({"answers": [], "wrong_id": 7}, r"Pair 3: answers is \[\]; expected a list of answers"),
+    ({"answer_ids": [], "wrong_id": 7}, r"Pair 3: answer_ids is \[\]; expected token ids"),
     ({"answer_id": 4}, r"Pair 3: has neither 'wrong' nor 'wrong_id'"),
-    ({"answer": ["are", "were"], "wrong_id": 7}, r"Pair 3: answer must be text.*Several answers are answers\."),
+    ({"answer": ["are", "were"], "wrong_id": 7}, r"Pair 3: answer is \[.*expected text; several answers are `answers`"),
     ({"answers": [4, 8], "wrongs": [9, 8]}, r"Pair 3: answer and wrong answer are the same token \(id 8\)"),
 ]
 

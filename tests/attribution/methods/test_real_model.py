@@ -15,6 +15,7 @@ from attribution.methods.input_path_integrated_gradients import input_path_integ
 from attribution.methods.integrated_gradients import integrated_gradients
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import logit_difference
+from attribution.prompts.pair_file import read_pairs
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from tests.twins import method_twins as twins
@@ -38,7 +39,7 @@ def spliced(real_world: World) -> SplicedModel:
 
 
 def one_pair(world: World, task: str) -> PromptPairs:
-    return PromptPairs.from_json(REAL / "tasks" / f"{task}.json", world.model).head(1)
+    return read_pairs(REAL / "tasks" / f"{task}.json", world.model).head(1)
 
 
 def pearson_of_features(a: Effects, b: Effects) -> float:
@@ -56,7 +57,7 @@ def test_live_is_bit_identical_on_a_real_model(real_world: World, spliced: Splic
 def test_the_metric_changes_sign_between_the_prompts_as_the_file_says(
     real_world: World, spliced: SplicedModel, task: str
 ) -> None:
-    pairs = PromptPairs.from_json(REAL / "tasks" / f"{task}.json", real_world.model).head(8)
+    pairs = read_pairs(REAL / "tasks" / f"{task}.json", real_world.model).head(8)
     effects = attribution_patching(spliced, pairs, logit_difference)
     assert np.mean(effects.clean_metric > 0) >= 0.5
     assert np.mean(effects.total_effect < 0) >= 0.5

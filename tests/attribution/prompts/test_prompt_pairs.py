@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.pair_file import read_pairs
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from tests.worlds.tiny_models import BOS, PAIRS
@@ -18,7 +19,7 @@ GOOD: dict[str, Any] = {"clean": "w1 w2", "patch": "w1 w3", "answer": "w4", "wro
 def read(tmp_path: Path, model: LanguageModel, *rows: Any) -> PromptPairs:
     path = tmp_path / "pairs.json"
     path.write_text(json.dumps({"pairs": list(rows)}))
-    return PromptPairs.from_json(path, model)
+    return read_pairs(path, model)
 
 
 def test_texts_become_ids_with_bos(tmp_path: Path, llama: LanguageModel) -> None:
@@ -73,7 +74,7 @@ def test_a_file_that_is_no_list_of_pairs_is_an_error(
 ) -> None:
     (tmp_path / "pairs.json").write_text(text)
     with pytest.raises(ValueError, match=match):
-        PromptPairs.from_json(tmp_path / "pairs.json", llama)
+        read_pairs(tmp_path / "pairs.json", llama)
 
 
 def test_ids_that_are_no_numbers_are_an_error_that_names_the_row(tmp_path: Path, llama: LanguageModel) -> None:

@@ -13,6 +13,7 @@ from attribution.methods.exact_patching import exact_patching
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import log_probability, logit_difference
 from attribution.prompts.pair_entry import aligned, pair_from, pairs_from
+from attribution.prompts.pair_file import read_pairs
 from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pair import NO_FOIL, PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -55,9 +56,9 @@ def test_a_prompt_without_a_counterfactual_is_a_pair_with_itself(llama: Language
     ("change", "match"),
     [
         ({"patch": "w1 w2 w4"}, "Pair 2: has a prompt without a counterfactual, and clean or patch too"),
-        ({"answer": 3}, "Pair 2: answer must be text"),
-        ({"prompt": ["w1"]}, "Pair 2: prompt must be text"),
-        ({"prompt_ids": "w1"}, "Pair 2: prompt_ids must hold token ids"),
+        ({"answer": 3}, "Pair 2: answer is 3; expected text"),
+        ({"prompt": ["w1"]}, r"Pair 2: prompt is \['w1'\]; expected text"),
+        ({"prompt_ids": "w1"}, "Pair 2: prompt_ids is 'w1'; expected token ids"),
     ],
 )
 def test_a_bad_prompt_is_an_error_that_names_it(llama: LanguageModel, change: dict[str, Any], match: str) -> None:
@@ -168,7 +169,7 @@ def test_fillings_of_unequal_length_are_left_out_and_counted(llama: LanguageMode
         UserWarning,
         match=r"2 of 4 fillings are left out\. 2 pairs are few .* Template 0: clean has 5 tokens and patch 6",
     ):
-        pairs = PromptPairs.from_json(path, llama)
+        pairs = read_pairs(path, llama)
     assert [pair.roles for pair in pairs] == [
         ("bos", "w1", "subject", "w2", "place"),
         ("bos", "w1", "subject", "w2", "place_1", "place"),
@@ -176,7 +177,7 @@ def test_fillings_of_unequal_length_are_left_out_and_counted(llama: LanguageMode
     assert {pair.template for pair in pairs} == {TEMPLATE["text"]}
     path.write_text(json.dumps({"templates": [{**TEMPLATE, "patch": {"subject": ["w1 w1", "w1 w1"]}}]}))
     with pytest.raises(ValueError, match="None of 4 fillings can be used"):
-        PromptPairs.from_json(path, llama)
+        read_pairs(path, llama)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_metric_tokens_and_features_equal_a_plain_hooked_run(spliced: SplicedMod
 
 
 def test_side_effect_equals_plain_cross_entropy_and_kl(spliced: SplicedModel, pairs: PromptPairs) -> None:
-    texts = documents_of("\n".join([*documents(3, 5), "the dark barn"]), spliced)
+    texts = documents_of([*documents(3, 5), "the dark barn"], spliced)
     names = (NodeName(SITE, FEATURE, "subject"), NodeName(TOKENS, ERROR, "subject"))
     situation = prepare(spliced, pairs.batch([0]), logit_difference, "live", zero)
     found = side_effect(situation, Ablation(names, add(40.0)), texts, batch_size=3)

@@ -235,9 +235,12 @@ def test_a_bad_line_is_found_before_a_model_is_loaded(
     [
         ([], "expected an object, found list"),
         ({"clean": "a"}, "has neither 'patch' nor 'patch_ids'"),
-        ({"clean": "a", "patch": "b", "answer": 3, "wrong": "d"}, "answer must be text; found 3"),
-        ({"clean": "a", "patch_ids": ["b"], "answer": "c", "wrong": "d"}, "patch_ids must hold token ids"),
-        ({"clean": "a", "patch": "b", "answer": "c", "wrong": "d", "roles": "ab"}, "roles must be a list of names"),
+        ({"clean": "a", "patch": "b", "answer": 3, "wrong": "d"}, "answer is 3; expected text"),
+        ({"clean": "a", "patch_ids": ["b"], "answer": "c", "wrong": "d"}, r"patch_ids\[0\] is 'b'; expected a whole"),
+        (
+            {"clean": "a", "patch": "b", "answer": "c", "wrong": "d", "roles": "ab"},
+            "roles is 'ab'; expected a list of names",
+        ),
     ],
 )
 def test_what_is_wrong_whatever_the_model_is_found_without_one(tmp_path: Path, entry: object, wrong: str) -> None:

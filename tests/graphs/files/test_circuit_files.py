@@ -76,6 +76,7 @@ def test_hostile_text_survives_xml() -> None:
     assert not any(c in safe for c in "\x00\n\r\t\ud800")
     assert unescape_xml_text(safe) == HOSTILE
     assert unescape_xml_text(escape_xml_text("\\u0041 \\\\")) == "\\u0041 \\\\"
+    assert unescape_xml_text("\\ud800") == "\\ud800", "half of a pair is no character"
 
 
 def test_graphml_is_read_by_networkx_with_numbers_and_names(tmp_path: Path) -> None:
@@ -89,10 +90,10 @@ def test_graphml_is_read_by_networkx_with_numbers_and_names(tmp_path: Path) -> N
 
 def test_graphml_of_another_tool_is_refused(tmp_path: Path) -> None:
     nx.write_graphml(nx.path_graph(3), tmp_path / "other.graphml")
-    with pytest.raises(ValueError, match=r"other.graphml: not a circuit in GraphML \(KeyError: 'sites'\)"):
+    with pytest.raises(ValueError, match=r"other.graphml: not a circuit in GraphML \(sites is missing\)"):
         read_graphml(tmp_path / "other.graphml")
     (tmp_path / "text.graphml").write_text("no xml")
-    with pytest.raises(ValueError, match=r"text.graphml: not a circuit in GraphML \(ParseError"):
+    with pytest.raises(ValueError, match=r"text.graphml: not GraphML that can be read \(ParseError"):
         read_graphml(tmp_path / "text.graphml")
 
 
@@ -128,3 +129,10 @@ def test_a_file_without_a_part_is_not_a_whole_circuit(missing: str, tmp_path: Pa
     (tmp_path / "c.json").write_text(json.dumps({k: v for k, v in content.items() if k != missing}))
     with pytest.raises(ValueError, match=rf"c.json: not a complete circuit \(KeyError: '{missing}'\)"):
         load_circuit(tmp_path / "c.json")
+
+
+def test_half_of_a_character_is_written_as_a_question_mark_in_every_format(tmp_path: Path) -> None:
+    half = replace(FULL, positions=(Position("noun", " a\ud800", " b"), FULL.positions[1]))
+    for number, (write, read) in enumerate(FORMATS.values()):
+        write(half, tmp_path / str(number))
+        assert read(tmp_path / str(number)).positions[0].clean_token == " a?"

@@ -1,6 +1,7 @@
 """Graphs as circuit-tracer writes them open as circuits, and say that nothing in them was patched."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,22 @@ def test_graphs_that_are_no_circuit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "g.json").write_text("{")
     with pytest.raises(ValueError, match=r"g.json: not valid JSON"):
         read_neuronpedia(tmp_path / "g.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda d: d["qParams"].update(clickedId=["x"]), r"qParams\.clickedId is \['x'\]; expected text"),
+        (lambda d: d.update(nodes=[], links=[]), r"nodes is \[\]; expected a list with at least 1 item"),
+        (lambda d: d["nodes"][6].update(token_prob=float("nan")), "NaN is no number of JSON"),
+        (lambda d: d["nodes"][6].update(token_prob="x"), r"nodes\[6\]\.token_prob is 'x'; expected a number"),
+        (lambda d: d["links"][0].update(weight=4e38), "too large for a float of 32 bits"),
+        (lambda d: d["links"][0].update(weight=10**400), "more than 38 digits"),
+        (lambda d: d["nodes"][0].update(layer="9" * 5000), "a layer is a number or 'E'"),
+    ],
+)
+def test_values_of_another_kind_are_named(change: Callable[[Any], object], match: str, tmp_path: Path) -> None:
+    content = traced()
+    change(content)
+    with pytest.raises(ValueError, match=rf"g\.json: .*{match}"):
+        read(content, tmp_path)
