@@ -92,6 +92,18 @@ def load_saes(
         LookupError: a name in `sites` that no SAE there has; the message lists them.
         ValueError: no SAE lies in `layers`; the message lists the layers in which there are some.
     """
+    home_of, unknown = saes_in(folder)
+    _warn_of_unknown(Path(folder), unknown)
+    chosen = _chosen({canonical(site): site for site in home_of}, sites, layers, canonical)
+    return {site: _read(home_of[site], device=device, dtype=dtype) for site in sorted(chosen, key=_natural)}
+
+
+def saes_in(folder: str | Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The SAELens SAEs in a folder, by site the folder of each; and settings that are not understood. Reads no weights.
+
+    Raises:
+        SAEFileError: as `load_saes`, as far as that needs no weights.
+    """
     folder = Path(folder)
     patterns = ("/".join(["*"] * depth + [CONFIG_FILE]) for depth in range(_DEPTH + 1))
     homes = sorted({file.parent for pattern in patterns for file in folder.glob(pattern)})
@@ -110,9 +122,7 @@ def load_saes(
             raise SAEFileError(folder, f"two SAEs for site {outline.site!r}: {both}; expected one per site")
         home_of[outline.site] = home
         unknown |= dict.fromkeys(outline.unknown)
-    _warn_of_unknown(folder, tuple(unknown))
-    chosen = _chosen({canonical(site): site for site in home_of}, sites, layers, canonical)
-    return {site: _read(home_of[site], device=device, dtype=dtype) for site in sorted(chosen, key=_natural)}
+    return home_of, tuple(unknown)
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from attribution.models.hub import model_folder
 from attribution.models.hugging_face import HuggingFaceModel
 from attribution.models.proofs import difference, tolerance
 from graphs.files.plain_json import parse_json
@@ -65,7 +66,7 @@ def boot(
     TransformerLens changes the special tokens of the tokenizer it is given, so it gets a copy.
 
     Raises:
-        FileNotFoundError: a path that is not a Hugging Face model folder.
+        FileNotFoundError: a path that is not a Hugging Face model folder, or a name that cannot be looked up.
         ValueError: no decoder-only language model, weights that are not finite, or a backend that cannot run it.
     """
     if backend not in get_args(Backend):
@@ -96,7 +97,7 @@ def boot(
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a model's files are: a folder, read offline, or a name on the hub."""
+    """Where a model's files are: a folder, read offline (given, or that of the cache), or a name on the hub."""
 
     path: str
     name: str
@@ -105,16 +106,11 @@ class _Source:
 
     @classmethod
     def of(cls, name_or_folder: str | Path) -> "_Source":
-        folder = Path(name_or_folder)
-        if folder.is_dir():
-            if not (folder / "config.json").is_file():
-                raise FileNotFoundError(f"{folder} has no config.json: not a Hugging Face model folder.")
-            name = folder.resolve().name
-            return cls(str(folder), name, is_folder=True, names=(name, *_names_in(folder)))
-        if folder.is_absolute() or str(name_or_folder).startswith((".", "~")):
-            raise FileNotFoundError(f"{folder} is not a folder. Give a Hugging Face folder or a model name.")
-        name = str(name_or_folder)
-        return cls(hub_name(name), name, is_folder=False, names=(name, hub_name(name)))
+        name, folder = str(name_or_folder), model_folder(name_or_folder, hub_name)
+        if folder is None:
+            return cls(hub_name(name), name, is_folder=False, names=(name, hub_name(name)))
+        shown = folder.resolve().name if Path(name).is_dir() else name
+        return cls(str(folder), shown, is_folder=True, names=(shown, *_names_in(folder)))
 
     @property
     def _opened(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
-from attribution.prompts.pair_entry import pair_from, pairs_from
-from attribution.prompts.pair_stream import pair_stream
+from attribution.prompts.pair_entry import check_entry, pair_from, pairs_from
+from attribution.prompts.pair_stream import count_pairs, pair_stream
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.prompts.prompt_templates import fillings
@@ -54,6 +54,27 @@ def read_pairs(path: str | Path, model: LanguageModel) -> PromptPairs:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return pairs
+
+
+def refuse_bad_pairs(path: str | Path, most: int | None = None) -> None:
+    """Refuse, without a model, a file that no model can read pairs from; of lines, the first `most` are looked at.
+
+    Raises:
+        ValueError: as of `read_pairs`, as far as that needs no tokenizer.
+    """
+    if holds_lines(path):
+        count_pairs(path, most)
+        return
+    rows, templates = _rows(path)
+    try:
+        if not rows and not templates:
+            raise ValueError("No prompt pairs: there is nothing to measure.")
+        for row, entry in enumerate(rows):
+            check_entry(row, entry)
+        for number, template in enumerate(templates):
+            next(fillings(number, template))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _rows(path: str | Path) -> tuple[list[Any], list[Any]]:

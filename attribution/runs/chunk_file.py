@@ -18,8 +18,6 @@ Examples are counted from the chunk's first pair, so a chunk does not depend on 
 import hashlib
 import io
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -27,10 +25,10 @@ from typing import Final
 import numpy as np
 
 from graphs.files.plain_json import parse_json
+from graphs.files.whole_file import whole_file
 
 CHUNK_FORMAT: Final = 1
 _FILE_KIND: Final = "jumpwire chunk"
-_UNFINISHED: Final = ".unfinished-"
 
 Arrays = Mapping[str, np.ndarray]
 NODES_PREFIX: Final = "nodes."
@@ -38,22 +36,17 @@ BESIDE_PREFIX: Final = "beside."
 
 
 def write_chunk(path: Path, key: str, arrays: Arrays) -> None:
-    """Write the file of a chunk. Other processes may write the same file at the same time."""
+    """Write the file of a chunk. Other processes may write the same file at the same time.
+
+    Raises:
+        UnwritableError: it cannot be written.
+    """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
     about = {"what": _FILE_KIND, "format": CHUNK_FORMAT, "key": key, "sha256": hashlib.sha256(content).hexdigest()}
-    unfinished = path.with_name(f"{_UNFINISHED}{uuid.uuid4().hex}")
-    path.parent.mkdir(parents=True, exist_ok=True)  # another run may have removed the empty folder
-    try:
-        with unfinished.open("xb") as file:
-            file.write(json.dumps(about).encode() + b"\n" + content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    _flush_names(path.parent)
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(json.dumps(about).encode() + b"\n" + content)
 
 
 def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
@@ -75,30 +68,6 @@ def read_chunk(path: Path, key: str) -> dict[str, np.ndarray] | None:
         raise ValueError(f"{path} is damaged, or was made for another key than its name says.")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return dict(file)
-
-
-def remove_unfinished(folder: Path, older_than: float) -> None:
-    """Remove the unfinished files that killed processes left: those last modified before `older_than`.
-
-    `older_than` is in seconds since 1970.
-    """
-    for path in folder.glob(f"{_UNFINISHED}*"):
-        try:
-            if path.stat().st_mtime < older_than:
-                path.unlink(missing_ok=True)
-        except FileNotFoundError:
-            continue  # another process was faster
-
-
-def _flush_names(folder: Path) -> None:
-    """Flush the folder's list of names to disk, if the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,7 +11,6 @@ Elsewhere the last digits may differ, because floating-point sums may be taken i
 batch sizes are not in the key. Any number of processes may share a folder.
 """
 
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,13 +21,12 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from attribution.runs.chunk_file import Arrays, read_chunk, remove_unfinished, write_chunk
+from attribution.runs.chunk_file import Arrays, read_chunk, write_chunk
+from graphs.files.whole_file import refuse_unwritable, remove_abandoned
 from graphs.short_repr import short_repr
 
 _ROW_ARRAY: Final = "nodes.effect"
 """The array of a chunk whose length is the chunk's number of rows."""
-_ABANDONED_AFTER: Final = 3600.0
-"""Seconds after which an unfinished file is taken to be abandoned."""
 
 
 @dataclass
@@ -131,14 +129,15 @@ _STORE: ContextVar[ChunkStore | None] = ContextVar("store", default=None)
 def kept_in(folder: str | Path, *, reuse: bool = True) -> Iterator[ChunkStore]:
     """Inside the `with`, every measurement keeps its chunks in `folder` and reuses those that are there.
 
-    Without `reuse`, nothing is read from the folder. The folder may be deleted whenever no run is using it.
+    Without `reuse`, nothing is read from the folder. The first chunk makes it; it may be deleted whenever no run is
+    using it.
 
     Raises:
-        OSError: the folder cannot be written to.
+        UnwritableError: the folder cannot be written to.
     """
     store = ChunkStore(Path(folder), reuse)
-    store.folder.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(store.folder, time.time() - _ABANDONED_AFTER)
+    refuse_unwritable(store.folder)
+    remove_abandoned(store.folder)
     before = _STORE.set(store)
     try:
         yield store

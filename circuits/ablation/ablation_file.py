@@ -3,24 +3,43 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
 from circuits.ablation.ablation import Outcome
 from circuits.ablation.causal_test import CausalTest
 from circuits.ablation.side_effect import SideEffect
-from circuits.terminal.atomic_write import atomic_write
+from graphs.files.plain_json import parse_json
+from graphs.files.text_file import read_text
+from graphs.files.whole_file import whole_file
 from graphs.plain_data import as_plain_data
 
 SCHEMA: Final = "jumpwire.ablation"
 SCHEMA_VERSION: Final = 1
 
 
-def write_ablation(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the file. An earlier one is replaced when the new one is complete."""
+def write_ablation(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write the file, and say where. One of the same arguments is replaced; beside one of others it gets a number.
+
+    ablation.json, ablation-2.json, ablation-3.json, ...
+    """
     whole = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **content}
-    with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    numbered = chain((path,), (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2)))
+    arguments = json.loads(text).get("arguments")
+    target = next(place for place in numbered if not place.exists() or _arguments(place) == arguments)
+    with whole_file(target) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    return target
+
+
+def _arguments(path: Path) -> Any:
+    """Those of an earlier ablation; the path itself, which equals none, where the file does not say."""
+    try:
+        return parse_json(read_text(path))["arguments"]
+    except (ValueError, LookupError, TypeError, OSError):
+        return path
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:

@@ -62,24 +62,34 @@ class NodeName:
 
 def parse_node(text: str, spliced: SplicedModel) -> NodeName:
     """The node with this name. Its site and index are checked; a name that is wrong is a ValueError or LookupError."""
+    site, index, position = parts_of(text)
+    if not index:
+        return NodeName(TOKENS, ERROR, position)
+    site = spliced.site(site)
+    if index != "error" and int(index) >= (d_sae := spliced.saes[site].d_sae):
+        raise ValueError(f"{text!r}: the SAE there has features 0 to {d_sae - 1}.")
+    everywhere = position in ("", EVERYWHERE_LABEL)
+    return NodeName(site, ERROR if index == "error" else int(index), None if everywhere else position)
+
+
+def parts_of(text: str) -> tuple[str, str, str]:
+    """Site, index and position of a node's name; a ValueError if it is no name. A token has the site `TOKENS`
+    and no index.
+    """
     name, _, position = text.partition("@")
     if text.endswith("@"):
         raise ValueError(f"{text!r}: a position's name or number must follow the @.")
     if name == "token":
         if not position:
             raise ValueError("'token' needs a position, as in token@3.")
-        return NodeName(TOKENS, ERROR, position)
+        return TOKENS, "", position
     site, _, index = name.rpartition("/")
     if not site or not (index == "error" or index.isdecimal()):
         raise ValueError(
             f"{text!r} is no node. Nodes are named like blocks.2.hook_resid_post/117, "
             "blocks.2.hook_resid_post/error@3 or token@subject."
         )
-    site = spliced.site(site)
-    if index != "error" and int(index) >= (d_sae := spliced.saes[site].d_sae):
-        raise ValueError(f"{text!r}: the SAE there has features 0 to {d_sae - 1}.")
-    everywhere = position in ("", EVERYWHERE_LABEL)
-    return NodeName(site, ERROR if index == "error" else int(index), None if everywhere else position)
+    return site, index, position
 
 
 def parse_nodes(texts: Sequence[str], spliced: SplicedModel, labels: PositionNames) -> tuple[NodeName, ...]:

@@ -23,6 +23,7 @@ from circuits.commands.options import (
     refuse_missing_file,
 )
 from circuits.terminal.progress import progress_bar
+from graphs.files.whole_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from attribution.prompts.prompt_pairs import PromptPairs
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 ABLATION: Final = "Ablation"
 REPORT: Final = "Report"
 ERROR_MODES: Final = ("live", "frozen", "zero")
+COLDEST, HOTTEST = 0.001, 1000
+"""Temperatures of generation; beyond them logits are no numbers any more, or all alike."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,10 @@ class AblateOptions(RowsOptions, MemoryOptions):
         if self.test and (self.circuit is None or self.op or self.text is not None or self.generate):
             raise ValueError("--test knocks out the nodes of --circuit one by one: give no --op, --text or --generate.")
         refuse_missing_file("--text-file", self.text_file)
+        if self.temperature and not COLDEST <= self.temperature <= HOTTEST:
+            raise ValueError(
+                f"--temperature is 0 (the likeliest token), or from {COLDEST} to {HOTTEST}; got {self.temperature}."
+            )
         if self.temperature and not self.generate:
             raise ValueError("--temperature belongs to --generate.")
 
@@ -143,21 +150,29 @@ class AblateOptions(RowsOptions, MemoryOptions):
 
 def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
     """Ablate or steer features, SAE errors or a whole circuit, and see what changes: tokens, features, other text."""
+    found = None if options.circuit is None else CircuitFile.read(options.circuit)
+    asked = inputs.task, inputs.pairs, inputs.prompt, inputs.split, inputs.examples, options.text
+    chosen = sum(given is not None for given in asked)
+    if options.text is not None and chosen > 1:
+        raise ValueError("--text is the only prompt: give no --task, --pairs, --prompt, --split or --examples.")
+    inputs = inputs if found is None else found.completed(inputs)
     with console.status("loading"):
+        inputs.refuse_unreadable()
+
+        from circuits.ablation.node_names import parts_of
         from circuits.commands.ablate_inputs import parse_operation
         from circuits.commands.run_files import RunFolder
+        from circuits.labels.corpus import refuse_bad_text
         from circuits.terminal.shown_prompt import shown_prompt
 
-        found = None if options.circuit is None else CircuitFile.read(options.circuit)
-        asked = inputs.task, inputs.pairs, inputs.prompt, inputs.split, inputs.examples, options.text
-        chosen = sum(given is not None for given in asked)
-        if options.text is not None and chosen > 1:
-            raise ValueError("--text is the only prompt: give no --task, --pairs, --prompt, --split or --examples.")
-        inputs = inputs if found is None else found.completed(inputs)
         options = options.settled(found)
         operation = parse_operation(options.op or "remove")
         target = RunFolder(_folder(inputs, options))
-        target.make()
+        refuse_unwritable(target.folder)
+        if options.text_file is not None:
+            refuse_bad_text(options.text_file)
+        for name in options.nodes:
+            parts_of(name)
     with console.status("loading the model and its SAEs"):
         loaded = _load(inputs, options)
         if found is not None and not chosen:
@@ -234,7 +249,9 @@ def _test(
             progress=told,
         )
     first, *more = map(causal_test_data, tests)
-    write_ablation(path, {**about, "causal_test": first, **({"causal_test_on_other_pairs": more[0]} if more else {})})
+    path = write_ablation(
+        path, {**about, "causal_test": first, **({"causal_test_on_other_pairs": more[0]} if more else {})}
+    )
     print_tests(console, tests, path, rows=options.rows)
 
 
@@ -306,7 +323,7 @@ def _ablate(
             shifts=options.rows,
             progress=lambda share: told(0.4 * share),
         )
-        source, documents = general_text(options.text_file, spliced, embedded=inputs.model is None)
+        source, documents = general_text(options.text_file, spliced, embedded=inputs.embedded)
         if source is not None:
             size = room.texts(spliced, max(map(len, documents), default=1), 16, BYTES_OF_A_LOGIT)
             told_here = progress_between(told, 0.4, 0.8)
@@ -328,7 +345,7 @@ def _ablate(
         "faithfulness_alone": alone,
         "side_effect": side_effect_data(effect, source),
     }
-    write_ablation(path, {**content, "generated": None if texts is None else asdict(texts)})
+    path = write_ablation(path, {**content, "generated": None if texts is None else asdict(texts)})
     report = Report(outcome, effect, source, texts, prompts, spliced.model, alone)
     name = "text" if options.text is not None else inputs.name
     print_ablation(console, report, path, title=f"{name} on {loaded.model_in_words}", per_pair=options.per_pair)

@@ -31,7 +31,7 @@ def parse_operation(text: str) -> Operation:
         value = float(number)
     except ValueError:
         value = math.nan
-    if name in makers and math.isfinite(value):
+    if name in makers and abs(value) <= torch.finfo(torch.float32).max:
         return makers[name](value)
     raise ValueError(f"No operation {text!r}. Choose one of: {', '.join(OPERATIONS)}, with V a number.")
 

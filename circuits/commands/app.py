@@ -6,11 +6,9 @@ Commands import torch only when they run, so that help is instant.
 
 import inspect
 import math
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Final, get_type_hints
 
 import typer
 from rich.console import Console
@@ -27,6 +25,9 @@ from circuits.terminal.examples import shown_examples
 from circuits.terminal.exits import clean_exit
 from circuits.terminal.plain_warnings import plain_warnings
 
+LARGEST: Final = 2**63 - 1
+"""Whole numbers that options take are no larger in size."""
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -35,15 +36,6 @@ app = typer.Typer(
     epilog=shown_examples(""),
     rich_markup_mode="rich",
 )
-
-
-def main() -> None:
-    """Entry point of the `jumpwire` command. A bug ends with its traceback and exit code 70: 1 is for flags."""
-    try:
-        app()
-    except Exception:
-        traceback.print_exc()
-        sys.exit(70)
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
@@ -59,7 +51,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
     def run(**values: Any) -> None:
         with clean_exit(), plain_warnings():
-            _refuse_unfinite(values)
+            _refuse_impossible(values)
             chosen = {name: group(**{f.name: values[f.name] for f in fields(group)}) for name, group in groups.items()}
             function(Console(), **chosen)
 
@@ -68,11 +60,14 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _refuse_unfinite(values: dict[str, Any]) -> None:
+def _refuse_impossible(values: dict[str, Any]) -> None:
     """Refuse options that are no finite numbers, before anything is loaded; Typer's limits let nan pass."""
     for name, value in values.items():
+        flag = f"--{name.replace('_', '-')}"
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"--{name.replace('_', '-')} must be a finite number; got {value}.")
+            raise ValueError(f"{flag} must be a finite number; got {value}.")
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise ValueError(f"{flag} must be at most {LARGEST}; got a number of {len(str(abs(value)))} digits.")
 
 
 def _own_first(group: type) -> list[Field[Any]]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -29,6 +30,8 @@ from circuits.commands.options import (
 )
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_in_words, resumable
+from circuits.terminal.whole_run import RUN_FILE, refuse_folders_in_place, write_whole
+from graphs.files.whole_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from attribution.effects.effects import Effects
@@ -76,7 +79,7 @@ class CheckOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions):
             "|total effect|.",
         ),
     ] = None
-    audit_seed: Annotated[int, option(VERDICT, "Random seed for drawing the nodes of that sample.")] = 0
+    audit_seed: Annotated[int, option(VERDICT, "Random seed for drawing the nodes of that sample.", min=0)] = 0
     explained: Annotated[
         int,
         option(
@@ -110,14 +113,16 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
             )
         inputs = earlier.inputs
     with console.status("loading"):
+        inputs.refuse_unreadable()
+
         from attribution.prompts.metric_names import metric_named
         from circuits.commands.check_output import print_verdict
         from circuits.terminal.shown_prompt import shown_prompt
         from graphs import save_verdict, write_verdict_page
 
         plan = _Plan.of(options, earlier)
-        folder = Path(options.out or options.run or Path("out") / f"{inputs.name}-check")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = _folder(options, inputs)
+        found = None if earlier is None else earlier.effects()
     with console.status("loading the model and its SAEs"):
         loaded = inputs.load(metric_named(plan.metric))
         if earlier is not None and earlier.hashes != loaded.hashes():
@@ -128,10 +133,11 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
     label = f"checking {plan.method} on {len(loaded.prompts)} pair(s)"
     with resumable(folder / CHUNKS, resume=options.resume) as store:
         with progress_bar(console, label, store) as told:
-            verdict = _checked(plan, loaded, earlier, options, files["verdict"], told)
-        save_verdict(verdict, files["verdict"])
-        write_verdict_page(verdict, files["page"], title=f"{inputs.name} on {loaded.model_in_words}")
-        console.print(f"{inputs.name} on {loaded.model_in_words}", style="bold", highlight=False)
+            verdict = _checked(plan, loaded, found, options, told)
+        title = f"{inputs.name} on {loaded.model_in_words}"
+        page = partial(write_verdict_page, verdict, title=title)
+        write_whole(folder, {files["verdict"].name: partial(save_verdict, verdict), files["page"].name: page})
+        console.print(title, style="bold", highlight=False)
         if loaded.left_out_in_words is not None:
             console.print(loaded.left_out_in_words, highlight=False)
         print_verdict(console, verdict, rows=options.rows, files=files)
@@ -141,15 +147,24 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
         raise typer.Exit(1)
 
 
+def _folder(options: CheckOptions, inputs: Inputs) -> Path:
+    """Where the files go; a folder that cannot be written to, and that of another run, are refused."""
+    folder = Path(options.out or options.run or Path("out") / f"{inputs.name}-check")
+    if (folder / RUN_FILE).is_file() and (options.run is None or folder.resolve() != Path(options.run).resolve()):
+        raise ValueError(f"{folder} holds another run, whose verdict this is not: give another --out.")
+    refuse_unwritable(folder / CHUNKS)
+    refuse_folders_in_place(folder)
+    return folder
+
+
 def _checked(
     plan: "_Plan",
     loaded: Loaded,
-    earlier: EarlierRun | None,
+    found: "Effects | None",
     options: CheckOptions,
-    file: Path,
     told: Callable[[float], None],
 ) -> "Verdict":
-    """The verdict with all details. It is saved to `file` before the details that only its page shows are measured."""
+    """The verdict with all details; `found` are the effects of the run."""
     from attribution.checking.check import check as check_effects
     from attribution.checking.verdict_of import with_details
     from attribution.prompts.metric_names import metric_named
@@ -157,12 +172,11 @@ def _checked(
     from attribution.runs.progress import progress_between
     from attribution.runs.time_limit import as_long_as_since
     from circuits.discovery.discover import patching_mode
-    from graphs import save_verdict
 
     limit = as_long_as_since(time.monotonic())
     patch = patch_value(plan.patch, loaded.spliced, loaded.prompts, plan.error)
     given = loaded.spliced, loaded.prompts, metric_named(plan.metric)
-    estimate, exact = plan.effects(loaded, earlier, patch, options.memory, progress_between(told, 0.0, 0.1))
+    estimate, exact = plan.effects(loaded, found, patch, options.memory, progress_between(told, 0.0, 0.1))
     mode = patching_mode(plan.method, estimate.error_mode)  # pyright: ignore[reportArgumentType]
     room = Room.of(loaded.spliced, loaded.prompts, mode, options.memory)
     told(0.1)
@@ -179,7 +193,6 @@ def _checked(
         limit=limit,
         progress=progress_between(told, 0.1, 0.8),
     )
-    save_verdict(verdict, file)
     about = {"patch_value": patch, "room": room, "limit": limit}
     return with_details(verdict, *given, estimate, **about, progress=progress_between(told, 0.8, 1.0))
 
@@ -231,18 +244,17 @@ class _Plan:
     def effects(
         self,
         loaded: Loaded,
-        earlier: EarlierRun | None,
+        found: "Effects | None",
         patch: Any,
         memory: int | None,
         progress: Callable[[float], None],
     ) -> "tuple[Effects, Effects | None]":
-        """The estimate, and the exact effects of all nodes if the run holds them."""
+        """The estimate, and the exact effects of all nodes if the run holds them; `found` are the run's effects."""
         from attribution.prompts.metric_names import metric_named
         from circuits.discovery.discover import patching_mode
         from circuits.discovery.measuring import SCREENED
         from circuits.ranking.question import Question
 
-        found = None if earlier is None else earlier.effects()
         if found is not None and found.method == SCREENED:
             mode, found = found.error_mode, None  # partly exact, partly estimated: both are measured again
         elif found is not None and found.method != "exact_patching":

@@ -1,8 +1,8 @@
 """`jumpwire compare`: what two circuits share, how well each does the other's task, their union and intersection."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -11,12 +11,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.earlier_run import CircuitFile, EarlierRun
+from circuits.commands.earlier_run import CircuitFile, EarlierRun, portable
 from circuits.commands.inputs import Inputs, Loaded
 from circuits.commands.options import OUTPUT, RowsOptions, option
-from circuits.terminal.atomic_write import atomic_write
 from circuits.terminal.progress import progress_bar
+from circuits.terminal.whole_run import refuse_folders_in_place, refuse_foreign, write_whole
 from graphs.comparison import ComparedNode, Comparison
+from graphs.files.whole_file import refuse_unwritable
 from graphs.nodes import short_site
 from graphs.words.comparison_words import (
     FAITHFULNESS_HEADS,
@@ -66,13 +67,18 @@ def compare(console: Console, options: CompareOptions) -> None:
     runs = [_Run.read(path) for path in (options.a, options.b)]
     names = _names(options.a, options.b)
     folder = Path(options.out or Path("out") / f"{names[0]}-and-{names[1]}".replace("/", "-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    combined = {"union": options.union, "intersection": options.intersection}
+    targets = {how: Path(given) for how, given in combined.items() if given is not None}
+    _refuse_places(runs, folder, targets)
+    for run in runs:
+        run.inputs.refuse_unreadable()
     with console.status("loading the models and their SAEs"):
         from attribution.runs.progress import progress_between
         from circuits.comparing.compare import compare as compare_circuits
-        from graphs.files.comparison_files import save_comparison, write_comparison_tables
+        from graphs.files.comparison_files import save_comparison, table_writers
         from graphs.page.comparison_page import write_comparison_page
 
+        labels = runs[0].labels()
         sides = _sides(runs, names)
     with progress_bar(console, f"comparing {names[0]} and {names[1]}") as told:
         found = compare_circuits(
@@ -82,16 +88,13 @@ def compare(console: Console, options: CompareOptions) -> None:
             progress=progress_between(told, 0.0, 0.6),
         )
         files = {"page": folder / "comparison.html", "comparison": folder / "comparison.json"}
-        with atomic_write(files["comparison"]) as path:
-            save_comparison(found, path)
-        with atomic_write(files["page"]) as path:
-            about = {"title": f"{names[0]} and {names[1]}", "labels": runs[0].labels()}
-            write_comparison_page(found, sides[0].circuit, sides[1].circuit, path, **about)
-        write_comparison_tables(found, folder)
-        for n, (how, target) in enumerate((("union", options.union), ("intersection", options.intersection))):
-            if target is not None:
-                part = progress_between(told, 0.6 + 0.2 * n, 0.8 + 0.2 * n)
-                files[how] = _write_combined(how, Path(target), runs, sides, part)
+        about = {"title": f"{names[0]} and {names[1]}", "labels": labels}
+        page = partial(write_comparison_page, found, sides[0].circuit, sides[1].circuit, **about)
+        writers = {files["comparison"].name: partial(save_comparison, found), files["page"].name: page}
+        write_whole(folder, writers | table_writers(found))
+        for n, (how, target) in enumerate(targets.items()):
+            part = progress_between(told, 0.6 + 0.2 * n, 0.8 + 0.2 * n)
+            files[how] = _write_combined(how, target, runs[0], labels, sides, part)
     _print(console, found, rows=options.rows, files=files)
 
 
@@ -122,6 +125,7 @@ class _Run:
         from graphs import load_labels
 
         path = self.earlier.folder / "labels.json"
+        refuse_foreign(path)
         return load_labels(path) if path.is_file() else None
 
     def side(self, loaded: Loaded, name: str) -> "Side":
@@ -136,6 +140,19 @@ class _Run:
         own, others = self.earlier.parted(loaded)
         judging = next(iter(others.judging.values()), own.prompts)
         return Side(self.file.circuit, loaded.spliced, judging, own.prompts, name)
+
+
+def _refuse_places(runs: "list[_Run]", folder: Path, targets: Mapping[str, Path]) -> None:
+    """Refuse folders that cannot be written to, and those of a union or an intersection that hold what is compared."""
+    refuse_unwritable(folder)
+    refuse_folders_in_place(folder, ("comparison.html", "comparison.json"))
+    taken = {run.earlier.folder.resolve(): "what is compared" for run in runs}
+    for how, target in targets.items():
+        if (there := taken.get(target.resolve())) is not None:
+            raise ValueError(f"--{how} {target} would overwrite {there}: give another folder.")
+        taken[target.resolve()] = f"the {how}"
+        refuse_unwritable(target)
+        refuse_folders_in_place(target)
 
 
 def _names(a: str, b: str) -> tuple[str, str]:
@@ -159,33 +176,32 @@ def _sides(runs: "list[_Run]", names: tuple[str, str]) -> "tuple[Side, Side]":
 
 
 def _write_combined(
-    how: str, target: Path, runs: "list[_Run]", sides: "tuple[Side, Side]", progress: Callable[[float], None]
+    how: str,
+    target: Path,
+    one: _Run,
+    labels: "Labels | None",
+    sides: "tuple[Side, Side]",
+    progress: Callable[[float], None],
 ) -> Path:
     """Write a union or an intersection, certified on A's prompts, as files that other commands read as a run."""
     from circuits.comparing.combine import intersection_of, union_of
     from graphs import save_circuit, write_page
 
     combine = {"union": union_of, "intersection": intersection_of}[how]
-    one = sides[0]
+    first = sides[0]
     splits = {side.name: side.judging for side in sides if side.judging is not None}
     circuit: CircuitGraph = combine(
-        [side.circuit for side in sides], spliced=one.spliced, pairs=one.found_on, splits=splits, progress=progress
+        [side.circuit for side in sides], spliced=first.spliced, pairs=first.found_on, splits=splits, progress=progress
     )
-    target.mkdir(parents=True, exist_ok=True)
-    with atomic_write(target / "circuit.json") as path:
-        save_circuit(circuit, path)
-    with atomic_write(target / "circuit.html") as path:
-        title = f"{how} of {one.name} and {sides[1].name}"
-        write_page(circuit, path, title=title, labels=runs[0].labels())
-    earlier = runs[0].earlier
     content: dict[str, Any] = {
         "schema_version": 1,
-        "arguments": dict(earlier.arguments),
-        "hashes": dict(earlier.hashes),
+        **portable(one.earlier.arguments, target),
+        "hashes": dict(one.earlier.hashes),
         "combined": circuit.measurement.inputs["combined"],
     }
-    with atomic_write(target / "run.json") as path:
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    page = partial(write_page, circuit, title=f"{how} of {first.name} and {sides[1].name}", labels=labels)
+    files = {"circuit.json": partial(save_circuit, circuit), "circuit.html": page}
+    write_whole(target, files, lambda: content)
     return target / "circuit.json"
 
 

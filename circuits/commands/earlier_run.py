@@ -1,4 +1,7 @@
-"""What an earlier `find` left behind, read back: its run.json, its effects, its circuit.json."""
+"""What an earlier `find` left behind, read back: its run.json, its effects, its circuit.json.
+
+Paths in run.json are as they were given; those below the run's folder are relative to it, so that it can be moved.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -8,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 from pydantic import Field, create_model
 
-from circuits.commands.inputs import Inputs, Loaded, OtherPairs
+from circuits.commands.inputs import Inputs, Loaded, ModelInputs, OtherPairs
 from circuits.commands.options import METRIC_NAMES
+from circuits.terminal.whole_run import RUN_FILE, refuse_foreign
 from graphs import CircuitGraph, load_circuit
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
@@ -49,9 +53,10 @@ class RunChoices(FileContent):
 
 
 class RunContent(FileContent):
-    """The file as a whole."""
+    """The file as a whole; `paths_below_the_run` names the arguments that are relative to its folder."""
 
     arguments: dict[str, Any]
+    paths_below_the_run: list[str] = Field(default_factory=list)
     hashes: RunHashes
 
 
@@ -63,6 +68,23 @@ def all_arguments() -> type[RunChoices]:
     return create_model("Arguments", __base__=RunChoices, **own)
 
 
+PROMPTS: Final = ("task", "pairs", "split", "examples", "prompt", "counterfactual", "answer", "wrong")
+"""The arguments that say which prompts."""
+_PATHS: Final = ("model", "saes", "pairs", "held_out", "text")
+"""The arguments that may be paths."""
+
+
+def portable(arguments: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A run's arguments as its run.json in `folder` has them, and which of them are relative to it."""
+    found: dict[str, str] = {}
+    for name in _PATHS:
+        given, home = arguments.get(name), folder.resolve()
+        is_set = name == "saes" and arguments.get("model") is None
+        if given is not None and not is_set and Path(given).exists() and home in Path(given).resolve().parents:
+            found[name] = Path(given).resolve().relative_to(home).as_posix()
+    return {"arguments": {**arguments, **found}, "paths_below_the_run": sorted(found)}
+
+
 @dataclass(frozen=True)
 class EarlierRun:
     """The arguments of a run of `find` and the hashes of its model, SAEs and prompts, from run.json.
@@ -72,7 +94,6 @@ class EarlierRun:
 
     arguments: Mapping[str, Any]
     choices: RunChoices
-    inputs: Inputs
     hashes: Mapping[str, Any]
     folder: Path
 
@@ -81,22 +102,53 @@ class EarlierRun:
         """The run in a folder.
 
         Raises:
-            FileNotFoundError: the folder holds no run, or a file that the run read is not there any more.
+            FileNotFoundError: the folder holds no run.
             ValueError: run.json does not say what a run says; the message names the key.
         """
-        path = folder / "run.json"
-        if not path.is_file():
+        file = folder / RUN_FILE
+        if not file.is_file():
             raise FileNotFoundError(f"{folder} has no run.json: not a run of `jumpwire find`.")
-        text = read_text(path)
+        text = read_text(file)
         try:
             content = typed(RunContent, parse_json(text))
-            choices = typed(all_arguments(), content.arguments)
-            inputs = Inputs.from_arguments(content.arguments)
+            typed(all_arguments(), content.arguments)
+            given = {n: content.arguments.get(n) for n in _PATHS if n in content.paths_below_the_run}
+            below = {name: str(folder / path) for name, path in given.items() if path is not None}
+            arguments = {**content.arguments, **below}
+            choices = typed(all_arguments(), arguments)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        found = cls(arguments, choices, content.hashes.model_dump(), folder)
+        found.inputs_but(("pairs",))  # refuses what no command line gives; a file that is gone only who needs it misses
+        return found
+
+    @property
+    def inputs(self) -> Inputs:
+        """Those of the run.
+
+        Raises:
+            FileNotFoundError: a file of theirs is gone.
+        """
+        return self.inputs_but(())
+
+    def inputs_but(self, left_out: tuple[str, ...]) -> Inputs:
+        """Those of the run, with defaults in place of some arguments."""
+        path = self.folder / RUN_FILE
+        try:
+            return Inputs.from_arguments({k: v for k, v in self.arguments.items() if k not in left_out})
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{path}: {error}") from error
+            raise FileNotFoundError(
+                f"{path}: {error} Its paths are as they were given to `jumpwire find`: start in the same folder, or "
+                "put the file back."
+            ) from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-        return cls(content.arguments, choices, inputs, content.hashes.model_dump(), folder)
+
+    @property
+    def model_inputs(self) -> ModelInputs:
+        """Its model and SAEs."""
+        names = [field.name for field in fields(ModelInputs)]
+        return ModelInputs(**{name: self.arguments[name] for name in names if name in self.arguments})
 
     @property
     def metric(self) -> "Metric":
@@ -142,6 +194,7 @@ class EarlierRun:
                 f"{self.folder} has no effects.parquet. A union or an intersection has the effects of its nodes alone: "
                 "check the runs it was made of."
             )
+        refuse_foreign(path)
         return Effects.read_parquet(path)
 
 
@@ -159,29 +212,23 @@ class CircuitFile:
         file = Path(path) / "circuit.json" if Path(path).is_dir() else Path(path)
         if not file.is_file():
             raise FileNotFoundError(f"--circuit {path}: no such file.")
+        refuse_foreign(file)
         circuit = load_circuit(file)
         if not file.with_name("run.json").is_file():
             return cls(file, circuit, None)
         return cls(file, circuit, EarlierRun.read(file.parent))
-
-    @property
-    def inputs(self) -> Inputs | None:
-        """Those of the run."""
-        return None if self.run is None else self.run.inputs
 
     def completed(self, chosen: Inputs) -> Inputs:
         """`chosen`, with those of the run that found the circuit wherever the user chose nothing.
 
         A task or file of pairs of the user's own replaces everything that the run says about prompts.
         """
-        ran = self.inputs
-        if ran is None:
+        if self.run is None:
             return chosen
-        own, found = chosen.arguments(), ran.arguments()
-        prompts = ("task", "pairs", "split", "examples", "prompt", "counterfactual", "answer", "wrong")
-        if any(given is not None for given in (chosen.task, chosen.pairs, chosen.prompt)):
-            found |= dict.fromkeys(prompts)
-        return Inputs(**{k: v if v != getattr(Inputs(), k) else found[k] for k, v in own.items()})
+        own_prompts = any(given is not None for given in (chosen.task, chosen.pairs, chosen.prompt))
+        ran = self.run.inputs_but(PROMPTS if own_prompts else ()).arguments()
+        given = {k: v for k, v in chosen.arguments().items() if v != getattr(Inputs(), k)}
+        return Inputs(**{**ran, **given})
 
     def measured(self, loaded: Loaded) -> Loaded:
         """The pairs that found the circuit, of everything that the inputs of its run load (`EarlierRun.measured`)."""
@@ -189,10 +236,10 @@ class CircuitFile:
 
     def pairs_found_on(self, spliced: "SplicedModel") -> "PromptPairs | None":
         """The pairs that found the circuit; None if that is not known: the run's file of pairs is gone, or changed."""
-        if self.run is None or self.inputs is None:
+        if self.run is None:
             return None
         try:
-            loaded = self.inputs.loaded(spliced, self.run.metric)
+            loaded = self.run.inputs.loaded(spliced, self.run.metric)
         except (OSError, ValueError):
             return None
         return self.measured(loaded).prompts if loaded.prompts.digest() == self.run.hashes["prompts"] else None

@@ -1,7 +1,6 @@
 """`jumpwire export`: write a circuit as an interactive page or as files for other tools. Loads no model, no torch."""
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from rich.text import Text
 
 from circuits.commands.export_inputs import beside, read_source, refuse_labels_of_other_saes
 from circuits.commands.options import option
-from circuits.terminal.atomic_write import atomic_write
 from circuits.terminal.printable import printable
+from circuits.terminal.whole_run import RUN_FILE
 from graphs import (
     NeuronpediaGraph,
     Verdict,
@@ -28,6 +27,7 @@ from graphs import (
     write_page,
     write_tables,
 )
+from graphs.files.whole_file import refuse_unwritable, whole_file
 
 FILES: Final = "Files to write"
 CONTENT: Final = "Content"
@@ -106,6 +106,8 @@ def export(console: Console, options: ExportOptions) -> None:
     """Write a circuit as an interactive page, or as files that other tools read. Loads no model."""
     source = Path(options.source)
     _refuse(source, options.targets)
+    for name, target in options.targets.items():
+        refuse_unwritable(target if name == "tables" else target.parent)
     with console.status("reading"):
         graph, verdict = _read(source, options)
     whole = graph.circuit
@@ -120,7 +122,6 @@ def export(console: Console, options: ExportOptions) -> None:
     console.print(Text(_summary(graph, verdict)))
     with console.status("writing"):
         for name, target in options.targets.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
             _WRITERS[name](graph, target, verdict, options)
     console.print(_written(options.targets))
 
@@ -129,7 +130,9 @@ def _refuse(source: Path, targets: Mapping[str, Path]) -> None:
     """A ValueError for targets that cannot be written or would overwrite the source or each other."""
     if not targets:
         raise ValueError(f"Choose what to write: {', '.join(f'--{name}' for name in FORMATS)}, each with a path.")
-    taken = {source.resolve(): "the circuit that is read", (source / "circuit.json").resolve(): "the run's circuit"}
+    run = source if source.is_dir() else source.parent
+    taken = {(run / name).resolve(): f"the run's {name}" for name in (RUN_FILE, "effects.parquet", "verdict.json")}
+    taken |= {(run / "circuit.json").resolve(): "the run's circuit", source.resolve(): "the circuit that is read"}
     for name, path in targets.items():
         if name == "tables" and path.is_file():
             raise ValueError(f"--tables {path} is a file: give a folder.")
@@ -196,12 +199,12 @@ def _as_slug(text: str) -> str:
 def _html(graph: NeuronpediaGraph, target: Path, verdict: Verdict | None, options: ExportOptions) -> None:
     title = options.title or f"{_name(graph, options)} on {_model(graph)}"
     marks = {"pinned": graph.pinned, "supernodes": graph.supernodes}
-    with atomic_write(target) as path:
+    with whole_file(target) as path:
         write_page(graph.circuit, path, title=title, labels=graph.labels, verdict=verdict, **marks)
 
 
 def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, options: ExportOptions) -> None:
-    with atomic_write(target) as path:
+    with whole_file(target) as path:
         write_neuronpedia(
             graph.circuit,
             path,
@@ -215,20 +218,16 @@ def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, optio
 
 
 def _graphml(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    with atomic_write(target) as path:
+    with whole_file(target) as path:
         write_graphml(graph.circuit, path, labels=graph.labels)
 
 
 def _tables(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    target.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".unfinished-") as folder:
-        write_tables(graph.circuit, folder, labels=graph.labels)
-        for file in Path(folder).iterdir():
-            file.replace(target / file.name)
+    write_tables(graph.circuit, target, labels=graph.labels)
 
 
 def _dot(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    with atomic_write(target) as path:
+    with whole_file(target) as path:
         write_dot(graph.circuit, path, labels=graph.labels)
 
 

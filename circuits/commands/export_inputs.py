@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from circuits.terminal.whole_run import refuse_foreign
 from graphs import (
     CircuitGraph,
     Labels,
@@ -33,12 +34,14 @@ def read_source(path: Path) -> NeuronpediaGraph:
     """
     if path.is_dir():
         if (path / "circuit.json").is_file():
+            refuse_foreign(path / "circuit.json")
             return _bare(load_circuit(path / "circuit.json"))
         if (path / NODES_FILE).is_file():
             return _bare(read_tables(path), read_table_labels(path))
         raise FileNotFoundError(f"{path}: this folder has neither a circuit.json nor a {NODES_FILE}. Give {KINDS}.")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file. Give {KINDS}.")
+    refuse_foreign(path)
     if path.suffix == ".graphml":
         return _bare(read_graphml(path), read_graphml_labels(path))
     content = _json(path)
@@ -56,6 +59,7 @@ def beside(source: Path, name: str, given: str | None) -> Path | None:
             raise FileNotFoundError(f"--{name} {given}: no such file.")
         return Path(given)
     default = (source if source.is_dir() else source.parent) / f"{name}.json"
+    refuse_foreign(default)
     return default if default.is_file() else None
 
 

@@ -30,10 +30,12 @@ from circuits.commands.options import (
     option_parser,
     refuse_missing_file,
 )
+from circuits.tasks.templates import text_pairs
 from circuits.terminal.amounts import seconds_of
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 from circuits.terminal.timing import timed
+from graphs.files.whole_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
@@ -195,6 +197,7 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
             EVIDENCE,
             "Circuits found on resampled pairs: how many of them have a node or an edge is its stability. 0: none.",
             min=0,
+            max=10_000,
         ),
     ] = DEFAULT_RESAMPLES
     test: Annotated[
@@ -240,6 +243,8 @@ class FindOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         for name in ("validation", "test"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name} is a share of the pairs, from 0 to less than 1; got {getattr(self, name)}.")
+        if self.folds == 1:
+            raise ValueError("--folds 1 leaves nothing to judge on: give 2 or more, or 0 for no cross-validation.")
         refuse_missing_file("--held-out", self.held_out)
         refuse_missing_file("--text", self.text)
 
@@ -254,9 +259,11 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
     seconds: dict[str, float] = {}
     since = time.monotonic()
     with console.status("loading"), timed(seconds, "import"):
+        inputs.refuse_unreadable()
+
         from attribution.checking.model_report import model_report
         from attribution.runs.progress import progress_between
-        from circuits.commands.find_output import StageWatch, print_found
+        from circuits.commands.find_output import StageWatch, print_found, print_trial
         from circuits.commands.run_files import RunFolder, write_run
         from circuits.discovery.pair_index import PairIndex
         from circuits.terminal.shown_prompt import shown_prompt
@@ -264,7 +271,8 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         plan = _plan(options, inputs.seed)
         plan["since"] = since
         target = RunFolder(Path(options.out or Path("out") / inputs.name))
-        target.make()
+        target.refuse_unwritable()
+        _refuse_unreadable(inputs, options, target)
     with console.status("loading the model and its SAEs"), timed(seconds, "load"):
         loaded = inputs.load(plan["metric"])
         hashes = loaded.hashes()
@@ -275,6 +283,11 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             given = options.other_examples, options.held_out, plan["metric"]
             judging = inputs.other_prompts(loaded.spliced.model, *given)
             loaded, others = inputs.parted(loaded, judging, **shares)
+        folders = [target]
+        if options.per_pair:
+            folders = [RunFolder(target.folder / f"pair-{number:03}") for number in range(len(loaded.prompts))]
+        for folder in folders:
+            folder.refuse_unwritable()
         plan["patch_value"] = patch_value(options.patch, loaded.spliced, loaded.prompts, options.error)
         plan["inputs"] = {
             "task": inputs.name,
@@ -291,19 +304,17 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         if not options.per_pair:
             with console.status("trying the sites"), timed(seconds, "try sites"):
                 plan["trial"] = _trial(options, loaded, others, plan)
-            _print_trial(console, plan["trial"])
+            print_trial(console, plan["trial"])
         told = stack.enter_context(progress_bar(console, f"{len(loaded.prompts)} pair(s)", store))
         watch = plan["watch"] = StageWatch(None if options.per_pair else console, told, seconds, store)
         runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
         name = f"{inputs.name} on {loaded.model_in_words}"
         index = PairIndex(target.folder, name, loaded.spliced.model, target.page.name)
-        for number in range(len(loaded.prompts) if options.per_pair else 1):
+        for number, own in enumerate(folders):
             with timed(seconds, "measure"):
                 found = next(runs)
             watch.enters(None)
             title = f"{name}, pair {number}" if options.per_pair else name
-            own = RunFolder(target.folder / f"pair-{number:03}") if options.per_pair else target
-            own.make()
             labels = None
             if found.decision is not None and time.monotonic() - since > options.budget:
                 console.print(f"No time is left to label features. `jumpwire labels {own.folder}` does it.")
@@ -321,6 +332,25 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
                 index.add(found, loaded.prompts[number], own.folder.name)
     if options.per_pair:
         console.print(f"All pairs, with a link to the page of each: {index.page}", style="bold", highlight=False)
+
+
+def _refuse_unreadable(inputs: FindInputs, options: FindOptions, target: "RunFolder") -> None:
+    """Refuse, without a model, other files that cannot be read, and a cache of labels that cannot be written."""
+    from attribution.prompts.pair_file import refuse_bad_pairs
+    from circuits.labels.corpus import refuse_bad_text
+
+    for split in inputs.other_splits(options.other_examples, options.held_out):
+        text_pairs(inputs.name, split, options.other_examples, inputs.seed)
+    if options.held_out is not None:
+        refuse_bad_pairs(options.held_out)
+    if options.text is not None:
+        refuse_bad_text(options.text)
+    if options.labels:
+        refuse_unwritable(_label_cache(target))
+
+
+def _label_cache(target: "RunFolder") -> Path:
+    return target.folder.parent / LABEL_CACHE
 
 
 def _plan(options: FindOptions, seed: int) -> dict[str, Any]:
@@ -392,13 +422,6 @@ def _trial(options: FindOptions, loaded: Loaded, others: OtherPairs, plan: dict[
         return None
 
 
-def _print_trial(console: Console, trial: "TrialOfSites | None") -> None:
-    from graphs.words.site_words import trial_in_words
-
-    if trial is not None:
-        console.print(trial_in_words(trial), highlight=False)
-
-
 def _runs(
     inputs: Inputs,
     options: FindOptions,
@@ -442,7 +465,7 @@ def _corpus(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> "Co
 
     if options.text is not None:
         return corpus_from_file(options.text, model)
-    return embedded_corpus(model) if inputs.model is None else None
+    return embedded_corpus(model) if inputs.embedded else None
 
 
 def _labels(
@@ -459,5 +482,6 @@ def _labels(
     corpus = _corpus(inputs, options, loaded.spliced.model)
     if corpus is None or not found.circuit.features:
         return None
-    cache = target.folder.parent / LABEL_CACHE
-    return label(loaded.spliced, found.circuit, corpus, cache=cache, memory=options.memory, progress=told)
+    return label(
+        loaded.spliced, found.circuit, corpus, cache=_label_cache(target), memory=options.memory, progress=told
+    )

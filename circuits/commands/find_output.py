@@ -18,8 +18,10 @@ from circuits.terminal.printable import printable_token
 from circuits.terminal.progress import Bar
 from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
 from graphs.nodes import EVERYWHERE, Node, short_site
+from graphs.site_trial import TrialOfSites
 from graphs.words.certificate_words import COLOUR_MARKS, Colour
 from graphs.words.number_formats import counted_noun
+from graphs.words.site_words import trial_in_words
 
 _STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
 _AGAIN = "again"
@@ -96,6 +98,12 @@ def print_found(console: Console, found: Found, target: RunFolder, *, title: str
             _closing(found, target),
         )
     )
+
+
+def print_trial(console: Console, trial: TrialOfSites | None) -> None:
+    """What each kind of site lets through, if that was tried."""
+    if trial is not None:
+        console.print(trial_in_words(trial), highlight=False)
 
 
 def certificate_table(circuit: CircuitGraph, width: int) -> RenderableType:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
-from circuits.tasks.templates import SPLITS
+from circuits.embedded.sets import DEFAULT_SAES, EMBEDDED, sae_sets
+from circuits.tasks.templates import SPLITS, text_pairs
 from circuits.terminal.layer_ranges import layers_of
 from graphs.words.site_words import kept_in_words
 
@@ -47,19 +48,38 @@ class ModelInputs(ModelOptions):
         spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
         return spliced if self.from_layer is None else spliced.from_layer(self.from_layer)
 
-    def _model_and_saes(self) -> "tuple[LanguageModel, dict[str, SAE]]":
-        from circuits.embedded.load import DEFAULT_SAES, embedded_model, load_model, load_saes, sae_sets
+    @property
+    def source_of_saes(self) -> str | Path:
+        """The embedded set, or the folder; another model has no embedded ones."""
+        if self.embedded and self.saes in (None, *sae_sets()):
+            return self.saes or DEFAULT_SAES
+        return Path(self.saes or "")
 
-        embedded = self.model is None and (self.saes is None or self.saes in sae_sets())
-        if not embedded and not Path(self.saes or "").is_dir():
-            sets = f" Embedded sets: {', '.join(sae_sets())}." if self.model is None else ""
+    def refuse_unreadable(self) -> None:
+        """Refuse, without loading anything, a model and SAEs that are not there.
+
+        Raises:
+            FileNotFoundError: they are not, or the model is on a hub that cannot be reached.
+            SAEFileError: the folder holds no SAEs, or a damaged description of one.
+        """
+        source = self.source_of_saes
+        if isinstance(source, Path) and not source.is_dir():
+            sets = f" Embedded sets: {', '.join(sae_sets())}." if self.embedded else ""
             raise FileNotFoundError(f"--saes {self.saes}: no such folder.{sets}")
+        if not self.embedded:
+            refuse_missing_model(str(self.model))
+        if isinstance(source, Path):
+            from attribution.dictionaries.load import saes_in
+
+            saes_in(source)
+
+    def _model_and_saes(self) -> "tuple[LanguageModel, dict[str, SAE]]":
+        from circuits.embedded.load import load_model, load_saes
+
         bos: Any = self.bos
-        chosen = {"backend": cast("Backend", self.backend), "bos": bos}
-        model = embedded_model(**chosen) if self.model is None else load_model(self.model, **chosen)
-        source = self.saes or DEFAULT_SAES if embedded else Path(self.saes or "")
+        model = load_model(self.model or EMBEDDED, backend=cast("Backend", self.backend), bos=bos)
         saes = load_saes(
-            source,
+            self.source_of_saes,
             sites=None if self.sites is None else self.names_of_sites,
             layers=None if self.layers is None else layers_of(self.layers),
             canonical=model.canonical,
@@ -130,6 +150,32 @@ class Inputs(ModelInputs, PromptOptions):
             return read_pairs(self.pairs, model).head(self.examples)
         return task_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
 
+    def refuse_unreadable(self) -> None:
+        """As for the model and its SAEs; and refuse pairs that no tokenizer can make usable.
+
+        Raises:
+            ValueError: a row of the file is wrong, or the task has fewer pairs.
+        """
+        super().refuse_unreadable()
+        if self.of_a_task:
+            text_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed)
+        if self.pairs is not None:
+            from attribution.prompts.pair_file import refuse_bad_pairs
+
+            refuse_bad_pairs(self.pairs, self.examples)
+
+    def other_splits(self, count: int, held_out: str | None) -> tuple[str, ...]:
+        """The other splits of the task that judge a circuit on `count` pairs of each.
+
+        Raises:
+            ValueError: the file of held-out pairs is named like one of them.
+        """
+        others = [split for split in SPLITS if split != (self.split or SPLITS[0])]
+        found = tuple(others) if self.of_a_task and count > 0 else ()
+        if held_out is not None and (name := Path(held_out).stem) in (*found, "own"):
+            raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
+        return found
+
     def _row(self) -> dict[str, str]:
         """The one prompt as a row of a file."""
         pair = {"clean": self.prompt, "patch": self.counterfactual}
@@ -146,15 +192,10 @@ class Inputs(ModelInputs, PromptOptions):
         from attribution.prompts.pair_file import read_pairs
         from circuits.tasks.prompts import task_pairs
 
-        found: dict[str, PromptPairs] = {}
-        if self.of_a_task and count > 0:
-            others = [split for split in SPLITS if split != (self.split or SPLITS[0])]
-            found = {split: task_pairs(self.name, split, count, self.seed, model) for split in others}
+        splits = self.other_splits(count, held_out)
+        found = {split: task_pairs(self.name, split, count, self.seed, model) for split in splits}
         if held_out is not None:
-            name = Path(held_out).stem
-            if name in (*found, "own"):
-                raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
-            found[name] = read_pairs(held_out, model)
+            found[Path(held_out).stem] = read_pairs(held_out, model)
         for name, pairs in found.items():
             try:
                 found[name], _ = self._finite(pairs, model, metric)
@@ -251,6 +292,18 @@ class Loaded:
     def hashes(self) -> dict[str, Any]:
         """Those of the model and the SAEs (`SplicedModel.hashes`), and under `prompts` that of the prompts."""
         return {**self.spliced.hashes(), "prompts": self.prompts.digest()}
+
+
+def refuse_missing_model(name_or_folder: str) -> None:
+    """A FileNotFoundError if there is no such folder, and no such name in the cache or on a hub that answers."""
+    from attribution.models.hub import model_folder
+
+    def hub_name(name: str) -> str:
+        from attribution.models import loading
+
+        return loading.hub_name(name)
+
+    model_folder(name_or_folder, hub_name)
 
 
 def silence_transformers() -> None:

@@ -1,6 +1,7 @@
 """`jumpwire labels`: say what features stand for, those of a circuit or by name, and write the labels to a file."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -12,6 +13,8 @@ from circuits.commands.inputs import ModelInputs
 from circuits.commands.options import OUTPUT, MemoryOptions, RowsOptions, option, refuse_missing_file
 from circuits.terminal.cautions import caution_texts
 from circuits.terminal.progress import progress_bar
+from circuits.terminal.whole_run import RUN_FILE, write_whole
+from graphs.files.whole_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from attribution.splice.spliced_model import SplicedModel
@@ -45,7 +48,7 @@ class LabelsOptions(RowsOptions, MemoryOptions):
         str | None,
         option(LABELS, "Your own labels, JSON or JSONL; they replace the automatic ones.", metavar="FILE"),
     ] = None
-    contexts: Annotated[int, option(LABELS, "Strongest contexts to keep of each feature.", min=1)] = 8
+    contexts: Annotated[int, option(LABELS, "Strongest contexts to keep of each feature.", min=1, max=1000)] = 8
     shown: Annotated[int, option(OUTPUT, "Contexts to print of each feature.", min=0)] = 3
     rows: Annotated[int, option(OUTPUT, "Features to print.", min=1)] = 15
     cache: Annotated[str, option(OUTPUT, "Folder that remembers labels between runs.", metavar="FOLDER")] = (
@@ -70,28 +73,34 @@ class LabelsOptions(RowsOptions, MemoryOptions):
 def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> None:
     """Say what features stand for: strongest contexts, promoted tokens, and which attention heads write them."""
     target = _target(options)
+    found = None if options.circuit is None else CircuitFile.read(options.circuit)
+    inputs = _model(inputs, found)
+    if options.corpus is None and found is not None and found.run is not None:
+        options = replace(options, corpus=found.run.arguments.get("text"))
+    if not inputs.embedded and options.corpus is None:
+        raise ValueError(
+            f"Labels are read off text, and there is none for {inputs.model}: give --corpus, a text file with one "
+            "document per line, or JSONL with `text`."
+        )
     with console.status("loading"):
+        inputs.refuse_unreadable()
+
         from attribution.checking.dictionary_cautions import dictionary_cautions
         from circuits.commands.labels_output import print_labels
+        from circuits.labels.corpus import refuse_bad_text
         from circuits.labels.feature_labels import label
         from circuits.labels.label_evidence import LabelOptions
-        from circuits.labels.own_labels import feature_place, own_labels
-        from circuits.terminal.atomic_write import atomic_write
+        from circuits.labels.own_labels import feature_place, own_labels, refuse_bad_labels
         from graphs import save_labels
 
-        found = None if options.circuit is None else CircuitFile.read(options.circuit)
         places = {} if found is None else _effects(found.circuit)
         asked = [feature_place(name) for name in options.features] if found is None else list(places)
-        inputs = _model(inputs, found)
-        if options.corpus is None and found is not None and found.run is not None:
-            options = replace(options, corpus=found.run.arguments.get("text"))
-        if inputs.model is not None and options.corpus is None:
-            raise ValueError(
-                f"Labels are read off text, and there is none for {inputs.model}: give --corpus, a text file with one "
-                "document per line, or JSONL with `text`."
-            )
         if not asked:
             raise ValueError(f"{options.circuit} has no feature nodes: there is nothing to label.")
+        if options.corpus is not None:
+            refuse_bad_text(options.corpus)
+        if options.mine is not None:
+            refuse_bad_labels(options.mine)
     with console.status("loading the model and its SAEs"):
         spliced = inputs.load_spliced()
         if found is not None:
@@ -109,8 +118,7 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
             memory=options.memory,
             progress=told,
         )
-    with atomic_write(target) as path:
-        save_labels(made, path)
+    write_whole(target.parent, {target.name: partial(save_labels, made)})
     for line in caution_texts(dictionary_cautions(spliced)):
         console.print(line)
     print_labels(console, made, places=places, rows=options.rows, contexts=options.shown, written=str(target))
@@ -122,7 +130,10 @@ def _target(options: LabelsOptions) -> Path:
     target = Path(options.out) if options.out is not None else beside / "labels.json"
     if target.is_dir():
         raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'labels.json'}.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.name in (RUN_FILE, "circuit.json"):
+        raise ValueError(f"--out {target} is a file of a run: give another, as in {target.with_name('labels.json')}.")
+    refuse_unwritable(target.parent)
+    refuse_unwritable(Path(options.cache))
     return target
 
 
@@ -141,9 +152,7 @@ def _effects(circuit: "CircuitGraph") -> dict[tuple[str, int], str]:
 
 def _model(chosen: ModelInputs, found: CircuitFile | None) -> ModelInputs:
     """The model and SAEs that the user chose; by default those of the run beside the circuit."""
-    if found is None or found.inputs is None or chosen != ModelInputs():
-        return chosen
-    return ModelInputs(**{field.name: getattr(found.inputs, field.name) for field in fields(ModelInputs)})
+    return chosen if found is None or found.run is None or chosen != ModelInputs() else found.run.model_inputs
 
 
 def _corpus(options: LabelsOptions, spliced: "SplicedModel") -> "Corpus":

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from circuits.commands.choices import refuse_unknown
-from circuits.commands.inputs import silence_transformers
+from circuits.commands.inputs import refuse_missing_model, silence_transformers
 from circuits.commands.options import BACKENDS, INPUTS, OUTPUT, choices_in_words, option
-from circuits.terminal.atomic_write import atomic_write
+from circuits.embedded.sets import EMBEDDED
+from graphs.files.whole_file import refuse_unwritable_file, whole_file
 
 if TYPE_CHECKING:
     from attribution.checking.model_report import ModelReport
@@ -35,6 +36,10 @@ class ModelCommandOptions:
 def model(console: Console, options: ModelCommandOptions) -> None:
     """Load a model and say what it has proved: its logits, causality, batches, sites, and what is fast."""
     refuse_unknown("backend", options.backend, BACKENDS)
+    if options.out is not None:
+        refuse_unwritable_file(Path(options.out))
+    if options.name != EMBEDDED:
+        refuse_missing_model(options.name)
     with console.status("loading the model"):
         from attribution.checking.model_report import model_report
         from circuits.embedded.load import load_model
@@ -44,8 +49,7 @@ def model(console: Console, options: ModelCommandOptions) -> None:
     console.print(report_table(report))
     if options.out is not None:
         target = Path(options.out)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(target) as path:
+        with whole_file(target) as path:
             path.write_text(json.dumps(report.as_json(), indent=1) + "\n", encoding="utf-8")
         console.print(f"written: {target}", highlight=False)
 

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
+from circuits.commands.choices import refuse_unknown
+from circuits.embedded.sets import EMBEDDED, sae_sets
 from circuits.tasks.templates import SPLITS, TASKS
 from circuits.terminal.amounts import bytes_of
 from circuits.terminal.layer_ranges import layers_of
@@ -141,19 +143,31 @@ class ModelOptions:
         option(
             INPUTS,
             "Splice SAEs in at this layer and above; all below is kept as it is, in finding and in judging.",
+            min=0,
             metavar="LAYER",
         ),
     ] = None
 
     def __post_init__(self) -> None:
-        if self.model is not None and self.saes is None:
+        if not self.embedded and self.saes is None:
             raise ValueError("--model needs --saes: SAEs trained on that model.")
+        if self.model is None and self.saes not in (None, *sae_sets()) and Path(self.saes or "").is_dir():
+            raise ValueError(
+                f"--saes {self.saes} without --model: was --model forgotten? If these SAEs are the embedded model's, "
+                f"give --model {EMBEDDED}."
+            )
+        refuse_unknown("backend", self.backend, BACKENDS)
         if self.sites is not None and not self.names_of_sites:
             raise ValueError("--sites names no site. Write for example --sites resid_post,mlp_out.")
         if self.layers is not None:
             layers_of(self.layers)
-        if self.bos not in (None, *BOS_NAMES):
-            raise ValueError(f"No choice of BOS {self.bos!r}. Choose one of: {', '.join(BOS_NAMES)}.")
+        if self.bos is not None:
+            refuse_unknown("choice of BOS", self.bos, BOS_NAMES)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the model is the embedded one."""
+        return self.model in (None, EMBEDDED)
 
     @property
     def names_of_sites(self) -> tuple[str, ...]:
@@ -203,7 +217,7 @@ class PromptOptions:
         int | None,
         option(INPUTS, f"Number of pairs. Default: {DEFAULT_EXAMPLES} of a task, all of a file.", min=1),
     ] = None
-    seed: Annotated[int, option(INPUTS, "Random seed for drawing the task's prompts.")] = 0
+    seed: Annotated[int, option(INPUTS, "Random seed for drawing the task's prompts.", min=0)] = 0
     skip_bad_pairs: Annotated[
         bool,
         option(
@@ -217,6 +231,10 @@ class PromptOptions:
     def __post_init__(self) -> None:
         if sum(given is not None for given in (self.task, self.pairs, self.prompt)) > 1:
             raise ValueError("Give --task, --pairs or --prompt: one of them.")
+        if self.task is not None:
+            refuse_unknown("task", self.task, TASKS)
+        if self.split is not None:
+            refuse_unknown("split", self.split, SPLITS)
         refuse_missing_file("--pairs", self.pairs)
         if not self.of_a_task and self.split is not None:
             raise ValueError("--split belongs to --task; a file of pairs and a prompt have no splits.")
@@ -253,6 +271,7 @@ class EstimateOptions:
             METHOD,
             "Points on the integration path. Default: 5 for ig and ig-input, 10 for chord-ig, 8 for mask-path.",
             min=1,
+            max=1000,
         ),
     ] = None
     rule: Annotated[
@@ -312,5 +331,7 @@ class RowsOptions:
 
 def refuse_missing_file(flag: str, path: str | None) -> None:
     """A FileNotFoundError if `path` is given and is not a file."""
+    if path is not None and Path(path).is_dir():
+        raise FileNotFoundError(f"{flag} {path} is a folder: give a file.")
     if path is not None and not Path(path).is_file():
         raise FileNotFoundError(f"{flag} {path}: no such file.")

@@ -80,7 +80,7 @@ class RankOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
         bool, option(RANKING, "Add up a node's effects over all positions of a prompt.", "--together")
     ] = False
     strongest: Annotated[
-        int, option(RANKING, "For each node, remember this many pairs in which its effect is largest.", min=0)
+        int, option(RANKING, "For each node, remember this many pairs in which its effect is largest.", min=0, max=1000)
     ] = 5
     out: Annotated[
         str | None, option(OUTPUT, "Parquet file to write. Default: out/<task or file>-rank.parquet.", metavar="FILE")
@@ -90,16 +90,18 @@ class RankOptions(RowsOptions, ResumeOptions, MemoryOptions, EstimateOptions, Qu
 def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
     """Rank all nodes over a dataset of any length: mean effects, their errors, and the pairs where each does most."""
     with console.status("loading"):
+        inputs.refuse_unreadable()
+
         from circuits.ranking.dataset import rank as rank_dataset
         from circuits.ranking.ranking_file import write_ranking
-        from circuits.terminal.atomic_write import atomic_write
         from circuits.terminal.shown_prompt import shown_prompt
+        from graphs.files.whole_file import refuse_unwritable, whole_file
 
         plan = _Plan.of(options)
         target = Path(options.out or Path("out") / f"{inputs.name}-rank.parquet")
         chunks = _chunks_beside(target)
+        refuse_unwritable(chunks)
         stream = _Stream.of(inputs)
-        target.parent.mkdir(parents=True, exist_ok=True)
     with console.status("loading the model and its SAEs"):
         spliced = inputs.load_spliced()
     with console.status("reading the pairs"):
@@ -119,7 +121,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
                 done=lambda number: told(number / count),
             )
         found = replace(found, warnings=(*found.warnings, *_cautions(stream, spliced)))
-        with atomic_write(target) as path:
+        with whole_file(target) as path:
             write_ranking(found, path, chunks_report(store))
         if (kept := kept_in_words(spliced.boundary)) is not None:
             console.print(f"{inputs.name}: {kept}", highlight=False)
@@ -139,13 +141,10 @@ def _cautions(stream: "_Stream", spliced: "SplicedModel") -> "tuple[Caution, ...
 
 
 def _chunks_beside(target: Path) -> Path:
-    """The folder that keeps finished work: `target` with `.chunks` appended; a ValueError if either path is taken."""
+    """The folder that keeps finished work: `target` with `.chunks` appended; a ValueError if `target` is a folder."""
     if target.is_dir():
         raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'rank.parquet'}.")
-    chunks = target.with_name(f"{target.name}.{CHUNKS}")
-    if chunks.is_file():
-        raise ValueError(f"{chunks} is a file where the folder of finished work would be: give another --out.")
-    return chunks
+    return target.with_name(f"{target.name}.{CHUNKS}")
 
 
 @dataclass(frozen=True)

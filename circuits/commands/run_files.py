@@ -12,14 +12,15 @@ With --per-pair these are in a folder for each pair, and beside the folders
     index.html        a table of the pairs and their circuits, with a link to the page of each
     index.json        the same as data
 
-`ablate` writes ablation.json or causal_test.json.
+They take their places together (`whole_run.py`). `check` and `labels` add theirs; `ablate` writes ablation.json or
+causal_test.json, with a number behind the name where other arguments have left one.
 """
 
-import json
 import platform
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -27,9 +28,12 @@ from typing import Any, Final
 import numpy as np
 
 from attribution.effects.effects import Effects
+from circuits.commands.earlier_run import portable
 from circuits.discovery.discover import Found
-from circuits.terminal.atomic_write import atomic_write
+from circuits.terminal.resumable import CHUNKS
+from circuits.terminal.whole_run import Writer, refuse_folders_in_place, write_whole
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
+from graphs.files.whole_file import refuse_unwritable
 from graphs.plain_data import as_plain_data
 
 RUN_SCHEMA_VERSION: Final = 1
@@ -43,16 +47,14 @@ class RunFolder:
 
     folder: Path
 
-    def make(self) -> None:
-        """Create the folder and try to write into it now, not only when the results are there.
+    def refuse_unwritable(self) -> None:
+        """Try now, not only when the results are there, whether a run's files and chunks can be written here.
 
         Raises:
-            OSError: the folder cannot be made or written to.
+            UnwritableError: they cannot.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.folder / "writable") as path:
-            path.touch()
-        (self.folder / "writable").unlink()
+        refuse_unwritable(self.folder / CHUNKS)
+        refuse_folders_in_place(self.folder)
 
     @property
     def effects(self) -> Path:
@@ -103,9 +105,7 @@ def write_run(
     opening: Mapping[str, Any] | None = None,
     answers: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all files of a run of `find` into its folder, which exists; run.json last.
-
-    A verdict.json that an earlier run left there is deleted if this run has none.
+    """Write all files of a run of `find` into its folder, in place of those of an earlier run.
 
     Args:
         target: where to write.
@@ -123,42 +123,39 @@ def write_run(
         answers: the answers and foils of each pair.
     """
     start = time.perf_counter()
-    with atomic_write(target.effects) as path:
-        found.effects.write_parquet(path)
-    with atomic_write(target.circuit) as path:
-        save_circuit(found.circuit, path)
-    if labels is not None:
-        with atomic_write(target.labels) as path:
-            save_labels(labels, path)
-    if found.checked is None:
-        target.verdict.unlink(missing_ok=True)
-    else:
-        with atomic_write(target.verdict) as path:
-            save_verdict(found.checked, path)
-    with atomic_write(target.page) as path:
-        write_page(found.circuit, path, title=title, labels=labels, verdict=found.checked)
-    seconds = {**seconds, "write": time.perf_counter() - start}
     effects = found.effects
-    content = {
-        "schema_version": RUN_SCHEMA_VERSION,
-        "arguments": dict(arguments),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
-        "hashes": dict(hashes),
-        "model": dict(model),
-        "opening": opening,
-        "expected_seconds": dict(expected or {}),
-        "decision": None if found.decision is None else found.decision.record(),
-        "answers": answers,
-        "warnings": as_plain_data(found.warnings),
-        "counts": _counts(found),
-        "left_out": {str(row): fault for row, fault in (left_out or {}).items()},
-        "chunks": chunks,
-        "seconds": {stage: round(s, 3) for stage, s in seconds.items()},
-        **{name: getattr(effects, name) for name in _MEASURED},
-        **_totals(effects),
+    files: dict[str, Writer] = {
+        target.circuit.name: partial(save_circuit, found.circuit),
+        target.effects.name: effects.write_parquet,
+        target.page.name: partial(write_page, found.circuit, title=title, labels=labels, verdict=found.checked),
     }
-    with atomic_write(target.run) as path:
-        path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if labels is not None:
+        files[target.labels.name] = partial(save_labels, labels)
+    if found.checked is not None:
+        files[target.verdict.name] = partial(save_verdict, found.checked)
+
+    def content() -> dict[str, Any]:
+        spent = {**seconds, "write": time.perf_counter() - start}
+        return {
+            "schema_version": RUN_SCHEMA_VERSION,
+            **portable(arguments, target.folder),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+            "hashes": dict(hashes),
+            "model": dict(model),
+            "opening": opening,
+            "expected_seconds": dict(expected or {}),
+            "decision": None if found.decision is None else found.decision.record(),
+            "answers": answers,
+            "warnings": as_plain_data(found.warnings),
+            "counts": _counts(found),
+            "left_out": {str(row): fault for row, fault in (left_out or {}).items()},
+            "chunks": chunks,
+            "seconds": {stage: round(s, 3) for stage, s in spent.items()},
+            **{name: getattr(effects, name) for name in _MEASURED},
+            **_totals(effects),
+        }
+
+    write_whole(target.folder, files, content)
 
 
 def _totals(effects: Effects) -> dict[str, Any]:

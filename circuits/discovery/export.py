@@ -9,13 +9,11 @@ circuit/                   a folder with Parquet tables of nodes and edges
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from circuits.terminal.atomic_write import atomic_write
 from graphs import (
     CircuitGraph,
     Labels,
@@ -28,6 +26,7 @@ from graphs import (
     write_tables,
 )
 from graphs.circuit_graph import refuse_other_than_circuit
+from graphs.files.whole_file import whole_file
 from graphs.short_repr import in_brief
 
 Format = Literal["html", "json", "neuronpedia", "graphml", "dot", "tables"]
@@ -92,7 +91,6 @@ def export(
         pinned=pinned,
         supernodes=supernodes,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     _WRITERS[chosen](circuit, path, shown)
     return path
 
@@ -120,38 +118,34 @@ def _format_of(path: Path) -> Format:
 
 def _page(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
     marks = {"pinned": shown.pinned, "supernodes": shown.supernodes}
-    with atomic_write(path) as unfinished:
+    with whole_file(path) as unfinished:
         write_page(circuit, unfinished, title=shown.title, labels=shown.labels, verdict=shown.verdict, **marks)
 
 
 def _json(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
-    with atomic_write(path) as unfinished:
+    with whole_file(path) as unfinished:
         save_circuit(circuit, unfinished)
 
 
 def _neuronpedia(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
     slug, scan = _as_slug(shown.title, "circuit"), _as_slug(shown.model, "model")
     marks = {"pinned": shown.pinned, "supernodes": shown.supernodes}
-    with atomic_write(path) as unfinished:
+    with whole_file(path) as unfinished:
         write_neuronpedia(circuit, unfinished, slug=slug, scan=scan, labels=shown.labels, **marks)
 
 
 def _graphml(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
-    with atomic_write(path) as unfinished:
+    with whole_file(path) as unfinished:
         write_graphml(circuit, unfinished, labels=shown.labels)
 
 
 def _dot(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
-    with atomic_write(path) as unfinished:
+    with whole_file(path) as unfinished:
         write_dot(circuit, unfinished, labels=shown.labels)
 
 
 def _tables(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
-    path.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path, prefix=".unfinished-") as folder:
-        write_tables(circuit, folder, labels=shown.labels)
-        for file in Path(folder).iterdir():
-            file.replace(path / file.name)
+    write_tables(circuit, path, labels=shown.labels)
 
 
 def _as_slug(text: str, otherwise: str) -> str:

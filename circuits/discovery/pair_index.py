@@ -6,9 +6,9 @@ from typing import Final
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pair import NO_FOIL, PromptPair
 from circuits.discovery.discover import Found
-from circuits.terminal.atomic_write import atomic_write
 from graphs import certificate_lines
 from graphs.files.index_json import CircuitIndex, IndexedCircuit, save_index
+from graphs.files.whole_file import whole_file
 from graphs.page.index_page import write_index_page
 from graphs.words.certificate_words import worst_of
 
@@ -36,9 +36,9 @@ class PairIndex:
         self._circuits.append(indexed_circuit(len(self._circuits), found, pair, folder, self._model))
         metric, unit = found.effects.metric, found.effects.metric_unit
         index = CircuitIndex(self._title, metric, unit, tuple(self._circuits))
-        with atomic_write(self.data) as path:
+        with whole_file(self.data) as path:
             save_index(index, path)
-        with atomic_write(self.page) as path:
+        with whole_file(self.page) as path:
             write_index_page(index, path, page=self._page)
 
 

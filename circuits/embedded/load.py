@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -12,14 +12,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.models.loading import Backend
 from attribution.models.opening import Bos
 from attribution.splice.spliced_model import SplicedModel
-
-_EMBEDDED_FOLDER: Final = Path(__file__).resolve().parent
-MODEL_FOLDER: Final = _EMBEDDED_FOLDER / "model"
-SAES_FOLDER: Final = _EMBEDDED_FOLDER / "saes"
-EMBEDDED: Final = "embedded"
-"""What the embedded model is called."""
-DEFAULT_SAES: Final = "jumprelu"
-"""The embedded set of SAEs that covers all 12 sites."""
+from circuits.embedded.sets import DEFAULT_SAES, EMBEDDED, MODEL_FOLDER, SAES_FOLDER, sae_sets
 
 
 def load_model(
@@ -141,15 +134,3 @@ def embedded_saes(
     if name not in sae_sets():
         raise ValueError(f"No embedded SAE set {name!r}. Sets: {', '.join(sae_sets())}.")
     return dictionaries.load_saes(SAES_FOLDER / name, device=device, dtype=dtype)
-
-
-def sae_sets() -> tuple[str, ...]:
-    """The names of the embedded sets of SAEs, as `load_saes` takes them.
-
-    Examples:
-        >>> sae_sets()
-        ('gated', 'jumprelu', 'prolu', 'relu', 'topk')
-        >>> len(load_saes(sae_sets()[0]))
-        4
-    """
-    return tuple(sorted(f.name for f in SAES_FOLDER.iterdir() if f.is_dir()))

@@ -124,8 +124,18 @@ def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONG
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Corpus {path}: no such file.")
-    reader = _jsonl_rows if path.suffix == ".jsonl" else _lines
-    return Corpus(path.name, lambda: reader(path), model, longest)
+    return Corpus(path.name, lambda: _documents(path), model, longest)
+
+
+def refuse_bad_text(path: str | Path) -> None:
+    """Refuse, without a model, a file that holds no text, or that `corpus_from_file` would refuse when it is read."""
+    path = Path(path)
+    if sum(1 for _ in _documents(path)) == 0:
+        raise ValueError(f"Corpus {path} is empty. Give one with text to read features on.")
+
+
+def _documents(path: Path) -> Iterator[str]:
+    return _jsonl_rows(path) if path.suffix == ".jsonl" else _lines(path)
 
 
 def _lines(path: Path) -> Iterator[str]:

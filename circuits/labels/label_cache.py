@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from circuits.terminal.atomic_write import atomic_write
 from graphs import Labels, load_labels, save_labels
+from graphs.files.whole_file import whole_file
 
 _VERSION: Final = 2
 """Raise this when the same inputs give other labels."""
@@ -40,8 +40,7 @@ class LabelCache:
         """Keep the labels that were made with this key."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._path(self.folder, key)) as path:
+        with whole_file(self._path(self.folder, key)) as path:
             save_labels(Labels(labels.labels, labels.corpus, labels.tokens, _plain(key)), path)
 
     def _path(self, folder: Path, key: Mapping[str, Any]) -> Path:

@@ -38,6 +38,12 @@ def own_labels(path: str | Path, spliced: SplicedModel) -> dict[tuple[str, int],
     return found
 
 
+def refuse_bad_labels(path: str | Path) -> None:
+    """Refuse a file with a row that `own_labels` would refuse, as far as that needs no SAEs."""
+    for _ in _rows(Path(path)):
+        pass
+
+
 def refuse_outside(spliced: SplicedModel, site: str, index: int, where: str) -> None:
     """Raise a ValueError for a feature that the SAE at this site does not have. The message starts with `where`."""
     d_sae = spliced.saes[site].d_sae

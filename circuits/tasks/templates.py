@@ -6,6 +6,7 @@ held_out             some of these templates, with key words that the training t
 out_of_distribution  words of the training text in structures that never occur in it
 """
 
+from functools import lru_cache
 from random import Random
 from types import ModuleType
 
@@ -24,13 +25,18 @@ TASKS = tuple(_TASK_MODULES)
 """The names of the tasks."""
 SPLITS = ("train", "held_out", "out_of_distribution")
 """The names of the splits that every task has."""
+MOST_PAIRS = 100_000
+"""Of a task, at a time."""
+_IN_VAIN = 10_000
+"""Draws without a new pair after which there are taken to be no more."""
 
 
+@lru_cache(maxsize=4)
 def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, ...]:
     """`count` distinct pairs, the same for the same seed. The first pair has the task's primary template.
 
     Raises:
-        ValueError: no such task or split, or a negative count.
+        ValueError: no such task or split, a negative count, or more pairs than the split has.
     """
     if task not in TASKS:
         raise ValueError(f"No task {in_brief(task)}. Tasks: {', '.join(TASKS)}")
@@ -38,11 +44,19 @@ def text_pairs(task: str, split: str, count: int, seed: int) -> tuple[TextPair, 
         raise ValueError(f"No split {in_brief(split)}. Splits: {', '.join(SPLITS)}")
     if count < 0:
         raise ValueError(f"count must not be negative, got {count}")
+    if count > MOST_PAIRS:
+        raise ValueError(f"A task gives at most {MOST_PAIRS:,} pairs; got {count:,}.")
     rng = Random(f"{task} {split} {seed}")
     pairs: dict[tuple[str, str], TextPair] = {}
+    in_vain = 0
     while len(pairs) < count:
-        pair = draw_pair(rng, task, split, first=not pairs)
+        pair, before = draw_pair(rng, task, split, first=not pairs), len(pairs)
         pairs.setdefault((pair.clean, pair.patch), pair)
+        in_vain = in_vain + 1 if len(pairs) == before else 0
+        if in_vain == _IN_VAIN:
+            raise ValueError(
+                f"The split {split!r} of the task {task!r} has about {len(pairs):,} different pairs; got {count:,}."
+            )
     return tuple(pairs.values())
 
 

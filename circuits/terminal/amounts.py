@@ -11,24 +11,24 @@ def seconds_of(text: str) -> float:
     """The seconds in `90s`, `5m` or `2h`; a bare number is seconds.
 
     Raises:
-        ValueError: `text` is not a positive amount of time.
+        ValueError: `text` is not a positive amount of time, or more than 30 years.
     """
-    return _amount(text, _SECONDS, "time", "90s, 5m, 2h, or a number of seconds")
+    return _amount(text, _SECONDS, "time", "90s, 5m, 2h, or a number of seconds", 0.0, 1e9)
 
 
 def bytes_of(text: str) -> int:
     """The bytes in `500M`, `2G` or `1T`, in powers of 1024; `GB` and `GiB` mean `G`.
 
     Raises:
-        ValueError: `text` is not a positive amount of memory with a unit.
+        ValueError: `text` is not a positive amount of memory with a unit, or more than a million terabytes.
     """
-    return int(_amount(text.removesuffix("B").removesuffix("i"), _BYTES, "memory", "500M or 2G"))
+    return int(_amount(text.removesuffix("B").removesuffix("i"), _BYTES, "memory", "500M or 2G", 1.0, 2.0**60))
 
 
-def _amount(text: str, units: dict[str, float], kind: str, examples: str) -> float:
+def _amount(text: str, units: dict[str, float], kind: str, examples: str, least: float, most: float) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]?)", text.strip())
     amount = 0.0 if found is None else float(found[1]) * units.get(found[2], 0.0)
-    if amount <= 0:
+    if not (amount > 0 and least <= amount <= most):
         raise ValueError(f"{text!r} is no amount of {kind}. Write for example {examples}.")
     return amount
 

@@ -1,5 +1,6 @@
 """Commands that can be stopped at any moment: finished work is kept in a folder and reused by the same command."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from rich.console import Console
 
-from circuits.terminal.exits import exit_code
+from circuits.terminal.exits import ctrl_c, exit_code
+from graphs.files.whole_file import UnwritableError
 
 if TYPE_CHECKING:
     from attribution.runs.chunk_store import ChunkStore
@@ -22,15 +24,20 @@ def resumable(folder: Path, *, resume: bool) -> "Iterator[ChunkStore]":
     """Inside, finished chunks of work are kept in `folder`. An interrupt ends the command and says how to go on.
 
     `resume=False` ignores chunks that are already there and computes them again.
+
+    Raises:
+        UnwritableError: a file cannot be written; the message also says how to go on.
     """
     from attribution.runs.chunk_store import kept_in
 
-    with kept_in(folder, reuse=resume) as store:
+    with kept_in(folder, reuse=resume) as store, ctrl_c(signal.default_int_handler):
         try:
             yield store
         except KeyboardInterrupt as stopped:
-            Console(stderr=True, soft_wrap=True).print(_interrupt_message(store, folder, resume), highlight=False)
+            Console(stderr=True, soft_wrap=True).print(_interrupt_message(store, resume), highlight=False)
             raise typer.Exit(exit_code(stopped)) from None
+        except UnwritableError as error:
+            raise UnwritableError(f"{error} {_kept(store, resume) or 'No work was finished.'}") from error
         finally:
             with suppress(OSError):  # the folder holds chunks, or was deleted meanwhile
                 folder.rmdir()
@@ -52,10 +59,16 @@ def chunks_in_words(store: "ChunkStore") -> str:
     return f"Chunks of work: {done} computed, {found} reused; kept in {store.folder} ({size}), which may be deleted."
 
 
-def _interrupt_message(store: "ChunkStore", folder: Path, resume: bool) -> str:
-    if store.chunks == 0:
+def _interrupt_message(store: "ChunkStore", resume: bool) -> str:
+    kept = _kept(store, resume)
+    if kept is None:
         return "Interrupted before the first chunk of work was done. Files of earlier runs are untouched."
+    return f"Interrupted. Nothing is lost: {kept}"
+
+
+def _kept(store: "ChunkStore", resume: bool) -> str | None:
+    """How much work is kept, and how to go on from there; None if none was finished."""
+    if store.chunks == 0:
+        return None
     how = "The same command" if resume else "The same command without --no-resume"
-    return (
-        f"Interrupted. Nothing is lost: {store.chunks} chunks of work are kept in {folder}. {how} goes on from there."
-    )
+    return f"{store.chunks} chunks of work are kept in {store.folder}. {how} goes on from there."

@@ -15,14 +15,16 @@ source_a, target_a, source_b, target_b
 weight_a, weight_b         double   in the unit of each circuit
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from graphs.comparison import ComparedEdge, ComparedNode, Comparison, Overlap, TaskFaithfulness
 from graphs.faithfulness import Faithfulness
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.files.whole_file import whole_file
 from graphs.plain_data import as_plain_data, dataclass_from_plain
 
 SCHEMA: Final = "jumpwire.comparison"
@@ -62,13 +64,19 @@ def load_comparison(path: str | Path) -> Comparison:
 
 def write_comparison_tables(comparison: Comparison, folder: str | Path) -> None:
     """Write the tables of nodes and edges into a folder, which is created if it does not exist."""
+    for name, write in table_writers(comparison).items():
+        with whole_file(Path(folder) / name) as path:
+            write(path)
+
+
+def table_writers(comparison: Comparison) -> dict[str, Callable[[Path], None]]:
+    """What writes the tables of nodes and edges, by the name of their file."""
     import pyarrow.parquet as pq
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
     nodes = [{"in": _where(node.a, node.b), **asdict(node)} for node in comparison.nodes]
     edges = [_edge_row(edge) for edge in comparison.edges]
-    pq.write_table(_table(nodes, ("in", *_NODE_COLUMNS)), Path(folder) / NODES_FILE)
-    pq.write_table(_table(edges, ("in", *_EDGE_COLUMNS)), Path(folder) / EDGES_FILE)
+    tables = {NODES_FILE: _table(nodes, ("in", *_NODE_COLUMNS)), EDGES_FILE: _table(edges, ("in", *_EDGE_COLUMNS))}
+    return {name: partial(pq.write_table, table) for name, table in tables.items()}
 
 
 def _where(a: object, b: object) -> str:

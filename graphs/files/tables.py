@@ -46,6 +46,7 @@ from graphs.files.parquet_file import HEAD_KEY, read_parquet
 from graphs.files.plain_circuit import HEAD_FIELDS, CircuitHead, circuit_from_plain, plain_circuit
 from graphs.files.plain_json import parse_json
 from graphs.files.typed_content import FileContent, typed
+from graphs.files.whole_file import whole_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,12 +75,13 @@ def write_tables(circuit: CircuitGraph, folder: str | Path, *, labels: Labels | 
     plain = plain_circuit(circuit)
     names = [position.label for position in circuit.positions]
     head = {HEAD_KEY: json.dumps({name: plain[name] for name in HEAD_FIELDS}, sort_keys=True).encode()}
-    Path(folder).mkdir(parents=True, exist_ok=True)
     nodes = [_node_row(row, names, text_of_row(labels, row)) for row in plain["nodes"]]
     first = ("node", "kind", "site", "position", "position_label", "index", _LABEL, "name")
     own = {} if labels is None else {_LABELS_KEY: json.dumps(plain_labels(labels.only(circuit.features))).encode()}
-    pq.write_table(_table(nodes, first, {**head, **own}), Path(folder) / NODES_FILE)
-    pq.write_table(_table(plain["edges"], ("source", "target", "weight"), head), Path(folder) / EDGES_FILE)
+    edges = _table(plain["edges"], ("source", "target", "weight"), head)
+    for name, table in ((NODES_FILE, _table(nodes, first, {**head, **own})), (EDGES_FILE, edges)):
+        with whole_file(Path(folder) / name) as path:
+            pq.write_table(table, path)
 
 
 def read_tables(folder: str | Path) -> CircuitGraph:

@@ -67,3 +67,13 @@ def test_a_name_the_hub_does_not_have_fails_with_that_name(repository: Path, tmp
         run = _load("tiny/missing", endpoint, tmp_path / "home", tmp_path / "logits.pt")
     assert run.returncode != 0
     assert "tiny/missing" in run.stderr
+
+
+def test_a_model_that_was_downloaded_loads_by_name_without_a_hub(repository: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with local_hub("tiny/llama", repository) as endpoint:
+        assert _load("tiny/llama", endpoint, home, tmp_path / "online.pt").returncode == 0
+    run = _load("tiny/llama", endpoint, home, tmp_path / "offline.pt")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[-3:] == ["tiny/llama", "2", "0"]
+    assert torch.equal(torch.load(tmp_path / "online.pt"), torch.load(tmp_path / "offline.pt"))

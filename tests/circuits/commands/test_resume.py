@@ -40,7 +40,7 @@ def heard() -> Iterator[None]:
 @pytest.mark.usefixtures("heard")
 def test_an_interrupted_run_says_that_nothing_is_lost_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = (*FIND, "--out", str(tmp_path))
-    run = [sys.executable, "-c", "from circuits.commands.app import main; main()", *command]
+    run = [sys.executable, "-c", "from circuits.commands import main; main()", *command]
     process = subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list(tmp_path.glob("chunks/*.chunk")):
         time.sleep(0.02)

@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 
 from circuits.embedded.language import documents
+from circuits.tasks import templates
 from circuits.tasks.lexicon import (
     HELD_OUT_NAMES,
     HELD_OUT_NESTINGS,
@@ -141,3 +142,12 @@ def test_a_pair_that_compares_nothing_is_refused() -> None:
         TextPair("a b", "a", "x", "y", ("first", "second"), "t")
     with pytest.raises(ValueError, match="role occurs twice"):
         TextPair("a b", "a c", "x", "y", ("first", "first"), "t")
+
+
+def test_more_pairs_than_there_are_is_an_error_and_no_endless_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"A task gives at most 100,000 pairs; got 100,001\."):
+        text_pairs("closing", "train", 100_001, 0)
+    one, other = text_pairs("closing", "train", 2, 0)
+    monkeypatch.setattr(templates, "draw_pair", lambda *_, first: one if first else other)
+    with pytest.raises(ValueError, match=r"'train' of the task 'closing' has about 2 different pairs; got 3\."):
+        text_pairs("closing", "train", 3, 11)
