@@ -3,8 +3,8 @@
     python -m benchmarks.same_everywhere [--device cuda] [--model FOLDER --saes FOLDER --pairs FILE ...] [--first N]
 
 The reference is a CPU in batches of 16 pairs. For each mode and batch size: the seconds, the nodes that only one of the
-two has, and the largest difference of decided effects, as a share of the largest effect. A node that is on one side only
-is named with its values: its gate stands where the rule for gates at their threshold ends (`gate_rounding.py`).
+two has, and the largest difference of decided effects, as a share of the largest effect. A node that is on one side
+only is named with its values: its gate stands where the rule for gates at their threshold ends (`gate_rounding.py`).
 """
 
 import argparse
