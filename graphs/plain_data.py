@@ -123,7 +123,7 @@ def node_from_plain(content: Mapping[str, Any]) -> Node:
         raise ValueError(f"a node is an object; found {shortened(content)}.")
     kind = content.get("kind")
     if not isinstance(kind, str) or kind not in _NODE_TYPES:
-        raise ValueError(f"a node has kind {kind!r}; expected one of {', '.join(_NODE_TYPES)}.")
+        raise ValueError(f"a node has kind {shortened(kind)}; expected one of {', '.join(_NODE_TYPES)}.")
     return dataclass_from_plain(_NODE_TYPES[kind], {k: v for k, v in content.items() if k != "kind"})
 
 

@@ -49,7 +49,7 @@ def load_comparison(path: str | Path) -> Comparison:
     """
     content = read_versioned_json(path, SCHEMA, SCHEMA_VERSION)
     try:
-        return dataclass_from_plain(
+        found = dataclass_from_plain(
             Comparison,
             content,
             nodes=lambda found: dataclass_from_plain(ComparedNode, found),
@@ -58,6 +58,10 @@ def load_comparison(path: str | Path) -> Comparison:
             edge_overlap=lambda found: dataclass_from_plain(Overlap, found),
             faithfulness=lambda found: dataclass_from_plain(TaskFaithfulness, found, measured=Faithfulness.from_dict),
         )
+        of = found.node_overlap
+        if min(of.shared, of.only_a, of.only_b) < 0 or not of.shared + of.only_a or not of.shared + of.only_b:
+            raise ValueError("node_overlap counts no nodes of a circuit.")
+        return found
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

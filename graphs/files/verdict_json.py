@@ -18,7 +18,7 @@ import numpy as np
 
 from graphs.cautions import caution_from_plain
 from graphs.files.versioned_json import read_versioned_json, write_versioned_json
-from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain
+from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain, shortened
 from graphs.undecided import undecided_from_plain
 from graphs.verdict import (
     CHOSEN_BY,
@@ -39,6 +39,8 @@ READABLE_VERSIONS: Final = (1, 2)
 """Version 1 has no packed columns."""
 LONGEST_LIST: Final = 5_000
 """Columns with more entries are packed."""
+MOST_BYTES: Final = 1 << 28
+"""Bytes that a packed column may have."""
 _CODES: Final = ("example", "site", "position", "kind", "index", "chosen_by")
 _COLUMNS: Final = (*_CODES, "estimate", "exact")
 _PACKED_TYPES: Final = {np.int64: ("|i1", "<i2", "<i4", "<i8"), np.float64: ("<f4", "<f8")}
@@ -107,12 +109,12 @@ def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _node_verdict(content: dict[str, Any]) -> NodeVerdict:
     if not isinstance(content, dict):
-        raise ValueError(f"a flagged node is an object; found {content!r}.")
+        raise ValueError(f"a flagged node is an object; found {shortened(content)}.")
     parts = content.get("parts")
     if not isinstance(parts, dict | None):
-        raise ValueError(f"the parts of a flagged node are an object; found {parts!r}.")
+        raise ValueError(f"the parts of a flagged node are an object; found {shortened(parts)}.")
     if content.get("flag") not in FLAGS:
-        raise ValueError(f"a node has flag {content.get('flag')!r}; expected one of {', '.join(FLAGS)}.")
+        raise ValueError(f"a node has flag {shortened(content.get('flag'))}; expected one of {', '.join(FLAGS)}.")
     if unknown := sorted(set(parts or {}) - set(get_args(Cause))):
         raise ValueError(f"a node has cause {unknown[0]!r}; expected one of {', '.join(get_args(Cause))}.")
     return dataclass_from_plain(
@@ -148,7 +150,10 @@ def _unpack_column(found: Any, kind: type[np.int64] | type[np.float64]) -> np.nd
     if not packed or found["dtype"] not in _PACKED_TYPES[kind]:
         raise ValueError("a column is neither a list nor packed numbers of its kind.")
     try:
-        content = zlib.decompress(base64.b64decode(found["zlib_base64"], validate=True))
+        unpacking = zlib.decompressobj()
+        content = unpacking.decompress(base64.b64decode(found["zlib_base64"], validate=True), MOST_BYTES)
+        if not unpacking.eof:
+            raise ValueError(f"it is cut off, or has more than {MOST_BYTES:,} bytes")
         return np.frombuffer(content, dtype=found["dtype"]).astype(kind)
     except (TypeError, ValueError, binascii.Error, zlib.error) as error:
         raise ValueError(f"a packed column is damaged: {error}.") from None

@@ -56,7 +56,7 @@ def encoded(content: Any) -> bytes:
 
 
 VALUES: Final = st.one_of(
-    st.sampled_from(PLAIN),
+    st.sampled_from(PLAIN).map(copy.deepcopy),
     st.integers(0, len(RAW) - 1).map(lambda n: f"\ue000{n}"),
     st.floats(),
     st.integers(),

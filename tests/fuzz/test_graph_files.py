@@ -111,6 +111,7 @@ def test_a_json_file_is_refused_in_a_sentence_or_can_be_shown(kind: str, tmp_pat
 def hostile_graphml(draw: st.DrawFn, right: bytes) -> bytes:
     """GraphML with other texts, attributes and elements."""
     root = ElementTree.fromstring(right)
+    right_json = {element.text for element in root.iter() if (element.text or "").startswith(("{", "["))}
     for _ in range(draw(st.integers(1, 3))):
         parents = [e for e in root.iter() if len(e)]
         parent = draw(st.sampled_from(parents))
@@ -129,7 +130,7 @@ def hostile_graphml(draw: st.DrawFn, right: bytes) -> bytes:
             parent.append(element)
         elif how == "inside":
             element.append(copy.deepcopy(draw(st.sampled_from(parents[1:]))))
-        elif element.text and element.text.startswith(("{", "[")):
+        elif element.text in right_json:
             element.text = draw(hostile_json(json.loads(element.text))).decode("utf-8", "replace").replace("\x00", "")
     return draw(hostile_bytes(ElementTree.tostring(root)))
 
@@ -151,6 +152,10 @@ def test_a_graphml_file_is_refused_in_a_sentence_or_can_be_shown(tmp_path: Path)
     fuzz("circuit (GraphML)", hostile_graphml(file.read_bytes()), use, OTHER_XML)
 
 
+CELLS = tuple(value for value in PLAIN if not isinstance(value, dict | list))
+"""pyarrow itself fails on the way to a file with other values."""
+
+
 @st.composite
 def hostile_table(draw: st.DrawFn, right: pa.Table) -> pa.Table:
     """A table with another column, or other cells in one, or other metadata."""
@@ -166,7 +171,7 @@ def hostile_table(draw: st.DrawFn, right: pa.Table) -> pa.Table:
     if how == "head":
         head = right.schema.metadata[HEAD_KEY]
         return right.replace_schema_metadata({HEAD_KEY: draw(hostile_json(json.loads(head)))})
-    cell = draw(st.one_of(st.sampled_from(PLAIN), st.floats()))
+    cell = draw(st.one_of(st.sampled_from(CELLS), st.floats()))
     cells = right[name].to_pylist()
     if draw(st.booleans()) or not cells:
         cells = [cell] * len(cells)

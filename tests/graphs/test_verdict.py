@@ -403,3 +403,12 @@ def test_a_page_opens_in_a_browser_without_a_complaint(name: str, tmp_path: Path
     )
     assert "CONSOLE" not in seen.stderr, seen.stderr
     assert seen.stdout.count('<svg class="main-svg"') >= 2 * (2 + bool(made.residuals) + len(made.traces))
+
+
+def test_a_packed_column_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = verdict(nodes=6_000, wrong=4)
+    save_verdict(made, tmp_path / "v.json")
+    assert load_verdict(tmp_path / "v.json").nodes == made.nodes
+    monkeypatch.setattr("graphs.files.verdict_json.MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"v\.json: a packed column is damaged: it is cut off, or has more than 1,000"):
+        load_verdict(tmp_path / "v.json")
