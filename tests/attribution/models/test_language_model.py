@@ -1,5 +1,7 @@
 """Loading, resuming, freezing: what language_model.py promises about every shape of model."""
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,20 @@ def test_a_folder_loads_with_its_tokenizer(tmp_path: Path) -> None:
     assert (model.bos_id, model.name) == (BOS, tmp_path.name)
     assert model.token_ids("w3 w0") == [BOS, 5, 2]
     assert model.token_text(5).strip() == "w3"
+
+
+@pytest.mark.parametrize("auto_class", ["AutoConfig", "AutoModelForCausalLM", "AutoTokenizer"])
+@pytest.mark.parametrize("model_type", ["llama", "mine"])
+def test_code_that_lies_beside_a_model_is_never_run(tmp_path: Path, auto_class: str, model_type: str) -> None:
+    save_hugging_face_folder(tmp_path, "llama")
+    own = {"auto_map": {auto_class: "mine.Mine" if auto_class != "AutoTokenizer" else ["mine.Mine", None]}}
+    for name in ("config.json", "tokenizer_config.json"):
+        content = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(content | own | {"model_type": model_type}))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Mine: ...\n")
+    with suppress(ValueError):  # refused, or opened as transformers' own class
+        LanguageModel.load(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_loading_twice_gives_the_same_digest_and_another_weight_another(tmp_path: Path) -> None:
