@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from circuits.commands.choices import patch_value, refuse_unknown
-from circuits.commands.earlier_run import CircuitFile
+from circuits.commands.earlier_run import CircuitFile, refuse_unasked_code
 from circuits.commands.inputs import Inputs, Loaded
 from circuits.commands.options import (
     METHOD,
@@ -139,6 +139,8 @@ class AblateOptions(RowsOptions, MemoryOptions):
         error = "live" if measured is None else {"path": "frozen"}.get(measured.error_mode, measured.error_mode)
         patch = "zero" if self.text is not None else "counterfactual" if measured is None else measured.patch_value
         metric = METRIC_NAMES[0] if measured is None else measured.metric
+        if found is not None:
+            refuse_unasked_code(found.path, metric, self.metric)
         settled = replace(self, error=self.error or error, patch=self.patch or patch, metric=self.metric or metric)
         refuse_unknown("error", str(settled.error), ERROR_MODES)
         refuse_unknown("patch", str(settled.patch), PATCH_NAMES)

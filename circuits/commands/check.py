@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.earlier_run import EarlierRun, RunChoices
+from circuits.commands.earlier_run import EarlierRun, RunChoices, refuse_unasked_code
 from circuits.commands.inputs import Inputs, Loaded
 from circuits.commands.options import (
     METHOD,
@@ -111,6 +111,7 @@ def check(console: Console, inputs: Inputs, options: CheckOptions) -> None:
             raise ValueError(
                 "A run is checked on its own prompts and SAEs: give no --task, --pairs, --saes, ... with it."
             )
+        refuse_unasked_code(earlier.folder, earlier.choices.metric, options.metric)
         inputs = earlier.inputs
     with console.status("loading"):
         inputs.refuse_unreadable()
@@ -213,9 +214,9 @@ class _Plan:
         """From the options and the run; unknown or incompatible choices are refused here."""
         ran = RunChoices() if earlier is None else earlier.choices
         estimated = ran.method not in ("exact", "auto")
-        given = {n: getattr(options, n) for n in ("error", "patch", "metric")}
-        if earlier is not None and any(v is not None for v in given.values()):
-            raise ValueError("A run has its own error mode, patch value and metric: give none with it.")
+        other = {n for n in ("error", "patch", "metric") if getattr(options, n) not in (None, getattr(ran, n))}
+        if earlier is not None and other:
+            raise ValueError("A run has its own error mode, patch value and metric: give no other with it.")
         if estimated and (options.method or options.points or options.rule):
             raise ValueError(f"{options.run} holds an estimate ({ran.method}): it is checked as it is.")
         plan = cls(

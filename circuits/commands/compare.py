@@ -11,9 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.earlier_run import CircuitFile, EarlierRun, portable
+from circuits.commands.earlier_run import CircuitFile, EarlierRun, portable, refuse_unasked_code
 from circuits.commands.inputs import Inputs, Loaded
-from circuits.commands.options import OUTPUT, RowsOptions, option
+from circuits.commands.options import METHOD, OUTPUT, RowsOptions, option
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.whole_run import refuse_folders_in_place, refuse_foreign, write_whole
 from graphs.comparison import ComparedNode, Comparison
@@ -49,6 +49,14 @@ class CompareOptions(RowsOptions):
     least_correlation: Annotated[
         float, option(MATCHING, "Least correlation of their activations over both runs' prompts.", min=0.0, max=1.0)
     ] = DEFAULT_LEAST
+    metric: Annotated[
+        str | None,
+        option(
+            METHOD,
+            "The metric of the runs, if it is your own: code that a run names is imported only if you ask for it.",
+            metavar="MODULE:NAME",
+        ),
+    ] = None
     union: Annotated[
         str | None,
         option(COMBINED, "Write the circuit of the nodes that either has, as a run on A's prompts.", metavar="FOLDER"),
@@ -71,6 +79,7 @@ def compare(console: Console, options: CompareOptions) -> None:
     targets = {how: Path(given) for how, given in combined.items() if given is not None}
     _refuse_places(runs, folder, targets)
     for run in runs:
+        refuse_unasked_code(run.earlier.folder, run.earlier.choices.metric, options.metric)
         run.inputs.refuse_unreadable()
     with console.status("loading the models and their SAEs"):
         from attribution.runs.progress import progress_between

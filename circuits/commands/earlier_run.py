@@ -3,6 +3,7 @@
 Paths in run.json are as they were given; those below the run's folder are relative to it, so that it can be moved.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -196,6 +197,19 @@ class EarlierRun:
             )
         refuse_foreign(path)
         return Effects.read_parquet(path)
+
+
+def refuse_unasked_code(file: Path, named: str | None, asked: str | None) -> None:
+    """Refuse a metric that is Python code, which a file names, unless the user asks for it too.
+
+    Raises:
+        ValueError: the user did not.
+    """
+    if named is not None and ":" in named and named != asked:
+        raise ValueError(
+            f"{file}: its metric is {named}, a Python function. What a file names is not imported unasked: if it is "
+            f"yours, add --metric {shlex.quote(named)}."
+        )
 
 
 @dataclass(frozen=True)

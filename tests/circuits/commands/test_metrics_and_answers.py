@@ -56,7 +56,30 @@ def test_a_metric_of_ones_own_reaches_rank_and_find_and_check(
     assert effects.metric == "my_gap:gap at -2"
     last = max(len(load_model().token_ids(text)) for text in (CLEAN, PATCH)) - 1
     assert (abs(effects.effect[effects.position == last]) < 1e-6).all()
-    assert "my_gap:gap at -2" in jumpwire("check", tmp_path / "run", "--explained", "0", "--out", tmp_path / "check")
+    asked = "--metric", "my_gap:gap at -2"
+    assert asked[1] in jumpwire("check", tmp_path / "run", *asked, "--explained", "0", "--out", tmp_path / "check")
+
+
+@pytest.mark.parametrize("command", [["check"], ["ablate", "--test", "--circuit"], ["compare", "other"]])
+def test_code_that_a_run_names_is_not_imported_unasked(
+    command: list[str], pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumpwire("find", "--pairs", pairs, "--saes", "relu", *FEW, "--explained", "0", "--out", tmp_path / "run")
+    jumpwire("find", "--pairs", pairs, "--saes", "relu", *FEW, "--explained", "0", "--out", tmp_path / "other")
+    for name in ("run.json", "circuit.json"):
+        file = tmp_path / "run" / name
+        file.write_text(
+            file.read_text(encoding="utf-8").replace('"logit_difference"', '"harmful:run"'), encoding="utf-8"
+        )
+    run = tmp_path / "run" / "run.json"
+    content = json.loads(run.read_text(encoding="utf-8"))
+    del content["files"]
+    run.write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "harmful.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [*command, "run"])
+    assert result.exit_code == 2
+    assert "add --metric harmful:run" in " ".join(result.output.split())
 
 
 def test_a_metric_that_does_not_exist_ends_the_command(pairs: Path, tmp_path: Path) -> None:
