@@ -98,7 +98,8 @@ intervention that would change nothing is an error.
 
 **Ablate.** `ablate` carries out an `Ablation` on whole prompts: an operation on any number of nodes. `REMOVE` gives
 them their value in the patch prompt (or zero, or a mean); `KEEP_ONLY` gives that to every other node. `causal_test`
-knocks out each node of a circuit and compares the metric with what the graph predicts. `continue_prompt` generates text
+knocks out each node of a circuit and compares the metric with what the graph predicts; `causal_tests` does so apart for
+the pairs that found it (`FoundOn`) and for others. `continue_prompt` generates text
 with and without an ablation, and `side_effect` measures what it does to general text.
 
 **Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
@@ -165,6 +166,7 @@ if TYPE_CHECKING:
     )
     from circuits.ablation.ablation import ablate
     from circuits.ablation.causal_test import causal_test
+    from circuits.ablation.causal_tests import FoundOn, causal_tests
     from circuits.ablation.edits import Ablation
     from circuits.ablation.generation import continue_prompt
     from circuits.ablation.side_effect import side_effect
@@ -192,6 +194,7 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "Ablation",
+    "FoundOn",
     "Selection",
     "Side",
     "ablate",
@@ -202,6 +205,7 @@ __all__ = [
     "attribution_patching",
     "attribution_patching_star",
     "causal_test",
+    "causal_tests",
     "certificate_lines",
     "check",
     "chord_integrated_gradients",
@@ -278,6 +282,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.splice.edits": ("KEEP_ONLY", "REMOVE"),
     "circuits.ablation.ablation": ("ablate",),
     "circuits.ablation.causal_test": ("causal_test",),
+    "circuits.ablation.causal_tests": ("FoundOn", "causal_tests"),
     "circuits.ablation.edits": ("Ablation",),
     "circuits.ranking.aggregate": ("rank_nodes",),
     "circuits.ablation.side_effect": ("side_effect",),

@@ -19,7 +19,7 @@ CautionKind = Literal[
     "node_named_twice",
 ]
 
-VALUES: Final[Mapping[CautionKind, str]] = {
+FIGURES_IN_WORDS: Final[Mapping[CautionKind, str]] = {
     "shared_pairs": "{shared:,} of {pairs:,} pairs",
     "repeated_pairs": "{different:,} different of {pairs:,}",
     "few_pairs": "as few as {pairs:,}",
@@ -38,7 +38,7 @@ class Caution:
     Attributes:
         kind: what is the matter.
         about: which pairs or which node it concerns; "" where that is in the sentence alone.
-        figures: how much, by name; those that `VALUES` has for the kind.
+        figures: how much, by name; those that `FIGURES_IN_WORDS` has for the kind.
         sentence: what is the matter, what it does to the numbers, and what to do.
     """
 
@@ -49,14 +49,14 @@ class Caution:
 
     def __post_init__(self) -> None:
         try:
-            VALUES[self.kind].format(**self.figures)
+            FIGURES_IN_WORDS[self.kind].format(**self.figures)
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"a warning of kind {self.kind!r} with figures {dict(self.figures)}.") from error
 
     @property
     def value(self) -> str:
         """Its figures in words: `3 of 10 pairs`."""
-        return VALUES[self.kind].format(**self.figures)
+        return FIGURES_IN_WORDS[self.kind].format(**self.figures)
 
     @property
     def name(self) -> str:

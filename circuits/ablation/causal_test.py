@@ -110,7 +110,6 @@ def causal_test(
     *,
     error_mode: ErrorMode | None = None,
     patch_value: PatchValue = counterfactual,
-    found_on: PromptPairs | None = None,
     predicted: Float[np.ndarray, "node pair"] | None = None,
     room: Room | None = None,
     progress: Progress = silent,
@@ -123,7 +122,6 @@ def causal_test(
         circuit: a circuit whose effects are in units of the metric.
         error_mode: by default that of the circuit's effects (`frozen` for `path`).
         patch_value: what a node is knocked out to.
-        found_on: the pairs that found the circuit, where `pairs` should be others; a warning counts those in both.
         predicted: the graph's effects in each of the pairs, of the nodes in the order of `circuit.strongest()`. By
             default their means over the pairs that found the circuit, which may be others.
         room: batch sizes that fit into memory; by default into half of what is free. A test that does not fit in
@@ -177,7 +175,7 @@ def causal_test(
         error_mode=mode,
         method=circuit.measurement.method,
         warnings=(
-            *cautions_of_test(pairs, found_on),
+            *cautions_of_test(pairs, None),
             *dictionary_cautions(spliced, pairs.batches(rows_at_once, spliced.model)),
         ),
         own_pairs=_are_own(circuit, pairs),

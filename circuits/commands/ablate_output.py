@@ -24,8 +24,8 @@ from graphs.words.site_words import kept_in_words
 
 _SHOWN_NODES = 3
 _WHICH: Final = {
-    True: "that found the circuit: a check of the graph, by its effects in these pairs",
-    False: "that did not find the circuit: a test on other prompts. Agreement says that the circuit generalises; "
+    True: " that found the circuit: a check of the graph, by its effects in these pairs",
+    False: " that did not find the circuit: a test on other prompts. Agreement says that the circuit generalises; "
     "a difference says nothing against the graph",
     None: "; whether they found the circuit is not known, so a difference may be one of prompts",
 }
@@ -78,7 +78,7 @@ def _test(test: CausalTest, rows: int) -> Group:
     relative = test.relative_difference
     share = "undefined (total effect 0)" if relative is None else f"{relative:.2g} of the total effect"
     text = Text("causal test: each node knocked out in a run of its own\n", style="bold")
-    text.append(f"{len(test.names)} nodes, {test.pairs} pair(s)", style="bold").append(f" {_WHICH[test.own_pairs]}\n")
+    text.append(f"{len(test.names)} nodes, {test.pairs} pair(s)", style="bold").append(f"{_WHICH[test.own_pairs]}\n")
     text.append(f"{test.error_mode} errors; the graph is by {test.method}\n")
     text.append(f"Pearson {_number(test.pearson)}   Spearman {_number(test.spearman)}   ", style="bold")
     text.append(f"largest difference {test.largest_difference:.2g} {test.unit} ({share})\n", style="bold")

@@ -17,6 +17,7 @@ from circuits.commands.options import METHOD, OUTPUT, RowsOptions, option
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.whole_run import refuse_folders_in_place, refuse_foreign, write_whole
 from graphs.comparison import ComparedNode, Comparison
+from graphs.files.comparison_files import EDGES_FILE, NODES_FILE
 from graphs.files.whole_file import refuse_unwritable
 from graphs.nodes import short_site
 from graphs.words.comparison_words import (
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 MATCHING: Final = "Features of other SAEs"
 COMBINED: Final = "Circuits out of both"
+PAGE: Final = "comparison.html"
+DATA: Final = "comparison.json"
 DEFAULT_LEAST: Final = 0.7
 """Cosine and correlation of a match, as in circuits/comparing/matching.py, which imports torch; a test holds both."""
 
@@ -96,7 +99,7 @@ def compare(console: Console, options: CompareOptions) -> None:
             least_correlation=options.least_correlation,
             progress=progress_between(told, 0.0, 0.6),
         )
-        files = {"page": folder / "comparison.html", "comparison": folder / "comparison.json"}
+        files = {"page": folder / PAGE, "comparison": folder / DATA}
         about = {"title": f"{names[0]} and {names[1]}", "labels": labels}
         page = partial(write_comparison_page, found, sides[0].circuit, sides[1].circuit, **about)
         writers = {files["comparison"].name: partial(save_comparison, found), files["page"].name: page}
@@ -154,7 +157,7 @@ class _Run:
 def _refuse_places(runs: "list[_Run]", folder: Path, targets: Mapping[str, Path]) -> None:
     """Refuse folders that cannot be written to, and those of a union or an intersection that hold what is compared."""
     refuse_unwritable(folder)
-    refuse_folders_in_place(folder, ("comparison.html", "comparison.json"))
+    refuse_folders_in_place(folder, (PAGE, DATA, NODES_FILE, EDGES_FILE))
     taken = {run.earlier.folder.resolve(): "what is compared" for run in runs}
     for how, target in targets.items():
         if (there := taken.get(target.resolve())) is not None:

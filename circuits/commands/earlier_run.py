@@ -120,7 +120,8 @@ class EarlierRun:
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         found = cls(arguments, choices, content.hashes.model_dump(), folder)
-        found.inputs_but(("pairs",))  # refuses what no command line gives; a file that is gone only who needs it misses
+        # Refuses arguments that the command line would refuse; a missing file of pairs is named by commands that read it.
+        found.inputs_without(("pairs",))
         return found
 
     @property
@@ -130,9 +131,9 @@ class EarlierRun:
         Raises:
             FileNotFoundError: a file of theirs is gone.
         """
-        return self.inputs_but(())
+        return self.inputs_without(())
 
-    def inputs_but(self, left_out: tuple[str, ...]) -> Inputs:
+    def inputs_without(self, left_out: tuple[str, ...]) -> Inputs:
         """Those of the run, with defaults in place of some arguments."""
         path = self.folder / RUN_FILE
         try:
@@ -240,7 +241,7 @@ class CircuitFile:
         if self.run is None:
             return chosen
         own_prompts = any(given is not None for given in (chosen.task, chosen.pairs, chosen.prompt))
-        ran = self.run.inputs_but(PROMPTS if own_prompts else ()).arguments()
+        ran = self.run.inputs_without(PROMPTS if own_prompts else ()).arguments()
         given = {k: v for k, v in chosen.arguments().items() if v != getattr(Inputs(), k)}
         return Inputs(**{**ran, **given})
 

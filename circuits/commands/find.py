@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from rich.console import Console
+from rich.text import Text
 
 from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
 from circuits.commands.inputs import Inputs, Loaded, OtherPairs
@@ -316,9 +317,10 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             watch.enters(None)
             title = f"{name}, pair {number}" if options.per_pair else name
             labels = None
-            if found.decision is not None and time.monotonic() - since > options.budget:
-                console.print(f"No time is left to label features. `jumpwire labels {own.folder}` does it.")
-            elif options.labels and not options.per_pair:
+            wanted = options.labels and not options.per_pair
+            if wanted and found.decision is not None and time.monotonic() - since > options.budget:
+                console.print(Text(f"No time is left for labels: jumpwire labels --circuit {own.folder} makes them."))
+            elif wanted:
                 told.enters("labels")
                 with timed(seconds, "label"):
                     labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))

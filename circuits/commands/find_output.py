@@ -62,10 +62,11 @@ class StageWatch:
         if self.stage is not None:
             self.seconds[self.stage] = self.seconds.get(self.stage, 0.0) + now - self.since
         self.stage, self.since = stage, now
+        if stage is None:
+            return
         if seconds is not None:
-            self.expected[f"{stage}"] = self.expected.get(f"{stage}", 0.0) + seconds
-        if stage is not None:
-            self.bar.enters(stage if seconds is None else f"{stage} (about {time_in_words(seconds)})")
+            self.expected[stage] = self.expected.get(stage, 0.0) + seconds
+        self.bar.enters(stage if seconds is None else f"{stage} (about {time_in_words(seconds)})")
 
     def begins(self, cost: SearchCost) -> None:
         """A search begins."""

@@ -13,8 +13,8 @@ from circuits.commands.inputs import ModelInputs
 from circuits.commands.options import OUTPUT, MemoryOptions, RowsOptions, option, refuse_missing_file
 from circuits.terminal.cautions import caution_texts
 from circuits.terminal.progress import progress_bar
-from circuits.terminal.whole_run import RUN_FILE, write_whole
-from graphs.files.whole_file import refuse_unwritable
+from circuits.terminal.whole_run import OF_A_RUN, RUN_FILE, write_whole
+from graphs.files.whole_file import refuse_unwritable, refuse_unwritable_file
 
 if TYPE_CHECKING:
     from attribution.splice.spliced_model import SplicedModel
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphs import CircuitGraph
 
 LABELS: Final = "Labels"
+_FILE: Final = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,10 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
 def _target(options: LabelsOptions) -> Path:
     given = None if options.circuit is None else Path(options.circuit)
     beside = Path("out") if given is None else given if given.is_dir() else given.parent
-    target = Path(options.out) if options.out is not None else beside / "labels.json"
-    if target.is_dir():
-        raise ValueError(f"--out {target} is a folder: give the file to write, as in {target / 'labels.json'}.")
-    if target.name in (RUN_FILE, "circuit.json"):
-        raise ValueError(f"--out {target} is a file of a run: give another, as in {target.with_name('labels.json')}.")
-    refuse_unwritable(target.parent)
+    target = Path(options.out) if options.out is not None else beside / _FILE
+    if target.name in (RUN_FILE, *OF_A_RUN) and target.name != _FILE:
+        raise ValueError(f"--out {target} is a file of a run: give another, as in {target.with_name(_FILE)}.")
+    refuse_unwritable_file(target)
     refuse_unwritable(Path(options.cache))
     return target
 

@@ -132,7 +132,7 @@ def rank(console: Console, inputs: RankInputs, options: RankOptions) -> None:
 
 
 def _cautions(stream: "_Stream", spliced: "SplicedModel") -> "tuple[Caution, ...]":
-    """What is the matter with the SAEs; pairs are read again until each has been active, as a rule one."""
+    """Warnings about the SAEs. Pairs are read again until every SAE has been active; usually the first is enough."""
     from attribution.checking.dictionary_cautions import dictionary_cautions
     from attribution.prompts.prompt_pairs import PromptPairs
 

@@ -92,22 +92,21 @@ class Decision:
         about = "" if f.pairs_looked_at == f.pairs else "About "
         took = f"{flops_in_words(f.flops)}, about {time_in_words(f.seconds)} here"
         cost = f"{about}{f.nodes:,} nodes, counted in every pair. Patching each is {took}"
-        rest = self.expected - self.seconds.get(EFFECTS, 0.0)
-        whole = f"everything else about {time_in_words(rest)}"
-        budget = f"the budget of {time_in_words(self.budget)}"
+        budget, whole = f"the budget of {time_in_words(self.budget)}", time_in_words(self.expected)
         if self.verify is None:
-            said = [f"{cost}, {whole}: within {budget}, so every effect will be exact."]
+            rest = time_in_words(self.expected - self.seconds.get(EFFECTS, 0.0))
+            said = [f"{cost}, everything else about {rest}: within {budget}, so every effect will be exact."]
         else:
             said = [
-                f"{cost}, {whole}: beyond {budget}. So {self.method} estimates them and {self.verify:,} are patched to "
-                f"verify it."
+                f"{cost}; with everything else that is beyond {budget}. So {self.method} estimates them and "
+                f"{self.verify:,} are patched to verify it; everything takes about {whole}."
             ]
         if self.compare is not None:
             said.append(f"Beside the effects: {'estimates by ' + ', '.join(self.compare) if self.compare else 'none'}.")
         if self.drop is not None:
             said.append(f"The search drops {self.drop:.0%} of the nodes in a round.")
         if self.expected > self.budget:
-            said.append(f"Even so it will take about {time_in_words(self.expected)}.")
+            said.append("That is more than the budget, but no less can be done.")
         if self.verify is not None or len(said) > 1:
             said.append(f"The same again on any machine: {self.options}")
         return " ".join(said)
@@ -227,7 +226,7 @@ class _Options:
         return self._decision("exact", None, costs, self.found.seconds)
 
     def estimated(self, costs: StageCosts, method: str, verify: int) -> Decision:
-        effects = costs.sweep(method) / self.rate + verify / self.found.nodes * self.found.seconds
+        effects = costs.sweep(method, costs.points) / self.rate + verify / self.found.nodes * self.found.seconds
         return self._decision(method, verify, costs, effects)
 
     def _screened(self, costs: StageCosts) -> Decision:
@@ -249,7 +248,7 @@ class _Options:
             error_mode=self.question.error_mode,
             budget=self.budget,
             forecast=self.found,
-            seconds={BEFORE: self.spent, EFFECTS: effects, **others},
+            seconds={BEFORE: self.spent, **({EFFECTS: effects} if effects > 0 else {}), **others},
             compare=None if costs.compare == self.costs.compare else costs.compare,
             drop=None if costs.drop == self.costs.drop else costs.drop,
         )

@@ -211,7 +211,17 @@ def discover(
         refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
     searches = select.searches and rank_by is None
-    costs = StageCosts.of(question, select, names, deciding, others, texts, searches=searches)
+    costs = StageCosts.of(
+        question,
+        select,
+        compare,
+        rank_by,
+        None if points is None else len(points.points),
+        deciding,
+        others,
+        texts,
+        searches=searches,
+    )
     expected: Mapping[str, float] = {}
     decision = None
     if method == AUTO_METHOD:
@@ -411,11 +421,7 @@ def _estimates(
     question: Question, measured: MeasuredNodes, method: str, names: Sequence[str], progress: Progress
 ) -> dict[str, Effects]:
     """Effects by the methods named, without `method` and without those that have no meaning for the question."""
-    without = {method}
-    if question.patch_value is not counterfactual:
-        without |= {"ig-input", "chord-ig"}
-    if question.metric.flat_at_clean:
-        without |= {"atp", "atp-star"}
+    without = {method, *question.meaningless}
     wanted = [name for n, name in enumerate(names) if name not in without and name not in names[:n]]
     found: dict[str, Effects] = {}
     for number, name in enumerate(wanted):

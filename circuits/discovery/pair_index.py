@@ -28,7 +28,7 @@ class PairIndex:
 
     def __init__(self, folder: Path, title: str, model: LanguageModel, page: str) -> None:
         self.data, self.page = folder / INDEX_DATA, folder / INDEX_PAGE
-        self._title, self._model, self._page = title, model, page
+        self._title, self._model, self._circuit_page = title, model, page
         self._circuits: list[IndexedCircuit] = []
 
     def add(self, found: Found, pair: PromptPair, folder: str) -> None:
@@ -39,7 +39,7 @@ class PairIndex:
         with whole_file(self.data) as path:
             save_index(index, path)
         with whole_file(self.page) as path:
-            write_index_page(index, path, page=self._page)
+            write_index_page(index, path, page=self._circuit_page)
 
 
 def indexed_circuit(number: int, found: Found, pair: PromptPair, folder: str, model: LanguageModel) -> IndexedCircuit:

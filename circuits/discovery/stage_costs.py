@@ -9,8 +9,7 @@
     others   a number of forwards over the pairs, the splits and the texts
 
 Estimates are priced by `attribution/cones/sweep_cost.py`, patched nodes by `attribution/cones/forecast.py`. How many
-nodes are active, how many rounds the search takes and how large the circuit is are not known before: with 200 nodes in
-the circuit and few pairs, most stages take between half and twice the time foretold (`docs/measured.md`).
+rounds the search takes and how large the circuit is are not known before; the edges are foretold once more when it is.
 """
 
 import math
@@ -23,6 +22,7 @@ from attribution.cones.sweep_cost import PRICED_METHODS, block_flops, head_flops
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_store import keeping_nothing
 from attribution.runs.progress import silent
+from attribution.splice.patch_values import counterfactual
 from circuits.discovery.certify import VALIDATION_SPLIT
 from circuits.discovery.choosing import Deciding
 from circuits.discovery.selection import Selection
@@ -49,6 +49,8 @@ class StageCosts:
     Attributes:
         question: the training pairs, the model, and the mode.
         compare: methods whose estimates are shown beside the effects.
+        ranked_by: a method whose estimates rank the nodes, if another than that of the effects.
+        points: of the path of the effects' method; None for its default.
         nodes: of the circuit; None if a search or a ranking decides.
         search: `iterated`, `learned`, or None if nodes are taken from a ranking.
         drop: share of the nodes that a round of the iterated search drops.
@@ -59,6 +61,8 @@ class StageCosts:
 
     question: Question
     compare: tuple[str, ...] = ()
+    ranked_by: str | None = None
+    points: int | None = None
     nodes: int | None = None
     search: str | None = None
     drop: float = DROP
@@ -72,6 +76,8 @@ class StageCosts:
         question: Question,
         select: Selection,
         compare: Sequence[str],
+        ranked_by: str | None,
+        points: int | None,
         deciding: Deciding,
         splits: Mapping[str, PromptPairs],
         texts: Mapping[str, Sequence[Sequence[int]]] | None,
@@ -82,7 +88,18 @@ class StageCosts:
         search = None if not searches else "learned" if select.by == "learned" else "iterated"
         drop = DROP if select.drop is None else select.drop
         every = [ids for own in (texts or {}).values() for ids in own]
-        return cls(question, tuple(dict.fromkeys(compare)), select.nodes, search, drop, deciding.folds, splits, every)
+        return cls(
+            question=question,
+            compare=tuple(dict.fromkeys(compare)),
+            ranked_by=ranked_by,
+            points=points,
+            nodes=select.nodes,
+            search=search,
+            drop=drop,
+            folds=deciding.folds,
+            splits=splits,
+            texts=every,
+        )
 
     def flops(self, method: str, active: float) -> dict[str, float]:
         """FLOPs of each stage, if effects are measured by `method` and so many nodes differ in a pair."""
@@ -91,16 +108,27 @@ class StageCosts:
         everything = sum(map(self._forwards, judged))
         sites = len(self.question.spliced.sites)
         texts = [*2 * [len(pair.clean_ids) for pair in own], *map(len, self.texts)]
+        beside = {*self.compare, *(() if self.ranked_by is None else (self.ranked_by,))} - {
+            method,
+            *self.question.meaningless,
+        }
         return {
-            "estimates beside them": sum(self.sweep(name) for name in self.compare if name != method),
+            "estimates beside them": sum(map(self.sweep, sorted(beside))),
             "search": max(1, self.folds) * self._search(active, splits.get(VALIDATION_SPLIT)),
-            "check of the estimate": 0.0 if "chord-ig" in (method, *self.compare) else self.sweep("chord-ig"),
+            "check of the estimate": self._check(method),
             "edges": self.sweep("chord-ig") + POINTS["chord-ig"] * self.circuit_nodes * self._section_of(own),
             "pruning": 8 * self._forwards(own),
             "faithfulness": 20 * everything,
             "faithfulness in float64": FLOAT64 * 4 * everything,
             "quality of the SAEs": (2 * (sites + 1) + 1) * self._without_saes(texts) + 2 * self._in_saes(texts),
         }
+
+    def _check(self, method: str) -> float:
+        """The sweep that gives the checker chord IG's parts, unless an estimate beside the effects is that sweep."""
+        question = self.question
+        meets_gates = question.error_mode != "live" and question.patch_value is counterfactual
+        checked = method == "exact" and "ig" in self.compare and "chord-ig" not in self.compare
+        return self.sweep("chord-ig") if checked and meets_gates else 0.0
 
     def with_fewer_estimates(self) -> Iterator["StageCosts"]:
         """The same without the costliest of the estimates beside the effects, then without any."""
@@ -115,11 +143,11 @@ class StageCosts:
         """Nodes of the circuit, as given or expected."""
         return self.nodes or EXPECTED_NODES
 
-    def sweep(self, method: str) -> float:
-        """FLOPs of a method's estimate of all effects; 0 where it has no price."""
+    def sweep(self, method: str, points: int | None = None) -> float:
+        """FLOPs of a method's estimate of all effects, by default with its default points; 0 where it has no price."""
         question = self.question
         positions = sum(len(pair.clean_ids) for pair in question.pairs)
-        about = len(question.pairs), positions, question.error_mode, POINTS.get(method, 1)
+        about = len(question.pairs), positions, question.error_mode, points or POINTS.get(method, 1)
         return sweep_flops(method, question.spliced, *about) if method in PRICED_METHODS else 0.0
 
     def _search(self, active: float, validation: PromptPairs | None) -> float:

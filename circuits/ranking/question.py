@@ -57,6 +57,12 @@ class Question:
         """What everything outside a circuit is set to: the same value that nodes are patched with."""
         return reference_named(self.patch_value.name)
 
+    @property
+    def meaningless(self) -> frozenset[str]:
+        """Methods that have no meaning for it: chords need a patch prompt, gradients at the clean run need a slope."""
+        chords = () if self.patch_value is counterfactual else ("ig-input", "chord-ig")
+        return frozenset((*chords, *(("atp", "atp-star") if self.metric.flat_at_clean else ())))
+
     def exact(self, only: np.ndarray | None, progress: Progress) -> Effects:
         """Exact effects of all nodes, or of those with the given keys."""
         return exact_patching(

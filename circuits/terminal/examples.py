@@ -19,7 +19,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "jumpwire find --task pronoun --examples 20 --nodes 40",
         ),
         (
-            "your own model, SAEs and pairs; two minutes for the effects",
+            "your own model, SAEs and pairs; everything within two minutes",
             "jumpwire find --model MODEL --saes SAES --pairs pairs.json --budget 2m",
         ),
         ("one prompt, without a second one", 'jumpwire find --prompt "the doctors near the cake" --patch zero'),

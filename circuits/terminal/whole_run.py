@@ -19,7 +19,7 @@ from graphs.files.whole_file import UNFINISHED, UnwritableError, errors_name, fl
 
 RUN_FILE: Final = "run.json"
 _FILES: Final = "files"
-_OF_A_RUN: Final = ("circuit.json", "circuit.html", "effects.parquet", "labels.json", "verdict.json", "verdict.html")
+OF_A_RUN: Final = ("circuit.json", "circuit.html", "effects.parquet", "labels.json", "verdict.json", "verdict.html")
 """What a run may have; a new run removes those of the run before that it does not have."""
 
 Writer = Callable[[Path], object]
@@ -46,7 +46,7 @@ def write_whole(folder: Path, files: Mapping[str, Writer], run: Callable[[], Map
             with errors_name(folder / name):
                 write(hidden / name)
                 flush(hidden / name)
-        content = _joined(folder) if run is None else {**run(), _FILES: {}}
+        content = _read(folder) if run is None else {**run(), _FILES: {}}
         if content is not None:
             content[_FILES] = {**content.get(_FILES, {}), **{name: _digest(hidden / name) for name in files}}
             with errors_name(folder / RUN_FILE):
@@ -75,7 +75,7 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
-def refuse_folders_in_place(folder: Path, names: tuple[str, ...] = (*_OF_A_RUN, RUN_FILE)) -> None:
+def refuse_folders_in_place(folder: Path, names: tuple[str, ...] = (*OF_A_RUN, RUN_FILE)) -> None:
     """Refuse a folder that holds a folder where one of the named files would be.
 
     Raises:
@@ -88,13 +88,8 @@ def refuse_folders_in_place(folder: Path, names: tuple[str, ...] = (*_OF_A_RUN, 
             )
 
 
-def _joined(folder: Path) -> dict[str, Any] | None:
-    """The run.json that is there, to which the new files are added; None if there is none."""
-    found = _read(folder)
-    return None if found is None else dict(found)
-
-
-def _read(folder: Path) -> Mapping[str, Any] | None:
+def _read(folder: Path) -> dict[str, Any] | None:
+    """The run.json of a folder; None if there is none."""
     path = folder / RUN_FILE
     if not path.is_file():
         return None
@@ -108,11 +103,11 @@ def _read(folder: Path) -> Mapping[str, Any] | None:
 
 
 def _move(hidden: Path, folder: Path, names: list[str], *, new: bool) -> None:
-    refuse_folders_in_place(folder, (*names, *_OF_A_RUN) if new else tuple(names))
+    refuse_folders_in_place(folder, (*names, *OF_A_RUN) if new else tuple(names))
     *first, last = names
     for name in first:
         _replace(hidden / name, folder / name)
-    for name in set(_OF_A_RUN) - set(names) if new else ():
+    for name in set(OF_A_RUN) - set(names) if new else ():
         with errors_name(folder / name):
             (folder / name).unlink(missing_ok=True)
     _replace(hidden / last, folder / last)

@@ -313,12 +313,3 @@ def test_changing_nodes_on_pairs_that_found_them_is_said(spliced: SplicedModel, 
         ("shared_pairs", {"shared": 5, "pairs": 5}),
         ("repeated_pairs", {"different": 4, "pairs": 5}),
     ]
-
-
-def test_a_causal_test_on_pairs_that_found_the_circuit_is_said_where_they_should_be_others(
-    spliced: SplicedModel, pairs: PromptPairs
-) -> None:
-    circuit = discover(spliced, pairs, logit_difference, method="atp", error_mode="frozen", **nodes(3)).circuit
-    given = spliced, pairs, logit_difference, circuit
-    assert causal_test(*given).warnings == ()
-    assert [c.kind for c in causal_test(*given, found_on=pairs).warnings] == ["shared_pairs"]
