@@ -120,7 +120,7 @@ class EarlierRun:
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from error
         found = cls(arguments, choices, content.hashes.model_dump(), folder)
-        # Refuses arguments that the command line would refuse; a missing file of pairs is named by commands that read it.
+        # Refuses arguments that the command line would refuse; commands that read pairs say if their file is gone.
         found.inputs_without(("pairs",))
         return found
 

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from graphs import Caution, CircuitGraph, certificate_lines, load_circuit, load_verdict, save_circuit, save_verdict
-from graphs.cautions import VALUES, CautionKind
+from graphs.cautions import FIGURES_IN_WORDS, CautionKind
 from graphs.page.verdict_page import write_verdict_page
 from graphs.words.certificate_words import worst_of
 from graphs.words.notebook_view import circuit_view, verdict_view
@@ -23,7 +23,7 @@ WARNED = replace(CIRCUIT, certificate=replace(CERTIFICATE, warnings=(SOME, MODEL
 
 
 def test_every_kind_has_words_for_its_figures() -> None:
-    assert set(VALUES) == set(get_args(CautionKind))
+    assert set(FIGURES_IN_WORDS) == set(get_args(CautionKind))
     assert (SOME.value, SOME.name) == ("3 of 10 pairs", "shared pairs, held out")
     assert replace(SOME, kind="inactive_dictionary", about="", figures={"saes": 1, "all": 2}).name == (
         "inactive dictionary"
