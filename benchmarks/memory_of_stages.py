@@ -3,7 +3,8 @@
     python -m benchmarks.memory_of_stages [--memory 300M] [--tokens 64] [--budget 60]
 
 A GPT-2 of the small model's shape with random weights, 12 SAEs of 4,096 features at resid_post, one pair of random
-tokens, live errors. Memory is read every few milliseconds. Also the seconds of every stage, and of the whole.
+tokens, live errors. Memory is read every few milliseconds. Also the seconds of every stage, as they were and as they
+were foretold when it began, and of the whole.
 """
 
 import argparse
@@ -31,6 +32,7 @@ class Resident(Unwatched):
         self.base = resident()
         self.most: dict[str, int] = {}
         self.began: list[tuple[str, float]] = []
+        self.foretold: dict[str, float | None] = {}
         self.ends = threading.Event()
 
     def follow(self) -> None:
@@ -38,7 +40,7 @@ class Resident(Unwatched):
             self.most[self.stage] = max(self.most.get(self.stage, 0), resident() - self.base)
 
     def enters(self, stage: str, seconds: float | None) -> None:
-        self.stage = stage
+        self.stage, self.foretold[stage] = stage, seconds
         self.began.append((stage, time.monotonic()))
 
     def begins(self, cost: SearchCost) -> None:
@@ -81,7 +83,9 @@ def main() -> None:
     ends = [*(moment for _, moment in seen.began[1:]), end]
     print(f"{found.decision.sentence if found.decision else ''}\nallowed: {given.memory / 2**20:,.0f} MiB")
     for (stage, began), ended in zip(seen.began, ends, strict=True):
-        print(f"{stage:32} {seen.most.get(stage, 0) / 2**20:8,.0f} MiB {ended - began:8.1f} s")
+        foretold = seen.foretold[stage]
+        expected = "" if foretold is None else f"{foretold:8.1f} s foretold"
+        print(f"{stage:32} {seen.most.get(stage, 0) / 2**20:8,.0f} MiB {ended - began:8.1f} s {expected}")
     print(f"{'whole':32} {max(seen.most.values()) / 2**20:8,.0f} MiB {end - start:8.1f} s")
 
 
