@@ -70,9 +70,9 @@ def _shared(name: str, earlier: str, shared: int, pairs: int) -> Caution:
 def few_pairs(counts: Mapping[str, int]) -> tuple[Caution, ...]:
     """A caution if a part, by name, has fewer than `FEW` pairs.
 
-    A single pair is none of them: it has no standard error and no interval.
+    A single pair that finds a circuit is none of them: it has no standard error and no interval.
     """
-    few = {name: count for name, count in counts.items() if 1 < count < FEW}
+    few = {name: count for name, count in counts.items() if count < FEW and (count > 1 or name not in ("", OWN))}
     if not few:
         return ()
     sentence = (

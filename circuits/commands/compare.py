@@ -122,6 +122,8 @@ class _Run:
         folder = Path(path)
         if not folder.is_dir():
             raise FileNotFoundError(f"{path}: no such folder. Give folders of two runs of `jumpwire find`.")
+        if (folder / "pair-000").is_dir():
+            raise FileNotFoundError(f"{path} has a circuit for each pair: give one, as in {path}/pair-000.")
         for name in ("circuit.json", "run.json"):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{path} has no {name}: not a whole run of `jumpwire find`. Make it again.")

@@ -312,8 +312,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         name = f"{inputs.name} on {loaded.model_in_words}"
         index = PairIndex(target.folder, name, loaded.spliced.model, target.page.name)
         for number, own in enumerate(folders):
-            with timed(seconds, "measure"):
-                found = next(runs)
+            found = next(runs)
             watch.enters(None)
             title = f"{name}, pair {number}" if options.per_pair else name
             labels = None

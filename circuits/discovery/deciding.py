@@ -25,7 +25,7 @@ from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
 from attribution.splice.patch_values import counterfactual
-from circuits.discovery.stage_costs import StageCosts, rate_of_passes
+from circuits.discovery.stage_costs import QUALITY, StageCosts, rate_of_passes, rate_of_texts
 from circuits.ranking.question import Question
 from circuits.terminal.amounts import flops_in_words, time_in_words
 from graphs.short_repr import short_repr
@@ -196,6 +196,7 @@ class _Options:
     costs: StageCosts
     found: Forecast
     rate: float
+    rate_of_texts: float
 
     @classmethod
     def measured(
@@ -211,8 +212,8 @@ class _Options:
             batch_size=question.room.pairs("exact"),
             bytes_at_once=question.room.cone_bytes,
         )
-        rate = rate_of_passes(question)
-        return cls(question, budget, spent + time.monotonic() - start, verify, costs, found, rate)
+        rates = rate_of_passes(question), rate_of_texts(question)
+        return cls(question, budget, spent + time.monotonic() - start, verify, costs, found, *rates)
 
     def all(self) -> Iterator[Decision]:
         """The best first."""
@@ -238,7 +239,9 @@ class _Options:
 
     def _decision(self, method: str, verify: int | None, costs: StageCosts, effects: float) -> Decision:
         active = self.found.nodes / self.found.pairs
-        others = {stage: flops / self.rate for stage, flops in costs.flops(method, active).items() if flops > 0}
+        rates = {QUALITY: self.rate_of_texts}
+        flops = costs.flops(method, active)
+        others = {stage: own / rates.get(stage, self.rate) for stage, own in flops.items() if own > 0}
         if verify:
             circuit = costs.circuit_nodes * self.found.pairs / self.found.nodes * self.found.seconds
             others["effects of the circuit's nodes"] = circuit

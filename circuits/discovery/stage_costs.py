@@ -38,6 +38,8 @@ ENDS_AT: Final = 50
 """Nodes at which a search is expected to lose the task, if every round dropped no more than its share."""
 PROBE: Final = 2e11
 """FLOPs of the probe, about a second on a processor."""
+QUALITY: Final = "quality of the SAEs"
+"""The stage that reads texts."""
 FLOAT64: Final = 3.0
 """The cost of a forward in float64, with the copy of the weights, in forwards in float32."""
 
@@ -120,7 +122,7 @@ class StageCosts:
             "pruning": 8 * self._forwards(own),
             "faithfulness": 20 * everything,
             "faithfulness in float64": FLOAT64 * 4 * everything,
-            "quality of the SAEs": (2 * (sites + 1) + 1) * self._without_saes(texts) + 2 * self._in_saes(texts),
+            QUALITY: (2 * (sites + 1) + 1) * self._without_saes(texts) + 2 * self._in_saes(texts),
         }
 
     def _check(self, method: str) -> float:
@@ -176,6 +178,12 @@ class StageCosts:
         spliced = self.question.spliced
         blocks = block_flops(spliced.model)
         return sum(len(pair.clean_ids) for pair in pairs) * sum(blocks) / max(len(blocks), len(spliced.sites))
+
+
+def rate_of_texts(question: Question) -> float:
+    """As `rate_of_passes`, in batches as large as those of texts: few short prompts keep a machine from its pace."""
+    times = max(1, int(question.room.pairs("atp") / len(question.pairs)))
+    return rate_of_passes(replace(question, pairs=PromptPairs(question.pairs.pairs * times)))
 
 
 def rate_of_passes(question: Question) -> float:

@@ -200,7 +200,10 @@ class _Stream:
             bad = f" {len(self.left_out)} were left out: their metric is not finite." if self.left_out else ""
             raise ValueError(f"No prompt pairs: there is nothing to measure.{bad}")
         if len(self.averages) == 0:
-            raise ValueError("No node differs between clean and patch run: there is nothing to rank.")
+            raise ValueError(
+                "No node differs between clean and patch run: there is nothing to rank. Prompts without a "
+                "counterfactual need --patch zero or --patch mean."
+            )
         order = order_of_names(list(self.templates))
         place = {self.numbers[name]: column for column, name in enumerate(order)}
         tokens = [("", "") if self.together else _texts_at(*self.first_at[name], model) for name in order]

@@ -48,7 +48,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ),
         (
             "write text without it",
-            'jumpwire ablate blocks.3.hook_attn_out/490 --text "the doctors" --generate 8',
+            'jumpwire ablate blocks.3.hook_attn_out/490 --text "the doctors that liked the cake" --generate 8',
         ),
     ),
     "labels": (

@@ -1,7 +1,8 @@
 """JSON from outside: every file and line of JSON is parsed here, and what would break later code is refused at once.
 
 Refused besides what is not JSON: nesting of more than 100 levels, NaN and infinities, numbers too large for a float of
-32 bits, which pages hold, integers of more than 38 digits, and half of a surrogate pair, which is no UTF-8.
+32 bits, which pages hold, integers of more than 38 digits, a key that stands twice in an object, and half of a
+surrogate pair, which is no UTF-8.
 """
 
 import json
@@ -32,7 +33,7 @@ def parse_json(text: str | bytes) -> Any:
         json.JSONDecodeError: a ValueError that says what is wrong.
     """
     try:
-        content = json.loads(text, parse_constant=_refuse_constant)
+        content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except json.JSONDecodeError:
         raise
     except RecursionError:
@@ -46,6 +47,15 @@ def parse_json(text: str | bytes) -> Any:
 
 
 _TOO_DEEP: Final = f"it is nested more than {DEEPEST} levels deep"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise JSONFault(f"the key {twice[:80]!r} stands twice in one object")
+    return found
 
 
 def _refuse_constant(name: str) -> float:

@@ -27,11 +27,19 @@ class UnwritableError(OSError):
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a path to write to. When the block ends, the file there replaces `path`; if it raises, it is deleted.
 
-    The folder is made if it is not there. Other processes may write the same file at the same time.
+    The folder is made if it is not there. Other processes may write the same file at the same time. A link stays one:
+    the file that it leads to is replaced. A device or a pipe, such as /dev/stdout, is written to when the block ends.
 
     Raises:
         UnwritableError: the file cannot be written.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with errors_name(path), tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / f"whole{path.suffix}"
+            with next(Path(folder).iterdir()).open("rb") as file, path.open("wb") as device:
+                shutil.copyfileobj(file, device)
+        return
+    path = path.resolve() if path.is_symlink() else path
     make_folder(path.parent)
     unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")  # no suffix: it is no chunk, no page, ... yet
     try:

@@ -83,6 +83,12 @@ def test_few_pairs_are_said_but_one_has_no_interval_to_mistrust(count: int, said
     assert bool(few_pairs({OWN: count})) is said
 
 
+def test_a_single_pair_that_judges_is_said() -> None:
+    (caution,) = few_pairs({OWN: 30, "test": 1})
+    assert caution.figures == {"pairs": 1}
+    assert "only 1 test pair." in caution.sentence
+
+
 def test_all_parts_with_few_pairs_share_one_caution() -> None:
     (found,) = few_pairs({OWN: 5, "held_out": 3, TEST: 40})
     assert found.value == "as few as 3"

@@ -93,7 +93,7 @@ def test_run_file_has_totals_and_residuals_per_example(run: Path) -> None:
     assert set(content["hashes"]["saes"]) == set(load_circuit(run / "circuit.json").sites)
     assert content["arguments"]["seed"] == 0
     assert content["error_mode"] == "live"
-    assert {"load", "measure", "write"} <= set(content["seconds"])
+    assert {"load", "effects", "write"} <= set(content["seconds"])
 
 
 def test_circuit_file_holds_nodes_edges_and_a_certificate_and_says_what_they_are(run: Path) -> None:

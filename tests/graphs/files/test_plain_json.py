@@ -22,6 +22,7 @@ from graphs.files.plain_json import DEEPEST, parse_json
         ('{"\\ud800": 1}', "half of a surrogate pair"),
         ('["a \\udc00"]', "half of a surrogate pair"),
         (b'["\xff"]', "not UTF-8"),
+        ('{"a": {"clean": 1, "b": 2, "clean": 3}}', "the key 'clean' stands twice"),
         ("{", "Expecting property name"),
         ("", "Expecting value"),
     ],

@@ -124,3 +124,20 @@ def test_what_killed_processes_left_goes_after_an_hour(tmp_path: Path) -> None:
             os.utime(path, (0, 0))
     remove_abandoned(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [f"{UNFINISHED}young", f"{UNFINISHED}young.json", "kept.json"]
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    real, link, pipe = (tmp_path / name for name in ("real", "link", "pipe"))
+    real.write_text("old")
+    link.symlink_to(real)
+    with whole_file(link) as unfinished:
+        unfinished.write_text("new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with whole_file(pipe) as unfinished:
+        unfinished.write_text("through")
+    assert os.read(reading, 100) == b"through"
+    os.close(reading)
+    assert pipe.is_fifo()
