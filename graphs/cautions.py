@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from graphs.plain_data import dataclass_from_plain
+from graphs.short_repr import short_repr
 
 CautionKind = Literal[
     "shared_pairs",
@@ -41,6 +42,8 @@ class Caution:
         figures: how much, by name; those that `FIGURES_IN_WORDS` has for the kind.
         sentence: what is the matter, what it does to the numbers, and what to do.
     """
+
+    __repr__ = short_repr
 
     kind: CautionKind
     about: str

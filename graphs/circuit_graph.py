@@ -8,8 +8,7 @@ from graphs.certificate import Certificate, certificate_from_plain
 from graphs.edges import Edge
 from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
-from graphs.number_range import range_fault
-from graphs.plain_data import as_plain_data
+from graphs.plain_data import as_plain_data, range_fault
 from graphs.short_repr import cut, in_brief, short_repr
 
 if TYPE_CHECKING:
@@ -219,7 +218,8 @@ class CircuitGraph(NotebookDisplay):
             raise ValueError(f"The edge {names} occurs twice.")
         seen.add((edge.source, edge.target))
         for name in _EDGE_NUMBERS:
-            if fault := range_fault(getattr(edge, name)):
+            value = getattr(edge, name)
+            if fault := range_fault(float(value) if isinstance(value, int) else value):
                 raise ValueError(f"{name} of {names} is {fault}.")
         if self.depth(edge.source) >= self.depth(edge.target):
             raise ValueError(f"The edge {names} does not go forward in the pass.")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
 
 import numpy as np
 
@@ -12,9 +12,25 @@ from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+LARGEST: Final = 3.40282356e38
+"""Numbers in files and pages are at most this large: they round to a finite float of 32 bits."""
+MOST: Final = 2**32 - 1
+"""Counts and indices in files and pages lie between 0 and this."""
+
 _NODES = (FeatureNode, ErrorNode, TokenNode, MetricNode)
 _NODE_TYPES = {node_type.kind: node_type for node_type in _NODES}
 _Instance = TypeVar("_Instance")
+
+
+def range_fault(value: Any) -> str | None:
+    """What is wrong with a number, or with one in a mapping, as the end of a sentence; None if nothing is."""
+    if isinstance(value, Mapping):
+        return next(filter(None, map(range_fault, value.values())), None)
+    if isinstance(value, float) and not abs(value) <= LARGEST:
+        return f"{value}; expected a finite number that 32 bits hold"
+    if isinstance(value, int) and not 0 <= value <= MOST:
+        return f"{str(value)[:40]}; expected a whole number from 0 to {MOST:,}"
+    return None
 
 
 def as_plain_data(value: Any) -> Any:

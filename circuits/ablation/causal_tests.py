@@ -22,11 +22,20 @@ from circuits.ablation.causal_test import CausalTest, causal_test
 from circuits.ranking.aggregate import effects_by_pair
 from circuits.ranking.positions import align_positions
 from graphs import CircuitGraph, MetricNode
+from graphs.short_repr import short_repr
 
 
 @dataclass(frozen=True)
 class FoundOn:
-    """What found a circuit: its pairs, the effects of all nodes in each of them, and what its positions are."""
+    """What found a circuit: its pairs, the effects of all nodes in each of them, and what its positions are.
+
+    Examples:
+        >>> whole = FoundOn(pairs, found.effects, "role")
+        >>> whole.numbers_of(pairs)
+        [0, 1]
+    """
+
+    __repr__ = short_repr
 
     pairs: PromptPairs
     effects: Effects
@@ -63,6 +72,12 @@ def causal_tests(
     """One causal test on those of the pairs that found the circuit, then one on the others; none on no pairs.
 
     Without `found_on` there is one test, on all. Other arguments and errors as of `causal_test`.
+
+    Examples:
+        >>> found_on = FoundOn(pairs, found.effects, "role")
+        >>> (own,) = causal_tests(spliced, pairs, logit_difference, found.circuit, found_on)
+        >>> own.own_pairs, own.relative_difference < 1e-4
+        (True, True)
     """
     about = {"error_mode": error_mode, "patch_value": patch_value, "room": room}
     if found_on is None:

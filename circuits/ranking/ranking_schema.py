@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from graphs.files.typed_content import FileContent
-from graphs.number_range import MOST
+from graphs.plain_data import MOST
 
 Count = Annotated[int, Field(ge=0, le=MOST)]
 

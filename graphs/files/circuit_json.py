@@ -5,7 +5,7 @@ from typing import Final
 
 from graphs.circuit_graph import CircuitGraph, refuse_other_than_circuit
 from graphs.files.plain_circuit import circuit_from_plain, plain_circuit
-from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.files.plain_json import read_versioned_json, write_versioned_json
 
 SCHEMA: Final = "jumpwire.circuit"
 SCHEMA_VERSION: Final = 2

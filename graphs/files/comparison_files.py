@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from graphs.comparison import ComparedEdge, ComparedNode, Comparison, Overlap, TaskFaithfulness
 from graphs.faithfulness import Faithfulness
-from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.files.plain_json import read_versioned_json, write_versioned_json
 from graphs.files.whole_file import whole_file
 from graphs.plain_data import as_plain_data, dataclass_from_plain
 

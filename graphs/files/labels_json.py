@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+from graphs.files.plain_json import read_versioned_json, write_versioned_json
 from graphs.files.typed_content import FileContent, typed
-from graphs.files.versioned_json import read_versioned_json, write_versioned_json
 from graphs.nodes import FeatureNode
 from graphs.plain_data import as_plain_data, checked
 

@@ -3,12 +3,17 @@
 Refused besides what is not JSON: nesting of more than 100 levels, NaN and infinities, numbers too large for a float of
 32 bits, which pages hold, integers of more than 38 digits, a key that stands twice in an object, and half of a
 surrogate pair, which is no UTF-8.
+
+Our own files also state their schema and version. The same content always gives the same bytes.
 """
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
-from graphs.number_range import LARGEST
+from graphs.files.text_file import read_text
+from graphs.plain_data import LARGEST
 
 DEEPEST: Final = 100
 """Levels of nesting; the deepest file of this project has 8."""
@@ -91,3 +96,30 @@ def _check_plain(value: Any) -> None:
             value.encode()
         except UnicodeEncodeError as error:
             raise JSONFault(f"the text {value[:40]!r} has half of a surrogate pair ({error.reason})") from None
+
+
+def write_versioned_json(path: str | Path, schema: str, version: int, content: Mapping[str, Any]) -> None:
+    """Write plain data with its schema and version. Keys are sorted and floats keep every digit."""
+    whole = {"schema": schema, "schema_version": version, **content}
+    text = json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def read_versioned_json(path: str | Path, schema: str, *versions: int) -> dict[str, Any]:
+    """Read what `write_versioned_json` wrote, without the schema and the version.
+
+    Raises:
+        ValueError: the file is not JSON, has another schema, or a version that is not among `versions`.
+    """
+    kind = schema.removeprefix("jumpwire.")
+    text = read_text(path)
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a {kind} file of jumpwire (not valid JSON: {error}).") from None
+    if not isinstance(content, dict) or content.get("schema") != schema:
+        raise ValueError(f"{path}: not a {kind} file of jumpwire (no schema {schema!r}).")
+    if (found := content.get("schema_version")) not in versions:
+        readable = ", ".join(map(str, versions))
+        raise ValueError(f"{path}: schema version {found}; this version of jumpwire reads {readable}.")
+    return {k: v for k, v in content.items() if k not in ("schema", "schema_version")}

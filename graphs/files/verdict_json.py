@@ -17,7 +17,7 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from graphs.cautions import caution_from_plain
-from graphs.files.versioned_json import read_versioned_json, write_versioned_json
+from graphs.files.plain_json import read_versioned_json, write_versioned_json
 from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain, shortened
 from graphs.undecided import undecided_from_plain
 from graphs.verdict import (

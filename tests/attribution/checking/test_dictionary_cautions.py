@@ -85,17 +85,17 @@ def test_what_a_file_names_survives_another_site_in_memory_and_counts(tmp_path: 
     assert kinds == ["other_model", "other_site"]
 
 
-def test_old_files_say_model_hook_and_layer_at_their_top_and_other_types_say_nothing(tmp_path: Path) -> None:
+def test_old_files_say_model_hook_and_layer_at_their_top_and_other_types_are_refused(tmp_path: Path) -> None:
     save_sae(WORLD.saes[SITE], tmp_path)
     config = json.loads((tmp_path / "cfg.json").read_text())
     del config["metadata"]["hook_name"]
     said: dict[str, Any] = {"hook_point": SITE, "hook_point_layer": 3, "model_name": "gpt2-small"}
-    for changes, expected in (
-        ({}, TrainedOn("gpt2-small", SITE, 3)),
-        ({"hook_point_layer": [0, 1], "model_name": 7}, TrainedOn("", SITE)),
-    ):
-        (tmp_path / "cfg.json").write_text(json.dumps({**config, **said, **changes}))
-        assert load_saes(tmp_path)[SITE].trained_on == expected
+    (tmp_path / "cfg.json").write_text(json.dumps({**config, **said}))
+    assert load_saes(tmp_path)[SITE].trained_on == TrainedOn("gpt2-small", SITE, 3)
+    for key, value in (("hook_point_layer", [0, 1]), ("model_name", 7)):
+        (tmp_path / "cfg.json").write_text(json.dumps({**config, **said, key: value}))
+        with pytest.raises(ValueError, match=f"{key} is"):
+            load_saes(tmp_path)
 
 
 def test_training_changes_no_digest() -> None:

@@ -16,7 +16,7 @@ FEW = ("--method", "atp", "--nodes", "8", "--no-labels", "--explained", "0", "--
 
 
 def jumpwire(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, list(map(str, arguments)))
+    result = CliRunner(env={"COLUMNS": "500"}).invoke(app, list(map(str, arguments)))
     return result.exit_code, " ".join(result.output.split())
 
 

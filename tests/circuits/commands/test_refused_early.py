@@ -49,7 +49,7 @@ def unloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def refused(*arguments: str | Path) -> str:
     before = sorted(Path().rglob("*"))
-    result = CliRunner().invoke(app, list(map(str, arguments)))
+    result = CliRunner(env={"COLUMNS": "500"}).invoke(app, list(map(str, arguments)))
     assert result.exit_code == 2, result.output
     assert sorted(Path().rglob("*")) == before
     return " ".join(result.output.replace("│", " ").split())

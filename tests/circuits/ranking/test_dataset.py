@@ -340,7 +340,7 @@ def test_chunks_lie_beside_the_file_whatever_it_is_called(tmp_path: Path) -> Non
     assert {p.name for p in tmp_path.iterdir()} == {*names, *(f"{name}.chunks" for name in names)}
     shutil.rmtree(tmp_path / "r.pq.chunks")
     (tmp_path / "r.pq.chunks").touch()
-    for out, message in ((tmp_path / "r.pq", "give another --out"), (Path(), "--out . is a folder")):
+    for out, message in ((tmp_path / "r.pq", "move it, or give another place"), (Path(), "--out . is a folder")):
         result = CliRunner().invoke(app, [*command, str(out)])
         assert result.exit_code == 2
         assert message in " ".join(result.output.split())
