@@ -47,8 +47,8 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "jumpwire ablate blocks.3.hook_attn_out/490@end --op scale=2",
         ),
         (
-            "write text without it",
-            'jumpwire ablate blocks.3.hook_attn_out/490 --text "the doctors that liked the cake" --generate 8',
+            "what may follow a text without it",
+            'jumpwire ablate blocks.3.hook_attn_out/490 --text "the doctors near the cake"',
         ),
     ),
     "labels": (
