@@ -156,8 +156,20 @@ def hub_name(name: str) -> str:
     try:
         from transformer_lens.tools.model_registry.registry_io import resolve_model_alias
     except ImportError:
-        return name
+        return _hub_name_of_old_lens(name)
     return resolve_model_alias(name) or name
+
+
+def _hub_name_of_old_lens(name: str) -> str:
+    """As `hub_name`, by TransformerLens 3."""
+    try:
+        from transformer_lens.loading_from_pretrained import (  # pyright: ignore[reportMissingImports]
+            get_official_model_name,
+        )
+
+        return get_official_model_name(name)
+    except (ImportError, ValueError):
+        return name
 
 
 def _class_of(hf_model: Any) -> str:

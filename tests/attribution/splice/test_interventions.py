@@ -234,8 +234,9 @@ def test_hooks_are_gone_after_a_refused_intervention(world: World) -> None:
 
 def test_two_interventions_on_one_node_are_said_and_act_in_their_order(world: World) -> None:
     position, index, value = active(world)
-    last = position - len(IDS)
-    both = [scale_feature(SITE, index, 2.0, [last]), add_to_feature("blocks.0.mlp.hook_out", index, 1.0, [position])]
+    last, hooked = position - len(IDS), type(world.model.module).__name__ == "HookedTransformer"
+    other_name = SITE if hooked else "blocks.0.mlp.hook_out"  # which only bridges have
+    both = [scale_feature(SITE, index, 2.0, [last]), add_to_feature(other_name, index, 1.0, [position])]
     run = world.spliced.run(torch.tensor([IDS]), both)
     dense = run.features[SITE].dense()
     assert float(dense[0, position, index]) == pytest.approx(2 * value + 1)
