@@ -3,8 +3,8 @@
     seconds = FLOPs / rate        rate = FLOPs / seconds of attribution patching of a few pairs, after a warm-up
 
     P        a forward of every pair's clean prompt through the spliced model; a backward costs as much
-    search   R rounds, R = log(nodes / ENDS_AT) / −log(1 − drop), each of 2 directions × (q points forward and backward,
-             and both ends of the path), and F on the training and the validation pairs
+    search   R rounds, R = log(nodes / ENDS_AT) / −log(1 − drop), each of the pairs in both directions × (q points
+             forward and backward, and both ends of the path), and F on the training and the validation pairs
     edges    a sweep of chord IG, and for every node of every pair q backwards from its site to those right before it
     others   a number of forwards over the pairs, the splits and the texts
 
@@ -29,6 +29,7 @@ from circuits.discovery.selection import Selection
 from circuits.ranking.question import Question
 from circuits.selection.iterated import DROP, FEWEST_POINTS
 from circuits.selection.learned import STEPS
+from circuits.selection.pair_parts import rows_of_directions
 
 POINTS: Final = {"chord-ig": 10, "ig": 5, "ig-input": 5, "atp": 1}
 """Points of the methods' paths by default."""
@@ -157,10 +158,15 @@ class StageCosts:
         if self.search is None:
             return 0.0
         if self.search == "learned":
-            return STEPS * 2 * 2 * own
+            return STEPS * 2 * self._both_directions(own)
         rounds = math.log(max(math.e, active / (self.nodes or ENDS_AT))) / -math.log(1 - self.drop)
         judged = own + (0.0 if validation is None else self._forwards(validation))
-        return rounds * (2 * own * (2 * points + 2) + judged)
+        return rounds * (self._both_directions(own) * (2 * points + 2) + judged)
+
+    def _both_directions(self, own: float) -> float:
+        """A forward of the prompts that a search attributes on, if one of every pair costs `own`."""
+        pairs = len(self.question.pairs)
+        return own * sum(map(len, rows_of_directions(pairs))) / pairs
 
     def _forwards(self, pairs: PromptPairs) -> float:
         lengths = [len(pair.clean_ids) for pair in pairs]
