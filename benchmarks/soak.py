@@ -32,7 +32,6 @@ CHOICES: dict[str, Sequence[str]] = {
     "--error": ("live", "frozen", "zero"),
     "--patch": ("counterfactual", "zero", "mean"),
     "--metric": ("logit_difference", "log_probability", "kl_divergence"),
-    "--examples": ("2", "5", "9"),
     "--nodes": ("1", "8", "40"),
     "--resamples": ("0", "5"),
     "--positions": ("auto", "none", "offset"),
@@ -59,7 +58,8 @@ class Kept:
 def drawn(draw: random.Random) -> list[str]:
     """The options of a run; about half of them are left at their defaults."""
     chosen = [word for name, own in CHOICES.items() if draw.random() < 0.5 for word in (name, draw.choice(own))]
-    return [*chosen, "--other-examples", "4", *(["--no-labels"] if draw.random() < 0.7 else [])]
+    chosen += ["--examples", draw.choice(("2", "5", "9")), "--other-examples", "4"]
+    return [*chosen, *(["--no-labels"] if draw.random() < 0.7 else [])]
 
 
 def growth(values: Sequence[float]) -> float:
