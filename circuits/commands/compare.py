@@ -15,7 +15,7 @@ from circuits.commands.earlier_run import CircuitFile, EarlierRun, portable, ref
 from circuits.commands.inputs import Inputs, Loaded
 from circuits.commands.options import METHOD, OUTPUT, RowsOptions, option
 from circuits.terminal.progress import progress_bar
-from circuits.terminal.whole_run import refuse_folders_in_place, refuse_foreign, write_whole
+from circuits.terminal.whole_run import RUN_FILE, refuse_folders_in_place, refuse_foreign, write_whole
 from graphs.comparison import ComparedNode, Comparison
 from graphs.files.comparison_files import EDGES_FILE, NODES_FILE
 from graphs.files.whole_file import refuse_unwritable
@@ -124,7 +124,7 @@ class _Run:
             raise FileNotFoundError(f"{path}: no such folder. Give folders of two runs of `jumpwire find`.")
         if (folder / "pair-000").is_dir():
             raise FileNotFoundError(f"{path} has a circuit for each pair: give one, as in {path}/pair-000.")
-        for name in ("circuit.json", "run.json"):
+        for name in ("circuit.json", RUN_FILE):
             if not (folder / name).is_file():
                 raise FileNotFoundError(f"{path} has no {name}: not a whole run of `jumpwire find`. Make it again.")
         file = CircuitFile.read(path)

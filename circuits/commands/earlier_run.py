@@ -229,7 +229,7 @@ class CircuitFile:
             raise FileNotFoundError(f"--circuit {path}: no such file.")
         refuse_foreign(file)
         circuit = load_circuit(file)
-        if not file.with_name("run.json").is_file():
+        if not file.with_name(RUN_FILE).is_file():
             return cls(file, circuit, None)
         return cls(file, circuit, EarlierRun.read(file.parent))
 

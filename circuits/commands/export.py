@@ -122,7 +122,11 @@ def export(console: Console, options: ExportOptions) -> None:
     console.print(Text(_summary(graph, verdict)))
     with console.status("writing"):
         for name, target in options.targets.items():
-            _WRITERS[name](graph, target, verdict, options)
+            if name == "tables":
+                write_tables(graph.circuit, target, labels=graph.labels)
+                continue
+            with whole_file(target) as path:
+                _WRITERS[name](graph, path, verdict, options)
     console.print(_written(options.targets))
 
 
@@ -196,45 +200,36 @@ def _as_slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-") or "circuit"
 
 
-def _html(graph: NeuronpediaGraph, target: Path, verdict: Verdict | None, options: ExportOptions) -> None:
+def _html(graph: NeuronpediaGraph, path: Path, verdict: Verdict | None, options: ExportOptions) -> None:
     title = options.title or f"{_name(graph, options)} on {_model(graph)}"
     marks = {"pinned": graph.pinned, "supernodes": graph.supernodes}
-    with whole_file(target) as path:
-        write_page(graph.circuit, path, title=title, labels=graph.labels, verdict=verdict, **marks)
+    write_page(graph.circuit, path, title=title, labels=graph.labels, verdict=verdict, **marks)
 
 
-def _neuronpedia(graph: NeuronpediaGraph, target: Path, _: Verdict | None, options: ExportOptions) -> None:
-    with whole_file(target) as path:
-        write_neuronpedia(
-            graph.circuit,
-            path,
-            slug=options.slug or _as_slug(_name(graph, options)),
-            scan=options.scan or _as_slug(_model(graph)),
-            labels=graph.labels,
-            pinned=graph.pinned,
-            supernodes=graph.supernodes,
-            clicked=graph.clicked,
-        )
+def _neuronpedia(graph: NeuronpediaGraph, path: Path, _: Verdict | None, options: ExportOptions) -> None:
+    write_neuronpedia(
+        graph.circuit,
+        path,
+        slug=options.slug or _as_slug(_name(graph, options)),
+        scan=options.scan or _as_slug(_model(graph)),
+        labels=graph.labels,
+        pinned=graph.pinned,
+        supernodes=graph.supernodes,
+        clicked=graph.clicked,
+    )
 
 
-def _graphml(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    with whole_file(target) as path:
-        write_graphml(graph.circuit, path, labels=graph.labels)
+def _graphml(graph: NeuronpediaGraph, path: Path, _: Verdict | None, __: ExportOptions) -> None:
+    write_graphml(graph.circuit, path, labels=graph.labels)
 
 
-def _tables(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    write_tables(graph.circuit, target, labels=graph.labels)
-
-
-def _dot(graph: NeuronpediaGraph, target: Path, _: Verdict | None, __: ExportOptions) -> None:
-    with whole_file(target) as path:
-        write_dot(graph.circuit, path, labels=graph.labels)
+def _dot(graph: NeuronpediaGraph, path: Path, _: Verdict | None, __: ExportOptions) -> None:
+    write_dot(graph.circuit, path, labels=graph.labels)
 
 
 _WRITERS: Final[Mapping[str, Callable[[NeuronpediaGraph, Path, Verdict | None, ExportOptions], None]]] = {
     "html": _html,
     "neuronpedia": _neuronpedia,
     "graphml": _graphml,
-    "tables": _tables,
     "dot": _dot,
 }

@@ -156,14 +156,11 @@ class _Stream:
 
     @classmethod
     def of(cls, inputs: Inputs) -> "_Stream":
-        """A line of a JSONL file that is no pair is refused here, before a model is loaded."""
+        """Of inputs whose files were found to be readable (`refuse_unreadable`)."""
         from attribution.prompts.pair_file import holds_lines
-        from attribution.prompts.pair_stream import count_pairs
 
-        if inputs.pairs is None or not holds_lines(inputs.pairs):
-            return cls(inputs, None)
-        count_pairs(inputs.pairs, inputs.examples)
-        return cls(inputs, inputs.pairs)
+        lines = inputs.pairs is not None and holds_lines(inputs.pairs)
+        return cls(inputs, inputs.pairs if lines else None)
 
     def read_through(self, spliced: "SplicedModel") -> "tuple[int, PromptPair, str | None]":
         """The number of pairs, the longest, and what their answers are where these are not one token each.

@@ -31,7 +31,7 @@ from attribution.effects.effects import Effects
 from circuits.commands.earlier_run import portable
 from circuits.discovery.discover import Found
 from circuits.terminal.resumable import CHUNKS
-from circuits.terminal.whole_run import Writer, refuse_folders_in_place, write_whole
+from circuits.terminal.whole_run import RUN_FILE, Writer, refuse_folders_in_place, write_whole
 from graphs import Labels, save_circuit, save_labels, save_verdict, write_page
 from graphs.files.whole_file import refuse_unwritable
 from graphs.plain_data import as_plain_data
@@ -74,7 +74,7 @@ class RunFolder:
 
     @property
     def run(self) -> Path:
-        return self.folder / "run.json"
+        return self.folder / RUN_FILE
 
     @property
     def ablation(self) -> Path:

@@ -64,8 +64,8 @@ def of_judging(sides: Sides) -> list[str]:
             continue
         if side.judging is side.found_on:
             found.append(f"No other pairs judge {side.name}: F of its task is measured on the pairs that found it.")
-        known = {frozenset((pair.clean_ids, pair.patch_ids)) for pair in other.found_on}
-        seen = sum(frozenset((pair.clean_ids, pair.patch_ids)) in known for pair in side.judging)
+        known = {pair.unordered for pair in other.found_on}
+        seen = sum(pair.unordered in known for pair in side.judging)
         if seen:
             found.append(f"{seen} of {len(side.judging)} pairs that judge {side.name} have found {other.name}.")
     return found

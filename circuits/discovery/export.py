@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from graphs import (
     CircuitGraph,
@@ -30,6 +30,7 @@ from graphs.files.whole_file import whole_file
 from graphs.short_repr import in_brief
 
 Format = Literal["html", "json", "neuronpedia", "graphml", "dot", "tables"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 _SUFFIXES: Final[Mapping[str, Format]] = {
     ".html": "html",
@@ -80,8 +81,8 @@ def export(
     refuse_other_than_circuit(circuit)
     path = Path(path)
     chosen = _format_of(path) if format is None else format
-    if chosen not in _WRITERS:
-        raise ValueError(f"No format {in_brief(chosen)}. Formats: {', '.join(_WRITERS)}.")
+    if chosen not in FORMATS:
+        raise ValueError(f"No format {in_brief(chosen)}. Formats: {', '.join(FORMATS)}.")
     inputs = circuit.measurement.inputs
     shown = _Shown(
         labels=labels,
@@ -91,7 +92,11 @@ def export(
         pinned=pinned,
         supernodes=supernodes,
     )
-    _WRITERS[chosen](circuit, path, shown)
+    if chosen == "tables":
+        write_tables(circuit, path, labels=labels)
+    else:
+        with whole_file(path) as unfinished:
+            _WRITERS[chosen](circuit, unfinished, shown)
     return path
 
 
@@ -118,34 +123,25 @@ def _format_of(path: Path) -> Format:
 
 def _page(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
     marks = {"pinned": shown.pinned, "supernodes": shown.supernodes}
-    with whole_file(path) as unfinished:
-        write_page(circuit, unfinished, title=shown.title, labels=shown.labels, verdict=shown.verdict, **marks)
+    write_page(circuit, path, title=shown.title, labels=shown.labels, verdict=shown.verdict, **marks)
 
 
 def _json(circuit: CircuitGraph, path: Path, _: _Shown) -> None:
-    with whole_file(path) as unfinished:
-        save_circuit(circuit, unfinished)
+    save_circuit(circuit, path)
 
 
 def _neuronpedia(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
     slug, scan = _as_slug(shown.title, "circuit"), _as_slug(shown.model, "model")
     marks = {"pinned": shown.pinned, "supernodes": shown.supernodes}
-    with whole_file(path) as unfinished:
-        write_neuronpedia(circuit, unfinished, slug=slug, scan=scan, labels=shown.labels, **marks)
+    write_neuronpedia(circuit, path, slug=slug, scan=scan, labels=shown.labels, **marks)
 
 
 def _graphml(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
-    with whole_file(path) as unfinished:
-        write_graphml(circuit, unfinished, labels=shown.labels)
+    write_graphml(circuit, path, labels=shown.labels)
 
 
 def _dot(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
-    with whole_file(path) as unfinished:
-        write_dot(circuit, unfinished, labels=shown.labels)
-
-
-def _tables(circuit: CircuitGraph, path: Path, shown: _Shown) -> None:
-    write_tables(circuit, path, labels=shown.labels)
+    write_dot(circuit, path, labels=shown.labels)
 
 
 def _as_slug(text: str, otherwise: str) -> str:
@@ -158,5 +154,4 @@ _WRITERS: Final[Mapping[str, Callable[[CircuitGraph, Path, _Shown], None]]] = {
     "neuronpedia": _neuronpedia,
     "graphml": _graphml,
     "dot": _dot,
-    "tables": _tables,
 }

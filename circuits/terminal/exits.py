@@ -10,8 +10,9 @@ Exceptions that only a bug can raise pass through with their traceback.
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import typer
@@ -65,29 +66,30 @@ def _in_words(error: Exception) -> str:
 @contextmanager
 def ctrl_c(handler: Handler) -> Iterator[None]:
     """Inside, `handler` answers Ctrl-C. Only the main thread may set signals; in another one nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
+    with _answered(signal.SIGINT, partial(handle_ctrl_c, handler)):
         yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    handle_ctrl_c(handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
 def _terminations_as_interrupts() -> Iterator[None]:
     """Inside, SIGTERM raises `Terminated`. Only the main thread may set signals; in another one nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    with _answered(signal.SIGTERM, partial(signal.signal, signal.SIGTERM, terminate)):
+        yield
+
+
+@contextmanager
+def _answered(number: signal.Signals, install: Callable[[], object]) -> Iterator[None]:
+    """Installs a handler of a signal for as long as the block runs, in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(number)
+    install()
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(number, before)
