@@ -49,9 +49,9 @@ const quoted = (token) => ["“", el("bdi", {}, shown(token)), "”"];
 /** Which of two circuits has the node, and the feature of the other's SAE that it matches. */
 function membership(app, node) {
   if (!node.membership) return null;
-  const { twins, effects } = app.base.header.comparison;
+  const said = app.base.header.comparison;
   const words = app.membershipOf(node);
-  const more = [twins[node.name], effects[node.name]].filter(Boolean).map((text) => ` · ${text}`);
+  const more = [said.twins[node.name], said.effects[node.name]].filter(Boolean).map((text) => ` · ${text}`);
   return el("p", {}, el("strong", {}, words[0].toUpperCase() + words.slice(1)), more);
 }
 
