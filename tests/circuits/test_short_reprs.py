@@ -25,10 +25,15 @@ DOORS = (circuits, attribution, graphs)
 SMALL = (str, int, float, bool, type(None))
 
 
+def is_ours(one: type) -> bool:
+    """Whether a class is this project's, and not one that a test made of it."""
+    return one.__module__.partition(".")[0] in {door.__name__ for door in DOORS}
+
+
 def classes_in(hint: Any) -> Iterator[type]:
     """Every class of this project that a type hint names."""
     if isinstance(hint, type) and get_origin(hint) is None:
-        if hint.__module__.partition(".")[0] in {door.__name__ for door in DOORS}:
+        if is_ours(hint):
             yield hint
     else:
         for part in get_args(hint):
@@ -54,7 +59,7 @@ def public_classes() -> list[type]:
         if one in seen:
             continue
         seen[one] = None
-        waiting += one.__subclasses__()
+        waiting += filter(is_ours, one.__subclasses__())
         if is_dataclass(one):
             waiting += [part for hint in get_type_hints(one).values() for part in classes_in(hint)]
     return sorted(seen, key=lambda c: (c.__module__, c.__name__))
