@@ -4,11 +4,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # One process for each core, at most 4; the tests of a file stay together, since they share what they load. Files start
-# in the order of collection, notebooks first: a notebook is one long test.
+# in the order of collection, notebooks first: they are the longest of the slow tests.
 SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 SAELENS_BIN := .venv-saelens/bin
 
-.PHONY: circuit test lint types unit fuzz test-kernels test-saelens notebooks docs embedded bench clean
+.PHONY: circuit test lint types unit test-slow fuzz test-kernels test-saelens notebooks docs embedded bench clean
 
 circuit: .venv/installed
 	$(BIN)/jumpwire find --out out/agreement
@@ -28,6 +28,10 @@ types: .venv/installed
 unit: .venv/installed
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
+# What takes more than ten seconds each: notebooks, whole searches, the benchmarks' own tests. They are not in `make test`.
+test-slow: .venv/installed
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow
+
 # Every reader on FUZZ wrong files, made from right ones with SEED; at the end a report of what was tried. `make test` tries
 # 300 for each. One reader: make fuzz READER=graphml
 FUZZ := 20000
@@ -44,13 +48,13 @@ test-kernels: .venv/installed
 	@failed=; for kernel in $(KERNELS); do for threads in $(THREADS); do \
 	  run="kernel $${kernel:-best here}, $$threads threads"; echo "== $$run"; \
 	  if [ -n "$$kernel" ]; then export ATEN_CPU_CAPABILITY=$$kernel; else unset ATEN_CPU_CAPABILITY; fi; \
-	  JUMPWIRE_TEST_THREADS=$$threads OMP_NUM_THREADS=$$threads $(BIN)/pytest $(SIDE_BY_SIDE) tests || failed="$$failed [$$run]"; \
+	  JUMPWIRE_TEST_THREADS=$$threads OMP_NUM_THREADS=$$threads $(BIN)/pytest $(SIDE_BY_SIDE) -m 'slow or not slow' tests || failed="$$failed [$$run]"; \
 	done; done; \
 	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
 
 # The same adapter, splice and SAE tests with transformer-lens 3.9 and sae-lens beside us.
 test-saelens: .venv-saelens/installed
-	$(SAELENS_BIN)/pytest $(SIDE_BY_SIDE) tests/attribution
+	$(SAELENS_BIN)/pytest $(SIDE_BY_SIDE) -m 'slow or not slow' tests/attribution
 
 # Run every notebook and keep what it shows; sources are the .py files in notebooks/. Needs Chromium.
 notebooks: .venv/installed

@@ -75,6 +75,7 @@ def test_exact_patching_does_fewer_flops_than_plain_forwards_and_no_fewer_than_i
     assert row.cost.flops < batched.cost.flops < one.cost.flops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [SMALL, HALF], ids=lambda sizes: sizes.name)
 def test_the_report_has_a_row_for_every_method(sizes: Sizes) -> None:
     rows = rows_of(small(sizes), 5, part_of_gated=True)

@@ -10,6 +10,9 @@ from benchmarks.programs.program_sets import changed, iterated_set, program_set,
 from benchmarks.programs.rasp import Place
 from benchmarks.programs.truth import Contrast, contrasts
 
+FAST = ("contains", "pair_balance", "reverse")
+"""Programs whose sets are soon found."""
+
 
 def test_the_set_of_the_histogram_as_worked_out_by_hand() -> None:
     """Only the share and the count at the last position change the answer, which both must follow."""
@@ -39,8 +42,10 @@ def test_one_that_comes_and_one_that_goes_cancel() -> None:
     assert set(changed(compiled, pair)) >= found.needed
 
 
-@pytest.mark.parametrize("kind", [ReLU, JumpReLU])
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if name != "dyck"])
+@pytest.mark.parametrize("kind", [pytest.param(ReLU, marks=pytest.mark.slow), JumpReLU])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in PROGRAMS if n != "dyck"]
+)
 def test_the_search_finds_exactly_what_the_program_needs(name: str, kind: type[ReLU] | type[JumpReLU]) -> None:
     compiled = load_compiled(name)
     spliced = splice_exactly(compiled, kind)

@@ -25,6 +25,7 @@ def run_python_of(page: Path) -> dict[str, object]:
     return names
 
 
+@pytest.mark.slow
 def test_python_of_the_readme_finds_a_circuit_and_writes_its_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,7 +105,7 @@ def audited(estimate: Effects, exact: Effects, *, threshold: float, seed: int) -
     )
 
 
-@pytest.mark.parametrize("share_large", [0.03, 0.2])
+@pytest.mark.parametrize("share_large", [pytest.param(0.03, marks=pytest.mark.slow), 0.2])
 def test_the_checkers_bound_covers_the_unverified_nodes_as_often_as_it_says(share_large: float) -> None:
     """Exact effects that are known and independent of the estimate; audits with 250 seeds."""
     estimate, exact = measured()

@@ -91,7 +91,7 @@ def test_effects_equal_those_of_plain_transformers(name: str, tmp_path: Path) ->
             spliced = SplicedModel(LanguageModel.load(tmp_path, backend=backend), saes)
             assert spliced.can_resume, f"{name} by {spliced.model.backend}"
             for mode in MODES:
-                for batch_size, runs_at_once in ((4, 64), (1, 3)):
+                for batch_size, runs_at_once in ((4, 64), (1, 7)):
                     found = exact_patching(
                         spliced,
                         PAIRS,

@@ -60,6 +60,7 @@ def assert_same_bits(one: Any, other: Any) -> None:
         assert (values.dtype, values.tobytes()) == (second[name].dtype, second[name].tobytes()), name
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_ten_times_ends_with_the_same_bits_and_does_at_most_one_chunk_twice_a_kill(
     tmp_path: Path,
 ) -> None:

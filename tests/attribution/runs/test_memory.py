@@ -75,6 +75,7 @@ def measured(pairs: int, mebibytes: int) -> tuple[int, float, int, float]:
     return int(batch), float(peak), int(nodes), float(total)
 
 
+@pytest.mark.slow
 def test_less_memory_lowers_the_peak_and_more_prompts_do_not_raise_it() -> None:
     roomy, tight, many = measured(16, 4000), measured(16, 80), measured(96, 80)
     assert roomy[0] == 16

@@ -66,8 +66,10 @@ def test_the_verdict_counts_the_gates_at_their_threshold(mode: ErrorMode) -> Non
     assert found.gates_at_threshold == gates_at_threshold(planted(mode), few, mode) > 0
 
 
-@pytest.mark.parametrize("value", [counterfactual, zero], ids=["counterfactual", "zero"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "value", [counterfactual, pytest.param(zero, marks=pytest.mark.slow)], ids=["counterfactual", "zero"]
+)
+@pytest.mark.parametrize("mode", ["frozen", pytest.param("zero", marks=pytest.mark.slow)])
 def test_gates_at_their_threshold_fall_alike_in_cones_whole_runs_and_batches_of_every_size(
     mode: ErrorMode, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +134,7 @@ def test_interventions_meet_the_same_gates_as_exact_patching(mode: ErrorMode) ->
         np.testing.assert_allclose(float(change), effects.effect[n], rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_own_paths_have_no_jump_that_nothing_caused(mode: ErrorMode) -> None:
     spliced, batch = planted(mode), PAIRS.batch()
@@ -152,6 +155,7 @@ def test_own_paths_have_no_jump_that_nothing_caused(mode: ErrorMode) -> None:
         assert not any((node.example, f.site, f.position, f.index) in at and f.position < node.position for f in flips)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_exact_edges_into_gates_at_their_threshold_do_not_hang_on_the_batch(mode: ErrorMode) -> None:
     spliced = planted(mode)

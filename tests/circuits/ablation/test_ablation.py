@@ -151,7 +151,7 @@ def nodes(count: int) -> dict[str, Any]:
     return {"select": Selection(nodes=count), "least_edge": 0.0, "compare": ()}
 
 
-@pytest.mark.parametrize("mode", ["live", "frozen"])
+@pytest.mark.parametrize("mode", ["live", pytest.param("frozen", marks=pytest.mark.slow)])
 def test_knocking_out_a_circuits_nodes_does_what_the_graph_says(
     spliced: SplicedModel, pairs: PromptPairs, mode: ErrorMode
 ) -> None:

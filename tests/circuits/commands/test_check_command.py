@@ -57,6 +57,7 @@ def test_a_run_of_find_is_checked_as_it_is_and_its_files_lie_beside_it(estimate:
     assert all(len(trace.alpha) == len(trace.slope) for trace in verdict.traces)
 
 
+@pytest.mark.slow
 def test_an_exact_run_is_the_truth_for_an_estimate_made_beside_it(tmp_path: Path) -> None:
     assert run("find", *QUICK, *FEW, "--error", "frozen", "--out", tmp_path).exit_code == 0
     result = run("check", tmp_path, "--method", "ig-input", "--points", "5", "--explained", "0")
@@ -172,6 +173,7 @@ def test_every_method_but_exact_can_be_asked_for() -> None:
     assert all(name in shown for name in METHODS if name not in ("exact", "activation-difference"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("judged_by", ["a part of the file", "another file"])
 def test_a_run_on_a_file_that_was_cut_is_checked_on_the_pairs_that_found_its_circuit(
     judged_by: str, tmp_path: Path

@@ -37,6 +37,7 @@ def heard() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("heard")
 def test_an_interrupted_run_says_that_nothing_is_lost_and_the_same_command_goes_on(tmp_path: Path) -> None:
     command = (*FIND, "--out", str(tmp_path))

@@ -45,7 +45,7 @@ def found(positions: str = "auto") -> Found:
     )
 
 
-@pytest.mark.parametrize("positions", ["auto", "none"])
+@pytest.mark.parametrize("positions", [pytest.param("auto", marks=pytest.mark.slow), "none"])
 def test_the_circuit_generalises_and_its_certificate_says_who_chose_its_size(positions: str) -> None:
     circuit = found(positions).circuit
     certificate = circuit.certificate
@@ -91,6 +91,7 @@ def test_a_selection_that_makes_no_sense_is_refused(arguments: dict[str, Any], m
         Selection(**arguments)
 
 
+@pytest.mark.slow
 def test_a_search_for_a_number_of_nodes() -> None:
     train, _, _ = parts()
     circuit = discover(
@@ -100,6 +101,7 @@ def test_a_search_for_a_number_of_nodes() -> None:
     assert len(members) + circuit.measurement.pruned == 20
 
 
+@pytest.mark.slow
 def test_learned_masks_find_a_circuit_that_is_certified_like_any_other() -> None:
     train, validation, judge = parts()
     select = Selection(faithful=0.7, by="learned", seed=2)

@@ -40,6 +40,7 @@ def circuit() -> Any:
     return discover(spliced, pairs("train", 6), splits=splits, trial=trial, method="atp", **options).circuit
 
 
+@pytest.mark.slow
 def test_the_circuit_lies_above_and_says_what_is_kept() -> None:
     found = circuit()
     assert found.measurement.from_layer == 2
@@ -51,6 +52,7 @@ def test_the_circuit_lies_above_and_says_what_is_kept() -> None:
     assert found.certificate.trial.every.sites == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_both_numbers_are_those_that_are_measured_directly(number: int) -> None:
     found, split = circuit(), ("held_out", "own")[number]

@@ -172,6 +172,7 @@ def test_without_resamples_nothing_is_said_of_stability() -> None:
     assert not any(line.name.startswith("stability") for line in certificate_lines(circuit))
 
 
+@pytest.mark.slow
 def test_few_pairs_choose_the_size_by_cross_validation() -> None:
     one_site = splice(load_model(), {SITE: load_saes()[SITE]})
     circuit = discover(one_site, train(), logit_difference, resamples=0, compare=(), explained=0).circuit

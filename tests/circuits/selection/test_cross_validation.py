@@ -59,6 +59,7 @@ def left_out(size: int) -> Iterator[tuple[float, float, float]]:
         yield len(fold) * report.m_circuit, len(fold) * report.m_empty, len(fold) * report.m_full
 
 
+@pytest.mark.slow
 def test_faithfulness_at_a_size_is_that_of_pairs_which_their_search_did_not_have() -> None:
     found = curve()
     size = found.chosen(1000)
@@ -66,6 +67,7 @@ def test_faithfulness_at_a_size_is_that_of_pairs_which_their_search_did_not_have
     assert found.at(size) == pytest.approx((circuit - empty) / (full - empty), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_size_is_the_smallest_that_reaches_the_target_with_a_standard_error_to_spare() -> None:
     found = curve()
     assert found.sizes == tuple(sorted(found.sizes, reverse=True))
@@ -79,6 +81,7 @@ def test_the_size_is_the_smallest_that_reaches_the_target_with_a_standard_error_
     assert found.size - 1 in found.sizes or found.size == min(found.sizes)  # one node fewer was tried
 
 
+@pytest.mark.slow
 def test_where_no_allowed_size_reaches_the_target_the_closest_is_chosen() -> None:
     found = cross_validated_size(search_on, world()[1].pairs, target=0.999, most=5, folds=3)
     assert found.chosen(5) == found.closest <= 5

@@ -118,6 +118,7 @@ def test_the_curve_goes_from_all_nodes_to_few_and_the_chosen_set_lies_on_it() ->
     assert sizes[-1] <= found.chosen.sum() <= sizes[0]
 
 
+@pytest.mark.slow
 def test_the_same_search_finds_the_same_set_in_any_batch_size() -> None:
     spliced, pairs, ranking = embedded()
     found, training = embedded_search()
@@ -129,6 +130,7 @@ def test_the_same_search_finds_the_same_set_in_any_batch_size() -> None:
     assert shared > 0.9  # nodes of equal worth may change places by rounding
 
 
+@pytest.mark.slow
 def test_a_number_of_nodes_is_kept_and_a_limit_is_said_to_be_missed() -> None:
     spliced, pairs, ranking = embedded()
     exactly, _ = search(spliced, pairs, logit_difference, ranking, target=None, nodes=17)

@@ -57,6 +57,7 @@ def test_the_planted_set_is_found_and_nothing_else() -> None:
     assert found.training == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_few_nodes_reach_the_target_and_the_same_seed_finds_the_same_ones() -> None:
     training, both = embedded_sets()
     found = learn(training, both, None, target=0.8, steps=40)

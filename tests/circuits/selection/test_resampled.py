@@ -96,6 +96,7 @@ def test_a_resample_that_draws_every_pair_once_finds_the_set_itself() -> None:
         assert (own & found.chosen).sum() >= SIZE - 1  # nodes of equal worth may change places by rounding
 
 
+@pytest.mark.slow
 def test_the_sets_are_nearly_those_of_whole_searches_on_resampled_pairs() -> None:
     pairs, _ = embedded()
     weights = Bootstrap(2).weights(len(pairs))
