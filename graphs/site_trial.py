@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from graphs.plain_data import dataclass_from_plain
+from graphs.quantities import Count
 from graphs.short_repr import short_repr
 
 LEAST_PASSING: Final = 0.9
@@ -36,8 +37,8 @@ class SitesTried:
     """
 
     kind: str
-    sites: int
-    nodes: int
+    sites: Count
+    nodes: Count
     faithfulness: float | None
     features_alone: float | None
     passing: float
@@ -56,7 +57,7 @@ class TrialOfSites:
     __repr__ = short_repr
 
     split: str
-    pairs: int
+    pairs: Count
     every: SitesTried
     kinds: tuple[SitesTried, ...]
 

@@ -18,7 +18,7 @@ from attribution.effects.effects_head import COLUMN_TYPES, FLOATS, NAMES, WHOLE,
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 from graphs.files.parquet_file import check_columns, parsed_head, read_parquet
 from graphs.files.typed_content import typed
-from graphs.plain_data import shortened
+from graphs.type_faults import shortened
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
 GATES: Final = ("clear", "float64", "undecided", "near")

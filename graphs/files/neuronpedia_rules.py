@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from graphs.files.neuronpedia_schema import GraphDocument
 from graphs.files.typed_content import typed
-from graphs.plain_data import shortened
+from graphs.type_faults import shortened
 
 FEATURE: Final = "cross layer transcoder"
 ERROR: Final = "mlp reconstruction error"

@@ -18,7 +18,7 @@ from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNo
 from graphs.edges import Edge
 from graphs.files.typed_content import FileContent, typed
 from graphs.nodes import Node
-from graphs.plain_data import as_plain_data, checked, node_from_plain
+from graphs.plain_data import as_plain_data, check_fields, node_from_plain
 from graphs.strongest_edges import left_out_of
 
 
@@ -77,24 +77,22 @@ def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
         nodes = _nodes(content["nodes"])
         named = {name: weighted.node for name, weighted in nodes.items()}
         certificate = content["certificate"]
-        found = CircuitGraph(
-            sites=tuple(content["sites"]),
-            positions=tuple(Position(**position) for position in content["positions"]),
-            nodes=tuple(nodes.values()),
-            edges=tuple(_edge(row, named) for row in content["edges"]),
-            measurement=Measurement(**content["measurement"]),
-            certificate=None if certificate is None else certificate_from_plain(certificate),
-        )
+        values: dict[str, Any] = {
+            "sites": tuple(content["sites"]),
+            "positions": tuple(Position(**position) for position in content["positions"]),
+            "nodes": tuple(nodes.values()),
+            "edges": tuple(_edge(row, named) for row in content["edges"]),
+            "measurement": Measurement(**content["measurement"]),
+            "certificate": None if certificate is None else certificate_from_plain(certificate),
+        }
+        check_fields(CircuitGraph, values)
+        found = CircuitGraph(**values)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a complete circuit ({type(error).__name__}: {error}).") from None
-    checked(found)
     if not found.nodes:
         raise ValueError("the circuit has no nodes: there is nothing to show.")
     typed(CircuitInputs, dict(found.measurement.inputs))
     left_out_of(found)
-    rates = (rate for one in (*found.nodes, *found.edges) for rate in (one.inclusion, one.inclusion_templates))
-    if not all(rate is None or 0 <= rate <= 1 for rate in rates):
-        raise ValueError("an inclusion rate of a node or an edge is no share from 0 to 1.")
     return found
 
 

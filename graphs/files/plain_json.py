@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from graphs.files.text_file import read_text
-from graphs.plain_data import LARGEST
+from graphs.quantities import LARGEST
 
 DEEPEST: Final = 100
 """Levels of nesting; the deepest file of this project has 8."""

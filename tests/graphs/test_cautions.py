@@ -58,7 +58,9 @@ def test_a_circuit_keeps_its_warnings_in_files_and_an_older_file_has_none(tmp_pa
     [
         ({"kind": "nothing"}, "kind of a Caution"),
         ({"figures": {"pairs": 3}}, "a warning of kind 'shared_pairs' with figures"),
-        ({"figures": {"shared": "x", "pairs": 3}}, "figures of a Caution"),
+        ({"figures": {"shared": "x", "pairs": 3}}, "figures.shared of a Caution is 'x'; expected a whole number"),
+        ({"figures": {"shared": -1, "pairs": 3}}, "figures.shared of a Caution is -1; expected at least 0"),
+        ({"figures": {"shared": 4, "pairs": 3}}, "counts more than all"),
         ({"sentence": None}, "sentence of a Caution"),
         ({"more": 1}, "a Caution has no more"),
     ],
