@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from graphs.fields.quantities import Count
 from graphs.plain_data import dataclass_from_plain
-from graphs.quantities import Count
 from graphs.short_repr import short_repr
 
 CautionKind = Literal[

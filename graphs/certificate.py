@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from graphs.cautions import Caution, caution_from_plain
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
+from graphs.fields.quantities import Count, Magnitude, Share, check_parts
 from graphs.plain_data import dataclass_from_plain
-from graphs.quantities import Count, Magnitude, Share, check_parts
 from graphs.short_repr import short_repr
 from graphs.site_trial import TrialOfSites, trial_from_plain
 from graphs.undecided import EffectsInRounding, in_rounding_from_plain
@@ -220,10 +220,6 @@ class Certificate:
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
     """The inverse of `as_plain_data` for a certificate; fields that do not fit are a ValueError."""
-    hashes = content.get("hashes") if isinstance(content, dict) else None
-    kinds = {"model": str, "saes": dict, "prompts": str}
-    if not isinstance(hashes, dict) or not all(isinstance(hashes.get(name), kind) for name, kind in kinds.items()):
-        raise ValueError("a certificate's hashes are an object with model, saes (by site) and prompts.")
     return dataclass_from_plain(
         Certificate,
         content,

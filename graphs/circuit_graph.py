@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphs.certificate import Certificate, certificate_from_plain
 from graphs.edges import Edge
+from graphs.fields.quantities import Count, Magnitude, Share, range_fault
 from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
 from graphs.plain_data import as_plain_data
-from graphs.quantities import Count, Magnitude, Share, range_fault
 from graphs.short_repr import cut, in_brief, short_repr
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from graphs.faithfulness import Faithfulness
-from graphs.quantities import Correlation, Count, Share
+from graphs.fields.quantities import Correlation, Count, Share
 from graphs.short_repr import short_repr
 
 Which = Literal["a", "b"]

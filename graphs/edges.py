@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from graphs.fields.quantities import Count, Magnitude, Share
 from graphs.nodes import Node
-from graphs.quantities import Count, Magnitude, Share
 
 
 @dataclass(frozen=True)

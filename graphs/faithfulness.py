@@ -14,8 +14,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any, Final
 
+from graphs.fields.quantities import Count, Number, Share
 from graphs.plain_data import dataclass_from_plain
-from graphs.quantities import Count, Number, Share
 from graphs.short_repr import short_repr
 
 MIB_SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
 
-from graphs.quantities import Count, Share
+from graphs.fields.quantities import Count, Share
 from graphs.short_repr import cut, short_repr
 
 YOURS: Final = "yours"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from graphs.quantities import Count
+from graphs.fields.quantities import Count
 
 EVERYWHERE: Final = "everywhere"
 """The name of the one column of a circuit without positions: a node is wherever its feature is active."""

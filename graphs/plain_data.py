@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 
+from graphs.fields.type_faults import TypeFault, named, shortened
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
-from graphs.type_faults import TypeFault, named, shortened
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

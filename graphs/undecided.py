@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphs.fields.quantities import Count
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 from graphs.plain_data import dataclass_from_plain, node_from_plain
-from graphs.quantities import Count
 from graphs.short_repr import short_repr
 
 

@@ -18,9 +18,18 @@ from typing import Final, Literal
 import numpy as np
 
 from graphs.cautions import Caution
+from graphs.fields.quantities import (
+    Correlation,
+    Count,
+    Magnitude,
+    Number,
+    Share,
+    check_lengths,
+    check_parts,
+    check_rising,
+)
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
-from graphs.quantities import Correlation, Count, Magnitude, Number, Share, check_lengths, check_parts, check_rising
 from graphs.short_repr import cut, short_repr
 from graphs.undecided import UndecidedEffect
 

@@ -20,8 +20,6 @@ from attribution.prompts.prompt_templates import fillings
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_lines, read_text
 
-FEW: Final = 16
-"""Of templates that leave fewer pairs than this, the warning says so."""
 _KEYS: Final = {"pairs", "templates"}
 
 
@@ -111,8 +109,7 @@ def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
                 left_out += 1
                 faults = [*faults[:1], f"Template {number}: a slot has other tokens in {filling.row['patch']!r}."]
     if left_out and found:
-        few = f" {len(found)} pairs are few to find a circuit on." if len(found) < FEW else ""
-        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out.{few} {faults[0]}", stacklevel=3)
+        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out. {faults[0]}", stacklevel=3)
     if left_out and not found:
         raise ValueError(f"None of {left_out} fillings can be used. {faults[0]}")
     return found

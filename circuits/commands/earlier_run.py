@@ -16,6 +16,7 @@ from circuits.commands.inputs import Inputs, Loaded, ModelInputs, OtherPairs
 from circuits.commands.options import METRIC_NAMES
 from circuits.terminal.whole_run import RUN_FILE, refuse_foreign
 from graphs import CircuitGraph, load_circuit
+from graphs.files.plain_circuit import Hashes
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 from graphs.files.typed_content import FileContent, typed
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
     from circuits.ablation.causal_tests import FoundOn
 
 _SHARE: Final = Field(ge=0, lt=1, description="a share from 0 to less than 1")
-
-
-class RunHashes(FileContent):
-    """Of the model, of the SAE at each site, and of the prompts."""
-
-    model: str
-    saes: dict[str, str]
-    prompts: str
 
 
 class RunChoices(FileContent):
@@ -58,7 +51,7 @@ class RunContent(FileContent):
 
     arguments: dict[str, Any]
     paths_below_the_run: list[str] = Field(default_factory=list)
-    hashes: RunHashes
+    hashes: Hashes
 
 
 @cache

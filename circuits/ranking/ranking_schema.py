@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from graphs.fields.quantities import Count, Magnitude
 from graphs.files.typed_content import FileContent
-from graphs.quantities import Count, Magnitude
 
 
 class RankingHead(FileContent):

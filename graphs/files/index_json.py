@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from graphs.fields.quantities import Count
 from graphs.files.plain_json import read_versioned_json, write_versioned_json
 from graphs.plain_data import as_plain_data, dataclass_from_plain
-from graphs.quantities import Count
 from graphs.short_repr import short_repr
 from graphs.words.certificate_line import Colour
 

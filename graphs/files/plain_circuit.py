@@ -23,26 +23,42 @@ from graphs.strongest_edges import left_out_of
 
 
 class Hashes(FileContent):
-    """Of the model, of the SAE at each site, and of the prompts."""
+    """The SHA-256 of the model, of the SAE at each site, and of the prompts."""
+
+    model: str
+    saes: dict[str, str]
+    prompts: str
+
+
+class KnownHashes(Hashes):
+    """Those of them that are known."""
 
     model: str = ""
     saes: Annotated[dict[str, str], Field(default_factory=dict)]
     prompts: str = ""
 
 
-class CircuitHead(FileContent):
-    """The fields of `HEAD_FIELDS`, as far as a reader needs their types."""
+class CertificateHead(FileContent):
+    """What the certificate is of."""
+
+    hashes: Hashes
+
+
+class CircuitContent(FileContent):
+    """The whole, as far as a reader needs its types."""
 
     sites: list[str]
     positions: list[dict[str, Any]]
     measurement: dict[str, Any]
-    certificate: dict[str, Any] | None
+    certificate: CertificateHead | None
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
 
 
 class CircuitInputs(FileContent):
     """What is read of a circuit's `measurement.inputs`."""
 
-    hashes: Hashes | None = None
+    hashes: KnownHashes | None = None
 
 
 HEAD_FIELDS: Final = ("sites", "positions", "measurement", "certificate")
@@ -73,6 +89,7 @@ def _node_row(circuit: CircuitGraph, weighted: WeightedNode) -> dict[str, Any]:
 
 def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
     """The inverse of `plain_circuit`, checked; data that do not fit are a ValueError."""
+    typed(CircuitContent, content)
     try:
         nodes = _nodes(content["nodes"])
         named = {name: weighted.node for name, weighted in nodes.items()}

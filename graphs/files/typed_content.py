@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from graphs.type_faults import TypeFault, shortened
+from graphs.fields.type_faults import TypeFault, shortened
 
 
 class FileContent(BaseModel):

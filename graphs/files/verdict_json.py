@@ -17,10 +17,10 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from graphs.cautions import caution_from_plain
+from graphs.fields.quantities import MOST
+from graphs.fields.type_faults import shortened
 from graphs.files.plain_json import read_versioned_json, write_versioned_json
 from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain
-from graphs.quantities import MOST
-from graphs.type_faults import shortened
 from graphs.undecided import undecided_from_plain
 from graphs.verdict import (
     CHOSEN_BY,

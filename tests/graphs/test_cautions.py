@@ -83,6 +83,9 @@ def test_a_verdict_keeps_its_warnings_and_its_page_and_display_say_them(tmp_path
     assert "warning: shared pairs, held out</b> 3 of the 10 pairs &lt;b&gt;also&lt;/b&gt; found it." in page
     write_verdict_page(verdict(), tmp_path / "v.html", title="x")
     assert "<section class='amber warnings" not in (tmp_path / "v.html").read_text(encoding="utf-8")
+    write_verdict_page(replace(verdict(), warnings=(EVERY,)), tmp_path / "v.html", title="x")
+    assert "<section class='red warnings'>" in (tmp_path / "v.html").read_text(encoding="utf-8")
+    assert "■  warning: shared pairs" in verdict_view(replace(verdict(), warnings=(EVERY,)))["text/plain"]
     assert SOME.value in verdict_view(warned)["text/plain"]
     assert "warnings" not in verdict_view(verdict())["text/plain"]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from annotated_types import Ge, Interval
 
-from graphs.type_faults import named
+from graphs.fields.type_faults import named
 
 LARGEST: Final = 3.40282356e38
 """Numbers in files and pages are at most this large: they round to a finite float of 32 bits."""
