@@ -39,8 +39,9 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except json.JSONDecodeError:
-        raise
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in error.doc else ""  # a line of JSONL is numbered by who reads it
+        raise JSONFault(f"{error.msg}: {line}column {error.colno}") from None
     except RecursionError:
         raise JSONFault(_TOO_DEEP) from None
     except UnicodeDecodeError as error:
