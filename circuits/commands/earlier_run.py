@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hints
 
 from pydantic import Field, create_model
+from typer.models import OptionInfo
 
 from circuits.commands.inputs import Inputs, Loaded, ModelInputs, OtherPairs
 from circuits.commands.options import METRIC_NAMES
@@ -56,10 +57,17 @@ class RunContent(FileContent):
 
 @cache
 def all_arguments() -> type[RunChoices]:
-    """The arguments, those of `Inputs` among them."""
-    hints = get_type_hints(Inputs)
-    own: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(Inputs)}
+    """The arguments, those of `Inputs` among them, within the limits of their options."""
+    hints = get_type_hints(Inputs, include_extras=True)
+    own: dict[str, Any] = {f.name: (_limited(hints[f.name]), f.default) for f in fields(Inputs)}
     return create_model("Arguments", __base__=RunChoices, **own)
+
+
+def _limited(hint: Any) -> Any:
+    """The type of an option, with the limits that the option has."""
+    given, *settings = get_args(hint)
+    option = next(one for one in settings if isinstance(one, OptionInfo))
+    return Annotated[given, Field(ge=option.min, le=option.max)]
 
 
 PROMPTS: Final = ("task", "pairs", "split", "examples", "prompt", "counterfactual", "answer", "wrong")
