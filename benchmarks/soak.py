@@ -5,6 +5,7 @@
 After each: resident memory, threads and open files. The first quarter warms up (imports, caches, the allocator). The
 exit code is 1 if memory grows after it by more than `MOST_GROWTH` a run (the median slope between two runs, so that
 single peaks do not count), or threads or files are left. Options that exclude each other are drawn too, and refused.
+Runs are small, a layer or two and few pairs: what is kept is kept by small runs too, and there are many of them.
 """
 
 import argparse
@@ -32,13 +33,22 @@ CHOICES: dict[str, Sequence[str]] = {
     "--error": ("live", "frozen", "zero"),
     "--patch": ("counterfactual", "zero", "mean"),
     "--metric": ("logit_difference", "log_probability", "kl_divergence"),
-    "--nodes": ("1", "8", "40"),
-    "--resamples": ("0", "5"),
     "--positions": ("auto", "none", "offset"),
-    "--explained": ("0", "3"),
     "--memory": ("300M", "1G"),
     "--beside": ("none", "atp", "atp,ig"),
 }
+"""Options that about half of the runs give."""
+SMALL: dict[str, Sequence[str]] = {
+    "--layers": ("2", "3", "2-3"),
+    "--examples": ("2", "3"),
+    "--other-examples": ("0", "2"),
+    "--resamples": ("0", "5"),
+    "--explained": ("0", "1"),
+}
+"""Options that all runs give."""
+SIZES = ("1", "8", "40")
+SEARCHING, LABELLING = 0.1, 0.1
+"""Shares of the runs that search for their size, and that label features: these take longest."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,12 @@ class Kept:
 
 
 def drawn(draw: random.Random) -> list[str]:
-    """The options of a run; about half of them are left at their defaults."""
-    chosen = [word for name, own in CHOICES.items() if draw.random() < 0.5 for word in (name, draw.choice(own))]
-    chosen += ["--examples", draw.choice(("2", "5", "9")), "--other-examples", "4"]
-    return [*chosen, *(["--no-labels"] if draw.random() < 0.7 else [])]
+    """The options of a run."""
+    given = {name: own for name, own in CHOICES.items() if draw.random() < 0.5} | SMALL
+    if draw.random() >= SEARCHING:
+        given["--nodes"] = SIZES
+    chosen = [word for name, own in given.items() for word in (name, draw.choice(own))]
+    return [*chosen, *(["--no-labels"] if draw.random() >= LABELLING else [])]
 
 
 def growth(values: Sequence[float]) -> float:
@@ -77,12 +89,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(given.times):
             options = drawn(draw)
-            start = time.monotonic()
+            start = time.process_time()
             code = app(["find", *options, "--out", f"{folder}/{number % 5}"], standalone_mode=False)
+            if code and code > 128:  # Ctrl-C or SIGTERM
+                return code
             ended = f"exit {code}" if code else "found"
             after.append(Kept.now())
             print(
-                f"soak {number}: {' '.join(options)}: {ended}, {time.monotonic() - start:.1f} s, "
+                f"soak {number}: {' '.join(options)}: {ended}, {time.process_time() - start:.1f} s of CPU, "
                 f"{after[-1].memory / 2**20:,.0f} MiB, {after[-1].threads} threads, {after[-1].files} files",
                 file=sys.stderr,
                 flush=True,

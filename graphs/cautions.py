@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from graphs.fields.quantities import Count
 from graphs.plain_data import dataclass_from_plain
 from graphs.short_repr import short_repr
 
@@ -47,7 +48,7 @@ class Caution:
 
     kind: CautionKind
     about: str
-    figures: Mapping[str, int]
+    figures: Mapping[str, Count]
     sentence: str
 
     def __post_init__(self) -> None:
@@ -55,6 +56,8 @@ class Caution:
             FIGURES_IN_WORDS[self.kind].format(**self.figures)
         except (KeyError, ValueError, TypeError) as error:
             raise ValueError(f"a warning of kind {self.kind!r} with figures {dict(self.figures)}.") from error
+        if max(self.figures.values()) > max(self.figures.get(name, 0) for name in ("pairs", "all")):
+            raise ValueError(f"a warning of kind {self.kind!r} counts more than all: {dict(self.figures)}.")
 
     @property
     def value(self) -> str:

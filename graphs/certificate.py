@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from graphs.cautions import Caution, caution_from_plain
 from graphs.faithfulness import Faithfulness, FaithfulnessCurve
+from graphs.fields.quantities import Count, Magnitude, Share, check_parts
 from graphs.plain_data import dataclass_from_plain
 from graphs.short_repr import short_repr
 from graphs.site_trial import TrialOfSites, trial_from_plain
@@ -31,8 +32,8 @@ class SiteQuality:
     """
 
     site: str
-    l0: float
-    fvu: float
+    l0: Magnitude
+    fvu: Magnitude
     ce_recovered: float | None
     ce_increase: float
     kl: float
@@ -52,7 +53,7 @@ class SAEQuality:
     __repr__ = short_repr
 
     text: str
-    tokens: int
+    tokens: Count
     sites: tuple[SiteQuality, ...]
     ce_recovered: float | None
     ce_increase: float
@@ -74,11 +75,14 @@ class Screening:
     __repr__ = short_repr
 
     estimate: str
-    verified: int
-    nodes: int
-    threshold: float
-    flags: Mapping[str, int]
+    verified: Count
+    nodes: Count
+    threshold: Magnitude
+    flags: Mapping[str, Count]
     bound: MissedBound | None
+
+    def __post_init__(self) -> None:
+        check_parts(self, "verified", "nodes")
 
 
 @dataclass(frozen=True)
@@ -104,18 +108,21 @@ class SizeChoice:
 
     by: str
     split: str
-    pairs: int
+    pairs: Count
     target: float
     faithfulness: float
-    nodes: int
-    most: int
+    nodes: Count
+    most: Count
     reached: bool
-    largest: int
+    largest: Count
     largest_faithfulness: float
-    needed: int | None
+    needed: Count | None
     new_words: bool
     opponents: Mapping[str, float]
-    folds: int = 0
+    folds: Count = 0
+
+    def __post_init__(self) -> None:
+        check_parts(self, "nodes", "largest")
 
 
 @dataclass(frozen=True)
@@ -135,14 +142,18 @@ class Stability:
     __repr__ = short_repr
 
     over: str
-    resamples: int
-    nodes: int
-    stable_nodes: int
-    edges: int
-    stable_edges: int
-    mean: float
-    overlap: float
-    kept_from: float | None = None
+    resamples: Count
+    nodes: Count
+    stable_nodes: Count
+    edges: Count
+    stable_edges: Count
+    mean: Share
+    overlap: Share
+    kept_from: Share | None = None
+
+    def __post_init__(self) -> None:
+        check_parts(self, "stable_nodes", "nodes")
+        check_parts(self, "stable_edges", "edges")
 
 
 STABLE: Final = 0.9
@@ -181,15 +192,15 @@ class Certificate:
     __repr__ = short_repr
 
     hashes: Mapping[str, Any]
-    circuit_verified: float
-    error_share: float | None
+    circuit_verified: Share
+    error_share: Share | None
     flow_shown: float | None = None
     screening: Screening | None = None
     quality: tuple[SAEQuality, ...] = ()
     faithfulness: tuple[Faithfulness, ...] = ()
     curves: tuple[FaithfulnessCurve, ...] = ()
     missing: Mapping[str, str] | None = None
-    gates_at_threshold: int = 0
+    gates_at_threshold: Count = 0
     size_choice: SizeChoice | None = None
     stability: tuple[Stability, ...] = ()
     trial: TrialOfSites | None = None
@@ -209,10 +220,6 @@ class Certificate:
 
 def certificate_from_plain(content: dict[str, Any]) -> Certificate:
     """The inverse of `as_plain_data` for a certificate; fields that do not fit are a ValueError."""
-    hashes = content.get("hashes") if isinstance(content, dict) else None
-    kinds = {"model": str, "saes": dict, "prompts": str}
-    if not isinstance(hashes, dict) or not all(isinstance(hashes.get(name), kind) for name, kind in kinds.items()):
-        raise ValueError("a certificate's hashes are an object with model, saes (by site) and prompts.")
     return dataclass_from_plain(
         Certificate,
         content,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphs.certificate import Certificate, certificate_from_plain
 from graphs.edges import Edge
+from graphs.fields.quantities import Count, Magnitude, Share, range_fault
 from graphs.nodes import VARIOUS, ErrorNode, FeatureNode, MetricNode, Node, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
-from graphs.plain_data import as_plain_data, range_fault
+from graphs.plain_data import as_plain_data
 from graphs.short_repr import cut, in_brief, short_repr
 
 if TYPE_CHECKING:
@@ -62,19 +63,19 @@ class WeightedNode:
 
     node: Node
     effect: float
-    mean_absolute: float
-    standard_error: float | None
-    count: int
+    mean_absolute: Magnitude
+    standard_error: Magnitude | None
+    count: Count
     clean: float | None
     patch: float | None
-    verified: int = 0
+    verified: Count = 0
     estimates: Mapping[str, float] = field(default_factory=dict, hash=False)
     carried: float | None = None
     undivided: float | None = None
-    flags: Mapping[str, int] = field(default_factory=dict, hash=False)
-    inclusion: float | None = None
-    inclusion_templates: float | None = None
-    undecided: int = 0
+    flags: Mapping[str, Count] = field(default_factory=dict, hash=False)
+    inclusion: Share | None = None
+    inclusion_templates: Share | None = None
+    undecided: Count = 0
     closed_effect: float | None = None
     open_effect: float | None = None
 
@@ -133,21 +134,21 @@ class Measurement:
     sign: str
     error_mode: str
     patch_value: str
-    examples: int
+    examples: Count
     total_effect: float
-    residual_median: float | None
-    residual_max: float | None
+    residual_median: Magnitude | None
+    residual_max: Magnitude | None
     residual_law: str
     evidence: str = NOT_VERIFIED
     ranked_by: str | None = None
-    nodes_measured: int = 0
-    share_kept: float | None = None
+    nodes_measured: Count = 0
+    share_kept: Share | None = None
     edge_method: str | None = None
-    edge_imbalance: float | None = None
-    edges_measured: int = 0
-    pruned: int = 0
+    edge_imbalance: Magnitude | None = None
+    edges_measured: Count = 0
+    pruned: Count = 0
     flags_of: str | None = None
-    from_layer: int | None = None
+    from_layer: Count | None = None
     positions_vary: bool = False
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
@@ -186,6 +187,12 @@ class CircuitGraph(NotebookDisplay):
             for name in _NODE_NUMBERS:
                 if fault := range_fault(getattr(weighted, name)):
                     raise ValueError(f"{name} of {self.name(weighted.node)} is {fault}.")
+            for name in ("verified", "undecided"):
+                if getattr(weighted, name) > weighted.count:
+                    raise ValueError(
+                        f"{name} of {self.name(weighted.node)} is {getattr(weighted, name)}; expected at most its "
+                        f"count, {weighted.count}."
+                    )
         seen: set[tuple[Node, Node]] = set()
         for edge in self.edges:
             self._check_edge(edge, known, seen)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from graphs.faithfulness import Faithfulness
+from graphs.fields.quantities import Correlation, Count, Share
 from graphs.short_repr import short_repr
 
 Which = Literal["a", "b"]
@@ -40,8 +41,8 @@ class ComparedNode:
     effect_a: float | None
     effect_b: float | None
     twin: str | None = None
-    cosine: float | None = None
-    correlation: float | None = None
+    cosine: Correlation | None = None
+    correlation: Correlation | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Overlap:
         weighted_jaccard: None where a circuit has no |effect| at all, or where effects cannot be compared.
     """
 
-    shared: int
-    only_a: int
-    only_b: int
-    jaccard: float | None
-    weighted_jaccard: float | None
+    shared: Count
+    only_a: Count
+    only_b: Count
+    jaccard: Share | None
+    weighted_jaccard: Share | None
 
     @classmethod
     def of(cls, members: Iterable[tuple[float | None, float | None]], *, weighted: bool = True) -> "Overlap":
@@ -135,13 +136,13 @@ class Comparison:
     edges: tuple[ComparedEdge, ...]
     node_overlap: Overlap
     edge_overlap: Overlap
-    spearman: float | None
-    same_sign: float | None
+    spearman: Correlation | None
+    same_sign: Share | None
     faithfulness: tuple[TaskFaithfulness, ...] = ()
     merged: tuple[bool, bool] = (False, False)
     other_saes: tuple[str, ...] = ()
-    least_cosine: float | None = None
-    least_correlation: float | None = None
+    least_cosine: Correlation | None = None
+    least_correlation: Correlation | None = None
     notes: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict, hash=False)
 

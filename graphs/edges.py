@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from graphs.fields.quantities import Count, Magnitude, Share
 from graphs.nodes import Node
 
 
@@ -22,8 +23,8 @@ class Edge:
     source: Node
     target: Node
     weight: float
-    mean_absolute: float | None = None
-    standard_error: float | None = None
-    count: int | None = None
-    inclusion: float | None = None
-    inclusion_templates: float | None = None
+    mean_absolute: Magnitude | None = None
+    standard_error: Magnitude | None = None
+    count: Count | None = None
+    inclusion: Share | None = None
+    inclusion_templates: Share | None = None

@@ -9,11 +9,13 @@ resample: the data then do not bound the ratio. Source: Marks et al. 2024; MIB, 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import isfinite
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from graphs.fields.quantities import Count, Number, Share
+from graphs.plain_data import dataclass_from_plain
 from graphs.short_repr import short_repr
 
 MIB_SHARES: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -22,7 +24,6 @@ ORDERS: Final = ("absolute", "signed")
 
 Bound = float | None
 Bounds = tuple[Bound, ...]
-_Report = TypeVar("_Report", "Faithfulness", "FaithfulnessCurve")
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Faithfulness:
     __repr__ = short_repr
 
     split: str
-    pairs: int
-    nodes: int
+    pairs: Count
+    nodes: Count
     reference: str
     errors: str
     metric: str
@@ -62,8 +63,8 @@ class Faithfulness:
     completeness: float
     completeness_low: Bound
     completeness_high: Bound
-    confidence: float
-    resamples: int
+    confidence: Share
+    resamples: Count
 
     def __post_init__(self) -> None:
         _check_errors(self.errors)
@@ -81,7 +82,7 @@ class Faithfulness:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Faithfulness":
         """The inverse of `as_dict`; fields that do not fit are a ValueError."""
-        return _from_fields(cls, content)
+        return dataclass_from_plain(cls, content)
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,10 @@ class FaithfulnessCurve:
     errors: str
     metric: str
     order: str
-    draws: int
-    pairs: int
-    shares: tuple[float, ...]
-    sizes: tuple[int, ...]
+    draws: Number
+    pairs: Count
+    shares: tuple[Share, ...]
+    sizes: tuple[Count, ...]
     faithfulness: tuple[float, ...]
     low: Bounds
     high: Bounds
@@ -155,8 +156,7 @@ class FaithfulnessCurve:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "FaithfulnessCurve":
         """The inverse of `as_dict`; fields that do not fit and areas that do not follow from them are a ValueError."""
-        own = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items() if k not in ("cpr", "cmd")}
-        curve = _from_fields(cls, own)
+        curve = dataclass_from_plain(cls, {k: v for k, v in content.items() if k not in ("cpr", "cmd")})
         for name in ("cpr", "cmd"):
             if name in content and abs(content[name] - getattr(curve, name)) > 1e-9 * max(1.0, abs(content[name])):
                 raise ValueError(f"{name} {content[name]} does not follow from the curve: {getattr(curve, name)}.")
@@ -179,15 +179,6 @@ def area_under_curve(shares: tuple[float, ...], values: tuple[float, ...]) -> fl
     """Trapezoid rule from the first share to the last; the area below the first share does not count."""
     points = list(zip(shares, values, strict=True))
     return sum((k2 - k1) * (v1 + v2) / 2 for (k1, v1), (k2, v2) in pairwise(points))
-
-
-def _from_fields(kind: type[_Report], content: Mapping[str, Any]) -> _Report:
-    names = {f.name for f in fields(kind)}
-    if missing := sorted(names - set(content)):
-        raise ValueError(f"A {kind.__name__} lacks {', '.join(missing)}.")
-    if unknown := sorted(set(content) - names):
-        raise ValueError(f"A {kind.__name__} has no {', '.join(unknown)}.")
-    return kind(**content)
 
 
 def _check_errors(errors: str) -> None:

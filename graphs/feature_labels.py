@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, Literal
 
+from graphs.fields.quantities import Count, Share
 from graphs.short_repr import cut, short_repr
 
 YOURS: Final = "yours"
@@ -23,8 +24,8 @@ class Writer:
         part: the head's part of the encoder's projection, in its units; positive where it raises the feature.
     """
 
-    head: int
-    back: int
+    head: Count
+    back: Count
     token: str
     part: float
 
@@ -43,7 +44,7 @@ class Context:
     __repr__ = short_repr
 
     tokens: tuple[str, ...]
-    place: int
+    place: Count
     activation: float
     writers: tuple[Writer, ...] = ()
 
@@ -69,13 +70,13 @@ class FeatureLabel:
     __repr__ = short_repr
 
     site: str
-    index: int
+    index: Count
     text: str
     source: Literal["yours", "contexts"]
     contexts: tuple[Context, ...]
     promoted: tuple[tuple[str, float], ...] | None
     suppressed: tuple[tuple[str, float], ...] | None
-    frequency: float
+    frequency: Share
     mean_activation: float | None
 
     def __post_init__(self) -> None:
@@ -111,7 +112,7 @@ class Labels:
 
     labels: tuple[FeatureLabel, ...]
     corpus: str
-    tokens: int
+    tokens: Count
     inputs: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from graphs.fields.quantities import Count
+
 EVERYWHERE: Final = "everywhere"
 """The name of the one column of a circuit without positions: a node is wherever its feature is active."""
 
@@ -21,8 +23,8 @@ class FeatureNode:
 
     kind: ClassVar[str] = "feature"
     site: str
-    position: int
-    index: int
+    position: Count
+    index: Count
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -31,7 +33,7 @@ class ErrorNode:
 
     kind: ClassVar[str] = "error"
     site: str
-    position: int
+    position: Count
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -39,7 +41,7 @@ class TokenNode:
     """The token at one position."""
 
     kind: ClassVar[str] = "token"
-    position: int
+    position: Count
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -3,34 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 import numpy as np
 
+from graphs.fields.type_faults import TypeFault, named, shortened
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-LARGEST: Final = 3.40282356e38
-"""Numbers in files and pages are at most this large: they round to a finite float of 32 bits."""
-MOST: Final = 2**32 - 1
-"""Counts and indices in files and pages lie between 0 and this."""
-
 _NODES = (FeatureNode, ErrorNode, TokenNode, MetricNode)
 _NODE_TYPES = {node_type.kind: node_type for node_type in _NODES}
 _Instance = TypeVar("_Instance")
-
-
-def range_fault(value: Any) -> str | None:
-    """What is wrong with a number, or with one in a mapping, as the end of a sentence; None if nothing is."""
-    if isinstance(value, Mapping):
-        return next(filter(None, map(range_fault, value.values())), None)
-    if isinstance(value, float) and not abs(value) <= LARGEST:
-        return f"{value}; expected a finite number that 32 bits hold"
-    if isinstance(value, int) and not 0 <= value <= MOST:
-        return f"{str(value)[:40]}; expected a whole number from 0 to {MOST:,}"
-    return None
 
 
 def as_plain_data(value: Any) -> Any:
@@ -64,13 +49,13 @@ def dataclass_from_plain(
         ValueError: a field is missing, unknown, or of another type than the dataclass says.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"a {kind.__name__} is an object; found {shortened(content)}.")
+        raise ValueError(f"{named(kind)} is an object; found {shortened(content)}.")
     known = {f.name: f for f in fields(cast(Any, kind))}
     required = {n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING}
     if wrong := sorted(required - set(content)):
-        raise ValueError(f"a {kind.__name__} lacks {', '.join(wrong)}.")
+        raise ValueError(f"{named(kind)} lacks {', '.join(wrong)}.")
     if wrong := sorted(set(content) - set(known)):
-        raise ValueError(f"a {kind.__name__} has no {', '.join(wrong)}.")
+        raise ValueError(f"{named(kind)} has no {', '.join(wrong)}.")
     values = {}
     for name, value in content.items():
         reader = readers.get(name, _lists_as_tuples)
@@ -80,28 +65,45 @@ def dataclass_from_plain(
 
 
 def checked(value: _Instance) -> _Instance:
-    """The value, if every field of every dataclass in it has the type that it says; whole numbers pass for floats.
+    """A dataclass, if every field of it and of every dataclass in it has the type that it says.
+
+    Whole numbers pass for floats.
 
     Raises:
-        ValueError: a field of another type, or a number that is not finite; the message names it.
+        ValueError: as `check_fields`.
     """
-    level: list[Any] = [value]
-    while level:
-        below: list[Any] = []
-        for one in level:
-            if is_dataclass(one) and not isinstance(one, type):
-                held = {f.name: getattr(one, f.name) for f in fields(one)}
-                _refuse_other_types(type(one), held)
-                below += held.values()
-            elif isinstance(one, tuple | list):
-                below += one
-            elif isinstance(one, Mapping):
-                below += one.values()
-        level = below
+    check_fields(type(value), _held(value))
     return value
 
 
-def _refuse_other_types(kind: type, values: Mapping[str, Any]) -> None:
+def check_fields(kind: type, values: Mapping[str, Any]) -> None:
+    """Check the values of a dataclass's fields before there is one.
+
+    Raises:
+        ValueError: a value of another type, or a number beyond its limits; the message says where: `nodes[3].count`.
+    """
+    _refuse_other_types(kind, values)
+    level = list(values.items())
+    while level:
+        below: list[tuple[str, Any]] = []
+        for where, one in level:
+            if is_dataclass(one) and not isinstance(one, type):
+                held = _held(one)
+                _refuse_other_types(type(one), held, where)
+                below += ((f"{where}.{name}", value) for name, value in held.items())
+            elif isinstance(one, tuple | list):
+                below += ((f"{where}[{number}]", value) for number, value in enumerate(one))
+            elif isinstance(one, Mapping):
+                below += ((f"{where}.{key}", value) for key, value in one.items())
+        level = below
+
+
+def _held(value: Any) -> dict[str, Any]:
+    return {f.name: getattr(value, f.name) for f in fields(value)}
+
+
+def _refuse_other_types(kind: type, values: Mapping[str, Any], where: str | None = None) -> None:
+    """Refuse the first value of another type; without `where`, a value is one `of a` dataclass of this kind."""
     from pydantic import ValidationError
 
     checks = _checks(kind)
@@ -109,9 +111,9 @@ def _refuse_other_types(kind: type, values: Mapping[str, Any]) -> None:
         try:
             checks[name].validate_python(value, strict=True)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            expected = first["msg"].removeprefix("Input ").lower()
-            raise ValueError(f"{name} of a {kind.__name__} {expected}; found {shortened(value)}.") from None
+            fault = TypeFault.of(error, value)
+            place = f"{fault.at(name)} of {named(kind)}" if where is None else fault.at(f"{where}.{name}")
+            raise ValueError(f"{place} is {shortened(fault.found)}; expected {fault.expected}.") from None
 
 
 @cache
@@ -119,18 +121,12 @@ def _checks(kind: type) -> "dict[str, TypeAdapter[Any]]":
     """A check of every field of a dataclass."""
     from pydantic import ConfigDict, TypeAdapter
 
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     config = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     return {
         f.name: TypeAdapter(hints[f.name], config=None if is_dataclass(hints[f.name]) else config)
         for f in fields(cast(Any, kind))
     }
-
-
-def shortened(value: Any) -> str:
-    """The value as Python writes it, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def node_from_plain(content: Mapping[str, Any]) -> Node:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from graphs.fields.quantities import Count
 from graphs.plain_data import dataclass_from_plain
 from graphs.short_repr import short_repr
 
@@ -36,8 +37,8 @@ class SitesTried:
     """
 
     kind: str
-    sites: int
-    nodes: int
+    sites: Count
+    nodes: Count
     faithfulness: float | None
     features_alone: float | None
     passing: float
@@ -56,7 +57,7 @@ class TrialOfSites:
     __repr__ = short_repr
 
     split: str
-    pairs: int
+    pairs: Count
     every: SitesTried
     kinds: tuple[SitesTried, ...]
 

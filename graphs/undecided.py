@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphs.fields.quantities import Count
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode
 from graphs.plain_data import dataclass_from_plain, node_from_plain
 from graphs.short_repr import short_repr
@@ -18,7 +19,7 @@ class UndecidedEffect:
     """
 
     node: FeatureNode | ErrorNode | TokenNode
-    example: int
+    example: Count
     closed: float
     opened: float
 
@@ -36,10 +37,14 @@ class EffectsInRounding:
 
     __repr__ = short_repr
 
-    repeated: int
-    undecided: int
+    repeated: Count
+    undecided: Count
     listed: tuple[UndecidedEffect, ...] = ()
-    near: int = 0
+    near: Count = 0
+
+    def __post_init__(self) -> None:
+        if len(self.listed) > self.undecided:
+            raise ValueError(f"{len(self.listed)} undecided effects are listed, of {self.undecided}.")
 
 
 def undecided_from_plain(content: Mapping[str, Any]) -> UndecidedEffect:

@@ -18,6 +18,16 @@ from typing import Final, Literal
 import numpy as np
 
 from graphs.cautions import Caution
+from graphs.fields.quantities import (
+    Correlation,
+    Count,
+    Magnitude,
+    Number,
+    Share,
+    check_lengths,
+    check_parts,
+    check_rising,
+)
 from graphs.nodes import ErrorNode, FeatureNode, TokenNode, node_name
 from graphs.notebook_display import NotebookDisplay
 from graphs.short_repr import cut, short_repr
@@ -43,10 +53,10 @@ class CrossedGate:
     """
 
     site: str
-    position: int
-    index: int
+    position: Count
+    index: Count
     opened: bool
-    alpha: float
+    alpha: Share
     size: float
 
     @property
@@ -67,7 +77,7 @@ class NodeVerdict:
     __repr__ = short_repr
 
     node: FeatureNode | ErrorNode | TokenNode
-    example: int
+    example: Count
     estimate: float
     exact: float
     flag: Flag
@@ -107,15 +117,19 @@ class Agreement:
     __repr__ = short_repr
 
     scope: str
-    nodes: int
-    pearson: float | None
-    spearman: float | None
-    top: int
-    top_overlap: float | None
-    large: int
-    sign_flips: int
-    flagged: int
-    jump_share: float | None
+    nodes: Count
+    pearson: Correlation | None
+    spearman: Correlation | None
+    top: Count
+    top_overlap: Share | None
+    large: Count
+    sign_flips: Count
+    flagged: Count
+    jump_share: Share | None
+
+    def __post_init__(self) -> None:
+        check_parts(self, "sign_flips", "large", "nodes")
+        check_parts(self, "flagged", "nodes")
 
     @property
     def sign_flip_rate(self) -> float | None:
@@ -131,11 +145,15 @@ class MissedBound:
     Clopper-Pearson upper limit, given `audited_large` such nodes among `audited` drawn without replacement.
     """
 
-    confidence: float
-    audited: int
-    audited_large: int
-    unverified: int
-    most_large: int
+    confidence: Share
+    audited: Count
+    audited_large: Count
+    unverified: Count
+    most_large: Count
+
+    def __post_init__(self) -> None:
+        check_parts(self, "audited_large", "audited")
+        check_parts(self, "most_large", "unverified")
 
     @property
     def share(self) -> float:
@@ -154,11 +172,17 @@ class PathTrace:
     __repr__ = short_repr
 
     node: FeatureNode | ErrorNode | TokenNode
-    example: int
-    alpha: tuple[float, ...]
+    example: Count
+    alpha: tuple[Share, ...]
     metric: tuple[float, ...]
     slope: tuple[float, ...]
     margins: Mapping[str, tuple[float, ...]]
+
+    def __post_init__(self) -> None:
+        check_lengths(self, "alpha", "metric", "slope")
+        check_rising(self, "alpha")
+        if any(len(own) != len(self.alpha) for own in self.margins.values()):
+            raise ValueError("a PathTrace has a gate with another number of margins than of points.")
 
 
 @dataclass(frozen=True)
@@ -174,9 +198,13 @@ class ResidualCurve:
     __repr__ = short_repr
 
     method: str
-    points: tuple[int, ...]
-    median: tuple[float, ...]
-    largest: tuple[float, ...]
+    points: tuple[Number, ...]
+    median: tuple[Magnitude, ...]
+    largest: tuple[Magnitude, ...]
+
+    def __post_init__(self) -> None:
+        check_lengths(self, "points", "median", "largest")
+        check_rising(self, "points")
 
 
 @dataclass(frozen=True)
@@ -221,12 +249,12 @@ class Verdict(NotebookDisplay):
     metric: str
     unit: str
     patch_value: str
-    examples: int
-    threshold: float
+    examples: Count
+    threshold: Magnitude
     seed: int
     sites: tuple[str, ...]
     encoders: Mapping[str, str]
-    nodes: int
+    nodes: Count
     example: np.ndarray
     site: np.ndarray
     position: np.ndarray
@@ -241,15 +269,18 @@ class Verdict(NotebookDisplay):
     by_encoder: tuple[Agreement, ...]
     bound: MissedBound | None
     total_effect: tuple[float, ...]
-    flips: int | None
+    flips: Count | None
     residuals: tuple[ResidualCurve, ...] = ()
     traces: tuple[PathTrace, ...] = ()
     tokens: tuple[tuple[str, ...], ...] = ()
     names: tuple[tuple[str, ...], ...] = ()
-    gates_at_threshold: int = 0
+    gates_at_threshold: Count = 0
     undecided: tuple[UndecidedEffect, ...] = ()
-    unwalked: int = 0
+    unwalked: Count = 0
     warnings: tuple[Caution, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_parts(self, "verified", "nodes")
 
     def __repr__(self) -> str:
         return cut(f"Verdict({self.sentence})")

@@ -15,9 +15,8 @@ from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from graphs.cautions import Caution
 from graphs.words.number_formats import counted_noun
+from graphs.words.part_words import OWN, TEST, VALIDATION, part_in_words
 
-OWN, VALIDATION, TEST = "own", "validation", "test"
-"""The parts that find a circuit and that choose its size; a part that judges it."""
 FEW: Final = 10
 """With fewer pairs, a bootstrap interval of 95% holds the true mean less than nine times in ten, because so few do not
 show their spread. Simulated with normal values: 48% of the intervals with 2 pairs, 84% with 5, 90% with 10, 94% with
@@ -55,10 +54,10 @@ def shared_pairs(parts: Mapping[str, PromptPairs]) -> tuple[Caution, ...]:
 
 
 def _shared(name: str, earlier: str, shared: int, pairs: int) -> Caution:
-    about = f"{_words(name)} and {earlier}" if earlier == VALIDATION else _words(name)
+    about = f"{part_in_words(name)} and {earlier}" if earlier == VALIDATION else part_in_words(name)
     figures = {"shared": shared, "pairs": pairs}
     if shared == pairs:
-        which = f"All {_counted(pairs, name)}" if pairs > 1 else f"The only {_words(name)} pair"
+        which = f"All {_counted(pairs, name)}" if pairs > 1 else f"The only {part_in_words(name)} pair"
         shows = "which size suits new prompts" if name == VALIDATION else "how faithful the circuit is on new prompts"
         sentence = f"{which} also {_DID[earlier]}: what is measured on them does not show {shows}. Give other pairs."
     else:
@@ -114,12 +113,8 @@ class PairCount:
             "counts as often as it occurs: means lean to the repeated ones, and standard errors and intervals look "
             "more certain than they are. Give each pair once."
         )
-        return (Caution("repeated_pairs", _words(name), {"different": different, "pairs": pairs}, sentence),)
+        return (Caution("repeated_pairs", part_in_words(name), {"different": different, "pairs": pairs}, sentence),)
 
 
 def _counted(count: int, name: str) -> str:
-    return counted_noun(count, f"{_words(name)} pair".strip())
-
-
-def _words(name: str) -> str:
-    return "training" if name == OWN else name.replace("_", " ")
+    return counted_noun(count, f"{part_in_words(name)} pair".strip())

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from attribution.effects.effects_head import COLUMN_TYPES, FLOATS, NAMES, WHOLE, EffectsHead, Versioned
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
+from graphs.fields.type_faults import shortened
 from graphs.files.parquet_file import check_columns, parsed_head, read_parquet
 from graphs.files.typed_content import typed
-from graphs.plain_data import shortened
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
 GATES: Final = ("clear", "float64", "undecided", "near")

@@ -5,31 +5,20 @@ An answer's tokens are those that follow the prompt: of prompt and answer togeth
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import SequenceMatcher, get_close_matches
-from typing import Any, Final
+from difflib import SequenceMatcher
+from typing import Any
 
 import torch
 
 from attribution.models.hooks import logits_at
 from attribution.models.language_model import LanguageModel
 from attribution.prompts.answers import FORMS, Tokens, has_answers, read_answers
+from attribution.prompts.keys_not_read import refuse_misspelt
 from attribution.prompts.pair_schema import PairRow
 from attribution.prompts.prompt_pair import PromptPair, check_pair, refuse_empty, unequal
 from attribution.prompts.role_spans import roles_of_spans
 from graphs.files.typed_content import typed
 from graphs.plain_data import as_plain_data
-
-_KEYS: Final = frozenset(
-    f"{key}{form}"
-    for keys, forms in (
-        (("clean", "patch", "prompt"), ("", "_ids")),
-        (("answer", "wrong"), ("", "s", "_id", "_ids")),
-        (("roles", "template"), ("",)),
-    )
-    for key in keys
-    for form in forms
-)
-"""Every key that an entry may have."""
 
 
 def pair_from(row: int, entry: Any, model: LanguageModel) -> PromptPair:
@@ -103,7 +92,7 @@ def check_entry(row: int, entry: Any) -> None:
         raise ValueError(
             f"Pair {row}: has a prompt without a counterfactual, and clean or patch too. Give one of them."
         )
-    _refuse_misspelt(row, entry)
+    refuse_misspelt(f"Pair {row}", entry)
     keys = {"prompt": "prompt_ids"} if alone else {"clean": "clean_ids", "patch": "patch_ids"}
     try:
         typed(PairRow, as_plain_data(entry))
@@ -176,14 +165,6 @@ def _roles(row: int, entry: Mapping[str, Any], clean: tuple[int, ...], model: La
         return roles_of_spans(roles, texts, opened=clean[0] == model.bos_id, shown=shown)
     except ValueError as error:
         raise ValueError(f"Pair {row}: {error}") from None
-
-
-def _refuse_misspelt(row: int, entry: Mapping[str, Any]) -> None:
-    """Other keys are a person's own; but one that is nearly a known key is that key misspelt."""
-    for key in entry:
-        near = [] if key in _KEYS else get_close_matches(str(key), _KEYS, n=1, cutoff=0.8)
-        if near and near[0] not in entry:
-            raise ValueError(f"Pair {row}: unknown key {key!r}. Did you mean {near[0]!r}?")
 
 
 def _tokens(row: int, key: str, text: str, model: LanguageModel) -> list[int]:

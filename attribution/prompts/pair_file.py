@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.keys_not_read import KeysNotRead, refuse_misspelt
 from attribution.prompts.pair_entry import check_entry, pair_from, pairs_from
 from attribution.prompts.pair_stream import count_pairs, pair_stream
 from attribution.prompts.prompt_pair import PromptPair
@@ -20,9 +21,7 @@ from attribution.prompts.prompt_templates import fillings
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_lines, read_text
 
-FEW: Final = 16
-"""Of templates that leave fewer pairs than this, the warning says so."""
-_KEYS: Final = {"pairs", "templates"}
+_KEYS: Final = ("pairs", "templates")
 
 
 def holds_lines(path: str | Path) -> bool:
@@ -35,24 +34,26 @@ def holds_lines(path: str | Path) -> bool:
         content = parse_json(first)
     except ValueError:
         return Path(path).suffix == ".jsonl" and first.startswith("{") and first.endswith("}")
-    return isinstance(content, dict) and not _KEYS & content.keys()
+    return isinstance(content, dict) and not content.keys() & set(_KEYS)
 
 
 def read_pairs(path: str | Path, model: LanguageModel) -> PromptPairs:
     """The pairs of a file, with the keys of `pair_from`.
 
-    Templates expand to the pairs that this tokenizer gives equal lengths; a warning counts the others.
+    Templates expand to the pairs that this tokenizer gives equal lengths; a warning counts the others. Another names
+    keys that are not read.
 
     Raises:
         ValueError: invalid JSON, no pairs, or a pair that is malformed or does not fit the model; with file and row.
     """
     lines = tuple(pair_stream(path, model)) if holds_lines(path) else None
-    rows, templates = ([], []) if lines is not None else _rows(path)
+    rows, templates, others = ([], [], []) if lines is not None else _rows(path)
     try:
         pairs = PromptPairs(lines or (*pairs_from(rows, model), *_filled(templates, model)))
         pairs.check_fits(model)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    KeysNotRead(str(path)).say(rows, others)
     return pairs
 
 
@@ -65,7 +66,7 @@ def refuse_bad_pairs(path: str | Path, most: int | None = None) -> None:
     if holds_lines(path):
         count_pairs(path, most)
         return
-    rows, templates = _rows(path)
+    rows, templates, _ = _rows(path)
     try:
         if not rows and not templates:
             raise ValueError("No prompt pairs: there is nothing to measure.")
@@ -77,19 +78,20 @@ def refuse_bad_pairs(path: str | Path, most: int | None = None) -> None:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _rows(path: str | Path) -> tuple[list[Any], list[Any]]:
-    """The rows and the templates of a JSON file."""
+def _rows(path: str | Path) -> tuple[list[Any], list[Any], list[str]]:
+    """The rows and the templates of a JSON file, and the keys beside them."""
     try:
         content = parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from error
     content = {"pairs": content} if isinstance(content, list) else content if isinstance(content, dict) else {}
+    refuse_misspelt(str(path), content, _KEYS)
     rows, templates = content.get("pairs", []), content.get("templates", [])
-    if not _KEYS & content.keys() or not (isinstance(rows, list) and isinstance(templates, list)):
+    if not content.keys() & set(_KEYS) or not (isinstance(rows, list) and isinstance(templates, list)):
         raise ValueError(
             f'{path}: expected a list of pairs, {{"pairs": [...]}}, {{"templates": [...]}}, or one pair on each line.'
         )
-    return rows, templates
+    return rows, templates, [key for key in content if key not in _KEYS]
 
 
 def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
@@ -111,8 +113,7 @@ def _filled(templates: Sequence[Any], model: LanguageModel) -> list[PromptPair]:
                 left_out += 1
                 faults = [*faults[:1], f"Template {number}: a slot has other tokens in {filling.row['patch']!r}."]
     if left_out and found:
-        few = f" {len(found)} pairs are few to find a circuit on." if len(found) < FEW else ""
-        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out.{few} {faults[0]}", stacklevel=3)
+        warnings.warn(f"{left_out} of {left_out + len(found)} fillings are left out. {faults[0]}", stacklevel=3)
     if left_out and not found:
         raise ValueError(f"None of {left_out} fillings can be used. {faults[0]}")
     return found

@@ -1,4 +1,7 @@
-"""Prompt pairs from a JSONL file, one pair a line, read when needed: a file of any length is never held as a whole."""
+"""Prompt pairs from a JSONL file, one pair a line, read when needed: a file of any length is never held as a whole.
+
+A warning names keys that are not read, when the first pair that has them is reached.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.keys_not_read import KeysNotRead
 from attribution.prompts.pair_entry import check_entry, pair_from
 from attribution.prompts.position_names import SameRoles
 from attribution.prompts.prompt_pair import PromptPair
@@ -24,9 +28,12 @@ def pair_stream(path: str | Path, model: LanguageModel, *, splice_bos: bool = Tr
         ValueError: a line that is no pair or does not fit the model, when it is reached. The message names the line.
     """
 
+    unread = KeysNotRead(str(path))
+
     def pair(number: int, entry: Any) -> PromptPair:
         found = pair_from(number, entry, model)
         PromptPairs((found,)).check_fits(model, splice_bos=splice_bos)
+        unread.say((entry,))
         return found
 
     return _each_line(path, pair)

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hints
 
 from pydantic import Field, create_model
+from typer.models import OptionInfo
 
 from circuits.commands.inputs import Inputs, Loaded, ModelInputs, OtherPairs
 from circuits.commands.options import METRIC_NAMES
 from circuits.terminal.whole_run import RUN_FILE, refuse_foreign
 from graphs import CircuitGraph, load_circuit
+from graphs.files.plain_circuit import Hashes
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
 from graphs.files.typed_content import FileContent, typed
@@ -28,14 +30,6 @@ if TYPE_CHECKING:
     from circuits.ablation.causal_tests import FoundOn
 
 _SHARE: Final = Field(ge=0, lt=1, description="a share from 0 to less than 1")
-
-
-class RunHashes(FileContent):
-    """Of the model, of the SAE at each site, and of the prompts."""
-
-    model: str
-    saes: dict[str, str]
-    prompts: str
 
 
 class RunChoices(FileContent):
@@ -58,15 +52,22 @@ class RunContent(FileContent):
 
     arguments: dict[str, Any]
     paths_below_the_run: list[str] = Field(default_factory=list)
-    hashes: RunHashes
+    hashes: Hashes
 
 
 @cache
 def all_arguments() -> type[RunChoices]:
-    """The arguments, those of `Inputs` among them."""
-    hints = get_type_hints(Inputs)
-    own: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(Inputs)}
+    """The arguments, those of `Inputs` among them, within the limits of their options."""
+    hints = get_type_hints(Inputs, include_extras=True)
+    own: dict[str, Any] = {f.name: (_limited(hints[f.name]), f.default) for f in fields(Inputs)}
     return create_model("Arguments", __base__=RunChoices, **own)
+
+
+def _limited(hint: Any) -> Any:
+    """The type of an option, with the limits that the option has."""
+    given, *settings = get_args(hint)
+    option = next(one for one in settings if isinstance(one, OptionInfo))
+    return Annotated[given, Field(ge=option.min, le=option.max)]
 
 
 PROMPTS: Final = ("task", "pairs", "split", "examples", "prompt", "counterfactual", "answer", "wrong")

@@ -10,14 +10,12 @@ from graphs import (
     Labels,
     NeuronpediaGraph,
     load_circuit,
-    read_graphml,
-    read_graphml_labels,
-    read_neuronpedia,
     read_table_labels,
     read_tables,
 )
-from graphs.files.circuit_json import SCHEMA
-from graphs.files.neuronpedia_read import is_neuronpedia
+from graphs.files.circuit_json import SCHEMA, circuit_in
+from graphs.files.graphml import read_labelled_graphml
+from graphs.files.neuronpedia_read import is_neuronpedia, neuronpedia_graph
 from graphs.files.plain_json import parse_json
 from graphs.files.tables import NODES_FILE
 from graphs.files.text_file import read_text
@@ -43,12 +41,12 @@ def read_source(path: Path) -> NeuronpediaGraph:
         raise FileNotFoundError(f"{path}: no such file. Give {KINDS}.")
     refuse_foreign(path)
     if path.suffix == ".graphml":
-        return _bare(read_graphml(path), read_graphml_labels(path))
+        return _bare(*read_labelled_graphml(path))
     content = _json(path)
     if is_neuronpedia(content):
-        return read_neuronpedia(path)
+        return neuronpedia_graph(content, path)
     if isinstance(content, dict) and content.get("schema") == SCHEMA:
-        return _bare(load_circuit(path))
+        return _bare(circuit_in(content, path))
     raise ValueError(f"{path}: this file holds no circuit. Give {KINDS}.")
 
 

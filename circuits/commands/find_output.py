@@ -14,16 +14,16 @@ from circuits.discovery.deciding import DECISION_STAGE
 from circuits.discovery.discover import Found
 from circuits.selection.watch import Round, SearchCost
 from circuits.terminal.amounts import time_in_words
+from circuits.terminal.cautions import COLOUR_STYLES
 from circuits.terminal.printable import printable_token
 from circuits.terminal.progress import Bar
 from graphs import CertificateLine, CircuitGraph, MetricNode, WeightedNode, certificate_lines
 from graphs.nodes import EVERYWHERE, Node, short_site
 from graphs.site_trial import TrialOfSites
-from graphs.words.certificate_words import COLOUR_MARKS, Colour
+from graphs.words.certificate_words import COLOUR_MARKS
 from graphs.words.number_formats import counted_noun
 from graphs.words.site_words import trial_in_words
 
-_STYLE: dict[Colour, str] = {"green": "green", "amber": "yellow", "red": "red", "grey": "dim"}
 _AGAIN = "again"
 """Heading of the share of resamples that have a node or an edge."""
 _WIDE = 100
@@ -131,7 +131,7 @@ def _narrow(line: CertificateLine) -> tuple[RenderableType, RenderableType]:
 
 
 def _certificate_row(line: CertificateLine) -> list[Text]:
-    style = _STYLE[line.colour]
+    style = COLOUR_STYLES[line.colour]
     return [
         Text(COLOUR_MARKS[line.colour], style=style),
         Text(line.name),

@@ -11,7 +11,7 @@ import torch
 
 from attribution.checking.dictionary_cautions import dictionary_cautions
 from attribution.checking.gates_at_threshold import gates_at_threshold
-from attribution.checking.pair_cautions import OWN, VALIDATION, part_cautions
+from attribution.checking.pair_cautions import part_cautions
 from attribution.checking.sae_quality import sae_quality
 from attribution.effects.effects import Effects
 from attribution.effects.undecided_effects import effects_in_rounding
@@ -37,11 +37,8 @@ from graphs import (
     Verdict,
 )
 from graphs.verdict import FLAGS
+from graphs.words.part_words import OWN, VALIDATION
 
-OWN_SPLIT = OWN
-"""The name of the split that the circuit was found on."""
-VALIDATION_SPLIT = VALIDATION
-"""The name of the split that chose the circuit's size."""
 CERTIFICATE_STAGES: Final = ("faithfulness", "faithfulness in float64", "quality of the SAEs")
 """What `certify` does, in this order."""
 
@@ -71,7 +68,7 @@ def certify(
     """
     missing: dict[str, str] = {}
     stages = stages or Stages(names=CERTIFICATE_STAGES)
-    every = {**(splits or {}), OWN_SPLIT: question.pairs}  # what judges comes first
+    every = {**(splits or {}), OWN: question.pairs}  # what judges comes first
     measured, in_float64, quality = CERTIFICATE_STAGES
     faithfulness, curves = _faithfulness(circuit, question, every, ranking, missing, stages.stage(measured))
     stages.stage(in_float64)
@@ -100,7 +97,7 @@ def certify(
 
 def _warnings(question: Question, splits: Mapping[str, PromptPairs]) -> tuple[Caution, ...]:
     batches = question.pairs.batches(question.room.pairs("exact"), question.spliced.model)
-    parts = {OWN_SPLIT: question.pairs, **splits}
+    parts = {OWN: question.pairs, **splits}
     return (*part_cautions(parts), *dictionary_cautions(question.spliced, batches))
 
 
@@ -129,7 +126,7 @@ def _faithfulness(
                 batch_size=question.room.pairs("exact", 64),
                 progress=progress_between(part, 0.0, 0.2),
             )
-            if ranking is not None and name != VALIDATION_SPLIT:  # the search has been along it there
+            if ranking is not None and name != VALIDATION:  # the search has been along it there
                 what = f"faithfulness over size, {name}"
                 curves.append(
                     curve_around(found[-1].nodes, ranking, by, question, name, pairs, progress_between(part, 0.2, 1.0))

@@ -30,6 +30,7 @@ from circuits.selection.watch import Watch
 from graphs import ErrorNode, FeatureNode, Node, TokenNode
 from graphs.certificate import SizeChoice
 from graphs.nodes import node_name
+from graphs.words.part_words import OWN, VALIDATION
 
 LEAST_TOKEN: Final = 0.01
 """A token joins the circuit if its effect is at least this share of the total effect."""
@@ -206,7 +207,7 @@ def _size(
     everything = np.ones(len(on.nodes), bool)
     about: dict[str, Any] = {
         "by": select.search_name,
-        "split": "own" if deciding.validation is None else "validation",
+        "split": OWN if deciding.validation is None else VALIDATION,
         "pairs": len(on.pairs),
         "target": select.faithful,
         "nodes": int(kept.sum()),

@@ -26,7 +26,7 @@ from attribution.splice.patch_values import PatchValue, counterfactual, refuse_n
 from attribution.splice.recording import ErrorMode, path_mode
 from attribution.splice.spliced_model import SplicedModel
 from circuits.discovery.assemble import assemble
-from circuits.discovery.certify import CERTIFICATE_STAGES, OWN_SPLIT, VALIDATION_SPLIT, certify
+from circuits.discovery.certify import CERTIFICATE_STAGES, certify
 from circuits.discovery.choosing import Deciding, Ranked, first_nodes, search_nodes
 from circuits.discovery.deciding import (
     AUTO_METHOD,
@@ -57,6 +57,7 @@ from graphs import Caution, CircuitGraph, Verdict, prune
 from graphs.notebook_display import NotebookDisplay
 from graphs.short_repr import in_brief
 from graphs.site_trial import TrialOfSites
+from graphs.words.part_words import OWN, VALIDATION
 
 COMPARED_METHODS = ("atp", "ig", "chord-ig")
 """Methods whose estimates are shown beside the effects of a circuit's nodes."""
@@ -206,7 +207,7 @@ def discover(
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
     question.room.refuse_if_too_small()
     scheme = scheme_of(pairs, positions)
-    others = {**(splits or {}), **({} if validation is None else {VALIDATION_SPLIT: validation})}
+    others = {**(splits or {}), **({} if validation is None else {VALIDATION: validation})}
     for some in (pairs, *others.values()):
         refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
@@ -391,7 +392,7 @@ def _pruned(question: Question, whole: CircuitGraph, least: float) -> CircuitGra
     pruned = prune(whole, least=least)
     if not pruned.measurement.pruned:
         return pruned
-    own = {OWN_SPLIT: question.pairs}
+    own = {OWN: question.pairs}
     given = question.spliced, own, question.metric
     options: dict[str, Any] = {"reference": question.reference, "batch_size": question.room.pairs("exact", 64)}
     try:

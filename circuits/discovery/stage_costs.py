@@ -23,13 +23,13 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_store import keeping_nothing
 from attribution.runs.progress import silent
 from attribution.splice.patch_values import counterfactual
-from circuits.discovery.certify import VALIDATION_SPLIT
 from circuits.discovery.choosing import Deciding
 from circuits.discovery.selection import Selection
 from circuits.ranking.question import Question
 from circuits.selection.iterated import DROP, FEWEST_POINTS
 from circuits.selection.learned import STEPS
 from circuits.selection.pair_parts import rows_of_directions
+from graphs.words.part_words import VALIDATION
 
 POINTS: Final = {"chord-ig": 10, "ig": 5, "ig-input": 5, "atp": 1}
 """Points of the methods' paths by default."""
@@ -117,7 +117,7 @@ class StageCosts:
         }
         return {
             "estimates beside them": sum(map(self.sweep, sorted(beside))),
-            "search": max(1, self.folds) * self._search(active, splits.get(VALIDATION_SPLIT)),
+            "search": max(1, self.folds) * self._search(active, splits.get(VALIDATION)),
             "check of the estimate": self._check(method),
             "edges": self.sweep("chord-ig") + POINTS["chord-ig"] * self.circuit_nodes * self._section_of(own),
             "pruning": 8 * self._forwards(own),

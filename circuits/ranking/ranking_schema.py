@@ -4,10 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from graphs.fields.quantities import Count, Magnitude
 from graphs.files.typed_content import FileContent
-from graphs.plain_data import MOST
-
-Count = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class RankingHead(FileContent):
@@ -38,8 +36,8 @@ class RankingRow(FileContent):
     position: str
     index: Count | None
     effect: float
-    mean_absolute: float
-    standard_error: float | None
+    mean_absolute: Magnitude
+    standard_error: Magnitude | None
     clean: float | None
     patch: float | None
     count: Count

@@ -24,6 +24,7 @@ from circuits.ranking.question import Question
 from circuits.selection.node_sets import NodeSets
 from graphs import ErrorNode, FeatureNode
 from graphs.site_trial import SitesTried, TrialOfSites
+from graphs.words.part_words import OWN, VALIDATION
 
 ALL: Final = "all"
 """What all sites together are called."""
@@ -35,7 +36,7 @@ def trial_of_sites(
     metric: Metric = logit_difference,
     *,
     others: PromptPairs | None = None,
-    split: str = "validation",
+    split: str = VALIDATION,
     patch_value: PatchValue = counterfactual,
     error_mode: ErrorMode | None = None,
     positions: str = "auto",
@@ -80,7 +81,7 @@ def trial_of_sites(
         whole = whole or sets
         tried.append(_tried(kind, sets, whole))
         progress(number / len(groups))
-    return TrialOfSites("own" if others is None else split, len(judging), tried[0], tuple(tried[1:]))
+    return TrialOfSites(OWN if others is None else split, len(judging), tried[0], tuple(tried[1:]))
 
 
 def _known_at(question: Question, known: Ranking) -> NodeSets:

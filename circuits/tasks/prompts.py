@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.models.language_model import LanguageModel
+from attribution.prompts.keys_not_read import KeysNotRead
 from attribution.prompts.pair_entry import pair_from, pairs_from
 from attribution.prompts.pair_file import read_pairs
 from attribution.prompts.prompt_pair import PromptPair
@@ -56,8 +57,10 @@ def prompt_pairs(
         raise ValueError(f"Only a task has splits ({', '.join(SPLITS)}). For a file or rows, leave split out.")
     if isinstance(source, str | Path):
         return _from_file(source, model).head(examples)
-    pairs = PromptPairs(tuple(pairs_from(source, model)))
+    rows = tuple(source)
+    pairs = PromptPairs(tuple(pairs_from(rows, model)))
     pairs.check_fits(model)
+    KeysNotRead("The pairs").say(rows)
     return pairs.head(examples)
 
 

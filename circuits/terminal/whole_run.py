@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
-from graphs.files.whole_file import UNFINISHED, UnwritableError, errors_name, flush, make_folder, remove_abandoned
+from graphs.files.whole_file import UNFINISHED, UnwritableError, errors_name, flush, folder_made, remove_abandoned
 
 RUN_FILE: Final = "run.json"
 _FILES: Final = "files"
@@ -37,25 +37,32 @@ def write_whole(folder: Path, files: Mapping[str, Writer], run: Callable[[], Map
     Raises:
         UnwritableError: a file cannot be written; the message names it.
     """
-    make_folder(folder)
-    remove_abandoned(folder)
-    with errors_name(folder):
-        hidden = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
-    try:
-        for name, write in files.items():
-            with errors_name(folder / name):
-                write(hidden / name)
-                flush(hidden / name)
-        content = _read(folder) if run is None else {**run(), _FILES: {}}
-        if content is not None:
-            content[_FILES] = {**content.get(_FILES, {}), **{name: _digest(hidden / name) for name in files}}
-            with errors_name(folder / RUN_FILE):
-                text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-                (hidden / RUN_FILE).write_text(text, encoding="utf-8")
-                flush(hidden / RUN_FILE)
-        _move(hidden, folder, [*files] if content is None else [*files, RUN_FILE], new=run is not None)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    with folder_made(folder):
+        remove_abandoned(folder)
+        with errors_name(folder):
+            hidden = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
+        try:
+            _write_into(hidden, folder, files, run)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _write_into(
+    hidden: Path, folder: Path, files: Mapping[str, Writer], run: Callable[[], Mapping[str, Any]] | None
+) -> None:
+    """Write the files into a hidden folder, and then move them to their places."""
+    for name, write in files.items():
+        with errors_name(folder / name):
+            write(hidden / name)
+            flush(hidden / name)
+    content = _read(folder) if run is None else {**run(), _FILES: {}}
+    if content is not None:
+        content[_FILES] = {**content.get(_FILES, {}), **{name: _digest(hidden / name) for name in files}}
+        with errors_name(folder / RUN_FILE):
+            text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+            (hidden / RUN_FILE).write_text(text, encoding="utf-8")
+            flush(hidden / RUN_FILE)
+    _move(hidden, folder, [*files] if content is None else [*files, RUN_FILE], new=run is not None)
 
 
 def refuse_foreign(path: Path) -> None:

@@ -11,6 +11,7 @@ from graphs.faithfulness import Bounds, Faithfulness, FaithfulnessCurve
 from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, NEUTRAL_COLOUR, SERIES_COLOURS
 from graphs.figures.figure_frame import drawn_text, frame_figure
 from graphs.words.number_formats import counted_noun
+from graphs.words.part_words import part_in_words
 
 _COLOURS: Final = (EXACT_COLOUR, GRADIENT_COLOUR, *SERIES_COLOURS)
 _ERRORS: Final = {
@@ -90,7 +91,7 @@ def _circuit_finding(circuits: Sequence[Faithfulness]) -> str:
 
 
 def _split_name(split: str) -> str:
-    return "its own prompts" if split == "own" else f"{split.replace('_', ' ')} prompts"
+    return f"{part_in_words(split)} prompts"
 
 
 def _marks(circuit: Faithfulness, colour: str) -> tuple[go.Scatter, go.Scatter]:

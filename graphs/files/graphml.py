@@ -102,7 +102,29 @@ def write_graphml(circuit: CircuitGraph, path: str | Path, *, labels: Labels | N
 
 def read_graphml(path: str | Path) -> CircuitGraph:
     """Read and check what `write_graphml` wrote; other GraphML is a ValueError."""
+    return _circuit(_parsed(path), path)
+
+
+def read_graphml_labels(path: str | Path) -> Labels | None:
+    """The labels in what `write_graphml` wrote; None where it was given none. A damaged file is a ValueError."""
+    return _labels(_parsed(path), path)
+
+
+def read_labelled_graphml(path: str | Path) -> tuple[CircuitGraph, Labels | None]:
+    """Both, from one reading of the file."""
     graph = _parsed(path)
+    return _circuit(graph, path), _labels(graph, path)
+
+
+def _parsed(path: str | Path) -> "nx.Graph[str]":
+    content = Path(path).read_bytes()
+    try:
+        return nx.read_graphml(BytesIO(content))
+    except _OTHER_XML as error:
+        raise ValueError(f"{path}: not GraphML that can be read ({type(error).__name__}: {error!s:.200}).") from None
+
+
+def _circuit(graph: "nx.Graph[str]", path: str | Path) -> CircuitGraph:
     try:
         head = typed(GraphAttributes, graph.graph)
         edges = sorted(graph.edges(data=True), key=lambda edge: typed(EdgeAttributes, edge[2]).order)
@@ -116,17 +138,8 @@ def read_graphml(path: str | Path) -> CircuitGraph:
         raise ValueError(f"{path}: not a circuit in GraphML ({error}).") from None
 
 
-def _parsed(path: str | Path) -> "nx.Graph[str]":
-    content = Path(path).read_bytes()
-    try:
-        return nx.read_graphml(BytesIO(content))
-    except _OTHER_XML as error:
-        raise ValueError(f"{path}: not GraphML that can be read ({type(error).__name__}: {error!s:.200}).") from None
-
-
-def read_graphml_labels(path: str | Path) -> Labels | None:
-    """The labels in what `write_graphml` wrote; None where it was given none. A damaged file is a ValueError."""
-    found = _parsed(path).graph.get(_LABELS)
+def _labels(graph: "nx.Graph[str]", path: str | Path) -> Labels | None:
+    found = graph.graph.get(_LABELS)
     try:
         return None if found is None else labels_from_plain(parse_json(found))
     except ValueError as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from graphs.fields.quantities import Count
 from graphs.files.plain_json import read_versioned_json, write_versioned_json
 from graphs.plain_data import as_plain_data, dataclass_from_plain
 from graphs.short_repr import short_repr
@@ -27,7 +28,7 @@ class IndexedCircuit:
         colour: of the worst line of its certificate.
     """
 
-    pair: int
+    pair: Count
     folder: str
     clean: str
     patch: str
@@ -36,8 +37,8 @@ class IndexedCircuit:
     clean_metric: float
     patch_metric: float
     faithfulness: float | None
-    nodes: int
-    edges: int
+    nodes: Count
+    edges: Count
     colour: Colour
 
 

@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+from graphs.files.plain_circuit import KnownHashes
 from graphs.files.plain_json import read_versioned_json, write_versioned_json
-from graphs.files.typed_content import FileContent, typed
+from graphs.files.typed_content import typed
 from graphs.nodes import FeatureNode
 from graphs.plain_data import as_plain_data, checked
 
 SCHEMA: Final = "jumpwire.labels"
 SCHEMA_VERSION: Final = 1
-
-
-class LabelInputs(FileContent):
-    """What is read of the `inputs` of labels: the hash of the SAE at each site."""
-
-    saes: dict[str, str] | None = None
 
 
 def save_labels(labels: Labels, path: str | Path) -> None:
@@ -62,7 +57,7 @@ def labels_from_plain(content: Mapping[str, Any]) -> Labels:
         found = Labels(labels, content["corpus"], content["tokens"], content["inputs"])
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"a damaged label file ({type(error).__name__}: {error}).") from error
-    typed(LabelInputs, content["inputs"])
+    typed(KnownHashes, content["inputs"])
     return checked(found)
 
 

@@ -14,6 +14,7 @@ from graphs.circuit_graph import CircuitGraph, WeightedNode, undecided_in_words
 from graphs.feature_labels import Labels
 from graphs.files.neuronpedia_rules import ERROR, FEATURE, LOGIT, TOKEN, TOKEN_LAYER, WEIGHT_OF_LOGIT
 from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode, short_site
+from graphs.words.part_words import OWN
 
 _FEATURE_TYPE: Final = {"feature": FEATURE, "error": ERROR, "token": TOKEN, "metric": LOGIT}
 
@@ -97,7 +98,7 @@ def output_weight(circuit: CircuitGraph) -> tuple[float, str]:
     """The p of the output node, and what it means: a probability only where the certificate allows to compute one."""
     if any(WEIGHT_OF_LOGIT.search(w.node.name) for w in circuit.nodes if isinstance(w.node, MetricNode)):
         return 1.0, "the weight in the file that the graph was read from"
-    own = [f for f in (circuit.certificate.faithfulness if circuit.certificate else ()) if f.split == "own"]
+    own = [f for f in (circuit.certificate.faithfulness if circuit.certificate else ()) if f.split == OWN]
     if own and circuit.measurement.metric == "log_probability" and own[0].m_full <= 0:
         return math.exp(own[0].m_full), "the answer's probability: exp of its mean log probability"
     if own and circuit.measurement.metric == "logit_difference":

@@ -52,6 +52,11 @@ def read_neuronpedia(path: str | Path) -> NeuronpediaGraph:
         document = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}).") from None
+    return neuronpedia_graph(document, path)
+
+
+def neuronpedia_graph(document: Any, path: str | Path) -> NeuronpediaGraph:
+    """As `read_neuronpedia`, from what the file holds."""
     if faults := structural_faults(document):
         more = f" And {len(faults) - _SHOWN_FAULTS:,} more." if len(faults) > _SHOWN_FAULTS else ""
         raise ValueError(f"{path}: not a graph of Neuronpedia: {' '.join(faults[:_SHOWN_FAULTS])}{more}")

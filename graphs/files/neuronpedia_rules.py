@@ -16,9 +16,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from graphs.fields.type_faults import shortened
 from graphs.files.neuronpedia_schema import GraphDocument
 from graphs.files.typed_content import typed
-from graphs.plain_data import shortened
 
 FEATURE: Final = "cross layer transcoder"
 ERROR: Final = "mlp reconstruction error"

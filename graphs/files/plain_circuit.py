@@ -18,31 +18,47 @@ from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNo
 from graphs.edges import Edge
 from graphs.files.typed_content import FileContent, typed
 from graphs.nodes import Node
-from graphs.plain_data import as_plain_data, checked, node_from_plain
+from graphs.plain_data import as_plain_data, check_fields, node_from_plain
 from graphs.strongest_edges import left_out_of
 
 
 class Hashes(FileContent):
-    """Of the model, of the SAE at each site, and of the prompts."""
+    """The SHA-256 of the model, of the SAE at each site, and of the prompts."""
+
+    model: str
+    saes: dict[str, str]
+    prompts: str
+
+
+class KnownHashes(Hashes):
+    """Those of them that are known."""
 
     model: str = ""
     saes: Annotated[dict[str, str], Field(default_factory=dict)]
     prompts: str = ""
 
 
-class CircuitHead(FileContent):
-    """The fields of `HEAD_FIELDS`, as far as a reader needs their types."""
+class CertificateHead(FileContent):
+    """What the certificate is of."""
+
+    hashes: Hashes
+
+
+class CircuitContent(FileContent):
+    """The whole, as far as a reader needs its types."""
 
     sites: list[str]
     positions: list[dict[str, Any]]
     measurement: dict[str, Any]
-    certificate: dict[str, Any] | None
+    certificate: CertificateHead | None
+    nodes: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
 
 
 class CircuitInputs(FileContent):
     """What is read of a circuit's `measurement.inputs`."""
 
-    hashes: Hashes | None = None
+    hashes: KnownHashes | None = None
 
 
 HEAD_FIELDS: Final = ("sites", "positions", "measurement", "certificate")
@@ -73,28 +89,27 @@ def _node_row(circuit: CircuitGraph, weighted: WeightedNode) -> dict[str, Any]:
 
 def circuit_from_plain(content: Mapping[str, Any]) -> CircuitGraph:
     """The inverse of `plain_circuit`, checked; data that do not fit are a ValueError."""
+    typed(CircuitContent, content)
     try:
         nodes = _nodes(content["nodes"])
         named = {name: weighted.node for name, weighted in nodes.items()}
         certificate = content["certificate"]
-        found = CircuitGraph(
-            sites=tuple(content["sites"]),
-            positions=tuple(Position(**position) for position in content["positions"]),
-            nodes=tuple(nodes.values()),
-            edges=tuple(_edge(row, named) for row in content["edges"]),
-            measurement=Measurement(**content["measurement"]),
-            certificate=None if certificate is None else certificate_from_plain(certificate),
-        )
+        values: dict[str, Any] = {
+            "sites": tuple(content["sites"]),
+            "positions": tuple(Position(**position) for position in content["positions"]),
+            "nodes": tuple(nodes.values()),
+            "edges": tuple(_edge(row, named) for row in content["edges"]),
+            "measurement": Measurement(**content["measurement"]),
+            "certificate": None if certificate is None else certificate_from_plain(certificate),
+        }
+        check_fields(CircuitGraph, values)
+        found = CircuitGraph(**values)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a complete circuit ({type(error).__name__}: {error}).") from None
-    checked(found)
     if not found.nodes:
         raise ValueError("the circuit has no nodes: there is nothing to show.")
     typed(CircuitInputs, dict(found.measurement.inputs))
     left_out_of(found)
-    rates = (rate for one in (*found.nodes, *found.edges) for rate in (one.inclusion, one.inclusion_templates))
-    if not all(rate is None or 0 <= rate <= 1 for rate in rates):
-        raise ValueError("an inclusion rate of a node or an edge is no share from 0 to 1.")
     return found
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from graphs.fields.quantities import LARGEST
 from graphs.files.text_file import read_text
-from graphs.plain_data import LARGEST
 
 DEEPEST: Final = 100
 """Levels of nesting; the deepest file of this project has 8."""
@@ -39,8 +39,9 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         content = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except json.JSONDecodeError:
-        raise
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in error.doc else ""  # a line of JSONL is numbered by who reads it
+        raise JSONFault(f"{error.msg}: {line}column {error.colno}") from None
     except RecursionError:
         raise JSONFault(_TOO_DEEP) from None
     except UnicodeDecodeError as error:
@@ -111,14 +112,18 @@ def read_versioned_json(path: str | Path, schema: str, *versions: int) -> dict[s
     Raises:
         ValueError: the file is not JSON, has another schema, or a version that is not among `versions`.
     """
-    kind = schema.removeprefix("jumpwire.")
-    text = read_text(path)
+    text, kind = read_text(path), schema.removeprefix("jumpwire.")
     try:
         content = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: not a {kind} file of jumpwire (not valid JSON: {error}).") from None
+    return without_version(content, path, schema, *versions)
+
+
+def without_version(content: Any, path: str | Path, schema: str, *versions: int) -> dict[str, Any]:
+    """The content of a file that states its schema and version, without them; errors as of `read_versioned_json`."""
     if not isinstance(content, dict) or content.get("schema") != schema:
-        raise ValueError(f"{path}: not a {kind} file of jumpwire (no schema {schema!r}).")
+        raise ValueError(f"{path}: not a {schema.removeprefix('jumpwire.')} file of jumpwire (no schema {schema!r}).")
     if (found := content.get("schema_version")) not in versions:
         readable = ", ".join(map(str, versions))
         raise ValueError(f"{path}: schema version {found}; this version of jumpwire reads {readable}.")

@@ -43,7 +43,7 @@ from graphs.circuit_graph import CircuitGraph
 from graphs.feature_labels import Labels
 from graphs.files.labels_json import labels_from_plain, plain_labels, text_of_row
 from graphs.files.parquet_file import HEAD_KEY, read_parquet
-from graphs.files.plain_circuit import HEAD_FIELDS, CircuitHead, circuit_from_plain, plain_circuit
+from graphs.files.plain_circuit import HEAD_FIELDS, circuit_from_plain, plain_circuit
 from graphs.files.plain_json import parse_json
 from graphs.files.typed_content import FileContent, typed
 from graphs.files.whole_file import whole_file
@@ -102,7 +102,9 @@ def read_tables(folder: str | Path) -> CircuitGraph:
         raise ValueError(f"{folder}: {NODES_FILE} and {EDGES_FILE} do not belong to one circuit of jumpwire.")
     try:
         rows = {"nodes": list(map(_plain_row, nodes.to_pylist())), "edges": edges.to_pylist()}
-        return circuit_from_plain({**typed(CircuitHead, parse_json(head)).model_dump(), **rows})
+        if not isinstance(content := parse_json(head), dict):
+            raise ValueError("the metadata of its tables are no object.")
+        return circuit_from_plain({**content, **rows})
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
 

@@ -17,8 +17,10 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from graphs.cautions import caution_from_plain
+from graphs.fields.quantities import MOST
+from graphs.fields.type_faults import shortened
 from graphs.files.plain_json import read_versioned_json, write_versioned_json
-from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain, shortened
+from graphs.plain_data import as_plain_data, dataclass_from_plain, node_from_plain
 from graphs.undecided import undecided_from_plain
 from graphs.verdict import (
     CHOSEN_BY,
@@ -85,13 +87,31 @@ def _verdict(content: dict[str, Any]) -> Verdict:
         warnings=caution_from_plain,
         traces=lambda found: dataclass_from_plain(PathTrace, found, node=node_from_plain),
     )
+    _check_places(verdict)
+    return verdict
+
+
+def _check_places(verdict: Verdict) -> None:
+    """What was verified and flagged lies in the examples, at the sites and among the tokens that there are."""
     if verdict.site.size and not 0 <= verdict.site.min() <= verdict.site.max() < len(verdict.sites):
         raise ValueError("a verified node lies at a site that the verdict does not list.")
     if verdict.kind.size and not 0 <= verdict.kind.min() <= verdict.kind.max() < 3:
         raise ValueError("`kind` of a verified node stands for none of feature, error, token.")
     if verdict.chosen_by.size and not 0 <= verdict.chosen_by.min() <= verdict.chosen_by.max() < len(CHOSEN_BY):
         raise ValueError(f"`chosen_by` of a verified node stands for none of {', '.join(CHOSEN_BY)}.")
-    return verdict
+    for name, of in (("total_effect", verdict.total_effect), ("tokens", verdict.tokens), ("names", verdict.names)):
+        if len(of) not in ((verdict.examples,) if name == "total_effect" else (0, verdict.examples)):
+            raise ValueError(f"{name} is that of {len(of)} examples; the verdict is about {verdict.examples}.")
+    places = [(one.example, one.node.position) for one in (*verdict.flagged, *verdict.traces, *verdict.undecided)]
+    places += zip(verdict.example.tolist(), verdict.position.tolist(), strict=True)
+    longest = [len(row) for row in verdict.tokens or verdict.names] or [MOST] * verdict.examples
+    for example, position in places:
+        if not 0 <= example < verdict.examples:
+            raise ValueError(f"a node lies in example {example}; there are {verdict.examples}, from 0.")
+        if not 0 <= position < longest[example]:
+            raise ValueError(f"a node lies at position {position} of example {example}, which has {longest[example]}.")
+    if verdict.index.size and verdict.index.min() < -1:
+        raise ValueError("the index of a verified node is below -1, which stands for none.")
 
 
 def _columns(content: dict[str, Any]) -> dict[str, np.ndarray]:

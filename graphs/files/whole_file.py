@@ -40,17 +40,17 @@ def whole_file(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(file, device)
         return
     path = path.resolve() if path.is_symlink() else path
-    make_folder(path.parent)
     unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")  # no suffix: it is no chunk, no page, ... yet
-    try:
-        with errors_name(path):
-            yield unfinished
-            flush(unfinished)
-            unfinished.replace(path)
-            flush(path.parent)
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
+    with folder_made(path.parent):
+        try:
+            with errors_name(path):
+                yield unfinished
+                flush(unfinished)
+                unfinished.replace(path)
+                flush(path.parent)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -70,15 +70,24 @@ def reason(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder with those above it, if it is not there.
+@contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """Makes a folder with those above it, if it is not there. If the block raises, those made here go if empty.
 
     Raises:
         UnwritableError: it cannot be made.
     """
     _refuse_file_in_the_way(folder)
-    with errors_name(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with errors_name(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in made:
+            with suppress(OSError):  # it is not empty, or was never made
+                path.rmdir()
+        raise
 
 
 def refuse_unwritable(folder: Path) -> None:

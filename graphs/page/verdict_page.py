@@ -16,6 +16,7 @@ from graphs.figures.residual_figure import residual_by_points
 from graphs.figures.verdict_figure import estimate_against_exact
 from graphs.nodes import short_site
 from graphs.verdict import Agreement, NodeVerdict, Verdict
+from graphs.words.certificate_words import caution_line
 from graphs.words.number_formats import counted_noun, signed_number, two_decimals, whole_percent
 from graphs.words.verdict_words import (
     CAUSE_WORDS,
@@ -63,9 +64,11 @@ def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> Non
 
 
 def _warnings(verdict: Verdict) -> str:
-    """A section with a sentence for each warning; nothing where there are none."""
-    said = "".join(f"<p><b>warning: {escape(c.name)}</b> {escape(c.sentence)}</p>" for c in verdict.warnings)
-    return f"<section class='amber warnings'>{said}</section>" if said else ""
+    """A section for each warning, in its colour."""
+    return "".join(
+        f"<section class='{line.colour} warnings'><p><b>{escape(line.name)}</b> {escape(line.reading)}</p></section>"
+        for line in map(caution_line, verdict.warnings)
+    )
 
 
 def _figures(verdict: Verdict) -> list[go.Figure]:

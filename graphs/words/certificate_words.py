@@ -15,6 +15,7 @@ from graphs.faithfulness import Faithfulness
 from graphs.strongest_edges import left_out_of
 from graphs.words.certificate_line import NO_RULE, CertificateLine, Colour
 from graphs.words.number_formats import counted_noun
+from graphs.words.part_words import part_in_words
 from graphs.words.rounding_words import rounding_lines
 from graphs.words.site_words import alone_line, kept_in_words, trial_line
 from graphs.words.size_words import size_lines, stability_lines
@@ -82,7 +83,7 @@ def _graded(value: float, good: float, fair: float) -> Colour:
 
 def _faithful(found: Faithfulness, measured: Measurement) -> CertificateLine:
     return CertificateLine(
-        name=f"faithfulness, {_split(found)}{_from_layer(measured)}",
+        name=f"faithfulness, {part_in_words(found.split)}{_from_layer(measured)}",
         value=f"{_number(found.faithfulness)} {_interval(found.low, found.high)}".rstrip(),
         reading=(
             f"With every other node at its {found.reference} value{_kept(measured)}, the circuit restores "
@@ -95,7 +96,7 @@ def _faithful(found: Faithfulness, measured: Measurement) -> CertificateLine:
 
 def _complete(found: Faithfulness, measured: Measurement) -> CertificateLine:
     return CertificateLine(
-        name=f"completeness, {_split(found)}{_from_layer(measured)}",
+        name=f"completeness, {part_in_words(found.split)}{_from_layer(measured)}",
         value=f"{_number(found.completeness)} {_interval(found.completeness_low, found.completeness_high)}".rstrip(),
         reading=(
             f"With the circuit at its {found.reference} value{_kept(measured)}, the rest of the model restores "
@@ -115,10 +116,6 @@ def _number(value: float) -> str:
 def _percent(share: float) -> str:
     """Whole percent; zero has no sign."""
     return f"{round(100 * share) + 0:d}%"
-
-
-def _split(found: Faithfulness) -> str:
-    return {"own": "its own prompts"}.get(found.split, found.split.replace("_", " "))
 
 
 def _from_layer(measured: Measurement) -> str:

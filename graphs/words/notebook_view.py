@@ -13,7 +13,8 @@ from graphs.circuit_graph import CircuitGraph, WeightedNode
 from graphs.nodes import short_site
 from graphs.notebook_display import MimeBundle
 from graphs.verdict import Verdict
-from graphs.words.certificate_words import COLOUR_MARKS, certificate_lines
+from graphs.words.certificate_line import CertificateLine
+from graphs.words.certificate_words import COLOUR_MARKS, caution_line, certificate_lines
 from graphs.words.circuit_words import headline
 from graphs.words.method_names import method_name, method_order
 from graphs.words.number_formats import counted_noun, signed_number
@@ -40,11 +41,7 @@ class _Table:
 def circuit_view(circuit: CircuitGraph) -> MimeBundle:
     """The headline, the certificate's lines that carry a judgement, and the strongest nodes."""
     measured = circuit.measurement
-    lines = tuple(
-        (COLOUR_MARKS[line.colour], line.name, line.value, line.reading)
-        for line in certificate_lines(circuit)
-        if line.colour != "grey"
-    )
+    lines = tuple(_line_row(line) for line in certificate_lines(circuit) if line.colour != "grey")
     certificate = _Table("certificate" if lines else f"no certificate; {measured.evidence}", (), lines)
     strongest = circuit.strongest(_NODES)
     methods = tuple(sorted({name for w in strongest for name in w.estimates}, key=method_order))
@@ -75,9 +72,7 @@ def verdict_view(verdict: Verdict) -> MimeBundle:
             for v in verdict.flagged[:_FLAGGED]
         ),
     )
-    cautions = _Table(
-        "warnings", (), tuple((COLOUR_MARKS["amber"], c.name, c.value, c.sentence) for c in verdict.warnings)
-    )
+    cautions = _Table("warnings", (), tuple(map(_line_row, map(caution_line, verdict.warnings))))
     tables = [table for table in (cautions, numbers, flagged) if table.rows]
     return _shown(f"{COLOUR_MARKS[grade_of(verdict)]} {verdict.sentence}", tables)
 
@@ -94,6 +89,10 @@ def joined_views(views: Sequence[MimeBundle]) -> MimeBundle:
         "text/plain": "\n\n".join(view["text/plain"] for view in views),
         "text/html": "".join(view["text/html"] for view in views),
     }
+
+
+def _line_row(line: CertificateLine) -> tuple[str, ...]:
+    return COLOUR_MARKS[line.colour], line.name, line.value, line.reading
 
 
 def _node_row(circuit: CircuitGraph, weighted: WeightedNode, methods: Sequence[str]) -> tuple[str, ...]:

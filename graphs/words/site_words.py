@@ -8,6 +8,7 @@ from graphs.faithfulness import Faithfulness
 from graphs.site_trial import LEAST_PASSING, MORE, SitesTried, TrialOfSites
 from graphs.words.certificate_line import NO_RULE, CertificateLine
 from graphs.words.number_formats import two_decimals, whole_percent
+from graphs.words.part_words import OWN, part_in_words
 
 ALL_PASSES: Final = 0.995
 """The share of the effect that counts as all of it."""
@@ -54,7 +55,7 @@ def trial_line(trial: TrialOfSites | None) -> Iterator[CertificateLine]:
 
 def trial_in_words(trial: TrialOfSites) -> str:
     """What all sites and each kind of them let through, and what to choose instead."""
-    where = "these" if trial.split == "own" else f"{trial.pairs} {trial.split.replace('_', ' ')}"
+    where = "these" if trial.split == OWN else f"{trial.pairs} {part_in_words(trial.split)}"
     kinds = "; ".join(f"{tried.kind} {_reached(tried)}" for tried in trial.kinds)
     found = (
         f"All nodes that the training pairs know, on {where} pairs: at all {trial.every.sites} sites "

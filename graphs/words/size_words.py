@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from graphs.certificate import STABLE, SizeChoice, Stability
 from graphs.words.certificate_line import NO_RULE, CertificateLine
 from graphs.words.number_formats import counted_noun, two_decimals, whole_percent
+from graphs.words.part_words import OWN
 
 
 def size_lines(choice: SizeChoice | None) -> Iterator[CertificateLine]:
@@ -15,7 +16,7 @@ def size_lines(choice: SizeChoice | None) -> Iterator[CertificateLine]:
     reading = f"F = {reached} before pruning, {_on(choice)}; {target} was asked for."
     if not choice.reached:
         reading += f" {_limit_of(choice)}"
-    by_others = choice.split != "own" or choice.folds > 0
+    by_others = choice.split != OWN or choice.folds > 0
     yield CertificateLine(
         name="size",
         value=f"{choice.nodes:,} of {choice.largest:,} features and errors",
@@ -47,7 +48,7 @@ def _on(choice: SizeChoice) -> str:
             f"by {choice.folds}-fold cross-validation on the {counted_noun(choice.pairs, 'pair')} that found the "
             "circuit, each judged by a search that did not have it"
         )
-    if choice.split == "own":
+    if choice.split == OWN:
         return "on the pairs that found the circuit, since none were set aside"
     words = " with other words" if choice.new_words else ""
     return f"on {counted_noun(choice.pairs, 'pair')}{words}, which did not find the circuit"

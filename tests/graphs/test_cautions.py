@@ -58,7 +58,9 @@ def test_a_circuit_keeps_its_warnings_in_files_and_an_older_file_has_none(tmp_pa
     [
         ({"kind": "nothing"}, "kind of a Caution"),
         ({"figures": {"pairs": 3}}, "a warning of kind 'shared_pairs' with figures"),
-        ({"figures": {"shared": "x", "pairs": 3}}, "figures of a Caution"),
+        ({"figures": {"shared": "x", "pairs": 3}}, "figures.shared of a Caution is 'x'; expected a whole number"),
+        ({"figures": {"shared": -1, "pairs": 3}}, "figures.shared of a Caution is -1; expected at least 0"),
+        ({"figures": {"shared": 4, "pairs": 3}}, "counts more than all"),
         ({"sentence": None}, "sentence of a Caution"),
         ({"more": 1}, "a Caution has no more"),
     ],
@@ -81,6 +83,9 @@ def test_a_verdict_keeps_its_warnings_and_its_page_and_display_say_them(tmp_path
     assert "warning: shared pairs, held out</b> 3 of the 10 pairs &lt;b&gt;also&lt;/b&gt; found it." in page
     write_verdict_page(verdict(), tmp_path / "v.html", title="x")
     assert "<section class='amber warnings" not in (tmp_path / "v.html").read_text(encoding="utf-8")
+    write_verdict_page(replace(verdict(), warnings=(EVERY,)), tmp_path / "v.html", title="x")
+    assert "<section class='red warnings'>" in (tmp_path / "v.html").read_text(encoding="utf-8")
+    assert "■  warning: shared pairs" in verdict_view(replace(verdict(), warnings=(EVERY,)))["text/plain"]
     assert SOME.value in verdict_view(warned)["text/plain"]
     assert "warnings" not in verdict_view(verdict())["text/plain"]
 

@@ -148,7 +148,7 @@ def test_the_circuit_stands_on_the_curves_of_its_splits() -> None:
     figure = faithfulness_by_split([own, curve()], [circuit])
     drawn = figure.to_dict()["data"]
     lines = [trace for trace in drawn if trace["mode"] == "lines+markers"]
-    assert [trace["name"] for trace in lines if "showlegend" not in trace] == ["its own prompts", "held out prompts"]
+    assert [trace["name"] for trace in lines if "showlegend" not in trace] == ["training prompts", "held out prompts"]
     stars = [trace for trace in drawn if trace["mode"] == "markers"]
     assert [(*trace["x"], *trace["y"]) for trace in stars] == [(25, 0.75), (25, 0.125)]
     assert {trace["marker"]["color"] for trace in stars} == {lines[2]["line"]["color"]} != {lines[0]["line"]["color"]}

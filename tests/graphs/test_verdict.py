@@ -152,6 +152,10 @@ def test_long_columns_are_packed_and_come_back_with_every_digit(tmp_path: Path) 
     draw = np.random.default_rng(0)
     large = replace(
         USUAL,
+        examples=20 * count,
+        nodes=count,
+        total_effect=(1.0,) * 20 * count,
+        tokens=(),
         example=np.arange(count) * 20,
         site=draw.integers(0, len(USUAL.sites), count),
         position=draw.integers(0, 300, count),

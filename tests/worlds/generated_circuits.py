@@ -9,7 +9,9 @@ from graphs.circuit_graph import WeightedNode
 
 HOSTILE = "</script><b>\"x\" & 'y'\\N\\n\n\r\t\x00\u202e 🙂"
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
+SIZES = NUMBERS.map(abs)
 COUNTS = st.integers(0, 10_000)
+VERIFIED_OF = st.tuples(COUNTS, COUNTS).map(sorted)
 TEXTS = st.one_of(st.text(max_size=6), st.just(HOSTILE))
 WORDS = st.sampled_from(["atp", "chord-ig", "ig", "a flag", "ε"])
 SITES = tuple(f"blocks.{block}.hook_{name}" for block in (0, 1) for name in ("attn_out", "resid_post"))
@@ -42,7 +44,7 @@ def circuits(draw: st.DrawFn) -> CircuitGraph:
         **MEASURED,
         examples=draw(COUNTS),
         total_effect=draw(NUMBERS),
-        residual_max=draw(st.none() | NUMBERS),
+        residual_max=draw(st.none() | SIZES),
         inputs={"words": draw(st.lists(TEXTS, max_size=2)), "nested": {"a": draw(NUMBERS)}},
     )
     bare = CircuitGraph(
@@ -70,15 +72,13 @@ def _possible(circuit: CircuitGraph) -> list[tuple[Node, Node]]:
 def _weighted(node: Node) -> st.SearchStrategy[WeightedNode]:
     maybe = st.none() | NUMBERS
     return st.builds(
-        WeightedNode,
-        st.just(node),
+        lambda verified_of, **values: WeightedNode(node, verified=verified_of[0], count=verified_of[1], **values),
+        VERIFIED_OF,
         effect=st.floats(-1e6, 1e6),
-        mean_absolute=NUMBERS,
-        standard_error=maybe,
-        count=COUNTS,
+        mean_absolute=SIZES,
+        standard_error=st.none() | SIZES,
         clean=maybe,
         patch=maybe,
-        verified=COUNTS,
         estimates=st.dictionaries(WORDS, NUMBERS, max_size=2),
         carried=maybe,
         undivided=maybe,
@@ -87,7 +87,7 @@ def _weighted(node: Node) -> st.SearchStrategy[WeightedNode]:
 
 
 def _edge(source: Node, target: Node) -> st.SearchStrategy[Edge]:
-    maybe = st.none() | NUMBERS
+    maybe = st.none() | SIZES
     return st.builds(
         Edge,
         st.just(source),

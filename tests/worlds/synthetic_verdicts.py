@@ -177,7 +177,17 @@ def edges() -> dict[str, Verdict]:
         "all verified": replace(made, nodes=made.verified, bound=None),
         "live": live(made),
         "one node": replace(
-            one, nodes=1, bound=None, residuals=(), traces=(), tokens=(), settings={}, total_effect=(0.1,)
+            one,
+            examples=1,
+            example=0 * one.example,
+            flagged=tuple(replace(v, example=0) for v in one.flagged),
+            total_effect=(0.1,),
+            nodes=1,
+            bound=None,
+            residuals=(),
+            traces=(),
+            tokens=(),
+            settings={},
         ),
         "hostile": hostile,
     }

@@ -8,7 +8,7 @@ from graphs.files.typed_content import FileContent
 
 Stored = Literal["none", "expected_average_only_in", "layer_norm", "constant_norm_rescale"]
 """How a file says that activations were normalised."""
-Size = Annotated[int, Field(gt=0, lt=2**31, description="a positive integer")]
+Size = Annotated[int, Field(gt=0, lt=2**31, description="a positive integer below 2^31")]
 Hook = Annotated[str | None, Field(description="a hook's name, e.g. 'blocks.3.hook_mlp_out'")]
 NoHead = Annotated[None, Field(description="null: SAEs of one head are not supported")]
 

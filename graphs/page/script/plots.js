@@ -176,7 +176,7 @@ function legendOf(splits, reports) {
   );
 }
 
-const splitName = (split) => (split === "own" ? "its own prompts" : split.replaceAll("_", " "));
+const splitName = (split) => (split === "own" ? "training" : split.replaceAll("_", " "));
 
 /** A node's own path: the metric, its slope (what gradients see), the margins of gates that flip, and the jumps. */
 export function pathPlot(trace, gates) {

@@ -1,6 +1,7 @@
 """A file of pairs holds the same pairs in every form, whatever its name."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.pair_file import holds_lines, read_pairs
 from attribution.prompts.pair_stream import count_pairs
 from attribution.prompts.prompt_templates import MOST_ROWS, fillings
+from circuits.tasks.prompts import prompt_pairs
 
 ROWS: list[dict[str, Any]] = [
     {"clean": "w1 w2", "patch": "w1 w3", "answer": "w4", "wrong": "w5", "template": "a\u2028b\x85c"},
@@ -47,6 +49,42 @@ def test_a_line_that_is_no_pair_is_named_by_its_number(llama: LanguageModel, tmp
     for read in (lambda: read_pairs(path, llama), lambda: count_pairs(path)):
         with pytest.raises(ValueError, match=r"pairs\.json, line 3: clean is 5; expected text\."):
             read()
+
+
+def test_a_line_that_is_no_json_is_named_by_one_number_alone(llama: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join([*LINES, "", '{"clean": "w1", ']))
+    for read in (lambda: read_pairs(path, llama), lambda: count_pairs(path)):
+        with pytest.raises(ValueError, match=r"pairs\.jsonl, line 4: not valid JSON \(Expecting[^,]* column 17\)"):
+            read()
+
+
+@pytest.mark.parametrize("form", ["list", "object", "lines"])
+def test_keys_that_are_not_read_are_said_once_for_a_file(form: str, llama: LanguageModel, tmp_path: Path) -> None:
+    rows = [ROWS[0] | {"gold": "w9"}, ROWS[1] | {"gold": "w9", "remark": 1}]
+    whole = {"list": json.dumps(rows), "object": json.dumps({"by": "me", "pairs": rows})}
+    path = tmp_path / "pairs.json"
+    path.write_text(whole.get(form, "\n".join(map(json.dumps, rows))))
+    with pytest.warns(UserWarning, match=rf"^{path}: keys not read: .*\. Of a pair are read: clean, ") as said:
+        assert read_pairs(path, llama).pairs == tuple(prompt_pairs(ROWS, llama))
+    keys = [str(one.message).split("not read: ")[1].split(".")[0] for one in said]
+    assert keys == {"list": ["gold, remark"], "object": ["by, gold, remark"], "lines": ["gold", "remark"]}[form]
+
+
+def test_keys_of_rows_that_are_not_read_are_said_and_those_that_are_read_are_not(llama: LanguageModel) -> None:
+    with pytest.warns(UserWarning, match="The pairs: keys not read: gold"):
+        prompt_pairs([ROWS[0] | {"gold": "w9"}], llama)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prompt_pairs(ROWS, llama)
+
+
+@pytest.mark.parametrize(("key", "meant"), [("template", "templates"), ("pair", "pairs")])
+def test_a_misspelt_part_of_a_file_is_refused(key: str, meant: str, llama: LanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps({key: [], "pairs" if key == "template" else "templates": []}, indent=1))
+    with pytest.raises(ValueError, match=rf"pairs\.json: unknown key '{key}'\. Did you mean '{meant}'\?"):
+        read_pairs(path, llama)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,9 @@ def read(folder: Path, content: Any) -> EarlierRun:
         ({"arguments": {"per_pair": 5}, "hashes": HASHES}, "per_pair is 5; expected true or false"),
         ({"arguments": {"metric": ["m"]}, "hashes": HASHES}, r"metric is \['m'\]; expected text"),
         ({"arguments": {"validation": 1.5}, "hashes": HASHES}, "validation is 1.5; expected a share from 0 to less"),
+        ({"arguments": {"examples": 0}, "hashes": HASHES}, "examples is 0; expected at least 1"),
+        ({"arguments": {"seed": -1}, "hashes": HASHES}, "seed is -1; expected at least 0"),
+        ({"arguments": {"from_layer": -1}, "hashes": HASHES}, "from_layer is -1; expected at least 0"),
         ({"arguments": {"layers": "0-99999999999"}, "hashes": HASHES}, "--layers 0-99999999999: write a layer"),
     ],
 )

@@ -115,7 +115,7 @@ def test_circuit_file_holds_nodes_edges_and_a_certificate_and_says_what_they_are
 
 def test_the_certificate_comes_first_in_the_terminal(quick: tuple[Path, str]) -> None:
     _, printed = quick
-    assert 0 < printed.index("faithfulness, its own prompts") < printed.index("token@subject")
+    assert 0 < printed.index("faithfulness, training") < printed.index("token@subject")
     assert "■ node effects" in " ".join(printed.split())
 
 

@@ -71,6 +71,15 @@ def test_a_write_that_fails_leaves_the_old_run_and_names_the_file(
     assert made(tmp_path) == "new"
 
 
+def test_a_first_run_that_cannot_be_written_leaves_no_folder(tmp_path: Path) -> None:
+    def full(_path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UnwritableError, match="no space left on device"):
+        write_whole(tmp_path / "out" / "run", {"circuit.json": full}, dict)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_kill_at_any_call_leaves_the_old_run_or_the_new_or_a_reader_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool

@@ -24,7 +24,9 @@ from graphs.files.plain_json import DEEPEST, parse_json
         (b'["\xff"]', "not UTF-8"),
         ('{"a": {"clean": 1, "b": 2, "clean": 3}}', "the key 'clean' stands twice"),
         ("{", "Expecting property name"),
-        ("", "Expecting value"),
+        ("", "Expecting value: column 1"),
+        ("[1,\n2 3]", "delimiter: line 2 column 3"),
+        ("[1 2]", "delimiter: column 4"),
     ],
 )
 def test_json_that_would_break_later_code_is_refused_with_its_reason(text: str | bytes, fault: str) -> None:

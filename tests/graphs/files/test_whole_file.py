@@ -12,7 +12,7 @@ from graphs.files import whole_file as module
 from graphs.files.whole_file import (
     UNFINISHED,
     UnwritableError,
-    make_folder,
+    folder_made,
     refuse_unwritable,
     refuse_unwritable_file,
     remove_abandoned,
@@ -54,6 +54,23 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: 
     assert os.listdir(tmp_path) == ["file.json"]
 
 
+@pytest.mark.parametrize("before", [(), ("out",), ("out/mine.txt",)])
+def test_what_fails_leaves_no_folder_that_was_not_there(tmp_path: Path, before: tuple[str, ...]) -> None:
+    for name in before:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch() if "." in name else (tmp_path / name).mkdir()
+    there = sorted(tmp_path.rglob("*"))
+
+    def write() -> None:
+        with whole_file(tmp_path / "out" / "deep" / "file.json") as unfinished:
+            unfinished.write_text("half")
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(UnwritableError):
+        write()
+    assert sorted(tmp_path.rglob("*")) == there
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("stage", ["write", "flush", "replace"])
 def test_an_error_names_the_file_and_the_reason_and_no_hidden_file(
@@ -82,7 +99,12 @@ def test_an_error_names_the_file_and_the_reason_and_no_hidden_file(
 def test_a_file_where_a_folder_should_be_is_named(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.touch()
-    for check in (make_folder, refuse_unwritable):
+
+    def make(folder: Path) -> None:
+        with folder_made(folder):
+            pass
+
+    for check in (make, refuse_unwritable):
         for folder in (taken, taken / "below" / "more"):
             with pytest.raises(UnwritableError, match=rf"{taken} is a file where a folder should be: move it"):
                 check(folder)

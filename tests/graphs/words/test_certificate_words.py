@@ -103,11 +103,11 @@ def test_gates_at_their_threshold_have_a_line_where_there_are_any_and_an_older_f
 @pytest.mark.parametrize(
     ("changes", "line", "colour"),
     [
-        ({}, "faithfulness, its own prompts", "green"),
+        ({}, "faithfulness, training", "green"),
         ({}, "faithfulness, held out", "amber"),
-        ({"faithfulness": (faithful("own", 0.3),)}, "faithfulness, its own prompts", "red"),
-        ({"faithfulness": (faithful("own", 1.4),)}, "faithfulness, its own prompts", "amber"),
-        ({}, "completeness, its own prompts", "green"),
+        ({"faithfulness": (faithful("own", 0.3),)}, "faithfulness, training", "red"),
+        ({"faithfulness": (faithful("own", 1.4),)}, "faithfulness, training", "amber"),
+        ({}, "completeness, training", "green"),
         ({}, "completeness, held out", "amber"),
         ({}, "node effects", "green"),
         ({"circuit_verified": 0.99}, "node effects", "amber"),
