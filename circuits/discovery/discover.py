@@ -224,7 +224,7 @@ def discover(
         deciding,
         others,
         texts,
-        explained if CHECKED_METHOD in compare or method != "exact" else 0,
+        explained,
         after or {},
         scheme=scheme,
         searches=searches,

@@ -1,7 +1,7 @@
 """How fast work is done here and now, from probes on one pair and on many.
 
     gradients   an estimate of all effects: IG where it is cheap, else attribution patching
-    runs        the metric with sets of nodes kept: forwards in which every SAE encodes and writes
+    runs        the metric with sets of nodes kept: forwards in which every SAE encodes and writes, as in most stages
 
 A stage that is priced in operations and FLOPs takes its seconds at the pace of one of them. The load of the machine is
 in them, so forecasts hold as long as it does.
@@ -26,7 +26,7 @@ REPEATED: Final = 0.3
 """Seconds for which the probe of one pair is repeated."""
 PROBE: Final = 1.5
 """Seconds that the probe of many pairs would take, if each took as long as one alone."""
-GRADIENTS: Final = frozenset(("effects", "estimates beside them", "check of the estimate", "edges"))
+GRADIENTS: Final = frozenset(("effects", "estimates beside them"))
 """Stages at the pace of gradients."""
 
 

@@ -53,10 +53,10 @@ REPORT: Final = 5
 """Sets of a report of faithfulness, and what it prepares once more."""
 CURVE: Final = 20
 """As `REPORT`, of the faithfulness over size."""
-OF_A_PATH: Final = 400
-"""Runs of a node's own path and its trace; a backward counts as one."""
-RUNS_OF_A_STEP: Final = 32
-"""Of these, about as many run side by side, if there is room."""
+POINTS_OF_A_TRACE: Final = 65
+PASSES_OF_A_TRACE: Final = 3
+STEPS_OF_A_WALK: Final = 20
+RUNS_OF_A_STEP: Final = 10
 OWN_PATHS: Final = "own paths"
 """The stage that is walked in what is left of the time."""
 QUALITY: Final = "quality of the SAEs"
@@ -148,7 +148,7 @@ class StageCosts:
             "search": self._search(active, splits.get(VALIDATION_SPLIT)),
             "check of the estimate": self._check(method),
             "edges": self.sweep("chord-ig") + self.circuit_places * self._edges_of_a_node(),
-            OWN_PATHS: self.explained * self._own_path(),
+            OWN_PATHS: self.explained * self._own_path() if method != "exact" or "ig" in self.compare else Work(),
             "pruning": 2 * self.keeping(own, REPORT),
             "faithfulness": sum((self.keeping(pairs, count) for pairs, count in judged), Work()),
             "faithfulness in float64": self._in_float64([pairs for pairs, _ in judged]),
@@ -239,10 +239,14 @@ class StageCosts:
         return replace(section, operations=batches * (whole.operations / max(blocks, sites) + OF_AN_EDGE))
 
     def _own_path(self) -> Work:
-        """A walk along the path of a node in the middle of the network, and its trace."""
-        pairs, together = self.question.pairs, min(self.question.room.walked_runs, RUNS_OF_A_STEP)
-        one = self._forward(pairs, len(pairs)) * (0.5 / len(pairs))
-        return replace(OF_A_PATH * one, operations=OF_A_PATH / together * one.operations * len(pairs))
+        """A node's trace after two recordings and, where gates are met, its walk; from the middle of the network."""
+        question, first = self.question, self.question.pairs.head(1)
+        whole = self._forward(first, 1)
+        bare = forward_work(question.spliced, 1, _positions(first))
+        trace = 2 * whole + PASSES_OF_A_TRACE * bare.side_by_side(POINTS_OF_A_TRACE / 2)
+        if question.error_mode == "live":
+            return trace
+        return trace + STEPS_OF_A_WALK * whole.side_by_side(RUNS_OF_A_STEP / 2)
 
     def _quality(self, lengths: Sequence[int], scored: int) -> Work:
         """Forwards of the bare model, of each SAE and of all, with all logits; and the loss, a few tokens at a time."""

@@ -193,7 +193,7 @@ def test_paces_are_those_of_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured_paces(question)
     for mine, true in ((found.gradients, gradients), (found.runs, runs)):
         assert (mine.operation, mine.flop) == pytest.approx((true.operation, true.flop))
-    assert found.seconds("edges", Work(1e3, 1e9)) == pytest.approx(0.03)
+    assert found.seconds("estimates beside them", Work(1e3, 1e9)) == pytest.approx(0.03)
     assert found.seconds("search", Work(1e3, 1e9)) == pytest.approx(0.09)
 
 
