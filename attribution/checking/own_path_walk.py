@@ -6,6 +6,7 @@ slope is integrated over the pieces between flips, at most an eighth of the path
 change of the metric is halved, and what its halves hide is located too.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -141,6 +142,7 @@ class Walk:
     resolution: float
     limit: TimeLimit = NO_LIMIT
     hashes: dict[str, Tensor] = field(default_factory=dict)
+    seconds_of_a_run: float = 0.0
 
     def paths(self) -> Iterator[OwnPath]:
         """The own path of every node of the group, in their order; raises TimeUp when the limit is reached."""
@@ -245,9 +247,13 @@ class Walk:
         return torch.cat(metrics), torch.cat(signatures)
 
     def _chunks(self, count: int) -> Iterator[slice]:
+        """Runs that are executed together; they do not begin if, at the pace of those before, the time will not do."""
         for start in range(0, count, self.runs_at_once):
-            self.limit.check()
-            yield slice(start, start + self.runs_at_once)
+            size = min(self.runs_at_once, count - start)
+            self.limit.check(size * self.seconds_of_a_run)
+            began = time.monotonic()
+            yield slice(start, start + size)
+            self.seconds_of_a_run = (time.monotonic() - began) / size
 
     def _hash(self, site: str, margin: Tensor) -> Int[Tensor, "pos d_sae"]:
         if site not in self.hashes:

@@ -27,7 +27,7 @@ from attribution.splice.spliced_model import SplicedModel
 from graphs import SAEQuality, SiteQuality
 
 STAGE: Final = "sae_quality"
-_SCORED_AT_ONCE: Final = 8
+SCORED_AT_ONCE: Final = 8
 
 
 def sae_quality(
@@ -189,7 +189,7 @@ class _Batch:
         """Add cross-entropies and KL divergences, in float64, a few scored tokens at a time."""
         following = self.following[self.scored][:, None]
         found.tokens += len(following)
-        for part in torch.arange(len(following), device=following.device).split(_SCORED_AT_ONCE):
+        for part in torch.arange(len(following), device=following.device).split(SCORED_AT_ONCE):
             own, read, none = (torch.log_softmax(v[part].double(), dim=-1) for v in (clean, written, nothing))
             found.clean -= float(own.gather(1, following[part]).sum())
             found.spliced -= float(read.gather(1, following[part]).sum())

@@ -25,9 +25,14 @@ class TimeLimit:
         """So many seconds from now."""
         return cls(time.monotonic() + seconds)
 
-    def check(self) -> None:
-        """Raises TimeUp if the time is over."""
-        if self.end is not None and time.monotonic() >= self.end:
+    @property
+    def seconds_left(self) -> float:
+        """Until the end; 0 after it."""
+        return math.inf if self.end is None else max(0.0, self.end - time.monotonic())
+
+    def check(self, needed: float = 0.0) -> None:
+        """Raises TimeUp if the time is over, or what comes next needs more seconds than are left."""
+        if self.seconds_left <= needed:
             raise TimeUp
 
 

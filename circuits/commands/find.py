@@ -32,7 +32,7 @@ from circuits.commands.options import (
     refuse_missing_file,
 )
 from circuits.tasks.templates import text_pairs
-from circuits.terminal.amounts import seconds_of
+from circuits.terminal.amounts import seconds_of, time_in_words
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.resumable import CHUNKS, chunks_report, resumable
 from circuits.terminal.timing import timed
@@ -40,10 +40,10 @@ from graphs.files.whole_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
+    from attribution.runs.pace import Work
     from circuits.commands.run_files import RunFolder
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
-    from graphs import Labels
     from graphs.site_trial import TrialOfSites
 
 AUTO: Final = "auto"
@@ -60,6 +60,8 @@ SELECTIONS: Final = ("iterated", "learned", "ranking")
 SCHEMES: Final = ("auto", "role", "offset", "none")
 GENERAL_PIECES: Final = 32
 """Pieces of general text on which the SAEs are judged."""
+LABELS: Final = "labels"
+"""The stage that labels the circuit's features."""
 LABEL_CACHE: Final = "label_cache"
 """Folder, beside the run's, that remembers labels; for a run in out/ it is the one that `jumpwire labels` uses."""
 
@@ -267,6 +269,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         from circuits.commands.find_output import StageWatch, print_found, print_trial
         from circuits.commands.run_files import RunFolder, write_run
         from circuits.discovery.pair_index import PairIndex
+        from circuits.labels.feature_labels import label
         from circuits.terminal.shown_prompt import shown_prompt
 
         plan = _plan(options, inputs.seed)
@@ -308,7 +311,11 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             print_trial(console, plan["trial"])
         told = stack.enter_context(progress_bar(console, f"{len(loaded.prompts)} pair(s)", store))
         watch = plan["watch"] = StageWatch(None if options.per_pair else console, told, seconds, store)
-        runs = _runs(inputs, options, loaded, others, plan, progress_between(told, 0.0, 0.9))
+        corpus = None if options.per_pair else _corpus(inputs, options, loaded.spliced.model)
+        labelled = corpus if options.labels else None
+        if labelled is not None:
+            plan["after"] = {LABELS: _label_work(loaded, labelled, options)}
+        runs = _runs(options, loaded, others, plan, corpus, progress_between(told, 0.0, 0.9))
         name = f"{inputs.name} on {loaded.model_in_words}"
         index = PairIndex(target.folder, name, loaded.spliced.model, target.page.name)
         for number, own in enumerate(folders):
@@ -316,13 +323,17 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
             watch.enters(None)
             title = f"{name}, pair {number}" if options.per_pair else name
             labels = None
-            wanted = options.labels and not options.per_pair
-            if wanted and found.decision is not None and time.monotonic() - since > options.budget:
-                console.print(Text(f"No time is left for labels: jumpwire labels --circuit {own.folder} makes them."))
-            elif wanted:
-                told.enters("labels")
-                with timed(seconds, "label"):
-                    labels = _labels(inputs, options, loaded, found, target, progress_between(told, 0.9, 1.0))
+            if labelled is not None and found.circuit.features:
+                needed = watch.foretold.get(LABELS)
+                left = options.budget - (time.monotonic() - since)
+                if found.decision is not None and (needed or 0.0) > left:
+                    console.print(_no_time_for_labels(needed, left, own))
+                else:
+                    watch.enters(LABELS, needed)
+                    given = loaded.spliced, found.circuit, labelled
+                    part = progress_between(told, 0.9, 1.0)
+                    labels = label(*given, cache=_label_cache(target), memory=options.memory, progress=part)
+                    watch.enters(None)
             about = {"title": title, "arguments": arguments, "hashes": hashes, "model": proved}
             about |= {"chunks": chunks_report(store), "expected": watch.expected}
             about |= {"left_out": loaded.left_out, "opening": loaded.opening}
@@ -424,11 +435,11 @@ def _trial(options: FindOptions, loaded: Loaded, others: OtherPairs, plan: dict[
 
 
 def _runs(
-    inputs: Inputs,
     options: FindOptions,
     loaded: Loaded,
     others: OtherPairs,
     plan: dict[str, Any],
+    corpus: "Corpus | None",
     told: Callable[[float], None],
 ) -> "Iterator[Found]":
     """One result for all pairs, or one for each pair."""
@@ -437,7 +448,7 @@ def _runs(
     if options.per_pair:
         yield from discover_each(loaded.spliced, loaded.prompts, progress=told, **plan)
         return
-    texts = _texts(inputs, options, loaded.spliced.model)
+    texts = {} if corpus is None else {"general text": _texts(options, corpus)}
     yield discover(
         loaded.spliced,
         loaded.prompts,
@@ -449,15 +460,12 @@ def _runs(
     )
 
 
-def _texts(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> dict[str, list[tuple[int, ...]]]:
-    """Token ids of the general text on which the SAEs are judged, under its name; empty if there is no text."""
-    corpus = _corpus(inputs, options, model)
-    if corpus is None:
-        return {}
+def _texts(options: FindOptions, corpus: "Corpus") -> list[tuple[int, ...]]:
+    """Token ids of the text on which the SAEs are judged."""
     pieces = [ids for ids in islice(corpus.pieces(), GENERAL_PIECES) if len(ids) > 1]
     if not pieces:
         raise ValueError(f"--text {options.text}: the file has no text of at least two tokens. Give another.")
-    return {"general text": pieces}
+    return pieces
 
 
 def _corpus(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> "Corpus | None":
@@ -469,20 +477,15 @@ def _corpus(inputs: Inputs, options: FindOptions, model: "LanguageModel") -> "Co
     return embedded_corpus(model) if inputs.embedded else None
 
 
-def _labels(
-    inputs: Inputs,
-    options: FindOptions,
-    loaded: Loaded,
-    found: "Found",
-    target: "RunFolder",
-    told: Callable[[float], None],
-) -> "Labels | None":
-    """Labels of the circuit's features, strongest first; None without text or features."""
-    from circuits.labels.feature_labels import label
+def _label_work(loaded: Loaded, corpus: "Corpus", options: FindOptions) -> "Work":
+    """What labels of the circuit's features will cost."""
+    from circuits.discovery.stage_costs import EXPECTED_NODES
+    from circuits.labels.label_cost import label_work
 
-    corpus = _corpus(inputs, options, loaded.spliced.model)
-    if corpus is None or not found.circuit.features:
-        return None
-    return label(
-        loaded.spliced, found.circuit, corpus, cache=_label_cache(target), memory=options.memory, progress=told
-    )
+    return label_work(loaded.spliced, corpus, options.nodes or EXPECTED_NODES, options.memory)
+
+
+def _no_time_for_labels(needed: float | None, left: float, own: "RunFolder") -> Text:
+    about = "" if needed is None else f" They would take about {time_in_words(needed)}."
+    short = f"{time_in_words(left)} of --budget are left" if left > 0 else "--budget is spent"
+    return Text(f"No labels: {short}.{about} jumpwire labels --circuit {own.folder} makes them.")

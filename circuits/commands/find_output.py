@@ -1,6 +1,7 @@
 """What `find` prints: the circuit's certificate, its strongest nodes and edges, and where the files are."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
@@ -38,7 +39,8 @@ class StageWatch:
 
     Attributes:
         console, bar, store: where sentences are printed, stages are shown, and finished work is kept.
-        seconds, expected: what each stage took and was expected to take, by its name.
+        seconds, expected: what each stage took and was expected to take when it began, by its name.
+        foretold: what stages were expected to take before anything was measured.
     """
 
     console: Console | None
@@ -46,6 +48,7 @@ class StageWatch:
     seconds: dict[str, float]
     store: ChunkStore
     expected: dict[str, float] = field(default_factory=dict)
+    foretold: dict[str, float] = field(default_factory=dict)
     stage: str | None = None
     since: float = 0.0
 
@@ -55,6 +58,10 @@ class StageWatch:
         note = f" (Decided when the run in {self.store.folder} began; --no-resume decides again.)" if earlier else ""
         if self.console is not None:
             self.console.print(sentence + note, highlight=False)
+
+    def foretells(self, seconds: Mapping[str, float]) -> None:
+        """All stages were forecast."""
+        self.foretold.update(seconds)
 
     def enters(self, stage: str | None, seconds: float | None = None) -> None:
         """A stage begins, or none, which ends the one before it."""

@@ -24,8 +24,10 @@ from attribution.cones.forecast import Forecast, forecast
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import chunk_keys
 from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
+from attribution.runs.time_limit import LEAST
 from attribution.splice.patch_values import counterfactual
-from circuits.discovery.stage_costs import QUALITY, StageCosts, rate_of_passes, rate_of_texts
+from circuits.discovery.paces import Paces, measured_paces
+from circuits.discovery.stage_costs import OWN_PATHS, StageCosts
 from circuits.ranking.question import Question
 from circuits.terminal.amounts import flops_in_words, time_in_words
 from graphs.short_repr import short_repr
@@ -70,8 +72,9 @@ class Decision:
 
     @property
     def expected(self) -> float:
-        """Seconds that everything is expected to take."""
-        return sum(self.seconds.values())
+        """Seconds that everything is expected to take; own paths take no more than what is left, or `LEAST` seconds."""
+        walked = self.seconds.get(OWN_PATHS, 0.0)
+        return sum(self.seconds.values()) - max(0.0, walked - LEAST)
 
     @property
     def options(self) -> str:
@@ -153,7 +156,7 @@ def decide(
     def key(store: ChunkStore) -> str:
         rule = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         about = {"error_mode": question.error_mode, "budget": budget, "verify": verify, "memory": question.memory}
-        about["others"] = costs.flops("exact", 1e4)
+        about["others"] = {stage: work.flops for stage, work in costs.work("exact", 1e4).items()}
         given = store, question.spliced, question.metric, question.patch_value
         return chunk_keys(*given, name=DECISION_STAGE, rule=rule, **about).key(
             question.pairs, range(len(question.pairs))
@@ -195,8 +198,7 @@ class _Options:
     verify: int | None
     costs: StageCosts
     found: Forecast
-    rate: float
-    rate_of_texts: float
+    paces: Paces
 
     @classmethod
     def measured(
@@ -212,8 +214,8 @@ class _Options:
             batch_size=question.room.pairs("exact"),
             bytes_at_once=question.room.cone_bytes,
         )
-        rates = rate_of_passes(question), rate_of_texts(question)
-        return cls(question, budget, spent + time.monotonic() - start, verify, costs, found, *rates)
+        paces = measured_paces(question)
+        return cls(question, budget, spent + time.monotonic() - start, verify, costs, found, paces)
 
     def all(self) -> Iterator[Decision]:
         """The best first."""
@@ -221,14 +223,15 @@ class _Options:
         yield from map(self.exact, less)
         yield from map(self._screened, less)
         if self.costs.search == "iterated":
-            yield from (self._screened(replace(less[-1], drop=drop)) for drop in FASTER_DROPS)
+            faster = (drop for drop in FASTER_DROPS if drop > self.costs.drop)
+            yield from (self._screened(replace(less[-1], drop=drop)) for drop in faster)
 
     def exact(self, costs: StageCosts) -> Decision:
         return self._decision("exact", None, costs, self.found.seconds)
 
     def estimated(self, costs: StageCosts, method: str, verify: int) -> Decision:
-        effects = costs.sweep(method, costs.points) / self.rate + verify / self.found.nodes * self.found.seconds
-        return self._decision(method, verify, costs, effects)
+        estimate = self.paces.seconds(EFFECTS, costs.sweep(method, costs.points))
+        return self._decision(method, verify, costs, estimate + verify / self.found.nodes * self.found.seconds)
 
     def _screened(self, costs: StageCosts) -> Decision:
         method = "chord-ig" if self.question.patch_value is counterfactual else "ig"
@@ -239,9 +242,8 @@ class _Options:
 
     def _decision(self, method: str, verify: int | None, costs: StageCosts, effects: float) -> Decision:
         active = self.found.nodes / self.found.pairs
-        rates = {QUALITY: self.rate_of_texts}
-        flops = costs.flops(method, active)
-        others = {stage: own / rates.get(stage, self.rate) for stage, own in flops.items() if own > 0}
+        work = costs.work(method, active)
+        others = {stage: self.paces.seconds(stage, own) for stage, own in work.items() if own.flops > 0}
         if verify:
             circuit = costs.circuit_nodes * self.found.pairs / self.found.nodes * self.found.seconds
             others["effects of the circuit's nodes"] = circuit

@@ -20,6 +20,7 @@ from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.position_names import scheme_of
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.prompts.question_types import refuse_other_types
+from attribution.runs.pace import Work
 from attribution.runs.progress import Progress, Stages, progress_between, silent
 from attribution.runs.time_limit import as_long_as_since
 from attribution.splice.patch_values import PatchValue, counterfactual, refuse_nothing_to_patch
@@ -43,10 +44,11 @@ from circuits.discovery.measuring import (
     refuse_verify,
     with_causes,
     with_exact,
+    worst_nodes,
 )
 from circuits.discovery.selection import Selection
 from circuits.discovery.stability import DEFAULT_RESAMPLES, Resamples, with_inclusion
-from circuits.discovery.stage_costs import StageCosts
+from circuits.discovery.stage_costs import OWN_PATHS, StageCosts
 from circuits.faithfulness.faithfulness import faithfulness_report
 from circuits.ranking.aggregate import Ranking, rank_nodes
 from circuits.ranking.aggregate_edges import average_edges
@@ -71,7 +73,7 @@ STAGES: Final = (
     "check of the estimate",
     "edges",
     "pruning",
-    "own paths",
+    OWN_PATHS,
     *CERTIFICATE_STAGES,
 )
 """What `discover` does, in this order; a stage that has nothing to do is left out."""
@@ -138,6 +140,7 @@ def discover(
     splits: Mapping[str, PromptPairs] | None = None,
     trial: TrialOfSites | None = None,
     texts: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    after: Mapping[str, Work] | None = None,
     inputs: Mapping[str, Any] | None = None,
     progress: Progress = silent,
     watch: Watch = UNWATCHED,
@@ -181,6 +184,7 @@ def discover(
         splits: pairs that judge the circuit, by the name of their split.
         trial: a trial of the sites (`trial_of_sites`), for the certificate.
         texts: general texts (token ids) by name; the quality of the SAEs is measured on them.
+        after: what is done with the circuit within the same budget, such as labels: its work, by the name of its stage.
         inputs: what the circuit was made from; stored in it.
         progress: told the share of work done.
         watch: told what `auto` decided, every stage when it begins and how long it is expected to take, what the
@@ -221,6 +225,9 @@ def discover(
         deciding,
         others,
         texts,
+        explained,
+        after or {},
+        scheme=scheme,
         searches=searches,
     )
     expected: Mapping[str, float] = {}
@@ -235,6 +242,7 @@ def discover(
     elif watch is not UNWATCHED:
         watch.enters(FORECAST, None)
         expected = expected_seconds(question, method, verify, costs)
+    watch.foretells(expected)
     stages = Stages(progress, watch.enters, STAGES, expected)
     rank_by = rank_by or method
     measured = measure_nodes(question, method, verify, points, stages.stage(EFFECTS))
@@ -265,7 +273,9 @@ def discover(
     }
     part = stages.stage("check of the estimate")
     checked = checked_estimate(question, measured, estimates.get(CHECKED_METHOD), part)
-    edges = _edges(question, measured.effects, chosen, stages.stage("edges", len(nodes) / costs.circuit_nodes))
+    targets = measured.effects.subset(np.isin(measured.effects.keys(), _keys_of(chosen, question)))
+    part = stages.stage("edges", len(targets) / len(pairs) / costs.circuit_places)
+    edges = _edges(question, targets, part)
     flow = average_edges(edges, pairs, spliced.model, measured.effects.sites, metric.name, scheme)
     whole = assemble(
         chosen,
@@ -280,12 +290,12 @@ def discover(
         inputs=inputs or {},
     )
     least = least_edge * abs(whole.measurement.total_effect)
-    stages.stage("pruning")
-    circuit = _pruned(question, whole, least)
+    circuit = _pruned(question, whole, least, stages)
     if checked is not None:
-        certifying = sum(expected.get(stage, 0.0) for stage in CERTIFICATE_STAGES)
-        given = circuit, question, measured.effects, explained, as_long_as_since(started, budget - certifying)
-        checked = with_causes(checked, *given, stages.stage("own paths"))
+        to_come = sum(expected.get(stage, 0.0) for stage in (*CERTIFICATE_STAGES, *costs.after))
+        limit, worst = as_long_as_since(started, budget - to_come), worst_nodes(circuit, checked, explained)
+        share = min(len(worst) / max(1, explained), limit().seconds_left / expected.get(OWN_PATHS, math.inf))
+        checked = with_causes(checked, worst, question, measured.effects, limit, stages.stage(OWN_PATHS, share))
     certificate = certify(
         circuit,
         question,
@@ -387,11 +397,12 @@ def _keys_of(chosen: Ranking, question: Question) -> np.ndarray:
     return member_keys(nodes, chosen.positions, question.pairs, spliced.sites, spliced.unspliced_bos)
 
 
-def _pruned(question: Question, whole: CircuitGraph, least: float) -> CircuitGraph:
+def _pruned(question: Question, whole: CircuitGraph, least: float, stages: Stages) -> CircuitGraph:
     """The circuit without weak edges, and without dangling nodes unless F then falls by more than `MOST_LOST`."""
     pruned = prune(whole, least=least)
     if not pruned.measurement.pruned:
         return pruned
+    stages.stage("pruning")
     own = {OWN: question.pairs}
     given = question.spliced, own, question.metric
     options: dict[str, Any] = {"reference": question.reference, "batch_size": question.room.pairs("exact", 64)}
@@ -404,9 +415,7 @@ def _pruned(question: Question, whole: CircuitGraph, least: float) -> CircuitGra
     return prune(whole, least=least, keep_dangling=True)
 
 
-def _edges(question: Question, effects: Effects, chosen: Ranking, progress: Progress) -> Edges:
-    keys = _keys_of(chosen, question)
-    nodes = effects.subset(np.isin(effects.keys(), keys))
+def _edges(question: Question, nodes: Effects, progress: Progress) -> Edges:
     given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
     if question.patch_value is counterfactual:
         mode = path_mode("frozen" if question.error_mode == "live" else question.error_mode)

@@ -27,6 +27,7 @@ from circuits.ranking.question import Question
 from graphs import CircuitGraph, FeatureNode, Node, Position, TokenNode, Verdict, findings
 from graphs.circuit_findings import flagged_in
 from graphs.circuit_graph import EXACT, NOT_VERIFIED
+from graphs.verdict import NodeVerdict
 
 SCREENED: Final = "screened_then_patched"
 """The method of effects some of which are exact and the others estimates."""
@@ -163,29 +164,31 @@ def checked_estimate(
     )
 
 
+def worst_nodes(circuit: CircuitGraph, verdict: Verdict, most: int) -> list[NodeVerdict]:
+    """The `most` nodes of the circuit with the largest errors, each in the example in which its error is largest."""
+    worst = [own[0].verdict for own in findings(circuit, verdict).values()]
+    return sorted(worst, key=lambda flagged: -abs(flagged.error))[:most]
+
+
 def with_causes(
     verdict: Verdict,
-    circuit: CircuitGraph,
+    nodes: Sequence[NodeVerdict],
     question: Question,
     effects: Effects,
-    most: int,
     limit: Limit,
     progress: Progress,
 ) -> Verdict:
-    """The verdict with cause, gates and own path of the `most` nodes of the circuit with the largest errors.
+    """The verdict with cause, gates and own path of some of its nodes, in this order until the time is over.
 
-    A node is explained in the example in which the estimate is most wrong about it. `effects` are those of all nodes.
-    Nodes are walked in this order until the time is over.
+    `effects` are those of all nodes.
     """
-    worst = [own[0].verdict for own in findings(circuit, verdict).values()]
-    worst.sort(key=lambda flagged: -abs(flagged.error))
     return with_own_paths(
         verdict,
         question.spliced,
         question.pairs,
         question.metric,
         effects,
-        worst[:most],
+        nodes,
         patch_value=question.patch_value,
         room=question.room,
         limit=limit,

@@ -1,27 +1,29 @@
-"""How long each stage of `discover` will take, told before the work begins.
+"""What each stage of `discover` costs, in operations and FLOPs (`attribution/runs/pace.py`), before the work begins.
 
-    seconds = FLOPs / rate        rate = FLOPs / seconds of attribution patching of a few pairs, after a warm-up
-
-    P        a forward of every pair's clean prompt through the spliced model; a backward costs as much
+    F        a forward of every clean prompt through the model with its SAEs; a backward costs as much
     search   R rounds, R = log(nodes / ENDS_AT) / −log(1 − drop), each of the pairs in both directions × (q points
              forward and backward, and both ends of the path), and F on the training and the validation pairs
     edges    a sweep of chord IG, and for every node of every pair q backwards from its site to those right before it
-    others   a number of forwards over the pairs, the splits and the texts
+    others   a number of F over the pairs, the splits and the texts
 
-Estimates are priced by `attribution/cones/sweep_cost.py`, patched nodes by `attribution/cones/forecast.py`. How many
-rounds the search takes and how large the circuit is are not known before; the edges are foretold once more when it is.
+What runs side by side in a batch launches its operations once. Estimates are priced by
+`attribution/cones/sweep_cost.py`, patched nodes by `attribution/cones/forecast.py`, and `paces.py` measures how fast
+work is done here. How many rounds the search takes, how large the circuit is and how many of its nodes have a wrong
+estimate are not known before; edges and own paths are foretold once more when they are.
 """
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from attribution.cones.sweep_cost import PRICED_METHODS, block_flops, head_flops, sweep_flops
+import torch
+
+from attribution.checking.sae_quality import SCORED_AT_ONCE
+from attribution.cones.sweep_cost import PRICED_METHODS, encoders_work, forward_work, sweep_work
+from attribution.prompts.position_names import PositionScheme
 from attribution.prompts.prompt_pairs import PromptPairs
-from attribution.runs.chunk_store import keeping_nothing
-from attribution.runs.progress import silent
+from attribution.runs.pace import Work
 from attribution.splice.patch_values import counterfactual
 from circuits.discovery.choosing import Deciding
 from circuits.discovery.selection import Selection
@@ -35,14 +37,30 @@ POINTS: Final = {"chord-ig": 10, "ig": 5, "ig-input": 5, "atp": 1}
 """Points of the methods' paths by default."""
 EXPECTED_NODES: Final = 200
 """Nodes of a circuit whose size is not given."""
+SHARE_OF_PLACES: Final = 0.25
+"""Share of a prompt's positions at which a node of a circuit stands, if it may stand at any."""
 ENDS_AT: Final = 50
 """Nodes at which a search is expected to lose the task, if every round dropped no more than its share."""
-PROBE: Final = 2e11
-"""FLOPs of the probe, about a second on a processor."""
+BESIDE_ROUNDS: Final = 4
+"""What a search does before and after its rounds, in rounds: the trial of its points, and exchanges at the edge."""
+TEXTS_AT_ONCE: Final = 32
+FLOAT64: Final = 3.0
+"""FLOPs of a forward in float64, with the copy of the weights, in those of a forward in float32."""
+OF_AN_EDGE: Final = 120
+"""Operations of a target's edges beside the backward: its seed, and the sources at every leaf."""
+OF_A_LOSS: Final = 20
+REPORT: Final = 5
+"""Sets of a report of faithfulness, and what it prepares once more."""
+CURVE: Final = 20
+"""As `REPORT`, of the faithfulness over size."""
+POINTS_OF_A_TRACE: Final = 65
+PASSES_OF_A_TRACE: Final = 3
+STEPS_OF_A_WALK: Final = 20
+RUNS_OF_A_STEP: Final = 10
+OWN_PATHS: Final = "own paths"
+"""The stage that is walked in what is left of the time."""
 QUALITY: Final = "quality of the SAEs"
 """The stage that reads texts."""
-FLOAT64: Final = 3.0
-"""The cost of a forward in float64, with the copy of the weights, in forwards in float32."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +73,14 @@ class StageCosts:
         ranked_by: a method whose estimates rank the nodes, if another than that of the effects.
         points: of the path of the effects' method; None for its default.
         nodes: of the circuit; None if a search or a ranking decides.
+        scheme: what a node is; wherever it is active (`none`), it stands at several positions of a pair.
         search: `iterated`, `learned`, or None if nodes are taken from a ranking.
         drop: share of the nodes that a round of the iterated search drops.
         folds: that choose the size.
         splits: pairs that judge or choose the size.
         texts: token ids on which the SAEs are judged.
+        explained: nodes whose own path is walked.
+        after: the work of stages that follow, by name.
     """
 
     question: Question
@@ -67,11 +88,14 @@ class StageCosts:
     ranked_by: str | None = None
     points: int | None = None
     nodes: int | None = None
+    scheme: PositionScheme = "role"
     search: str | None = None
     drop: float = DROP
     folds: int = 0
     splits: Mapping[str, PromptPairs] | None = None
     texts: Sequence[Sequence[int]] = ()
+    explained: int = 0
+    after: Mapping[str, Work] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -84,7 +108,10 @@ class StageCosts:
         deciding: Deciding,
         splits: Mapping[str, PromptPairs],
         texts: Mapping[str, Sequence[Sequence[int]]] | None,
+        explained: int,
+        after: Mapping[str, Work],
         *,
+        scheme: PositionScheme,
         searches: bool,
     ) -> "StageCosts":
         """The costs of what `discover` is asked for; `searches` says whether nodes are searched for."""
@@ -97,46 +124,57 @@ class StageCosts:
             ranked_by=ranked_by,
             points=points,
             nodes=select.nodes,
+            scheme=scheme,
             search=search,
             drop=drop,
             folds=deciding.folds,
             splits=splits,
             texts=every,
+            explained=explained,
+            after=after,
         )
 
-    def flops(self, method: str, active: float) -> dict[str, float]:
-        """FLOPs of each stage, if effects are measured by `method` and so many nodes differ in a pair."""
+    def work(self, method: str, active: float) -> dict[str, Work]:
+        """The work of each stage, if effects are measured by `method` and so many nodes differ in a pair."""
         own, splits = self.question.pairs, dict(self.splits or {})
-        judged = [own, *splits.values()]
-        everything = sum(map(self._forwards, judged))
-        sites = len(self.question.spliced.sites)
-        texts = [*2 * [len(pair.clean_ids) for pair in own], *map(len, self.texts)]
+        sets = {VALIDATION: REPORT}
         beside = {*self.compare, *(() if self.ranked_by is None else (self.ranked_by,))} - {
             method,
             *self.question.meaningless,
         }
+        judged = [(own, REPORT + CURVE), *((pairs, sets.get(name, REPORT + CURVE)) for name, pairs in splits.items())]
         return {
-            "estimates beside them": sum(map(self.sweep, sorted(beside))),
-            "search": max(1, self.folds) * self._search(active, splits.get(VALIDATION)),
+            "estimates beside them": sum(map(self.sweep, sorted(beside)), Work()),
+            "search": self._search(active, splits.get(VALIDATION)),
             "check of the estimate": self._check(method),
-            "edges": self.sweep("chord-ig") + POINTS["chord-ig"] * self.circuit_nodes * self._section_of(own),
-            "pruning": 8 * self._forwards(own),
-            "faithfulness": 20 * everything,
-            "faithfulness in float64": FLOAT64 * 4 * everything,
-            QUALITY: (2 * (sites + 1) + 1) * self._without_saes(texts) + 2 * self._in_saes(texts),
+            "edges": self.sweep("chord-ig") + self.circuit_places * self._edges_of_a_node(),
+            OWN_PATHS: self.explained * self._own_path() if method != "exact" or "ig" in self.compare else Work(),
+            "pruning": 2 * self.keeping(own, REPORT),
+            "faithfulness": sum((self.keeping(pairs, count) for pairs, count in judged), Work()),
+            "faithfulness in float64": self._in_float64([pairs for pairs, _ in judged]),
+            QUALITY: self._quality([len(pair.clean_ids) for pair in own for _ in (0, 1)], scored=2 * len(own))
+            + self._quality(list(map(len, self.texts)), scored=sum(map(len, self.texts))),
+            **self.after,
         }
 
-    def _check(self, method: str) -> float:
+    def _in_float64(self, judged: Sequence[PromptPairs]) -> Work:
+        """Faithfulness once more; nothing where it does not fit, or all is float64 anyway."""
+        if not self.question.room.holds_float64 or self.question.spliced.dtype == torch.float64:
+            return Work()
+        found = sum((self.keeping(pairs, REPORT, 32) for pairs in judged), Work())
+        return replace(found, flops=FLOAT64 * found.flops)
+
+    def _check(self, method: str) -> Work:
         """The sweep that gives the checker chord IG's parts, unless an estimate beside the effects is that sweep."""
         question = self.question
         meets_gates = question.error_mode != "live" and question.patch_value is counterfactual
         checked = method == "exact" and "ig" in self.compare and "chord-ig" not in self.compare
-        return self.sweep("chord-ig") if checked and meets_gates else 0.0
+        return self.sweep("chord-ig") if checked and meets_gates else Work()
 
     def with_fewer_estimates(self) -> Iterator["StageCosts"]:
         """The same without the costliest of the estimates beside the effects, then without any."""
         if len(self.compare) > 1:
-            costliest = max(self.compare, key=self.sweep)
+            costliest = max(self.compare, key=lambda name: self.sweep(name).flops)
             yield replace(self, compare=tuple(name for name in self.compare if name != costliest))
         if self.compare:
             yield replace(self, compare=())
@@ -146,63 +184,91 @@ class StageCosts:
         """Nodes of the circuit, as given or expected."""
         return self.nodes or EXPECTED_NODES
 
-    def sweep(self, method: str, points: int | None = None) -> float:
-        """FLOPs of a method's estimate of all effects, by default with its default points; 0 where it has no price."""
+    @property
+    def circuit_places(self) -> float:
+        """Nodes of the circuit in a pair, counted at every position where they are expected."""
+        length = _positions(self.question.pairs) / len(self.question.pairs)
+        return self.circuit_nodes * (max(1.0, SHARE_OF_PLACES * length) if self.scheme == "none" else 1.0)
+
+    def sweep(self, method: str, points: int | None = None) -> Work:
+        """A method's estimate of all effects, by default with its default points; nothing where it has no price."""
         question = self.question
-        positions = sum(len(pair.clean_ids) for pair in question.pairs)
-        about = len(question.pairs), positions, question.error_mode, points or POINTS.get(method, 1)
-        return sweep_flops(method, question.spliced, *about) if method in PRICED_METHODS else 0.0
+        if method not in PRICED_METHODS:
+            return Work()
+        positions, batches = _positions(question.pairs), self._batches(question.pairs, question.room.pairs(method))
+        about = len(question.pairs), positions, question.error_mode, points or POINTS.get(method, 1), batches
+        return sweep_work(method, question.spliced, *about)
 
-    def _search(self, active: float, validation: PromptPairs | None) -> float:
-        own, points = self._forwards(self.question.pairs), FEWEST_POINTS // 2
+    def keeping(self, pairs: PromptPairs, sets: int, most: int = 64) -> Work:
+        """The metric of the pairs with each of so many sets of nodes kept, one after the other, and their reference."""
+        return (sets + 1) * self._forward(pairs, self.question.room.pairs("exact", most))
+
+    def _search(self, active: float, validation: PromptPairs | None) -> Work:
+        """A search on all pairs, and one on all but those of a fold for each fold."""
+        pairs = self.question.pairs
+        count = len(pairs) - len(pairs) // self.folds if self.folds else 0
+        searches = [self._search_on(pairs, active, validation)]
+        searches += self.folds * [self._search_on(pairs.head(max(1, count)), active, None)]
+        return sum(searches, Work())
+
+    def _search_on(self, pairs: PromptPairs, active: float, validation: PromptPairs | None) -> Work:
         if self.search is None:
-            return 0.0
+            return Work()
+        size = self.question.room.masked_pairs
+        directions = [pairs.head(max(1, len(rows))) for rows in rows_of_directions(len(pairs))]
         if self.search == "learned":
-            return STEPS * 2 * self._both_directions(own)
+            return STEPS * 2 * sum((self._forward(own, size) for own in directions), Work())
+        judged = self._forward(pairs, size) + (Work() if validation is None else self._forward(validation, size))
+        round_of = sum((self._mask_path(own, FEWEST_POINTS // 2, size) for own in directions), judged)
         rounds = math.log(max(math.e, active / (self.nodes or ENDS_AT))) / -math.log(1 - self.drop)
-        judged = own + (0.0 if validation is None else self._forwards(validation))
-        return rounds * (self._both_directions(own) * (2 * points + 2) + judged)
+        return (rounds + BESIDE_ROUNDS) * round_of
 
-    def _both_directions(self, own: float) -> float:
-        """A forward of the prompts that a search attributes on, if one of every pair costs `own`."""
-        pairs = len(self.question.pairs)
-        return own * sum(map(len, rows_of_directions(pairs))) / pairs
+    def _mask_path(self, pairs: PromptPairs, points: int, size: int) -> Work:
+        """Both ends of a path, which encode and write twice, and its points forward and backward, side by side."""
+        one, together = self._forward(pairs, size), max(1, size // len(pairs))
+        parts = math.ceil(points / together)
+        return 2 * one + 2 * parts * one.side_by_side(points / parts)
 
-    def _forwards(self, pairs: PromptPairs) -> float:
-        lengths = [len(pair.clean_ids) for pair in pairs]
-        return self._without_saes(lengths) + self._in_saes(lengths)
+    def _edges_of_a_node(self) -> Work:
+        """Backwards of a target of every pair, from its site to those right before it."""
+        pairs, sites = self.question.pairs, len(self.question.spliced.sites)
+        batches = self._batches(pairs, self.question.room.pairs("atp", 32))
+        blocks = self.question.spliced.model.n_layers
+        whole = forward_work(self.question.spliced, 0, _positions(pairs))
+        section = whole.side_by_side(POINTS["chord-ig"] / max(blocks, sites))
+        return replace(section, operations=batches * (whole.operations / max(blocks, sites) + OF_AN_EDGE))
 
-    def _without_saes(self, lengths: Sequence[int]) -> float:
-        model = self.question.spliced.model
-        return sum(lengths) * sum(block_flops(model)) + len(lengths) * head_flops(model)
+    def _own_path(self) -> Work:
+        """A node's trace after two recordings and, where gates are met, its walk; from the middle of the network."""
+        question, first = self.question, self.question.pairs.head(1)
+        whole = self._forward(first, 1)
+        bare = forward_work(question.spliced, 1, _positions(first))
+        trace = 2 * whole + PASSES_OF_A_TRACE * bare.side_by_side(POINTS_OF_A_TRACE / 2)
+        if question.error_mode == "live":
+            return trace
+        return trace + STEPS_OF_A_WALK * whole.side_by_side(RUNS_OF_A_STEP / 2)
 
-    def _in_saes(self, lengths: Sequence[int]) -> float:
-        return 4.0 * sum(lengths) * sum(sae.d_in * sae.d_sae for sae in self.question.spliced.saes.values())
+    def _quality(self, lengths: Sequence[int], scored: int) -> Work:
+        """Forwards of the bare model, of each SAE and of all, with all logits; and the loss, a few tokens at a time."""
+        spliced, runs = self.question.spliced, len(self.question.spliced.sites) + 1
+        if not lengths:
+            return Work()
+        size = self.question.room.texts(spliced, max(lengths), TEXTS_AT_ONCE)
+        batches = len(list(spliced.model.lengths.cut(lengths, size)))
+        whole = (2 * runs + 1) * forward_work(spliced, sum(lengths), sum(lengths))
+        written = 2 * encoders_work(spliced, sum(lengths))  # each site alone, and all together
+        losses = OF_A_LOSS * runs * math.ceil(scored / SCORED_AT_ONCE)
+        return Work(batches * (whole.operations + written.operations) + losses, whole.flops + written.flops)
 
-    def _section_of(self, pairs: PromptPairs) -> float:
-        """From a site to those right before it, on average, over all pairs."""
-        spliced = self.question.spliced
-        blocks = block_flops(spliced.model)
-        return sum(len(pair.clean_ids) for pair in pairs) * sum(blocks) / max(len(blocks), len(spliced.sites))
+    def _forward(self, pairs: PromptPairs, size: int) -> Work:
+        """A forward of every clean prompt through the model with its SAEs, in batches of `size`."""
+        spliced, positions = self.question.spliced, _positions(pairs)
+        whole = forward_work(spliced, len(pairs), positions) + encoders_work(spliced, positions)
+        return replace(whole, operations=self._batches(pairs, size) * whole.operations)
+
+    def _batches(self, pairs: PromptPairs, size: int) -> int:
+        return len(list(pairs.cut(size, self.question.spliced.model.lengths)))
 
 
-def rate_of_texts(question: Question) -> float:
-    """As `rate_of_passes`, in batches as large as those of texts: few short prompts keep a machine from its pace."""
-    times = max(1, int(question.room.pairs("atp") / len(question.pairs)))
-    return rate_of_passes(replace(question, pairs=PromptPairs(question.pairs.pairs * times)))
-
-
-def rate_of_passes(question: Question) -> float:
-    """FLOPs per second of forwards and backwards over whole prompts, here and now."""
-    method = "ig" if question.metric.flat_at_clean else "atp"
-
-    def flops(pairs: PromptPairs) -> float:
-        return StageCosts(replace(question, pairs=pairs)).sweep(method)
-
-    count = int(PROBE / flops(question.pairs) * len(question.pairs))
-    some = question.pairs.head(max(1, min(count, question.room.pairs(method))))
-    with keeping_nothing():
-        replace(question, pairs=some.head(1)).estimate(method, silent)
-        start = time.perf_counter()
-        replace(question, pairs=some).estimate(method, silent)
-        return flops(some) / (time.perf_counter() - start)
+def _positions(pairs: PromptPairs) -> int:
+    return sum(len(pair.clean_ids) for pair in pairs)

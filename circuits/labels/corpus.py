@@ -6,7 +6,7 @@ A corpus is generated text of the embedded language, a text file with one docume
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ class Corpus:
         name: what files and messages call the text.
         read: every call returns the documents from the start.
         model: the model whose tokenizer makes the pieces.
+        share: the share of all that some of the first documents are, about; None where nobody knows.
         longest: tokens in a piece at most, BOS included.
 
     Raises:
@@ -44,6 +45,7 @@ class Corpus:
     read: Callable[[], Iterator[str]]
     model: LanguageModel
     longest: int = LONGEST_PIECE
+    share: Callable[[Sequence[str]], float] | None = None
 
     def __post_init__(self) -> None:
         least = 1 + len(self.model.opening.ids)
@@ -99,7 +101,7 @@ def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, s
     if documents < 1:
         raise ValueError(f"A corpus needs at least 1 document; got {documents}.")
     name = f"{documents} documents of the embedded language (seed {seed})"
-    return Corpus(name, lambda: generate(documents, seed), model)
+    return Corpus(name, lambda: generate(documents, seed), model, share=lambda some: len(some) / documents)
 
 
 def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONGEST_PIECE) -> Corpus:
@@ -124,7 +126,8 @@ def corpus_from_file(path: str | Path, model: LanguageModel, longest: int = LONG
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"Corpus {path}: no such file.")
-    return Corpus(path.name, lambda: _documents(path), model, longest)
+    size = path.stat().st_size
+    return Corpus(path.name, lambda: _documents(path), model, longest, lambda some: _bytes_of(some) / size)
 
 
 def refuse_bad_text(path: str | Path) -> None:
@@ -132,6 +135,11 @@ def refuse_bad_text(path: str | Path) -> None:
     path = Path(path)
     if sum(1 for _ in _documents(path)) == 0:
         raise ValueError(f"Corpus {path} is empty. Give one with text to read features on.")
+
+
+def _bytes_of(documents: Sequence[str]) -> int:
+    """Of the documents in a file, with their ends of line."""
+    return sum(len(document.encode()) + 1 for document in documents)
 
 
 def _documents(path: Path) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What is told while a circuit is found: every stage, and of the search its cost and every set on the way."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -56,6 +57,10 @@ class Watch(Protocol):
         """When `auto` has decided what is done within the time; the decision in words."""
         ...
 
+    def foretells(self, seconds: Mapping[str, float]) -> None:
+        """Before anything is measured: the seconds that each stage is expected to take, those after it too."""
+        ...
+
     def enters(self, stage: str, seconds: float | None) -> None:
         """When a stage begins, with the seconds that it is expected to take; None where nothing is known.
 
@@ -80,6 +85,9 @@ class Unwatched:
     """Passes over everything; for a watch of its own, which hears some of it."""
 
     def decided(self, sentence: str) -> None:
+        """Nothing."""
+
+    def foretells(self, seconds: Mapping[str, float]) -> None:
         """Nothing."""
 
     def enters(self, stage: str, seconds: float | None) -> None:

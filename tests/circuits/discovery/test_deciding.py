@@ -12,7 +12,7 @@ import attribution.cones.exact_engine as exact_engine
 import attribution.cones.forecast as forecasting
 from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
 from attribution.cones.forecast import forecast
-from attribution.cones.sweep_cost import PRICED_METHODS, sweep_flops
+from attribution.cones.sweep_cost import PRICED_METHODS, sweep_work
 from attribution.methods.attribution_patching import attribution_patching
 from attribution.methods.exact_patching import exact_patching
 from attribution.methods.input_path_integrated_gradients import input_path_integrated_gradients
@@ -22,8 +22,10 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.chunk_store import kept_in
+from attribution.runs.pace import Pace
 from attribution.splice.patch_values import zero
 from circuits.discovery.deciding import LEAST_VERIFIED, decide
+from circuits.discovery.paces import Paces
 from circuits.discovery.selection import Selection
 from circuits.ranking.question import Question
 from circuits.terminal.amounts import bytes_of, seconds_of
@@ -77,8 +79,9 @@ def test_sweeps_cost_about_what_a_counter_sees(method: str) -> None:
         effects = SWEPT[method](spliced, PAIRS, logit_difference, error_mode="zero")
     points = int(dict(effects.settings).get("points", 1))
     positions = len(PAIRS) * max(len(pair) for pair in PAIRS)
-    predicted = sweep_flops(method, spliced, len(PAIRS), positions, "zero", points)
-    assert counter.flops / 2 < predicted < counter.flops * 2
+    predicted = sweep_work(method, spliced, len(PAIRS), positions, "zero", points)
+    assert counter.flops / 2 < predicted.flops < counter.flops * 2
+    assert counter.operations / 2 < predicted.operations < counter.operations * 2
 
 
 def test_exact_where_it_fits_else_screened_with_what_fits() -> None:
@@ -96,7 +99,8 @@ def test_exact_where_it_fits_else_screened_with_what_fits() -> None:
 
 def effects_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """All other stages take no time."""
-    monkeypatch.setattr("circuits.discovery.deciding.rate_of_passes", lambda _question: 1e18)
+    pace = Pace(0.0, 1e-18)
+    monkeypatch.setattr("circuits.discovery.deciding.measured_paces", lambda _question: Paces(pace, pace))
 
 
 def test_more_time_verifies_more(monkeypatch: pytest.MonkeyPatch) -> None:
