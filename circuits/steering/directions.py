@@ -1,7 +1,9 @@
 """Directions that are added to what a site writes: one's own, from a file, or a feature's decoder direction."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from tokenize import TokenError
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,8 +16,13 @@ from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.node_names import NodeName, parse_node
 from graphs.files.plain_json import parse_json
 from graphs.files.text_file import read_text
+from graphs.files.typed_content import FileContent, typed
 
-FORMATS: Final = (".json", ".npy", ".safetensors")
+_UNREADABLE: Final = (
+    *(OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError, RuntimeError),
+    *(SyntaxError, TokenError, SafetensorError),
+)
+"""What the readers raise where a file is not what its name says."""
 
 
 def decoder_direction(spliced: SplicedModel, feature: str) -> tuple[Float[Tensor, " width"], NodeName]:
@@ -48,9 +55,11 @@ def read_direction(path: str | Path) -> Float[Tensor, " width"]:
     if path.suffix not in FORMATS:
         raise ValueError(f"Direction {path}: give a file that ends in {', '.join(FORMATS)}.")
     try:
-        values = torch.as_tensor(_content(path), dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError, SafetensorError, EOFError) as error:
-        raise ValueError(f"Direction {path}: it holds no list of numbers ({error}).") from error
+        values = FORMATS[path.suffix](path)
+    except _UNREADABLE as error:
+        raise ValueError(f"Direction {path}: it holds no list of numbers ({error!s:.200}).") from error
+    if not values.is_floating_point():
+        raise ValueError(f"Direction {path} holds {values.dtype}; expected floating-point numbers.")
     return usable(values.squeeze(), f"Direction {path}")
 
 
@@ -65,12 +74,29 @@ def usable(values: Tensor, name: str, width: int | None = None) -> Float[Tensor,
     return values
 
 
-def _content(path: Path) -> Any:
-    if path.suffix == ".json":
-        return parse_json(read_text(path))
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
+class _Listed(FileContent):
+    numbers: list[float]
+
+
+def _from_json(path: Path) -> Tensor:
+    return torch.tensor(typed(_Listed, {"numbers": parse_json(read_text(path))}).numbers, dtype=torch.float64)
+
+
+def _from_numpy(path: Path) -> Tensor:
+    """Mapped first, so that a header that claims more than the file holds takes no memory."""
+    return torch.from_numpy(np.array(np.load(path, mmap_mode="r", allow_pickle=False)))
+
+
+def _from_safetensors(path: Path) -> Tensor:
     tensors = load_file(path)
     if len(tensors) != 1:
         raise ValueError(f"{len(tensors)} tensors, where one is meant")
     return next(iter(tensors.values()))
+
+
+FORMATS: Final[Mapping[str, Callable[[Path], Tensor]]] = {
+    ".json": _from_json,
+    ".npy": _from_numpy,
+    ".safetensors": _from_safetensors,
+}
+"""Reads a file of each kind."""

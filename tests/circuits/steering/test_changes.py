@@ -127,7 +127,7 @@ def test_a_direction_is_read_from_a_file_of_every_kind(kind: str, tmp_path: Path
 
 def test_a_file_without_one_vector_is_refused(tmp_path: Path) -> None:
     for name, content, match in (
-        ("a.json", "[[1, 2], [3, 4]]", r"one vector of finite numbers; it has shape \(2, 2\)"),
+        ("a.json", "[[1, 2], [3, 4]]", r"it holds no list of numbers \(numbers\[0\] is \[1, 2\]; expected a number"),
         ("b.json", '{"a": 1}', "it holds no list of numbers"),
         ("c.json", "[1, null]", "it holds no list of numbers"),
         ("d.txt", "1 2", "give a file that ends in .json, .npy, .safetensors"),
@@ -135,6 +135,10 @@ def test_a_file_without_one_vector_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         with pytest.raises(ValueError, match=match):
             read_direction(tmp_path / name)
+    for values, match in ((np.ones((2, 2)), r"it has shape \(2, 2\)"), (np.ones(2, int), "expected floating-point")):
+        np.save(tmp_path / "e.npy", values)
+        with pytest.raises(ValueError, match=match):
+            read_direction(tmp_path / "e.npy")
     np.save(tmp_path / "e.npy", np.array([{}]), allow_pickle=True)
     with pytest.raises(ValueError, match="it holds no list of numbers"):
         read_direction(tmp_path / "e.npy")
