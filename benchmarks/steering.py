@@ -13,7 +13,6 @@ prints Markdown.
 
 import argparse
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,7 +114,7 @@ def row_of(strength: float, sweeps: Sequence[SteeringSweep]) -> dict[str, float]
 
 def measure(case: Case) -> dict[str, Any]:
     """Every way of steering at every strength."""
-    start, found = time.perf_counter(), dict[str, list[SteeringSweep]]()
+    found: dict[str, list[SteeringSweep]] = {}
     for name, sweep in case.sweeps():
         found.setdefault(name, []).append(sweep)
     ways = {name: [row_of(s, own) for s in (0.0, *STRENGTHS)] for name, own in found.items()}
@@ -126,7 +125,6 @@ def measure(case: Case) -> dict[str, Any]:
         "maximum": next(iter(found["feature"][0].maxima.values())),
         "choosing": len(case.choosing),
         "steered": len(case.steered),
-        "seconds": round(time.perf_counter() - start, 1),
         "ways": ways,
     }
 

@@ -87,6 +87,8 @@ def generate(
     logits: list[Tensor] = []
     for step in range(new_tokens):
         logits.append(run.step(ids))
+        if bool(logits[-1].isnan().any()):
+            raise ValueError(f"Token {step + 1} to generate: its logits are no numbers. Change the nodes by less.")
         token = choose(logits[-1])
         if closing_id is not None:
             token = torch.where(closed, closing_id, token)

@@ -35,13 +35,20 @@ class ChangeName:
     of_maximum: bool
     is_direction: bool
 
+    def of(self, node: NodeName) -> str:
+        """The text of the same change with the node's whole name."""
+        name = str(node)
+        if self.is_direction:
+            name = name.replace(f"{node.site}/error", f"{node.site}/{DIRECTION}", 1)
+        return f"{name}:{self.does}={self.amount:g}{_MAXIMUM if self.of_maximum else ''}"
+
 
 @dataclass(frozen=True)
 class Change:
     """One change of one node.
 
     Attributes:
-        text: as it was written.
+        text: as it may be written, with the node's whole name.
         node: a feature or an error; of a direction the error of its site, which it is added to.
         does: `add`, `set` or `scale`.
         amount: V.

@@ -121,14 +121,14 @@ class Steering:
         maxima = _maxima(read, counted, spliced, documents, batch_size)
         changes = tuple(
             Change(
-                text,
+                change.of(node),
                 node,
                 change.does,
                 change.amount,
                 maxima[unit] if change.of_maximum and unit is not None else None,
                 _fitting(vector, spliced, node) if change.is_direction else None,
             )
-            for text, change, node, unit in zip(texts, read, nodes, counted, strict=True)
+            for change, node, unit in zip(read, nodes, counted, strict=True)
         )
         return cls(changes, when, error_mode)
 

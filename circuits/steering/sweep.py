@@ -119,6 +119,12 @@ def _ordered(strengths: Sequence[float]) -> list[float]:
     return sorted({0.0, *(float(s) + 0.0 for s in strengths)})
 
 
+def _finite(values: np.ndarray, what: str, strength: float) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise ValueError(f"At strength {strength:g} {what} is no finite number. Steer less strongly.")
+    return values
+
+
 @dataclass(frozen=True)
 class _Run:
     """Everything that is the same at all strengths."""
@@ -171,7 +177,7 @@ class _Run:
                 batch_size=self.text_batch_size,
                 progress=progress_between(progress, shares[0], shares[1]),
             )
-            found["text"] = np.array([effect.kl, effect.cross_entropy_after])
+            found["text"] = _finite(np.array([effect.kl, effect.cross_entropy_after]), "KL on text", strength)
         if self.sampling is not None:
             given = self.spliced, self.pairs, rows, self.steering, strength, self.sampling
             told = progress_between(progress, shares[1], 1.0)
@@ -192,7 +198,8 @@ class _Run:
                     touched[part.nodes.cpu().numpy()] = True
             parts.append(self._read(clean, at_least_float32(run.logits), batch))
         metric, kl, likeliest = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return {"metric": metric, "kl": kl, "likeliest": likeliest, "touched": touched}
+        about = {"metric": _finite(metric, self.metric.name, strength), "kl": _finite(kl, "KL", strength)}
+        return {**about, "likeliest": likeliest, "touched": touched}
 
     def _read(
         self, clean: Float[Tensor, "row *read vocab"], steered: Float[Tensor, "row *read vocab"], batch: PairBatch

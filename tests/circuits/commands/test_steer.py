@@ -34,7 +34,7 @@ def steered(out: Path, *arguments: str | Path) -> tuple[str, dict[str, Any]]:
 def test_features_are_steered_by_number_and_everything_is_printed_and_written(tmp_path: Path) -> None:
     arguments = ("368@subject:add=0.5max", "99:set=2", "--examples", "2", "--strengths=-1,1", "--shown", "1")
     printed, content = steered(tmp_path, *arguments)
-    assert content["changes"] == ["368@subject:add=0.5max", "99:set=2"]
+    assert content["changes"] == [f"{SITE}/368@subject:add=0.5max", f"{SITE}/99:set=2"]
     assert [found["strength"] for found in content["strengths"]] == [-1, 0, 1]
     for found in content["strengths"]:
         assert found["mean_metric"] == pytest.approx(np.mean(found["metric"]))
@@ -42,7 +42,8 @@ def test_features_are_steered_by_number_and_everything_is_printed_and_written(tm
         assert f"{found['text_kl']:.4f} {found['text_cross_entropy']:.3f}" in printed
         assert [sample["prompt"] for sample in found["samples"]] == [0, 0, 1, 1]
         assert found["samples"][0]["text"] in printed
-    assert f"368@subject:add=0.5max, max {content['maxima']['368@subject:add=0.5max']:.3g}" in printed
+    (largest,) = content["maxima"].values()
+    assert f"{SITE}/368@subject:add=0.5max, max {largest:.3g}" in printed
     page = (tmp_path / "steering.html").read_text(encoding="utf-8")
     assert "<title>agreement on embedded</title>" in page
     again, same = steered(tmp_path, *arguments)

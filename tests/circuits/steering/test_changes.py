@@ -74,7 +74,7 @@ def test_a_number_is_enough_where_saes_are_at_one_site(llama_world: World) -> No
     spliced = llama_world.spliced
     only = Steering.named(["7@2:add=5", "3:set=0"], spliced.at_sites(SITE), PAIRS)
     whole = Steering.named([f"{SITE}/7@2:add=5", f"{SITE}/3:set=0"], spliced, PAIRS)
-    assert [c.node for c in only.changes] == [c.node for c in whole.changes]
+    assert only.changes == whole.changes
     with pytest.raises(ValueError, match=r"'7@2' names no site, and SAEs are at \d+\. Write blocks"):
         Steering.named(["7@2:add=5"], spliced, PAIRS)
 

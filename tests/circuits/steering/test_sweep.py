@@ -295,6 +295,8 @@ def test_wrong_questions_are_refused(spliced: SplicedModel, pairs: PromptPairs) 
         steer(spliced, pairs, logit_difference, Steering.named([f"{SITE}/1@bos:add=1"], spliced, pairs))
     with pytest.raises(ValueError, match="must be a finite number; got nan"):
         steer(spliced, pairs, logit_difference, Steering.named([name], spliced, pairs), strengths=[float("nan")])
+    with pytest.raises(ValueError, match=r"At strength 1e\+39 .* is no finite number\. Steer less strongly"):
+        steer(spliced, pairs, logit_difference, Steering.named([name], spliced, pairs), strengths=[1e39])
     too_long = Sampling(new_tokens=10_000)
     with pytest.raises(ValueError, match="the model's context holds"):
         steer(spliced, pairs, logit_difference, Steering.named([name], spliced, pairs), sampling=too_long)
