@@ -215,8 +215,9 @@ def _read(inputs: Inputs, options: SteerOptions) -> "tuple[Tensor | str | None, 
     direction = options.direction
     given = options.generate, options.samples, options.temperature, inputs.seed
     sampling = Sampling(*given) if options.generate else None
-    from_file = direction is not None and Path(direction).suffix in FORMATS
-    return read_direction(str(direction)) if from_file else direction, sampling
+    if direction is not None and (Path(direction).suffix in FORMATS or Path(direction).is_file()):
+        return read_direction(direction), sampling
+    return direction, sampling
 
 
 def _steering(

@@ -96,7 +96,7 @@ def read_change(text: str) -> ChangeName:
         raise ValueError(f"{text!r}: a token is no number. Steer features, errors and directions.")
     if is_direction and does != "add":
         raise ValueError(f"{text!r}: a direction can only be added, as in {site}/{DIRECTION}:add=1.")
-    if index == "error" and not is_direction and (does != "scale"):
+    if index == "error" and not is_direction and does != "scale":
         raise ValueError(f"{text!r}: an error is a vector; it can only be scaled, or have a direction added to it.")
     if of_maximum and does == "scale":
         raise ValueError(f"{text!r}: a factor counts no maxima. Write scale=2, or add=1max.")

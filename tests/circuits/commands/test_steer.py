@@ -80,6 +80,7 @@ def test_several_texts_are_steered_along_a_direction_of_ones_own(tmp_path: Path)
         (("368:add=1", "--text", "a", "--task", "pronoun"), "--text is the only prompt"),
         (("368:add=1", "--temperature", "0"), "At temperature 0 all 4 samples are the same"),
         (("368:add=1", "--direction", "none.npy"), "Direction none.npy: no such file"),
+        (("368:add=1", "--direction", __file__), "give a file that ends in .json, .npy, .safetensors"),
         (("368:add=1",), "names no site, and SAEs are at"),
         (("368:add=1max", "--model", ".", "--saes", "."), "max is taken over general text, and there is none"),
     ],
