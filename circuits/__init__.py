@@ -102,6 +102,9 @@ knocks out each node of a circuit and compares the metric with what the graph pr
 the pairs that found it (`FoundOn`) and for others. `continue_prompt` generates text
 with and without an ablation, and `side_effect` measures what it does to general text.
 
+**Steer.** `steer` carries out a `Steering`, changes of nodes or along a direction, at several strengths: the metric,
+KL, text that continues the prompts (`Sampling`) and how fluent it is. `graphs.steering_curve` draws it.
+
 **Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
 features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`.
 
@@ -126,7 +129,7 @@ and how well each does the other's task. `union_of` and `intersection_of` make o
     True
 
 Rooms, each importing only from those before it: `terminal`, `tasks`, `embedded`, `ranking`, `faithfulness`, `ablation`,
-`labels`, `shift`, `discovery`, `comparing`, `commands`.
+`labels`, `steering`, `shift`, `discovery`, `comparing`, `commands`.
 """
 
 from importlib import import_module
@@ -184,6 +187,9 @@ if TYPE_CHECKING:
     from circuits.ranking.dataset import rank
     from circuits.selection.pair_parts import split_pairs
     from circuits.selection.trial_of_sites import trial_of_sites
+    from circuits.steering.samples import Sampling
+    from circuits.steering.steering import Steering
+    from circuits.steering.sweep import steer
     from circuits.tasks.prompts import prompt_pairs
     from circuits.tasks.templates import SPLITS, TASKS
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
@@ -195,8 +201,10 @@ __all__ = [
     "TASKS",
     "Ablation",
     "FoundOn",
+    "Sampling",
     "Selection",
     "Side",
+    "Steering",
     "ablate",
     "ablate_error",
     "ablate_feature",
@@ -246,6 +254,7 @@ __all__ = [
     "side_effect",
     "splice",
     "split_pairs",
+    "steer",
     "trial_of_sites",
     "union_of",
     "write_page",
@@ -301,6 +310,9 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ranking.dataset": ("rank",),
     "circuits.selection.pair_parts": ("split_pairs",),
     "circuits.selection.trial_of_sites": ("trial_of_sites",),
+    "circuits.steering.samples": ("Sampling",),
+    "circuits.steering.steering": ("Steering",),
+    "circuits.steering.sweep": ("steer",),
     "circuits.tasks.prompts": ("prompt_pairs",),
     "circuits.tasks.templates": ("SPLITS", "TASKS"),
     "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from graphs.figures.path_trace_figure import path_trace
     from graphs.figures.position_figure import effect_by_position
     from graphs.figures.residual_figure import residual_by_points
+    from graphs.figures.steering_figure import steering_curve
     from graphs.figures.verdict_figure import estimate_against_exact
     from graphs.files.circuit_json import load_circuit, save_circuit
     from graphs.files.comparison_files import load_comparison, save_comparison, write_comparison_tables
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
     from graphs.page.circuit_page import write_page
     from graphs.page.comparison_page import write_comparison_page
+    from graphs.page.steering_page import write_steering_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
     from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
+    from graphs.sweeps.steering_sweep import SteeredAt, SteeredText, SteeringSweep
     from graphs.verdict import Agreement, CrossedGate, MissedBound, NodeVerdict, PathTrace, ResidualCurve, Verdict
     from graphs.words.certificate_words import CertificateLine, certificate_lines
 
@@ -77,6 +80,9 @@ __all__ = [
     "SAEQuality",
     "Screening",
     "SiteQuality",
+    "SteeredAt",
+    "SteeredText",
+    "SteeringSweep",
     "TokenNode",
     "Verdict",
     "WeightedNode",
@@ -110,12 +116,14 @@ __all__ = [
     "save_comparison",
     "save_labels",
     "save_verdict",
+    "steering_curve",
     "write_comparison_page",
     "write_comparison_tables",
     "write_dot",
     "write_graphml",
     "write_neuronpedia",
     "write_page",
+    "write_steering_page",
     "write_tables",
     "write_verdict_page",
 ]
@@ -156,6 +164,7 @@ _NAMES_OF_MODULES: Final = {
     "graphs.figures.path_trace_figure": ("path_trace",),
     "graphs.figures.position_figure": ("effect_by_position",),
     "graphs.figures.residual_figure": ("residual_by_points",),
+    "graphs.figures.steering_figure": ("steering_curve",),
     "graphs.figures.verdict_figure": ("estimate_against_exact",),
     "graphs.files.circuit_json": (
         "load_circuit",
@@ -206,8 +215,14 @@ _NAMES_OF_MODULES: Final = {
     ),
     "graphs.page.circuit_page": ("write_page",),
     "graphs.page.comparison_page": ("write_comparison_page",),
+    "graphs.page.steering_page": ("write_steering_page",),
     "graphs.page.verdict_page": ("write_verdict_page",),
     "graphs.pruning": ("prune",),
+    "graphs.sweeps.steering_sweep": (
+        "SteeredAt",
+        "SteeredText",
+        "SteeringSweep",
+    ),
     "graphs.strongest_edges": (
         "LeftOut",
         "keep_edges",

@@ -57,6 +57,11 @@ def add(amount: float) -> Operation:
     return Operation(f"add={amount:g}", lambda now, _: now + amount, for_errors=False)
 
 
+def add_along(direction: Float[Tensor, " width"], amount: float) -> Operation:
+    """e := e + amount · direction, of an error: the site then writes that much more along the direction."""
+    return Operation(f"add={amount:g}", lambda now, _: now + amount * direction.to(now))
+
+
 def scale(factor: float) -> Operation:
     """u := factor · u."""
     return Operation(f"scale={factor:g}", lambda now, _: now * factor)

@@ -241,6 +241,11 @@ def _nothing(spliced: SplicedModel, pairs: PromptPairs, ablation: Ablation) -> s
     )
     if name.is_token:
         return f"{start} The token is the same in the patch prompts."
+    return f"{start} {active_there(spliced, pairs, name)}"
+
+
+def active_there(spliced: SplicedModel, pairs: PromptPairs, name: NodeName) -> str:
+    """A sentence that lists the strongest features of a node's site at its positions, over the clean prompts."""
     labels, batch = position_names(pairs), pairs.batch(device=spliced.model.device)
     found = spliced.record(batch.clean_ids, batch.last).sites[name.site].features
     here = torch.zeros(found.shape[:2], dtype=torch.bool)
@@ -251,4 +256,4 @@ def _nothing(spliced: SplicedModel, pairs: PromptPairs, ablation: Ablation) -> s
     strongest = [int(n) for n in strength.topk(min(8, len(strength))).indices if strength[n] > 0]
     where = "" if name.position is None else f" at {name.position}"
     listed = ", ".join(map(str, strongest)) or "none"
-    return f"{start} Active features of {name.site}{where}, strongest first: {listed}."
+    return f"Active features of {name.site}{where}, strongest first: {listed}."

@@ -19,12 +19,12 @@ SCHEMA: Final = "jumpwire.ablation"
 SCHEMA_VERSION: Final = 1
 
 
-def write_ablation(path: Path, content: Mapping[str, Any]) -> Path:
+def write_ablation(path: Path, content: Mapping[str, Any], schema: str = SCHEMA) -> Path:
     """Write the file, and say where. One of the same arguments is replaced; beside one of others it gets a number.
 
     ablation.json, ablation-2.json, ablation-3.json, ...
     """
-    whole = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **content}
+    whole = {"schema": schema, "schema_version": SCHEMA_VERSION, **content}
     text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     numbered = chain((path,), (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in count(2)))
     arguments = json.loads(text).get("arguments")

@@ -55,7 +55,7 @@ def generate(
     new_tokens: int,
     error_mode: ErrorMode = "live",
     temperature: float = 0.0,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     closing_id: int | None = None,
     use_cache: bool = True,
     progress: Progress = silent,
@@ -67,6 +67,7 @@ def generate(
         edits: as in `attribution/splice/edits.py`; positions that they name are absolute.
         new_tokens: how many tokens to generate; fewer if every row reaches `closing_id`.
         temperature: 0 takes the likeliest token; above 0, tokens are drawn with `seed`.
+        seed: of all rows, or of each row: such a row is drawn alike whatever rows are beside it.
         closing_id: the token that ends a row; None for none.
         use_cache: run only new positions at each step. A model without a cache is run whole, with the same result, and
             a warning is given.
@@ -86,6 +87,8 @@ def generate(
     logits: list[Tensor] = []
     for step in range(new_tokens):
         logits.append(run.step(ids))
+        if bool(logits[-1].isnan().any()):
+            raise ValueError(f"Token {step + 1} to generate: its logits are no numbers. Change the nodes by less.")
         token = choose(logits[-1])
         if closing_id is not None:
             token = torch.where(closed, closing_id, token)
@@ -159,9 +162,13 @@ def _check(spliced: SplicedModel, ids: Tensor, new_tokens: int, error_mode: Erro
         raise ValueError(f"Generate at least 1 token; got {new_tokens}.")
     if not temperature >= 0:
         raise ValueError(f"The temperature must be 0 (the likeliest token) or positive; got {temperature}.")
-    context, length = spliced.model.n_context, ids.shape[1] + new_tokens
-    if context is not None and length > context:
-        raise ValueError(f"{length} tokens in all; the model's context holds {context}. Generate fewer.")
+    refuse_too_long(spliced.model, ids.shape[1] + new_tokens)
+
+
+def refuse_too_long(model: LanguageModel, length: int) -> None:
+    """A ValueError if so many tokens, of a prompt and what follows it, do not fit the model's context."""
+    if model.n_context is not None and length > model.n_context:
+        raise ValueError(f"{length} tokens in all; the model's context holds {model.n_context}. Generate fewer.")
 
 
 def _checked(spliced: SplicedModel, edit: NodeEdit | KeepOnly) -> NodeEdit | KeepOnly:
@@ -169,11 +176,20 @@ def _checked(spliced: SplicedModel, edit: NodeEdit | KeepOnly) -> NodeEdit | Kee
     return replace(edit, site=spliced.site(edit.site))
 
 
-def _chooser(temperature: float, seed: int, device: torch.device) -> ChooseToken:
+def _chooser(temperature: float, seed: int | Sequence[int], device: torch.device) -> ChooseToken:
     if temperature == 0:
         return lambda logits: logits.argmax(-1)
-    draw = torch.Generator(device=device).manual_seed(seed)
-    return lambda logits: torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw)[:, 0]
+    if isinstance(seed, int):
+        draw = torch.Generator(device=device).manual_seed(seed)
+        return lambda logits: torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw)[:, 0]
+    draws = [torch.Generator().manual_seed(own) for own in seed]
+
+    def choose(logits: Float[Tensor, "row vocab"]) -> Int[Tensor, " row"]:
+        likely = (logits / temperature).softmax(-1).cpu()
+        drawn = [torch.multinomial(row, 1, generator=own) for row, own in zip(likely, draws, strict=True)]
+        return torch.cat(drawn).to(device)
+
+    return choose
 
 
 def _joined(parts: Sequence[Touched]) -> Touched:

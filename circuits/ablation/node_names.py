@@ -1,7 +1,8 @@
 """Nodes by name: `blocks.3.hook_mlp_out/117@verb`, `blocks.3.hook_mlp_out/error@3`, `token@subject`.
 
 After `@` comes the name of a position, its number, counted from 0, or its distance from the end, as -1. Without `@`, or
-with `@everywhere`, the name means the node at every position. Nodes in a circuit file have the same names.
+with `@everywhere`, the name means the node at every position. Nodes in a circuit file have the same names. Where SAEs
+are at one site only, its features may be named by their numbers alone: `117@verb`.
 """
 
 import re
@@ -65,7 +66,13 @@ def parse_node(text: str, spliced: SplicedModel) -> NodeName:
     site, index, position = parts_of(text)
     if not index:
         return NodeName(TOKENS, ERROR, position)
-    site = spliced.site(site)
+    *others, only = spliced.sites
+    if not site and others:
+        raise ValueError(
+            f"{text!r} names no site, and SAEs are at {len(spliced.sites)}. Write {only}/{text}, or splice SAEs in at "
+            "one site only (--sites)."
+        )
+    site = spliced.site(site or only)
     if index != "error" and int(index) >= (d_sae := spliced.saes[site].d_sae):
         raise ValueError(f"{text!r}: the SAE there has features 0 to {d_sae - 1}.")
     everywhere = position in ("", EVERYWHERE_LABEL)
@@ -73,8 +80,9 @@ def parse_node(text: str, spliced: SplicedModel) -> NodeName:
 
 
 def parts_of(text: str) -> tuple[str, str, str]:
-    """Site, index and position of a node's name; a ValueError if it is no name. A token has the site `TOKENS`
-    and no index.
+    """Site, index and position of a node's name; a ValueError if it is no name.
+
+    A token has the site `TOKENS` and no index; a feature that is named by its number alone has the site "".
     """
     name, _, position = text.partition("@")
     if text.endswith("@"):
@@ -83,6 +91,8 @@ def parts_of(text: str) -> tuple[str, str, str]:
         if not position:
             raise ValueError("'token' needs a position, as in token@3.")
         return TOKENS, "", position
+    if name.isdecimal():
+        return "", name, position
     site, _, index = name.rpartition("/")
     if not site or not (index == "error" or index.isdecimal()):
         raise ValueError(

@@ -162,7 +162,7 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
         inputs.refuse_unreadable()
 
         from circuits.ablation.node_names import parts_of
-        from circuits.commands.ablate_inputs import parse_operation
+        from circuits.ablation.operation_names import parse_operation
         from circuits.commands.run_files import RunFolder
         from circuits.labels.corpus import refuse_bad_text
         from circuits.terminal.shown_prompt import shown_prompt
@@ -205,7 +205,7 @@ def _folder(inputs: Inputs, options: AblateOptions) -> Path:
 
 def _load(inputs: Inputs, options: AblateOptions) -> Loaded:
     from attribution.prompts.metric_names import metric_named
-    from circuits.commands.ablate_inputs import text_prompt
+    from circuits.ablation.text_prompt import text_prompt
 
     if options.text is None:
         return inputs.load(metric_named(str(options.metric)))
@@ -306,8 +306,8 @@ def _ablate(
     from circuits.ablation.ablation_file import outcome_data, side_effect_data, write_ablation
     from circuits.ablation.generation import continue_prompt
     from circuits.ablation.side_effect import BYTES_OF_A_LOGIT, side_effect
-    from circuits.commands.ablate_inputs import general_text
     from circuits.commands.ablate_output import Report, print_ablation
+    from circuits.labels.general_text import general_text
 
     assert options.metric is not None
     spliced, prompts, metric = loaded.spliced, loaded.prompts, metric_named(options.metric)

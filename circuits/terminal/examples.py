@@ -51,6 +51,21 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             'jumpwire ablate blocks.3.hook_attn_out/490 --text "the doctors near the cake"',
         ),
     ),
+    "steer": (
+        ("add half of a feature's maximum, and more or less", "jumpwire steer blocks.3.hook_attn_out/490:add=0.5max"),
+        (
+            "several features at once, by number where SAEs are at one site",
+            "jumpwire steer 490:add=5 372:set=0 --sites blocks.3.hook_attn_out",
+        ),
+        (
+            "a text of your own",
+            'jumpwire steer blocks.3.hook_attn_out/490:add=5 --text "the doctors"',
+        ),
+        (
+            "a direction of your own",
+            "jumpwire steer blocks.2.hook_resid_post/direction:add=1 --direction mine.npy",
+        ),
+    ),
     "labels": (
         ("the features of a circuit", "jumpwire labels --circuit out/agreement"),
         ("one feature, with more contexts", "jumpwire labels blocks.2.hook_resid_post/117 --shown 8"),

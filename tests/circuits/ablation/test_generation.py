@@ -161,3 +161,21 @@ def test_a_bridge_without_a_hugging_face_model_ignores_the_cache_and_is_found_ou
 def test_wrong_settings_are_errors(llama_world: World, settings: dict[str, object], match: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ValueError, match=match):
         generate(llama_world.spliced, IDS, **settings)  # pyright: ignore[reportArgumentType]
+
+
+def test_logits_that_are_no_numbers_are_an_error(llama_world: World) -> None:
+    nodes = SiteNodes.of([(0, EVERYWHERE, EVERYWHERE, 3)])
+    huge = NodeEdit(SITE, nodes, add(1e308), ReferenceValues.zero())
+    with pytest.raises(ValueError, match="Token 1 to generate: its logits are no numbers"):
+        generate(llama_world.spliced, IDS, [huge], new_tokens=2)
+
+
+def test_rows_with_seeds_of_their_own_are_drawn_alike_whatever_is_beside_them(llama_world: World) -> None:
+    def drawn(ids: Tensor, seeds: list[int]) -> list[list[int]]:
+        return generate(llama_world.spliced, ids, new_tokens=6, temperature=2.0, seed=seeds).ids.tolist()
+
+    both = drawn(IDS, [3, 4])
+    assert drawn(IDS[:1], [3]) + drawn(IDS[1:], [4]) == both
+    assert drawn(IDS.flip(0), [4, 3]) == both[::-1]
+    assert drawn(IDS[:1].repeat(2, 1), [3, 4])[0] == both[0]
+    assert drawn(IDS[:1].repeat(4, 1), [3, 4, 5, 6])[1:] != [both[0]] * 3

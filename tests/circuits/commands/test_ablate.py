@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from circuits import load_model, prompt_pairs
-from circuits.commands.ablate_inputs import OPERATIONS, parse_operation
+from circuits.ablation.operation_names import OPERATIONS, parse_operation
 from circuits.commands.app import app
 from circuits.commands.earlier_run import CircuitFile
 from circuits.commands.inputs import Inputs
