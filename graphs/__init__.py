@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from graphs.edges import Edge
     from graphs.faithfulness import Faithfulness, FaithfulnessCurve
     from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+    from graphs.features.feature_report import FeatureReport
+    from graphs.features.feature_search import FeatureSearch, FoundFeature
     from graphs.figures.cause_figure import error_by_cause
     from graphs.figures.circuit_estimates_figure import circuit_estimates
     from graphs.figures.circuit_figure import circuit_figure
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from graphs.files.circuit_json import load_circuit, save_circuit
     from graphs.files.comparison_files import load_comparison, save_comparison, write_comparison_tables
     from graphs.files.dot import write_dot
+    from graphs.files.feature_json import save_feature_report, save_feature_search
     from graphs.files.graphml import read_graphml, read_graphml_labels, write_graphml
     from graphs.files.labels_json import load_labels, save_labels
     from graphs.files.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
     from graphs.page.circuit_page import write_page
     from graphs.page.comparison_page import write_comparison_page
+    from graphs.page.feature_page import write_feature_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
     from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
@@ -61,7 +65,10 @@ __all__ = [
     "FaithfulnessCurve",
     "FeatureLabel",
     "FeatureNode",
+    "FeatureReport",
+    "FeatureSearch",
     "Finding",
+    "FoundFeature",
     "JumpLedger",
     "Labels",
     "LeftOut",
@@ -108,11 +115,14 @@ __all__ = [
     "residual_by_points",
     "save_circuit",
     "save_comparison",
+    "save_feature_report",
+    "save_feature_search",
     "save_labels",
     "save_verdict",
     "write_comparison_page",
     "write_comparison_tables",
     "write_dot",
+    "write_feature_page",
     "write_graphml",
     "write_neuronpedia",
     "write_page",
@@ -146,6 +156,8 @@ _NAMES_OF_MODULES: Final = {
         "Labels",
         "Writer",
     ),
+    "graphs.features.feature_report": ("FeatureReport",),
+    "graphs.features.feature_search": ("FeatureSearch", "FoundFeature"),
     "graphs.figures.cause_figure": ("error_by_cause",),
     "graphs.figures.circuit_estimates_figure": ("circuit_estimates",),
     "graphs.figures.circuit_figure": ("circuit_figure",),
@@ -167,6 +179,7 @@ _NAMES_OF_MODULES: Final = {
         "write_comparison_tables",
     ),
     "graphs.files.dot": ("write_dot",),
+    "graphs.files.feature_json": ("save_feature_report", "save_feature_search"),
     "graphs.files.graphml": (
         "read_graphml",
         "read_graphml_labels",
@@ -206,6 +219,7 @@ _NAMES_OF_MODULES: Final = {
     ),
     "graphs.page.circuit_page": ("write_page",),
     "graphs.page.comparison_page": ("write_comparison_page",),
+    "graphs.page.feature_page": ("write_feature_page",),
     "graphs.page.verdict_page": ("write_verdict_page",),
     "graphs.pruning": ("prune",),
     "graphs.strongest_edges": (

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from attribution.effects.measurement import Situation
 from attribution.runs.progress import Progress, silent
-from attribution.splice.spliced_model import SplicedModel
+from attribution.splice.edits import KeepOnly, NodeEdit
+from attribution.splice.spliced_model import ErrorMode, SplicedModel
 from circuits.ablation.edits import Ablation, constant_edits
 
 BYTES_OF_A_LOGIT: Final = 64
@@ -66,18 +67,41 @@ def side_effect(
     >>> side_effect(situation, Ablation.named([name], spliced, pairs), texts).kl < 0.5
     True
     """
-    spliced = situation.spliced
+    names = tuple(dict.fromkeys(name.everywhere() for name in ablation.names))
+    edits = constant_edits(replace(ablation, names=names), situation, labels=())
+    return effect_on_text(
+        situation.spliced,
+        edits,
+        documents,
+        error_mode=ablation.error_mode,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def effect_on_text(
+    spliced: SplicedModel,
+    edits: Sequence[NodeEdit | KeepOnly],
+    documents: Sequence[Sequence[int]],
+    *,
+    error_mode: ErrorMode = "live",
+    batch_size: int = 16,
+    progress: Progress = silent,
+) -> SideEffect:
+    """The same of edits, which must be those of any text: they name no position.
+
+    Raises:
+        ValueError: no documents, or one in which no token is predicted.
+    """
     short = next((n for n, ids in enumerate(documents) if len(ids) < 2), None)
     if not documents or short is not None:
         what = "There are no documents" if short is None else f"Document {short} has fewer than 2 tokens"
         raise ValueError(f"{what}: nothing is predicted there. Give text of at least two tokens a line.")
-    names = tuple(dict.fromkeys(name.everywhere() for name in ablation.names))
-    edits = constant_edits(replace(ablation, names=names), situation, labels=())
     sums = torch.zeros(3, dtype=torch.float64)
     values = count = 0
     for ids, last in _batches(documents, batch_size, spliced.model.device):
-        before = spliced.run(ids, last=last, error_mode=ablation.error_mode).logits
-        run = spliced.run(ids, edits, last=last, error_mode=ablation.error_mode)
+        before = spliced.run(ids, last=last, error_mode=error_mode).logits
+        run = spliced.run(ids, edits, last=last, error_mode=error_mode)
         predicted = torch.arange(1, ids.shape[1], device=ids.device) <= last[:, None]
         sums += _sums(before[:, :-1], run.logits[:, :-1], ids[:, 1:], predicted)
         values += sum(t.values for own in run.touched.values() for t in own)
