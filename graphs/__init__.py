@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graphs.edges import Edge
     from graphs.faithfulness import Faithfulness, FaithfulnessCurve
     from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+    from graphs.features.feature_json import save_feature_report, save_feature_search
     from graphs.features.feature_report import FeatureReport
     from graphs.features.feature_search import FeatureSearch, FoundFeature
     from graphs.figures.cause_figure import error_by_cause
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from graphs.files.circuit_json import load_circuit, save_circuit
     from graphs.files.comparison_files import load_comparison, save_comparison, write_comparison_tables
     from graphs.files.dot import write_dot
-    from graphs.files.feature_json import save_feature_report, save_feature_search
     from graphs.files.graphml import read_graphml, read_graphml_labels, write_graphml
     from graphs.files.labels_json import load_labels, save_labels
     from graphs.files.neuronpedia_read import NeuronpediaGraph, read_neuronpedia
@@ -156,6 +156,7 @@ _NAMES_OF_MODULES: Final = {
         "Labels",
         "Writer",
     ),
+    "graphs.features.feature_json": ("save_feature_report", "save_feature_search"),
     "graphs.features.feature_report": ("FeatureReport",),
     "graphs.features.feature_search": ("FeatureSearch", "FoundFeature"),
     "graphs.figures.cause_figure": ("error_by_cause",),
@@ -179,7 +180,6 @@ _NAMES_OF_MODULES: Final = {
         "write_comparison_tables",
     ),
     "graphs.files.dot": ("write_dot",),
-    "graphs.files.feature_json": ("save_feature_report", "save_feature_search"),
     "graphs.files.graphml": (
         "read_graphml",
         "read_graphml_labels",

@@ -121,9 +121,9 @@ def feature(console: Console, inputs: ModelInputs, options: FeatureOptions) -> N
 def _report(
     console: Console, spliced: "SplicedModel", site: str, index: int, options: FeatureOptions, folder: Path
 ) -> None:
-    from circuits.commands.feature_output import print_report
+    from circuits.features.feature_output import print_report
     from circuits.features.feature_report import feature_report
-    from graphs.files.feature_json import save_feature_report
+    from graphs.features.feature_json import save_feature_report
     from graphs.page.feature_page import write_feature_page
 
     corpus = _corpus(options, spliced)
@@ -148,9 +148,9 @@ def _report(
 
 
 def _search(console: Console, spliced: "SplicedModel", options: FeatureOptions, folder: Path) -> None:
-    from circuits.commands.feature_output import print_search
+    from circuits.features.feature_output import print_search
     from circuits.features.search import find_features
-    from graphs.files.feature_json import save_feature_search
+    from graphs.features.feature_json import save_feature_search
 
     corpus = _corpus(options, spliced) if options.reads_text else None
     with progress_bar(console, "looking for features" if corpus is None else f"reading {corpus.name}") as bar:

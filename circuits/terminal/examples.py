@@ -63,7 +63,7 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("one feature, tested, with its page", "jumpwire feature blocks.3.hook_attn_out/490"),
         ("which features fire inside brackets?", "jumpwire feature --fires brackets"),
         (
-            "which are written from one token and promote another?",
+            "written from one token, and promoting another",
             "jumpwire feature --written-from the --promotes they",
         ),
         (

@@ -1,1 +1,1 @@
-"""What is known of features that act: the report on one, and what a search found. `circuits/features` makes both."""
+"""What one feature does, and features found by what they do: as data, in words and in files (`circuits/features`)."""

@@ -10,9 +10,9 @@ from string import Template
 from typing import Final
 
 from graphs.feature_labels import Context
+from graphs.features import feature_words as words
 from graphs.features.feature_report import FeatureReport, TokenWeights, TriggerTest
 from graphs.page.circuit_page import sha256_of
-from graphs.words import feature_words as words
 from graphs.words.number_formats import signed_number
 
 _HERE: Final = Path(__file__).parent
@@ -87,7 +87,7 @@ def _written(report: FeatureReport) -> str:
         return _paragraph(words.no_writers_because(report))
     rows = [
         (
-            escape(words.part_in_words(part)),
+            f'<span class="name">{escape(words.part_in_words(part))}</span>',
             _bar(part.share),
             words.share_in_words(part.share),
             signed_number(part.part),
@@ -137,7 +137,10 @@ def _text(report: FeatureReport) -> str:
 
 def _chips(weights: TokenWeights, *, percent: bool = False) -> str:
     number = words.share_in_words if percent else signed_number
-    chips = (f'{_token(token)}<span class="number">{number(weight)}</span> ' for token, weight in weights)
+    chips = (
+        f'<span class="weighted">{_token(token)}<span class="number">{number(weight)}</span></span> '
+        for token, weight in weights
+    )
     return f'<div class="tokens">{"".join(chips)}</div>' if weights else ""
 
 

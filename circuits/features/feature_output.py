@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.labels_output import context_line
+from circuits.labels.labels_output import context_line
 from circuits.terminal.printable import printable, printable_token
+from graphs.features import feature_words as words
 from graphs.features.feature_report import FeatureReport, TokenWeights
 from graphs.features.feature_search import FeatureSearch
-from graphs.words import feature_words as words
 from graphs.words.number_formats import signed_number
 
 _CONTEXTS = 4
@@ -141,9 +141,10 @@ def _dim(console: Console, text: str) -> None:
 def _table(console: Console, heads: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number in left else "right", overflow="fold")
+        named = head == "feature"
+        table.add_column(head, justify="left" if number in left else "right", overflow="fold", no_wrap=named)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 

@@ -41,7 +41,8 @@ def share_in_words(share: float | None) -> str:
     """A percentage with three digits at most; a dash where it is undefined."""
     if share is None:
         return "–"
-    return f"{share:.1%}" if share == 0 or abs(share) >= 0.001 else f"{100 * share:.1g}%"
+    text = f"{share:.1%}" if share == 0 or abs(share) >= 0.001 else f"{100 * share:.1g}%"
+    return text.replace("-", "−")
 
 
 def part_in_words(part: WritingPart) -> str:
