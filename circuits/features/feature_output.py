@@ -59,8 +59,8 @@ def print_search(console: Console, found: FeatureSearch, *, written: str) -> Non
         )
     heads = ["feature"]
     heads += [] if found.fires is None else ["precision", "recall"]
-    heads += [] if found.written_from is None else ["share", "by head"]
-    heads += [] if found.promotes is None else ["promoted logit"]
+    heads += [] if found.written_from is None else ["share", "head"]
+    heads += [] if found.promotes is None else ["logit"]
     heads += [] if found.corpus is None else ["fires"]
     rows: list[list[str]] = []
     for one in found.features:

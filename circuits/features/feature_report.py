@@ -70,7 +70,6 @@ def feature_report(
     corpus: Corpus,
     *,
     options: ReportOptions = DEFAULT_OPTIONS,
-    mine: str | None = None,
     cache: str | Path | None = None,
     memory: int | None = None,
     progress: Progress = silent,
@@ -80,7 +79,6 @@ def feature_report(
 
     Args:
         corpus: the text: `embedded_corpus(model)`, or `corpus_from_file`.
-        mine: your own label for it.
         cache: a folder that keeps labels (`label`).
         memory: bytes that a forward pass may hold; by default half of the free memory.
         progress, enters: are told the share of the work that is done, and the name of a stage as it begins.
@@ -97,9 +95,8 @@ def feature_report(
     stages = Stages(progress, enters, STAGES)
     batch_size = pieces_at_once(spliced, corpus.piece_length, memory)
     place = (site, index)
-    own = None if mine is None else {place: mine}
     (labelled,) = labels = label(
-        spliced, [place], corpus, mine=own, cache=cache, batch_size=batch_size, progress=stages.stage(STAGES[0])
+        spliced, [place], corpus, cache=cache, batch_size=batch_size, progress=stages.stage(STAGES[0])
     )
     firings = read_firings(
         spliced,

@@ -54,7 +54,7 @@ def test_features_are_found_and_written(text: Path, tmp_path: Path) -> None:
     first = content["features"][0]
     assert f"{first['site']}/{first['index']}" in "".join(result.output.split())
     assert None not in first.values()
-    assert all(one in " ".join(result.output.split()) for one in ("precision", "by head", "promoted logit"))
+    assert all(one in " ".join(result.output.split()) for one in ("precision", "head", "logit"))
 
 
 @pytest.mark.parametrize(

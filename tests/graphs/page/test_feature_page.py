@@ -1,5 +1,6 @@
 """The page of a feature: what its report says, nothing that runs, and one file."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from graphs.features.feature_report import (
     WritingPart,
 )
 from tests.graphs.page.test_page_inert import HOSTILE
+
+Shown = Callable[[FeatureReport], dict[str, str]]
 
 
 def report_saying(text: str) -> FeatureReport:
@@ -43,7 +46,7 @@ def report_saying(text: str) -> FeatureReport:
 
 
 @pytest.fixture
-def shown(browser: Browser, tmp_path: Path):
+def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
     """A function from a report to the text of its page's sections."""
     page = browser.new_page()
 
@@ -56,7 +59,7 @@ def shown(browser: Browser, tmp_path: Path):
     page.close()
 
 
-def test_every_section_says_what_was_measured(shown) -> None:
+def test_every_section_says_what_was_measured(shown: Shown) -> None:
     text = shown(report_saying("the dogs"))
     assert list(text) == [
         "Causal test",
@@ -88,13 +91,13 @@ def test_every_section_says_what_was_measured(shown) -> None:
         ({"silent": 0, "alike": 0, "largest": None}, "one-sided: the text has no prompt in which the feature never"),
     ],
 )
-def test_a_test_that_does_not_hold_says_why(shown, changed: dict[str, float | None], sentence: str) -> None:
+def test_a_test_that_does_not_hold_says_why(shown: Shown, changed: dict[str, float | None], sentence: str) -> None:
     report = report_saying("a")
     assert report.test is not None
     assert sentence in shown(replace(report, test=replace(report.test, **changed)))["Causal test"]
 
 
-def test_what_is_not_there_is_said(shown) -> None:
+def test_what_is_not_there_is_said(shown: Shown) -> None:
     report = report_saying("a")
     silent = replace(report.label, contexts=(), frequency=0.0, mean_activation=None, promoted=None, suppressed=None)
     nothing = TextEffect(2.0, 2.0, 0.0, 300, 5, 0)
