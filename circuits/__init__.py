@@ -106,7 +106,8 @@ with and without an ablation, and `side_effect` measures what it does to general
 KL, text that continues the prompts (`Sampling`) and how fluent it is. `graphs.steering_curve` draws it.
 
 **Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
-features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`.
+features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`. `feature_report` says
+what fires, writes and reads one feature and tests it; `find_features` finds features by what they do.
 
 **Compare.** `compare` holds two circuits against each other, each as a `Side` with its model and pairs: what they share
 and how well each does the other's task. `union_of` and `intersection_of` make one circuit of several.
@@ -129,7 +130,7 @@ and how well each does the other's task. `union_of` and `intersection_of` make o
     True
 
 Rooms, each importing only from those before it: `terminal`, `tasks`, `embedded`, `ranking`, `faithfulness`, `ablation`,
-`labels`, `steering`, `shift`, `discovery`, `comparing`, `commands`.
+`labels`, `features`, `steering`, `shift`, `discovery`, `comparing`, `commands`.
 """
 
 from importlib import import_module
@@ -181,6 +182,8 @@ if TYPE_CHECKING:
     from circuits.discovery.selection import Selection
     from circuits.embedded.load import load_model, load_saes, sae_sets, splice
     from circuits.faithfulness.faithfulness import faithfulness_report
+    from circuits.features.feature_report import feature_report
+    from circuits.features.search import find_features
     from circuits.labels.corpus import corpus_from_file, embedded_corpus
     from circuits.labels.feature_labels import label
     from circuits.ranking.aggregate import rank_nodes
@@ -227,6 +230,8 @@ __all__ = [
     "explain_node",
     "export",
     "faithfulness_report",
+    "feature_report",
+    "find_features",
     "finite_pairs",
     "input_path_integrated_gradients",
     "integrated_gradients",
@@ -305,6 +310,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.checking.model_report": ("model_report",),
     "circuits.embedded.load": ("load_model", "load_saes", "sae_sets", "splice"),
     "circuits.faithfulness.faithfulness": ("faithfulness_report",),
+    "circuits.features.feature_report": ("feature_report",),
+    "circuits.features.search": ("find_features",),
     "circuits.labels.corpus": ("corpus_from_file", "embedded_corpus"),
     "circuits.labels.feature_labels": ("label",),
     "circuits.ranking.dataset": ("rank",),

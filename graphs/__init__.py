@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from graphs.edges import Edge
     from graphs.faithfulness import Faithfulness, FaithfulnessCurve
     from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
+    from graphs.features.feature_json import save_feature_report, save_feature_search
+    from graphs.features.feature_report import FeatureReport
+    from graphs.features.feature_search import FeatureSearch, FoundFeature
     from graphs.figures.cause_figure import error_by_cause
     from graphs.figures.circuit_estimates_figure import circuit_estimates
     from graphs.figures.circuit_figure import circuit_figure
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
     from graphs.page.circuit_page import write_page
     from graphs.page.comparison_page import write_comparison_page
+    from graphs.page.feature_page import write_feature_page
     from graphs.page.steering_page import write_steering_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
@@ -64,7 +68,10 @@ __all__ = [
     "FaithfulnessCurve",
     "FeatureLabel",
     "FeatureNode",
+    "FeatureReport",
+    "FeatureSearch",
     "Finding",
+    "FoundFeature",
     "JumpLedger",
     "Labels",
     "LeftOut",
@@ -114,12 +121,15 @@ __all__ = [
     "residual_by_points",
     "save_circuit",
     "save_comparison",
+    "save_feature_report",
+    "save_feature_search",
     "save_labels",
     "save_verdict",
     "steering_curve",
     "write_comparison_page",
     "write_comparison_tables",
     "write_dot",
+    "write_feature_page",
     "write_graphml",
     "write_neuronpedia",
     "write_page",
@@ -154,6 +164,9 @@ _NAMES_OF_MODULES: Final = {
         "Labels",
         "Writer",
     ),
+    "graphs.features.feature_json": ("save_feature_report", "save_feature_search"),
+    "graphs.features.feature_report": ("FeatureReport",),
+    "graphs.features.feature_search": ("FeatureSearch", "FoundFeature"),
     "graphs.figures.cause_figure": ("error_by_cause",),
     "graphs.figures.circuit_estimates_figure": ("circuit_estimates",),
     "graphs.figures.circuit_figure": ("circuit_figure",),
@@ -215,6 +228,7 @@ _NAMES_OF_MODULES: Final = {
     ),
     "graphs.page.circuit_page": ("write_page",),
     "graphs.page.comparison_page": ("write_comparison_page",),
+    "graphs.page.feature_page": ("write_feature_page",),
     "graphs.page.steering_page": ("write_steering_page",),
     "graphs.page.verdict_page": ("write_verdict_page",),
     "graphs.pruning": ("prune",),

@@ -21,16 +21,15 @@ from torch import Tensor
 
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.normalisation import LAYER_NORM_EPSILON, normalise
-from attribution.models.hooks import SiteFunction, logits_with
-from attribution.models.language_model import LanguageModel
+from attribution.models.hooks import activations_at
 from attribution.models.site_names import layer_of
 from attribution.splice.spliced_model import SplicedModel
 from graphs.short_repr import short_repr
 
 ATTENTION_SITES: Final = ("hook_attn_out", "attn.hook_z")
 # Some models compute the softmax in float32, whatever their dtype.
-_TOLERANCE: Final = {torch.float64: 1e-5, torch.float32: 1e-4}
-_TOLERANCE_LOW_PRECISION: Final = 3e-2
+TOLERANCE: Final = {torch.float64: 1e-5, torch.float32: 1e-4}
+TOLERANCE_LOW_PRECISION: Final = 3e-2
 
 
 @dataclass(frozen=True)
@@ -93,11 +92,12 @@ def direct_feature_attribution(
     features = torch.tensor([index] * len(ids) if isinstance(index, int) else list(index), device=ids.device)
     _check_places(spliced, site, features, at, ids, last)
     weights = spliced.model.attention_output(layer_of(site))
-    seen = _recorded_activations(spliced.model, site, ids)
+    seen = activations_at(spliced.model, ids, (*attention_hooks(layer_of(site)), site))
     x = seen[site][row, at]
     mixing = _Mixing.of(weights, site, seen, row, at)
     mixing.check(x, site)
-    to_projection = _directions(sae, x, features)
+    columns, factor = as_read(sae, x, features)
+    to_projection = columns * factor
     by_head = mixing.before_output(to_projection)
     normalised, _ = normalise(x.to(sae.W_enc.dtype), sae.normalisation)
     encoding = sae.encode(seen[site][row, at])
@@ -145,11 +145,9 @@ class _Mixing:
     ) -> "_Mixing":
         W_O, b_O = weights
         heads, d_head, _ = W_O.shape
-        pattern, values = (seen[name] for name in _attention_hooks(site))
-        square = rearrange(pattern, "row head (query key) -> row head query key", key=values.shape[1])
-        kept = rearrange(values, "row source (kept d_head) -> row source kept d_head", d_head=d_head)
-        # Grouped queries: consecutive heads share one value head.
-        shared = repeat(kept, "row source kept d -> row source (kept group) d", group=heads // kept.shape[2])
+        pattern, values = (seen[name] for name in attention_hooks(layer_of(site)))
+        square = square_pattern(pattern, values.shape[1])
+        shared = values_by_head(values, heads, d_head)
         on_z = site.endswith("hook_z")
         return cls(square[row, :, at], shared, None if on_z else W_O, values.new_zeros(heads * d_head) if on_z else b_O)
 
@@ -167,49 +165,47 @@ class _Mixing:
         else:
             written = einsum(mixed, self.output, "row head d_head, head d_head width -> row width") + self.bias
         gap, size = (written - x).abs().max(), x.abs().max()
-        if not gap <= _TOLERANCE.get(x.dtype, _TOLERANCE_LOW_PRECISION) * size:
+        if not gap <= TOLERANCE.get(x.dtype, TOLERANCE_LOW_PRECISION) * size:
             raise ValueError(
                 f"The activation at {site!r} is not pattern · values · W_O + bias (they differ by {gap:.2g} of "
                 f"{size:.2g}): its features cannot be split by head and source."
             )
 
 
-def _directions(sae: SAE, x: Float[Tensor, "row width"], features: Int[Tensor, " row"]) -> Float[Tensor, "row width"]:
-    """The directions u by which p multiplies x, given the scale of its normalisation."""
+def as_read(
+    sae: SAE, x: Float[Tensor, "*place width"], features: Int[Tensor, " feature"] | slice
+) -> tuple[Float[Tensor, "feature width"], Float[Tensor, "*place 1"]]:
+    """The directions of features, and the factor at each place, by which p = factor · direction · x + constant.
+
+    The factor is that of the SAE's normalisation, taken as given; 1 without one.
+    """
     columns = sae.W_enc[:, features].T.to(x.dtype)
     _, frame = normalise(x.to(sae.W_enc.dtype), sae.normalisation)
     if frame is None:
-        return columns
+        return columns, torch.ones_like(x[..., :1])
     scale = frame.scale.to(x.dtype)
-    if sae.normalisation == "centred":
-        return columns - columns.mean(-1, keepdim=True)
-    if sae.normalisation == "layer_norm":
-        return (columns - columns.mean(-1, keepdim=True)) / (scale + LAYER_NORM_EPSILON)
-    return torch.where(scale > 0, columns / torch.where(scale > 0, scale, 1), 0)
+    if sae.normalisation == "constant_norm_rescale":
+        return columns, torch.where(scale > 0, 1 / torch.where(scale > 0, scale, 1), 0)
+    centred = columns - columns.mean(-1, keepdim=True)
+    return centred, 1 / (scale + LAYER_NORM_EPSILON) if sae.normalisation == "layer_norm" else scale
 
 
-def _attention_hooks(site: str) -> tuple[str, str]:
-    layer = layer_of(site)
+def attention_hooks(layer: int) -> tuple[str, str]:
+    """The hooks of a layer's attention pattern and values."""
     return f"blocks.{layer}.attn.hook_pattern", f"blocks.{layer}.attn.hook_v"
 
 
-def _recorded_activations(model: LanguageModel, site: str, ids: Int[Tensor, "row pos"]) -> dict[str, Tensor]:
-    seen: dict[str, Tensor] = {}
+def square_pattern(pattern: Float[Tensor, "row head places"], positions: int) -> Float[Tensor, "row head query key"]:
+    """A recorded attention pattern, of which queries and keys came as one axis."""
+    return rearrange(pattern, "row head (query key) -> row head query key", key=positions)
 
-    def watcher(name: str) -> SiteFunction:
-        def function(x: Tensor) -> Tensor:
-            seen[name] = x
-            return x
 
-        return function
-
-    with torch.no_grad():
-        logits_with(model, ids, {name: watcher(name) for name in (*_attention_hooks(site), site)})
-    if missing := [name for name in _attention_hooks(site) if name not in seen]:
-        raise ValueError(
-            f"{', '.join(missing)} does not fire on {model.name}: its attention cannot be split by source."
-        )
-    return seen
+def values_by_head(
+    values: Float[Tensor, "row source width"], heads: int, d_head: int
+) -> Float[Tensor, "row source head d_head"]:
+    """Recorded values, one for each head. Grouped queries: consecutive heads share one value head."""
+    kept = rearrange(values, "row source (kept d_head) -> row source kept d_head", d_head=d_head)
+    return repeat(kept, "row source kept d -> row source (kept group) d", group=heads // kept.shape[2])
 
 
 def _check_places(spliced: SplicedModel, site: str, features: Tensor, at: Tensor, ids: Tensor, last: Tensor) -> None:

@@ -92,6 +92,31 @@ def logits_at(
     return logits if at.ndim == 2 else logits[:, 0]
 
 
+def activations_at(
+    model: LanguageModel, ids: Int[Tensor, "row pos"], names: Iterable[str]
+) -> dict[str, Float[Tensor, "row _ width"]]:
+    """What the bare model computes at some hooks, by name: [row, pos, width], and [row, head, places] of patterns.
+
+    Raises:
+        ValueError: a hook that does not fire.
+    """
+    seen: dict[str, Tensor] = {}
+
+    def watcher(name: str) -> SiteFunction:
+        def watch(x: Tensor) -> Tensor:
+            seen[name] = x
+            return x
+
+        return watch
+
+    watchers = {name: watcher(name) for name in names}
+    with torch.no_grad():
+        logits_at(model, ids, torch.zeros_like(ids[:, 0]), watchers)
+    if missing := watchers.keys() - seen.keys():
+        raise ValueError(f"{', '.join(sorted(missing))} does not fire on {model.name}.")
+    return seen
+
+
 def constant(output: Float[Tensor, "row pos width"]) -> SiteFunction:
     """A function that writes `output`, whatever the activation is."""
     return lambda _: output

@@ -87,10 +87,10 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
         inputs.refuse_unreadable()
 
         from attribution.checking.dictionary_cautions import dictionary_cautions
-        from circuits.commands.labels_output import print_labels
         from circuits.labels.corpus import refuse_bad_text
         from circuits.labels.feature_labels import label
         from circuits.labels.label_evidence import LabelOptions
+        from circuits.labels.labels_output import print_labels
         from circuits.labels.own_labels import feature_place, own_labels, refuse_bad_labels
         from graphs import save_labels
 

@@ -74,6 +74,18 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "jumpwire labels --circuit RUN --corpus text.txt --mine mine.json",
         ),
     ),
+    "feature": (
+        ("one feature, tested, with its page", "jumpwire feature blocks.3.hook_attn_out/490"),
+        ("which features fire inside brackets?", "jumpwire feature --fires brackets"),
+        (
+            "written from one token, and promoting another",
+            "jumpwire feature --written-from the --promotes they",
+        ),
+        (
+            "in your own text: inside a question with which",
+            "jumpwire feature --fires 'which[^.!?]*[?]' --corpus text.txt",
+        ),
+    ),
     "export": (
         ("the page, one file", "jumpwire export out/agreement --html circuit.html"),
         (

@@ -12,14 +12,15 @@ import graphs
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"graphs": graphs, "attribution": attribution, "circuits": circuits}
 ROOMS = (
-    *("graphs.fields", "graphs", "graphs.sweeps", "graphs.words", "graphs.figures", "graphs.files", "graphs.page"),
+    *("graphs.fields", "graphs", "graphs.sweeps", "graphs.words", "graphs.figures", "graphs.files"),
+    *("graphs.features", "graphs.page"),
     *("attribution.models", "attribution.prompts"),
     *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
     *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
     *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
     *("circuits.selection",),
-    *("circuits.ablation", "circuits.labels", "circuits.steering"),
+    *("circuits.ablation", "circuits.labels", "circuits.features", "circuits.steering"),
     *("circuits.shift", "circuits.discovery", "circuits.comparing"),
     *("circuits.commands",),
 )

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from circuits.commands import ablate, check, compare, export, find, labels, model, rank, steer
+from circuits.commands import ablate, check, compare, export, feature, find, labels, model, rank, steer
 from circuits.commands.app import app
 from circuits.terminal.examples import EXAMPLES
 from graphs import save_circuit
@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "ablate": ablate.ablate,
     "steer": steer.steer,
     "labels": labels.labels,
+    "feature": feature.feature,
     "export": export.export,
     "model": model.model,
 }

@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from circuits.commands.app import app
-from circuits.commands.labels_output import context_line, print_labels
+from circuits.labels.labels_output import context_line, print_labels
 from circuits.terminal.printable import printable
 from graphs import Context, FeatureLabel, FeatureNode, Labels, Writer, load_circuit, load_labels
 
