@@ -7,10 +7,13 @@ build on the parts find them in `attribution` (methods, splice, edges, reference
 
 **Load.** `load_model`, and `model_report`, which says what a model has proved; `load_saes`, a folder or one of the
 embedded sets (`sae_sets`); `splice` (a model with SAEs in it); `prompt_pairs`, from a file, from rows or from a task.
-`TASKS` are the names of the tasks, `SPLITS` those of the splits that every task has.
+`TASKS` are the names of the embedded model's tasks, `SPLITS` those of the splits that each of them has; `ANY_TASKS` are
+tasks for any model, in words that are single tokens of its tokenizer.
 
     >>> TASKS, SPLITS
     (('agreement', 'pronoun', 'indirect_object', 'closing'), ('train', 'held_out', 'out_of_distribution'))
+    >>> ANY_TASKS
+    ('ioi', 'greater_than', 'gender', 'agreement', 'induction', 'docstring', 'capital')
     >>> model_report(model).backend
     'transformer-lens'
     >>> everywhere = [prompt_pairs(task, model, split=split, examples=1) for task in TASKS for split in SPLITS]
@@ -184,11 +187,13 @@ if TYPE_CHECKING:
     from circuits.ranking.dataset import rank
     from circuits.selection.pair_parts import split_pairs
     from circuits.selection.trial_of_sites import trial_of_sites
+    from circuits.tasks.any_model.registry import ANY_TASKS
     from circuits.tasks.prompts import prompt_pairs
     from circuits.tasks.templates import SPLITS, TASKS
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
 
 __all__ = [
+    "ANY_TASKS",
     "KEEP_ONLY",
     "REMOVE",
     "SPLITS",
@@ -301,6 +306,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ranking.dataset": ("rank",),
     "circuits.selection.pair_parts": ("split_pairs",),
     "circuits.selection.trial_of_sites": ("trial_of_sites",),
+    "circuits.tasks.any_model.registry": ("ANY_TASKS",),
     "circuits.tasks.prompts": ("prompt_pairs",),
     "circuits.tasks.templates": ("SPLITS", "TASKS"),
     "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),

@@ -17,8 +17,8 @@ ROOMS = (
     *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
     *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
-    *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
-    *("circuits.selection",),
+    *("circuits.terminal", "circuits.tasks.any_model", "circuits.tasks", "circuits.embedded", "circuits.ranking"),
+    *("circuits.faithfulness", "circuits.selection"),
     *("circuits.ablation", "circuits.labels", "circuits.shift", "circuits.discovery", "circuits.comparing"),
     *("circuits.commands",),
 )
