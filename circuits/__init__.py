@@ -109,7 +109,8 @@ with and without an ablation, and `side_effect` measures what it does to general
 features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`.
 
 **Compare.** `compare` holds two circuits against each other, each as a `Side` with its model and pairs: what they share
-and how well each does the other's task. `union_of` and `intersection_of` make one circuit of several.
+and how well each does the other's task. `union_of` and `intersection_of` make one circuit of several. `judge_elsewhere`
+judges one where it was not found: on other splits, and where `pairs_in_text` finds its task in text of no template.
 
     >>> compare(Side(found.circuit), Side(found.circuit)).node_overlap.jaccard
     1.0
@@ -175,6 +176,7 @@ if TYPE_CHECKING:
     from circuits.ablation.side_effect import side_effect
     from circuits.comparing.combine import intersection_of, union_of
     from circuits.comparing.compare import compare
+    from circuits.comparing.elsewhere import judge_elsewhere
     from circuits.comparing.side import Side
     from circuits.discovery.discover import discover, discover_each
     from circuits.discovery.export import export
@@ -187,6 +189,7 @@ if TYPE_CHECKING:
     from circuits.ranking.dataset import rank
     from circuits.selection.pair_parts import split_pairs
     from circuits.selection.trial_of_sites import trial_of_sites
+    from circuits.tasks.any_model.in_text import pairs_in_text
     from circuits.tasks.any_model.registry import ANY_TASKS
     from circuits.tasks.prompts import prompt_pairs
     from circuits.tasks.templates import SPLITS, TASKS
@@ -228,6 +231,7 @@ __all__ = [
     "input_path_integrated_gradients",
     "integrated_gradients",
     "intersection_of",
+    "judge_elsewhere",
     "kept_in",
     "kl_divergence",
     "label",
@@ -238,6 +242,7 @@ __all__ = [
     "logit_difference",
     "mean_logit_difference",
     "model_report",
+    "pairs_in_text",
     "probability_difference",
     "prompt_pairs",
     "rank",
@@ -294,6 +299,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ablation.generation": ("continue_prompt",),
     "circuits.comparing.combine": ("intersection_of", "union_of"),
     "circuits.comparing.compare": ("compare",),
+    "circuits.comparing.elsewhere": ("judge_elsewhere",),
     "circuits.comparing.side": ("Side",),
     "circuits.discovery.discover": ("discover", "discover_each"),
     "circuits.discovery.export": ("export",),
@@ -306,6 +312,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ranking.dataset": ("rank",),
     "circuits.selection.pair_parts": ("split_pairs",),
     "circuits.selection.trial_of_sites": ("trial_of_sites",),
+    "circuits.tasks.any_model.in_text": ("pairs_in_text",),
     "circuits.tasks.any_model.registry": ("ANY_TASKS",),
     "circuits.tasks.prompts": ("prompt_pairs",),
     "circuits.tasks.templates": ("SPLITS", "TASKS"),

@@ -6,11 +6,12 @@ The patch prompt has the subject in the other number; that of other nouns is dra
 Source: Linzen et al. 2016.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from random import Random
 from typing import Final
 
-from circuits.tasks.any_model.task import Drawn, Entry, Keys, Task
+from circuits.tasks.any_model.task import Drawn, Entry, Exchange, Keys, Task
 from circuits.tasks.any_model.words import ADJECTIVES, NOUNS
 
 
@@ -20,6 +21,12 @@ def draw(rng: Random, keys: Mapping[str, Sequence[Entry]]) -> Drawn:
     verb, number = rng.choice(keys["verbs"]), rng.randrange(2)
     words = {"subject": subject[number], "attractor": rng.choice(attractor)}
     return Drawn(words, {"subject": subject[1 - number]}, [f" {verb[number]}"], [f" {verb[1 - number]}"])
+
+
+def exchanges(keys: Mapping[str, Sequence[Entry]]) -> Iterator[Exchange]:
+    """A noun, and the verb that follows it."""
+    for noun, verb, number in product(keys["nouns"], keys["verbs"], (0, 1)):
+        yield Exchange(noun[number], noun[1 - number], answer=verb[number], wrong=verb[1 - number])
 
 
 TASK: Final = Task(
@@ -39,4 +46,5 @@ TASK: Final = Task(
     },
     fillers={"adjective": ADJECTIVES},
     draw=draw,
+    exchanges=exchanges,
 )

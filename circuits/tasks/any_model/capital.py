@@ -5,11 +5,12 @@
 The patch prompt has another country.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
 from random import Random
 from typing import Final
 
-from circuits.tasks.any_model.task import Drawn, Entry, Keys, Task
+from circuits.tasks.any_model.task import Drawn, Entry, Exchange, Keys, Task
 from circuits.tasks.any_model.words import CAPITALS
 
 
@@ -17,6 +18,12 @@ def draw(rng: Random, keys: Mapping[str, Sequence[Entry]]) -> Drawn:
     """Two countries."""
     (country, capital), (other, wrong) = rng.sample(keys["countries with their capitals"], 2)
     return Drawn({"country": country}, {"country": other}, [f" {capital}"], [f" {wrong}"])
+
+
+def exchanges(keys: Mapping[str, Sequence[Entry]]) -> Iterator[Exchange]:
+    """A country, and its capital after it."""
+    for (country, capital), (other, wrong) in permutations(keys["countries with their capitals"], 2):
+        yield Exchange(country, other, answer=capital, wrong=wrong)
 
 
 TASK: Final = Task(
@@ -32,4 +39,5 @@ TASK: Final = Task(
     },
     keys={"countries with their capitals": Keys(CAPITALS, needs=2)},
     draw=draw,
+    exchanges=exchanges,
 )

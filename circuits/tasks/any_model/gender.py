@@ -5,11 +5,12 @@
 The patch prompt has a name of the other gender. Source: Mathwin et al. 2023.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from random import Random
 from typing import Final
 
-from circuits.tasks.any_model.task import Drawn, Entry, Keys, Task
+from circuits.tasks.any_model.task import Drawn, Entry, Exchange, Keys, Task
 from circuits.tasks.any_model.words import FEELINGS, FEMALE_NAMES, MALE_NAMES, PLACES
 
 
@@ -19,6 +20,14 @@ def draw(rng: Random, keys: Mapping[str, Sequence[Entry]]) -> Drawn:
     people = [(rng.choice(keys["women"])[0], she), (rng.choice(keys["men"])[0], he)]
     (name, pronoun), (other, wrong) = rng.sample(people, 2)
     return Drawn({"name": name}, {"name": other}, [f" {pronoun}"], [f" {wrong}"])
+
+
+def exchanges(keys: Mapping[str, Sequence[Entry]]) -> Iterator[Exchange]:
+    """A name, and the pronoun that follows it."""
+    ((she, he),) = keys["pronouns"]
+    for (woman,), (man,), case in product(keys["women"], keys["men"], (str.lower, str.capitalize)):
+        yield Exchange(woman, man, answer=case(she), wrong=case(he))
+        yield Exchange(man, woman, answer=case(he), wrong=case(she))
 
 
 TASK: Final = Task(
@@ -39,4 +48,5 @@ TASK: Final = Task(
     },
     fillers={"feeling": FEELINGS, "place": PLACES},
     draw=draw,
+    exchanges=exchanges,
 )

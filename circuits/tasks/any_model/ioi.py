@@ -7,11 +7,12 @@ often or where a name occurs: a name once more at the start, a third person, the
 Source: Wang et al. 2023.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
 from random import Random
 from typing import Final
 
-from circuits.tasks.any_model.task import Drawn, Entry, Keys, Task
+from circuits.tasks.any_model.task import Drawn, Entry, Exchange, Keys, Task
 from circuits.tasks.any_model.words import NAMES, OBJECTS, PLACES
 
 
@@ -20,6 +21,12 @@ def draw(rng: Random, keys: Mapping[str, Sequence[Entry]]) -> Drawn:
     (io,), (giver,), (third,) = rng.sample(keys["names"], 3)
     words = {"io": io, "s1": giver, "s2": giver, "io_again": io, "s_again": giver, "third": third}
     return Drawn(words, {"s2": io}, [f" {io}"], [f" {giver}"])
+
+
+def exchanges(keys: Mapping[str, Sequence[Entry]]) -> Iterator[Exchange]:
+    """The person named last, after another one who comes next."""
+    for (giver,), (io,) in permutations(keys["names"], 2):
+        yield Exchange(giver, io, answer=io, wrong=giver, both=True)
 
 
 TASK: Final = Task(
@@ -44,4 +51,5 @@ TASK: Final = Task(
     keys={"names": Keys(tuple((name,) for name in NAMES), needs=3)},
     fillers={"place": PLACES, "object": OBJECTS},
     draw=draw,
+    exchanges=exchanges,
 )

@@ -8,7 +8,7 @@ A slot is the role of the word that fills it. Words in no slot are named by thei
     fillers     all words of a list have equally many tokens, as few as two of them allow
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -50,11 +50,26 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """Words that decide an answer in any text: after `key` comes `answer`, and after `other` in its place `wrong`.
+
+    `both` asks that key and other stand in the text before, and exchanges the key's last occurrence; by default every
+    occurrence is exchanged.
+    """
+
+    key: str
+    other: str
+    answer: str
+    wrong: str
+    both: bool = False
+
+
+@dataclass(frozen=True)
 class Task:
     """Templates by name, key words and fillers by kind, and what makes a pair of them.
 
     `fillers` serve the slots of their name; `place_again` is the word of `place` once more. `draw` gets the entries of
-    each kind that this tokenizer and split have.
+    each kind that this tokenizer and split have; `exchanges` all of them, and says where the task is in other text.
     """
 
     __repr__ = short_repr
@@ -65,6 +80,7 @@ class Task:
     draw: Callable[[Random, Mapping[str, Sequence[Entry]]], Drawn]
     fillers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     adversarial: Mapping[str, str] = field(default_factory=dict)
+    exchanges: Callable[[Mapping[str, Sequence[Entry]]], Iterator[Exchange]] | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:

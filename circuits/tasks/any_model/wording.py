@@ -53,6 +53,10 @@ class Wording:
         ids = self.ids(text)
         return self._unknown not in ids and _bare(decoded_text(self._tokenizer, ids)) == _bare(text)
 
+    def token(self, word: str) -> int | None:
+        """The one token that a word is after another word; None if it is unknown, or not one token there."""
+        return self.following(self.written("the"), f" {self.written(word)}")
+
     def width(self, word: str, after: str) -> int | None:
         """How many tokens a word is after a text; None if it is unknown, or changes the tokens of that text."""
         before, whole = self.ids(self.written(after.rstrip())), self.ids(self.written(after + word))

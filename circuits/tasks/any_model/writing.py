@@ -48,14 +48,21 @@ def written_pairs(
     Raises:
         TaskRefused: the tokenizer cannot write the task or the split, or has fewer pairs.
     """
+    return writer_of(name, model).pairs(name, split, count, seed, at_most)
+
+
+def writer_of(name: str, model: LanguageModel) -> "TaskWriter":
+    """The first form of a task that the tokenizer can write.
+
+    Raises:
+        TaskRefused: there is none.
+    """
     refused: list[str] = []
     for task in FORMS[name]:
         try:
-            writer = TaskWriter(task, model)
+            return TaskWriter(task, model)
         except TaskRefused as error:
             refused.append(str(error))
-        else:
-            return writer.pairs(name, split, count, seed, at_most)
     forms = " Nor in its other form: ".join(refused)
     raise TaskRefused(f"Task {name!r} cannot be written with the tokenizer of this model: {forms} {_ADVICE}")
 
@@ -64,14 +71,16 @@ def written_pairs(
 class TaskWriter:
     """One form of a task in the words of one tokenizer.
 
+    `words` are the entries of each kind that it has.
+
     Raises:
         TaskRefused: too few key words, or no training template that can be written.
     """
 
     def __init__(self, task: Task, model: LanguageModel) -> None:
-        self._task, self._model, self._wording = task, model, Wording(model)
+        self.task, self._model, self.wording = task, model, Wording(model)
         self._roles_of: dict[str, tuple[str, ...]] = {}
-        self._words = {kind: self._known(keys) for kind, keys in task.keys.items()}
+        self.words = {kind: self._known(keys) for kind, keys in task.keys.items()}
         self._fillers = {kind: self._narrowest(words) for kind, words in task.fillers.items()}
         self._refuse_few("", 1)
         self._templates("train")
@@ -107,14 +116,14 @@ class TaskWriter:
         return PromptPairs(tuple(found.values()))
 
     def _known(self, keys: Keys) -> list[Entry]:
-        width = self._wording.width
+        width = self.wording.width
         return [entry for entry in keys.entries if all(width(form, keys.after) == 1 for form in entry)]
 
     def _narrowest(self, words: Sequence[str]) -> tuple[list[str], int]:
         """The words of the smallest number of tokens that two of them have; and that number, 0 if there is none."""
         by_width: dict[int, list[str]] = {}
         for word in words:
-            if (width := self._wording.width(word, "the ")) is not None:
+            if (width := self.wording.width(word, "the ")) is not None:
                 by_width.setdefault(width, []).append(word)
         enough = [width for width in sorted(by_width) if len(by_width[width]) >= _FEWEST_FILLERS]
         width = next(iter(enough or sorted(by_width)), 0)
@@ -122,10 +131,10 @@ class TaskWriter:
 
     def _refuse_few(self, why: str, times: int, kinds: Sequence[str] | None = None) -> None:
         """A TaskRefused with the counts of every kind, if one has fewer words than `times` its need."""
-        asked = {kind: self._task.keys[kind] for kind in kinds or self._task.keys}
-        if any(len(self._words[kind]) < times * keys.needs for kind, keys in asked.items()):
+        asked = {kind: self.task.keys[kind] for kind in kinds or self.task.keys}
+        if any(len(self.words[kind]) < times * keys.needs for kind, keys in asked.items()):
             counts = "; ".join(
-                f"{len(self._words[kind])} of {len(keys.entries)} {kind} ({times * keys.needs} needed)"
+                f"{len(self.words[kind])} of {len(keys.entries)} {kind} ({times * keys.needs} needed)"
                 for kind, keys in asked.items()
             )
             raise TaskRefused(f"of the words tried, these are one token in every form: {counts}{why}.")
@@ -133,19 +142,19 @@ class TaskWriter:
     @property
     def _parted(self) -> list[str]:
         """The kinds of which each split has words of its own; none where one has too few for that."""
-        kinds = [kind for kind, keys in self._task.keys.items() if keys.parted]
-        return kinds if all(len(self._words[k]) >= 2 * self._task.keys[k].needs for k in kinds) else []
+        kinds = [kind for kind, keys in self.task.keys.items() if keys.parted]
+        return kinds if all(len(self.words[k]) >= 2 * self.task.keys[k].needs for k in kinds) else []
 
     def _keys(self, split: str) -> dict[str, list[Entry]]:
         """The key words of a split."""
         if split == "other_words":
             self._refuse_few(
-                ", so that both splits have some", 2, [k for k, keys in self._task.keys.items() if keys.parted]
+                ", so that both splits have some", 2, [k for k, keys in self.task.keys.items() if keys.parted]
             )
-        found = dict(self._words)
+        found = dict(self.words)
         for kind in self._parted:
-            words = self._words[kind]
-            share = max(self._task.keys[kind].needs, len(words) // 3)
+            words = self.words[kind]
+            share = max(self.task.keys[kind].needs, len(words) // 3)
             apart = words[:: len(words) // share][:share]
             found[kind] = apart if split == "other_words" else [word for word in words if word not in apart]
         return found
@@ -153,9 +162,9 @@ class TaskWriter:
     def _templates(self, split: str) -> dict[str, str]:
         """The templates of a split of which a pair can be used, as this tokenizer has them written."""
         found, faults = dict[str, str](), Counter[str]()
-        keys, every = self._keys(split), self._task.templates(split)
+        keys, every = self._keys(split), self.task.templates(split)
         for name, text in every.items():
-            template, rng = self._wording.written(text), Random(name)
+            template, rng = self.wording.written(text), Random(name)
             try:
                 self._try(rng, template, keys)
                 found[name] = template
@@ -181,8 +190,8 @@ class TaskWriter:
         self, rng: Random, template: str, keys: Mapping[str, Sequence[Entry]]
     ) -> tuple[tuple[str, str], Drawn, dict[str, str]]:
         """Both texts, what was drawn, and the words of every slot of the clean prompt."""
-        drawn = self._task.draw(rng, keys)
-        written = self._wording.written
+        drawn = self.task.draw(rng, keys)
+        written = self.wording.written
         chosen = {kind: rng.choice(own) if own else "" for kind, (own, _) in self._fillers.items()}
         words = {slot: written(drawn.words.get(slot) or chosen[_kind(slot)]) for _, slot in _pieces(template) if slot}
         changed = {slot: written(word) for slot, word in drawn.changed.items()}
@@ -190,7 +199,7 @@ class TaskWriter:
 
     def _pair(self, template: str, name: str, drawn: Drawn, words: Mapping[str, str]) -> PromptPair:
         """The pair. Raises `_Unusable` with the reason if it is none."""
-        written = self._wording.written
+        written = self.wording.written
         changed = {slot: written(word) for slot, word in drawn.changed.items()}
         clean, spans = self._spans(template, words)
         patch, others = self._spans(template, {**words, **changed})
@@ -200,7 +209,7 @@ class TaskWriter:
             kind = _kind(slot)
             if end - start != (1 if slot in drawn.words else self._fillers[kind][1]):
                 raise _Unusable(f"the word for {slot} has another number of tokens there")
-        ids, patch_ids = ((*self._model.opening.ids, *self._wording.ids(text)) for text in (clean, patch))
+        ids, patch_ids = ((*self._model.opening.ids, *self.wording.ids(text)) for text in (clean, patch))
         try:
             check_ids(0, ids, self._model)
         except ValueError as error:
@@ -211,8 +220,8 @@ class TaskWriter:
     def _answers(self, clean: str, patch: str, texts: Sequence[str]) -> tuple[Tokens, ...]:
         """The token of every answer, the same after both prompts."""
         found: list[Tokens] = []
-        for text in map(self._wording.written, texts):
-            after = {self._wording.following(prompt, text) for prompt in (clean, patch)}
+        for text in map(self.wording.written, texts):
+            after = {self.wording.following(prompt, text) for prompt in (clean, patch)}
             if len(after) > 1 or None in after:
                 raise _Unusable("an answer is not one token, the same after both prompts")
             found += [(token,) for token in after if token is not None]
@@ -234,15 +243,15 @@ class TaskWriter:
         text = template.format(**words)
         if not all(words[slot] for _, slot in _pieces(template) if slot):
             raise _Unusable("a list of words has none that the tokenizer knows")
-        if not self._wording.knows(text):
+        if not self.wording.knows(text):
             raise _Unusable("a word is unknown to the tokenizer")
-        whole, before = self._wording.ids(text), ""
+        whole, before = self.wording.ids(text), ""
         spans: dict[str, tuple[int, int]] = {}
         for literal, slot in _pieces(template):
             before += literal
             if slot is None:
                 continue
-            start, end = self._wording.ids(before.rstrip()), self._wording.ids(before + words[slot])
+            start, end = self.wording.ids(before.rstrip()), self.wording.ids(before + words[slot])
             if whole[: len(start)] != start or whole[: len(end)] != end:
                 raise _Unusable("a word grows together with its neighbours")
             before += words[slot]

@@ -27,12 +27,30 @@ def test_find_judges_a_circuit_on_the_other_splits_of_the_task(tmp_path: Path) -
     judged = {row["split"] for row in circuit["certificate"]["faithfulness"]}
     assert {"other_words", "other_templates", "adversarial"} <= judged
     assert "ioi" in jumpwire("check", tmp_path, "--explained", "0", "--verify", "5")
+    text = tmp_path / "text.txt"
+    text.write_text("when mary and john came , john gave a cup to mary\n", encoding="utf-8")
+    printed = jumpwire("judge", tmp_path, "--examples", "2", "--text", text)
+    content = json.loads((tmp_path / "judged.json").read_text(encoding="utf-8"))
+    assert {"train", "other_words", "adversarial", "text"} <= {row["split"] for row in content["faithfulness"]}
+    assert "fires: text" in printed
+    assert jumpwire("check", tmp_path, "--explained", "0", "--verify", "5")
 
 
 def test_rank_takes_a_split_of_such_a_task(tmp_path: Path) -> None:
     options = ("--saes", "topk", "--method", "atp", "--examples", "3", "--out", tmp_path / "r.parquet")
     jumpwire("rank", "--task", "induction", "--split", "other_templates", *options)
     assert (tmp_path / "r.parquet").is_file()
+
+
+def test_judge_needs_a_task_for_any_model_to_look_for_its_words(tmp_path: Path) -> None:
+    jumpwire("find", *FEW, "--layers", "3", "--other-examples", "0", "--out", tmp_path)
+    (tmp_path / "text.txt").write_text("the doctors see the boat\n", encoding="utf-8")
+    given = ("judge", tmp_path, "--examples", "2")
+    assert "--text needs a task for any model" in jumpwire(
+        *given, "--task", "closing", "--text", tmp_path / "text.txt", fails=True
+    )
+    assert "No task 'agre'" in jumpwire(*given, "--task", "agre", fails=True)
+    assert "held_out" in jumpwire(*given)
 
 
 @pytest.mark.parametrize(
