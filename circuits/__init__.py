@@ -7,10 +7,13 @@ build on the parts find them in `attribution` (methods, splice, edges, reference
 
 **Load.** `load_model`, and `model_report`, which says what a model has proved; `load_saes`, a folder or one of the
 embedded sets (`sae_sets`); `splice` (a model with SAEs in it); `prompt_pairs`, from a file, from rows or from a task.
-`TASKS` are the names of the tasks, `SPLITS` those of the splits that every task has.
+`TASKS` are the names of the embedded model's tasks, `SPLITS` those of the splits that each of them has; `ANY_TASKS` are
+tasks for any model, in words that are single tokens of its tokenizer.
 
     >>> TASKS, SPLITS
     (('agreement', 'pronoun', 'indirect_object', 'closing'), ('train', 'held_out', 'out_of_distribution'))
+    >>> ANY_TASKS
+    ('ioi', 'greater_than', 'gender', 'agreement', 'induction', 'docstring', 'capital')
     >>> model_report(model).backend
     'transformer-lens'
     >>> everywhere = [prompt_pairs(task, model, split=split, examples=1) for task in TASKS for split in SPLITS]
@@ -110,7 +113,8 @@ features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus
 what fires, writes and reads one feature and tests it; `find_features` finds features by what they do.
 
 **Compare.** `compare` holds two circuits against each other, each as a `Side` with its model and pairs: what they share
-and how well each does the other's task. `union_of` and `intersection_of` make one circuit of several.
+and how well each does the other's task. `union_of` and `intersection_of` make one circuit of several. `judge_elsewhere`
+judges one where it was not found: on other splits, and where `pairs_in_text` finds its task in text of no template.
 
     >>> compare(Side(found.circuit), Side(found.circuit)).node_overlap.jaccard
     1.0
@@ -176,6 +180,7 @@ if TYPE_CHECKING:
     from circuits.ablation.side_effect import side_effect
     from circuits.comparing.combine import intersection_of, union_of
     from circuits.comparing.compare import compare
+    from circuits.comparing.elsewhere import judge_elsewhere
     from circuits.comparing.side import Side
     from circuits.discovery.discover import discover, discover_each
     from circuits.discovery.export import export
@@ -193,11 +198,14 @@ if TYPE_CHECKING:
     from circuits.steering.samples import Sampling
     from circuits.steering.steering import Steering
     from circuits.steering.sweep import steer
+    from circuits.tasks.any_model.in_text import pairs_in_text
+    from circuits.tasks.any_model.registry import ANY_TASKS
     from circuits.tasks.prompts import prompt_pairs
     from circuits.tasks.templates import SPLITS, TASKS
     from graphs import certificate_lines, load_circuit, save_circuit, write_page
 
 __all__ = [
+    "ANY_TASKS",
     "KEEP_ONLY",
     "REMOVE",
     "SPLITS",
@@ -236,6 +244,7 @@ __all__ = [
     "input_path_integrated_gradients",
     "integrated_gradients",
     "intersection_of",
+    "judge_elsewhere",
     "kept_in",
     "kl_divergence",
     "label",
@@ -246,6 +255,7 @@ __all__ = [
     "logit_difference",
     "mean_logit_difference",
     "model_report",
+    "pairs_in_text",
     "probability_difference",
     "prompt_pairs",
     "rank",
@@ -303,6 +313,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.ablation.generation": ("continue_prompt",),
     "circuits.comparing.combine": ("intersection_of", "union_of"),
     "circuits.comparing.compare": ("compare",),
+    "circuits.comparing.elsewhere": ("judge_elsewhere",),
     "circuits.comparing.side": ("Side",),
     "circuits.discovery.discover": ("discover", "discover_each"),
     "circuits.discovery.export": ("export",),
@@ -320,6 +331,8 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "circuits.steering.samples": ("Sampling",),
     "circuits.steering.steering": ("Steering",),
     "circuits.steering.sweep": ("steer",),
+    "circuits.tasks.any_model.in_text": ("pairs_in_text",),
+    "circuits.tasks.any_model.registry": ("ANY_TASKS",),
     "circuits.tasks.prompts": ("prompt_pairs",),
     "circuits.tasks.templates": ("SPLITS", "TASKS"),
     "graphs": ("certificate_lines", "load_circuit", "save_circuit", "write_page"),

@@ -78,6 +78,11 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def decoded_text(tokenizer: Any, ids: Sequence[int]) -> str:
+    """The text of some ids, exactly as their tokenizer joins them."""
+    return _decoder(tokenizer)(ids)
+
+
 def shown_in_text(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
     """The tokens as they read in running text: as in `token_texts`, with what is no visible character by value."""
     texts = token_texts(tokenizer, ids)

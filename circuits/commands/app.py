@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | compare | rank | ablate | steer | labels | feature | export | model`.
+"""The command line: `jumpwire find | check | judge | compare | rank | ablate | steer | labels | feature | export | model`.
 
 A command's flags are the fields of the dataclasses its function takes, in the command's own file and in `options.py`.
 Commands import torch only when they run, so that help is instant.
@@ -19,6 +19,7 @@ from circuits.commands.compare import compare
 from circuits.commands.export import export
 from circuits.commands.feature import feature
 from circuits.commands.find import find
+from circuits.commands.judge import judge
 from circuits.commands.labels import labels
 from circuits.commands.model import model
 from circuits.commands.rank import rank
@@ -84,5 +85,5 @@ def _default(field: Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
-for _function in (find, check, compare, rank, ablate, steer, labels, feature, export, model):
+for _function in (find, check, judge, compare, rank, ablate, steer, labels, feature, export, model):
     app.command(epilog=shown_examples(_function.__name__))(_command(_function))

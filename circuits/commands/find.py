@@ -352,7 +352,8 @@ def _refuse_unreadable(inputs: FindInputs, options: FindOptions, target: "RunFol
     from circuits.labels.corpus import refuse_bad_text
 
     for split in inputs.other_splits(options.other_examples, options.held_out):
-        text_pairs(inputs.name, split, options.other_examples, inputs.seed)
+        if inputs.in_embedded_language:
+            text_pairs(inputs.name, split, options.other_examples, inputs.seed)
     if options.held_out is not None:
         refuse_bad_pairs(options.held_out)
     if options.text is not None:

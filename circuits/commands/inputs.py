@@ -1,6 +1,7 @@
 """Load what a command works on: a model with SAEs spliced in, and prompt pairs. The options are in `options.py`."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
 from circuits.embedded.sets import DEFAULT_SAES, EMBEDDED, sae_sets
+from circuits.tasks.registry import is_embedded, splits_of
 from circuits.tasks.templates import SPLITS, text_pairs
 from circuits.terminal.layer_ranges import layers_of
 from graphs.words.site_words import kept_in_words
@@ -148,7 +150,8 @@ class Inputs(ModelInputs, PromptOptions):
             return prompt_pairs([self._row()], model)
         if self.pairs is not None:
             return read_pairs(self.pairs, model).head(self.examples)
-        return task_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed, model)
+        count = self.examples or DEFAULT_EXAMPLES
+        return task_pairs(self.name, self.split or SPLITS[0], count, self.seed, model, at_most=True)
 
     def refuse_unreadable(self) -> None:
         """As for the model and its SAEs; and refuse pairs that no tokenizer can make usable.
@@ -157,21 +160,30 @@ class Inputs(ModelInputs, PromptOptions):
             ValueError: a row of the file is wrong, or the task has fewer pairs.
         """
         super().refuse_unreadable()
-        if self.of_a_task:
+        if self.in_embedded_language:
             text_pairs(self.name, self.split or SPLITS[0], self.examples or DEFAULT_EXAMPLES, self.seed)
         if self.pairs is not None:
             from attribution.prompts.pair_file import refuse_bad_pairs
 
             refuse_bad_pairs(self.pairs, self.examples)
 
-    def other_splits(self, count: int, held_out: str | None) -> tuple[str, ...]:
+    @property
+    def in_embedded_language(self) -> bool:
+        """Whether the prompts are known to be a task of the embedded language before its model is loaded."""
+        return self.of_a_task and is_embedded(self.name, self.embedded)
+
+    def other_splits(self, count: int, held_out: str | None, speaks_embedded: bool | None = None) -> tuple[str, ...]:
         """The other splits of the task that judge a circuit on `count` pairs of each.
+
+        `speaks_embedded` says whether the model has the vocabulary of the embedded language; None before it is loaded.
 
         Raises:
             ValueError: the file of held-out pairs is named like one of them.
         """
-        others = [split for split in SPLITS if split != (self.split or SPLITS[0])]
-        found = tuple(others) if self.of_a_task and count > 0 else ()
+        found: tuple[str, ...] = ()
+        if self.of_a_task and count > 0:
+            splits = splits_of(self.name, self.embedded if speaks_embedded is None else speaks_embedded)
+            found = tuple(split for split in splits if split != (self.split or SPLITS[0]))
         if held_out is not None and (name := Path(held_out).stem) in (*found, "own"):
             raise ValueError(f"--held-out {held_out}: there is already a split called {name!r}. Rename the file.")
         return found
@@ -187,13 +199,19 @@ class Inputs(ModelInputs, PromptOptions):
     ) -> "dict[str, PromptPairs]":
         """Pairs to judge a circuit on, by name: `count` of each other split of the task, and those of a file.
 
-        Their metric is finite: others are left out with `skip_bad_pairs`, else a ValueError names them.
+        Their metric is finite: others are left out with `skip_bad_pairs`, else a ValueError names them. A split that
+        the tokenizer cannot write is left out with a warning.
         """
         from attribution.prompts.pair_file import read_pairs
-        from circuits.tasks.prompts import task_pairs
+        from circuits.tasks.any_model.writing import TaskRefused
+        from circuits.tasks.prompts import speaks_embedded, task_pairs
 
-        splits = self.other_splits(count, held_out)
-        found = {split: task_pairs(self.name, split, count, self.seed, model) for split in splits}
+        found: dict[str, PromptPairs] = {}
+        for split in self.other_splits(count, held_out, speaks_embedded(model)):
+            try:
+                found[split] = task_pairs(self.name, split, count, self.seed, model, at_most=True)
+            except TaskRefused as error:
+                warnings.warn(f"{error} The circuit is not judged on it.", stacklevel=2)
         if held_out is not None:
             found[Path(held_out).stem] = read_pairs(held_out, model)
         for name, pairs in found.items():

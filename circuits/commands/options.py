@@ -17,6 +17,8 @@ import typer
 
 from circuits.commands.choices import refuse_unknown
 from circuits.embedded.sets import EMBEDDED, sae_sets
+from circuits.tasks.any_model.registry import ANY_SPLITS, ANY_TASKS
+from circuits.tasks.registry import EVERY_SPLIT, EVERY_TASK
 from circuits.tasks.templates import SPLITS, TASKS
 from circuits.terminal.amounts import bytes_of
 from circuits.terminal.layer_ranges import layers_of
@@ -180,7 +182,13 @@ class PromptOptions:
     """Which prompt pairs: some of a built-in task, or those of a file."""
 
     task: Annotated[
-        str | None, option(INPUTS, f"Built-in task: {choices_in_words(TASKS, DEFAULT_TASK)}.", metavar="TASK")
+        str | None,
+        option(
+            INPUTS,
+            f"Built-in task. In the language of the embedded model: {choices_in_words(TASKS, DEFAULT_TASK)}. For any "
+            f"model, in its tokenizer's words: {choices_in_words(ANY_TASKS)}.",
+            metavar="TASK",
+        ),
     ] = None
     pairs: Annotated[
         str | None, option(INPUTS, "Use your own prompt pairs, from this JSON or JSONL file, instead.", metavar="FILE")
@@ -211,7 +219,13 @@ class PromptOptions:
         option(INPUTS, "With --prompt: the wrong next token, right for the counterfactual.", metavar="TEXT"),
     ] = None
     split: Annotated[
-        str | None, option(INPUTS, f"Split of the task: {choices_in_words(SPLITS, SPLITS[0])}.", metavar="SPLIT")
+        str | None,
+        option(
+            INPUTS,
+            f"Split of the task: {choices_in_words(SPLITS, SPLITS[0])}; of a task for any model: "
+            f"{choices_in_words(ANY_SPLITS, ANY_SPLITS[0])} (of ioi).",
+            metavar="SPLIT",
+        ),
     ] = None
     examples: Annotated[
         int | None,
@@ -232,9 +246,9 @@ class PromptOptions:
         if sum(given is not None for given in (self.task, self.pairs, self.prompt)) > 1:
             raise ValueError("Give --task, --pairs or --prompt: one of them.")
         if self.task is not None:
-            refuse_unknown("task", self.task, TASKS)
+            refuse_unknown("task", self.task, EVERY_TASK)
         if self.split is not None:
-            refuse_unknown("split", self.split, SPLITS)
+            refuse_unknown("split", self.split, EVERY_SPLIT)
         refuse_missing_file("--pairs", self.pairs)
         if not self.of_a_task and self.split is not None:
             raise ValueError("--split belongs to --task; a file of pairs and a prompt have no splits.")

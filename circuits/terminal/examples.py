@@ -30,6 +30,13 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
         ("an estimate alone; 500 nodes of it are patched", "jumpwire check --method atp --verify 500 --out out/atp"),
         ("fail in a script where an effect has the wrong sign", "jumpwire check --method ig --fail-on sign_flip"),
     ),
+    "judge": (
+        ("on every split of its task, with pairs drawn anew", "jumpwire judge out/agreement"),
+        (
+            "and where its words occur in text that no template made",
+            "jumpwire judge RUN --text text.txt",
+        ),
+    ),
     "compare": (
         ("what two runs share, and how well each does the other's task", "jumpwire compare out/agreement out/pronoun"),
         ("a circuit of the nodes of either", "jumpwire compare out/agreement out/pronoun --union out/both"),

@@ -1,6 +1,6 @@
 """Tiny tokenizers made on the spot, one of every kind that models come with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
@@ -16,23 +16,26 @@ TEXTS: Final = (
 )
 
 
-def words(bos: str | None = "<s>", **more: Any) -> PreTrainedTokenizerFast:
+def words(bos: str | None = "<s>", *, texts: Sequence[str] = TEXTS, **more: Any) -> PreTrainedTokenizerFast:
     """Whole words and marks; spaces only part them. It adds nothing by itself."""
-    known = ["<unk>", "<s>", END, *dict.fromkeys(" ".join(TEXTS).replace(",", " ,").split())]
+    whole = pre_tokenizers.Whitespace()
+    known = ["<unk>", "<s>", END, *dict.fromkeys(word for text in texts for word, _ in whole.pre_tokenize_str(text))]
     rule = Tokenizer(WordLevel({word: n for n, word in enumerate(known)}, unk_token="<unk>"))
-    rule.pre_tokenizer = pre_tokenizers.Whitespace()
+    rule.pre_tokenizer = whole
     return PreTrainedTokenizerFast(tokenizer_object=rule, bos_token=bos, unk_token="<unk>", eos_token=END, **more)
 
 
-def byte_level(bos: str | None = None, *, opens: bool = False) -> PreTrainedTokenizerFast:
+def byte_level(
+    bos: str | None = None, *, opens: bool = False, texts: Sequence[str] = TEXTS, size: int = 340
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE, as GPT-2 and Qwen have it; with `opens` it puts BOS in front by itself."""
     rule = Tokenizer(BPE())
     rule.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rule.decoder = decoders.ByteLevel()
     special = [END] if bos in (None, END) else [END, bos]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = BpeTrainer(vocab_size=340, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    rule.train_from_iterator(TEXTS * 9, trainer)
+    trainer = BpeTrainer(vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    rule.train_from_iterator([*texts] * 9, trainer)
     if opens and bos is not None:
         rule.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, rule.token_to_id(bos))]
@@ -40,13 +43,13 @@ def byte_level(bos: str | None = None, *, opens: bool = False) -> PreTrainedToke
     return PreTrainedTokenizerFast(tokenizer_object=rule, bos_token=bos, eos_token=END, unk_token=None)
 
 
-def byte_fallback() -> PreTrainedTokenizerFast:
+def byte_fallback(*, texts: Sequence[str] = TEXTS, size: int = 340) -> PreTrainedTokenizerFast:
     """As SentencePiece makes them for Llama: `▁` for a space and before the text, bytes for unknown characters."""
     rule = Tokenizer(BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     rule.pre_tokenizer = pre_tokenizers.Metaspace()
     as_bytes = [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = BpeTrainer(vocab_size=340, special_tokens=["<unk>", "<s>", END, *as_bytes], show_progress=False)
-    rule.train_from_iterator(TEXTS * 9, trainer)
+    trainer = BpeTrainer(vocab_size=size, special_tokens=["<unk>", "<s>", END, *as_bytes], show_progress=False)
+    rule.train_from_iterator([*texts] * 9, trainer)
     rule.pre_tokenizer = None
     rule.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     rule.decoder = decoders.Sequence(

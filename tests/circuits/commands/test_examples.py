@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from circuits.commands import ablate, check, compare, export, feature, find, labels, model, rank, steer
+from circuits.commands import ablate, check, compare, export, feature, find, judge, labels, model, rank, steer
 from circuits.commands.app import app
 from circuits.terminal.examples import EXAMPLES
 from graphs import save_circuit
@@ -21,6 +21,7 @@ from tests.worlds.traced_graph import traced
 COMMANDS: dict[str, Callable[..., None]] = {
     "find": find.find,
     "check": check.check,
+    "judge": judge.judge,
     "compare": compare.compare,
     "rank": rank.rank,
     "ablate": ablate.ablate,

@@ -8,7 +8,9 @@ import pytest
 
 from attribution.models.language_model import LanguageModel
 from circuits.embedded.load import load_model, load_saes, splice
-from circuits.tasks.prompts import prompt_pairs, task_pairs
+from circuits.tasks.agreement import TRAIN
+from circuits.tasks.prompts import prompt_pairs, speaks_embedded, task_pairs
+from tests.worlds import tokenizers
 
 ROWS = [
     {"clean": "the doctor", "patch": "the doctors", "answer": "is", "wrong": "are"},
@@ -25,6 +27,27 @@ def test_a_task_gives_its_pairs() -> None:
     assert prompt_pairs("agreement", model()) == task_pairs("agreement", "train", 8, 0, model())
     chosen = prompt_pairs("closing", model(), split="held_out", examples=3, seed=2)
     assert chosen == task_pairs("closing", "held_out", 3, 2, model())
+
+
+def test_a_name_that_two_tasks_have_is_the_embedded_languages_own_for_its_vocabulary_and_else_the_other() -> None:
+    assert speaks_embedded(model())
+    assert prompt_pairs("agreement", model())[0].template in TRAIN
+    other = LanguageModel(model().module, tokenizers.words(texts=["The cat cats dog dogs is are near behind the"]))
+    assert not speaks_embedded(other)
+    assert {pair.template for pair in prompt_pairs("agreement", other)} == {"near", "behind"}
+    with pytest.raises(ValueError, match=r"No split 'held_out' of task 'agreement'\. Splits: train, other_words"):
+        prompt_pairs("agreement", other, split="held_out")
+    with pytest.raises(ValueError, match=r"Tasks of the embedded model are agreement, pronoun|does not know"):
+        prompt_pairs("pronoun", other)
+
+
+def test_the_embedded_model_has_tasks_for_any_model_in_its_own_words() -> None:
+    found = prompt_pairs("ioi", model(), split="adversarial", examples=12)
+    assert {pair.template for pair in found} <= {"giver_again", "receiver_again", "third_person", "swapped", "showed"}
+    with pytest.raises(ValueError, match=r"'capital' cannot be written .* 0 of 25 countries with their capitals"):
+        prompt_pairs("capital", model())
+    with pytest.raises(ValueError, match=r"No split 'adversarial' of task 'gender'"):
+        prompt_pairs("gender", model(), split="adversarial")
 
 
 def test_files_and_rows_give_the_same_pairs(tmp_path: Path) -> None:
