@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from graphs.circuit_findings import Finding, findings, no_findings_because
     from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
     from graphs.comparison import Comparison
+    from graphs.dictionary_quality import DictionaryAtSite, DictionaryQuality, Histogram, SpliceQuality
     from graphs.edges import Edge
+    from graphs.equal_l0 import AtEqualL0, compare_at_equal_l0
     from graphs.faithfulness import Faithfulness, FaithfulnessCurve
     from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
     from graphs.figures.cause_figure import error_by_cause
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "AtEqualL0",
     "Caution",
     "Certificate",
     "CertificateLine",
@@ -55,6 +58,8 @@ __all__ = [
     "Comparison",
     "Context",
     "CrossedGate",
+    "DictionaryAtSite",
+    "DictionaryQuality",
     "Edge",
     "ErrorNode",
     "Faithfulness",
@@ -62,6 +67,7 @@ __all__ = [
     "FeatureLabel",
     "FeatureNode",
     "Finding",
+    "Histogram",
     "JumpLedger",
     "Labels",
     "LeftOut",
@@ -77,6 +83,7 @@ __all__ = [
     "SAEQuality",
     "Screening",
     "SiteQuality",
+    "SpliceQuality",
     "TokenNode",
     "Verdict",
     "WeightedNode",
@@ -84,6 +91,7 @@ __all__ = [
     "certificate_lines",
     "circuit_estimates",
     "circuit_figure",
+    "compare_at_equal_l0",
     "effect_by_position",
     "error_by_cause",
     "estimate_against_exact",
@@ -135,7 +143,17 @@ _NAMES_OF_MODULES: Final = {
         "WeightedNode",
     ),
     "graphs.comparison": ("Comparison",),
+    "graphs.dictionary_quality": (
+        "DictionaryAtSite",
+        "DictionaryQuality",
+        "Histogram",
+        "SpliceQuality",
+    ),
     "graphs.edges": ("Edge",),
+    "graphs.equal_l0": (
+        "AtEqualL0",
+        "compare_at_equal_l0",
+    ),
     "graphs.faithfulness": (
         "Faithfulness",
         "FaithfulnessCurve",
