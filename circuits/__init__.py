@@ -102,8 +102,8 @@ knocks out each node of a circuit and compares the metric with what the graph pr
 the pairs that found it (`FoundOn`) and for others. `continue_prompt` generates text
 with and without an ablation, and `side_effect` measures what it does to general text.
 
-**Judge dictionaries.** `dictionary_quality` says how good the SAEs of a splice are on a text: what they reconstruct, what
-that does to the model's predictions, and whether their scale is biased.
+**Judge dictionaries.** `dictionary_quality` says how good the SAEs of a splice are on a text: what they reconstruct,
+what that does to the model's predictions, and whether their scale is biased.
 
     >>> texts = list(embedded_corpus(model, documents=4).pieces())
     >>> dictionary_quality(splice(model, load_saes("topk", layers=[3])), texts).sites[0].l0 <= 18

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from graphs.circuit_findings import Finding, findings, no_findings_because
     from graphs.circuit_graph import CircuitGraph, Measurement, Position, WeightedNode
     from graphs.comparison import Comparison
-    from graphs.dictionary_quality import DictionaryAtSite, DictionaryQuality, Histogram, SpliceQuality
     from graphs.edges import Edge
-    from graphs.equal_l0 import AtEqualL0, compare_at_equal_l0
     from graphs.faithfulness import Faithfulness, FaithfulnessCurve
     from graphs.feature_labels import Context, FeatureLabel, Labels, Writer
     from graphs.figures.cause_figure import error_by_cause
@@ -42,8 +40,13 @@ if TYPE_CHECKING:
     from graphs.nodes import ErrorNode, FeatureNode, MetricNode, Node, TokenNode
     from graphs.page.circuit_page import write_page
     from graphs.page.comparison_page import write_comparison_page
+    from graphs.page.quality_page import write_quality_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
+    from graphs.quality.dictionary_quality import DictionaryAtSite, DictionaryQuality, Histogram, SpliceQuality
+    from graphs.quality.equal_l0 import AtEqualL0, compare_at_equal_l0
+    from graphs.quality.quality_figures import quality_by_l0, scale_biases
+    from graphs.quality.quality_json import save_qualities
     from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
     from graphs.verdict import Agreement, CrossedGate, MissedBound, NodeVerdict, PathTrace, ResidualCurve, Verdict
     from graphs.words.certificate_words import CertificateLine, certificate_lines
@@ -108,6 +111,7 @@ __all__ = [
     "no_findings_because",
     "path_trace",
     "prune",
+    "quality_by_l0",
     "read_graphml",
     "read_graphml_labels",
     "read_neuronpedia",
@@ -117,13 +121,16 @@ __all__ = [
     "save_circuit",
     "save_comparison",
     "save_labels",
+    "save_qualities",
     "save_verdict",
+    "scale_biases",
     "write_comparison_page",
     "write_comparison_tables",
     "write_dot",
     "write_graphml",
     "write_neuronpedia",
     "write_page",
+    "write_quality_page",
     "write_tables",
     "write_verdict_page",
 ]
@@ -143,14 +150,14 @@ _NAMES_OF_MODULES: Final = {
         "WeightedNode",
     ),
     "graphs.comparison": ("Comparison",),
-    "graphs.dictionary_quality": (
+    "graphs.quality.dictionary_quality": (
         "DictionaryAtSite",
         "DictionaryQuality",
         "Histogram",
         "SpliceQuality",
     ),
     "graphs.edges": ("Edge",),
-    "graphs.equal_l0": (
+    "graphs.quality.equal_l0": (
         "AtEqualL0",
         "compare_at_equal_l0",
     ),
@@ -224,8 +231,14 @@ _NAMES_OF_MODULES: Final = {
     ),
     "graphs.page.circuit_page": ("write_page",),
     "graphs.page.comparison_page": ("write_comparison_page",),
+    "graphs.page.quality_page": ("write_quality_page",),
     "graphs.page.verdict_page": ("write_verdict_page",),
     "graphs.pruning": ("prune",),
+    "graphs.quality.quality_figures": (
+        "quality_by_l0",
+        "scale_biases",
+    ),
+    "graphs.quality.quality_json": ("save_qualities",),
     "graphs.strongest_edges": (
         "LeftOut",
         "keep_edges",

@@ -1,6 +1,6 @@
 """The quality of dictionaries on a text: what they reconstruct, and what that does to the model's predictions.
 
-`graphs/dictionary_quality.py` has the formulas of the numbers. Two passes over the text:
+`graphs/quality/dictionary_quality.py` has the formulas of the numbers. Two passes over the text:
 
     1. the model as it is: at each site the SAE reads what arrives, and the mean activation is taken
     2. the model as it is again, and three runs for each site and for all sites together, in which a site writes its
@@ -30,7 +30,7 @@ from attribution.runs.memory import texts_at_once
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.spliced_model import SplicedModel
 from graphs import DictionaryAtSite, DictionaryQuality, Histogram, SpliceQuality
-from graphs.dictionary_quality import DENSE
+from graphs.quality.dictionary_quality import DENSE
 
 STAGE: Final = "dictionary_quality"
 BINS: Final = 30

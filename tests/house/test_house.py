@@ -12,7 +12,7 @@ import graphs
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"graphs": graphs, "attribution": attribution, "circuits": circuits}
 ROOMS = (
-    *("graphs", "graphs.words", "graphs.figures", "graphs.files", "graphs.page"),
+    *("graphs", "graphs.words", "graphs.figures", "graphs.files", "graphs.quality", "graphs.page"),
     *("attribution.models", "attribution.prompts"),
     *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),

@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
-from graphs.dictionary_quality import DictionaryAtSite, DictionaryQuality
+from graphs.quality.dictionary_quality import DictionaryAtSite, DictionaryQuality
 
 MEASURES: Final[Mapping[str, Callable[[DictionaryAtSite], float | None]]] = MappingProxyType(
     {
