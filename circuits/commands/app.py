@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | compare | rank | ablate | labels | export | model`.
+"""The command line: `jumpwire find | check | compare | rank | ablate | labels | quality | export | model`.
 
 A command's flags are the fields of the dataclasses its function takes, in the command's own file and in `options.py`.
 Commands import torch only when they run, so that help is instant.
@@ -20,6 +20,7 @@ from circuits.commands.export import export
 from circuits.commands.find import find
 from circuits.commands.labels import labels
 from circuits.commands.model import model
+from circuits.commands.quality import quality
 from circuits.commands.rank import rank
 from circuits.terminal.examples import shown_examples
 from circuits.terminal.exits import clean_exit
@@ -82,5 +83,5 @@ def _default(field: Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
-for _function in (find, check, compare, rank, ablate, labels, export, model):
+for _function in (find, check, compare, rank, ablate, labels, quality, export, model):
     app.command(epilog=shown_examples(_function.__name__))(_command(_function))

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, NEUTRAL_COLOUR, SERIES_COLOURS
-from graphs.figures.figure_frame import FIGURE_HEIGHT, drawn_text, frame_figure
+from graphs.figures.figure_frame import drawn_text, frame_figure
 from graphs.nodes import short_site
 from graphs.quality.dictionary_quality import DENSE, DictionaryQuality, Histogram
 from graphs.quality.equal_l0 import MEASURES, compare_at_equal_l0, curves_at, refuse_other_texts
@@ -16,6 +16,7 @@ from graphs.quality.quality_words import NOT_COMPARED
 from graphs.words.number_formats import counted_noun
 
 _COLOURS: Final = (EXACT_COLOUR, GRADIENT_COLOUR, *SERIES_COLOURS)
+_LEAST_HEIGHT: Final = 460
 _UNBIASED: Final = 0.01
 """γ this close to 1 is called unbiased."""
 
@@ -49,6 +50,7 @@ def quality_by_l0(qualities: Sequence[DictionaryQuality], site: str) -> go.Figur
         f"{short_site(site)}: {_best_families(qualities, site)}",
         "Less is better, and only above one another: a denser dictionary reconstructs more. The line between two "
         "dictionaries is what using each at a share of the positions gives. ΔCE and KL in nats per token.",
+        height=_LEAST_HEIGHT,
         legend_rows=2,
     )
     figure.update_xaxes(title="L0, active features per position")
@@ -180,7 +182,7 @@ def parameter_histograms(quality: DictionaryQuality) -> go.Figure:
         figure,
         f"{' and '.join(columns)} of every feature",
         "Features are counted. A threshold is the size of the jump when a feature's gate opens.",
-        height=max(FIGURE_HEIGHT, 120 * rows),
+        height=max(_LEAST_HEIGHT, 120 * rows),
         legend_rows=0,
     )
     return figure.update_layout(bargap=0.02)
@@ -191,4 +193,4 @@ def _middles(histogram: Histogram) -> list[float]:
 
 
 def _height(rows: int) -> int:
-    return max(FIGURE_HEIGHT, 260 + 30 * rows)
+    return max(_LEAST_HEIGHT, 260 + 30 * rows)

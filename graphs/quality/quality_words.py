@@ -10,7 +10,7 @@ from graphs.quality.equal_l0 import AtEqualL0, compare_at_equal_l0
 from graphs.words.number_formats import counted_noun
 
 _BARS: Final = " ▁▂▃▄▅▆▇█"
-NOT_COMPARED: Final = "No two families reach the same L0 at any site, so none is compared."
+NOT_COMPARED: Final = "No two families reach the same L0, so none is compared."
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,20 @@ class QualityTable:
 
 
 def quality_headline(quality: DictionaryQuality) -> str:
-    """What all dictionaries together do to the model, in one sentence."""
+    """What all dictionaries together do to the model, in one sentence that begins with their name."""
     own, count = quality.together, len(quality.sites)
     who = (
-        f"All {count} dictionaries together" if count > 1 else f"The dictionary at {short_site(quality.sites[0].site)}"
+        f"all {count} dictionaries together" if count > 1 else f"the dictionary at {short_site(quality.sites[0].site)}"
     )
     shares = ", ".join(
-        f"{share:.1%} of CE recovered against {what} ablation"
+        f"{share:.1%} of {what} ablation"
         for what, share in (("zero", own.ce_recovered_of_zero), ("mean", own.ce_recovered_of_mean))
         if share is not None
     )
     verb = "raise" if count > 1 else "raises"
     return (
-        f"{who} {verb} the cross-entropy of the next token by {own.ce_increase:.3f} nats{shares and f' ({shares})'}, "
+        f"{quality.name}: {who} {verb} the cross-entropy of the next token by {own.ce_increase:.3f} nats"
+        f"{shares and f' (CE recovered: {shares})'}, "
         f"and {'stand' if count > 1 else 'stands'} {own.kl:.3f} nats from the model (KL)."
     )
 
@@ -44,7 +45,7 @@ def quality_headline(quality: DictionaryQuality) -> str:
 def about_the_text(quality: DictionaryQuality) -> str:
     """What was read and predicted."""
     return (
-        f"{quality.name} on {quality.text}: {counted_noun(quality.positions, 'position')} read, "
+        f"On {quality.text}: {counted_noun(quality.positions, 'position')} read, "
         f"{counted_noun(quality.tokens, 'next token')} predicted; "
         f"cross-entropy of the model {quality.ce_model:.3f} nats."
     )
@@ -93,12 +94,15 @@ def _predictions(quality: DictionaryQuality) -> QualityTable:
         rows.append((f"all {len(rows)} together", quality.together))
     return QualityTable(
         title="What it does to predictions",
-        heads=("spliced at", "ΔCE", "CE won back of zero", "of mean", "KL", "KL won back of zero", "of mean"),
+        heads=(
+            *("spliced at", "ΔCE", "CE recovered (zero)", "CE recovered (mean)"),
+            *("KL", "KL recovered (zero)", "KL recovered (mean)"),
+        ),
         rows=tuple((name, *_of_splice(own)) for name, own in rows),
         note=(
             "In nats per predicted token. ΔCE: cross-entropy of the next token of the text − that of the model. "
             "KL(model ‖ spliced): how far predictions are from the model's own; it is 0 only for the model itself, "
-            "while ΔCE may even be negative. Won back: the share of what the site costs at 0, or at its mean."
+            "while ΔCE may even be negative. Recovered: the share of what the site costs at 0, or at its mean."
         ),
     )
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from circuits.commands import ablate, check, compare, export, find, labels, model, rank
+from circuits.commands import ablate, check, compare, export, find, labels, model, quality, rank
 from circuits.commands.app import app
 from circuits.terminal.examples import EXAMPLES
 from graphs import save_circuit
@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rank": rank.rank,
     "ablate": ablate.ablate,
     "labels": labels.labels,
+    "quality": quality.quality,
     "export": export.export,
     "model": model.model,
 }
