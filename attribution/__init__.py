@@ -17,7 +17,8 @@ attribution` loads no torch.
 - **Methods**, which give `Effects`: in `METHODS` by their names on the command line; `midpoint` and `gauss_legendre`
   are their points. `chord_attribution` also gives jumps and carried amounts (`ChordAttribution`).
 - **Edges**: `chord_edges`, `gradient_edges`, `exact_edges`; `explain_node`, `direct_feature_attribution`.
-- **Checking**: `check`, `with_details`, `own_paths`, `with_crossings`, `agreement`, `sae_quality`.
+- **Checking**: `check`, `with_details`, `own_paths`, `with_crossings`, `agreement`, `sae_quality`,
+  `dictionary_quality`.
 - **Runs**: `kept_in` keeps finished work on disk, `Room` fits batches into memory, `prepare` gives the clean run of a
   batch and its patch values (`Situation`).
 
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from attribution.checking.agreement import agreement, pearson, spearman
     from attribution.checking.check import check
+    from attribution.checking.dictionary_quality import dictionary_quality
     from attribution.checking.gate_crossings import with_crossings
     from attribution.checking.own_path import OwnPath, own_paths
     from attribution.checking.sae_quality import sae_quality
@@ -135,6 +137,7 @@ __all__ = [
     "chord_edges",
     "chord_integrated_gradients",
     "counterfactual",
+    "dictionary_quality",
     "direct_feature_attribution",
     "exact_edges",
     "exact_patching",
@@ -181,6 +184,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "OwnPath",
         "own_paths",
     ),
+    "attribution.checking.dictionary_quality": ("dictionary_quality",),
     "attribution.checking.sae_quality": ("sae_quality",),
     "attribution.checking.verdict_of": ("with_details",),
     "attribution.chord.chord_integrated_gradients": (

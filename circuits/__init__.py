@@ -108,6 +108,13 @@ with and without an ablation, and `side_effect` measures what it does to general
 **Steer.** `steer` carries out a `Steering`, changes of nodes or along a direction, at several strengths: the metric,
 KL, text that continues the prompts (`Sampling`) and how fluent it is. `graphs.steering_curve` draws it.
 
+**Judge dictionaries.** `dictionary_quality` says how good the SAEs of a splice are on a text: what they reconstruct,
+what that does to the model's predictions, and whether their scale is biased.
+
+    >>> texts = list(embedded_corpus(model, documents=4).pieces())
+    >>> dictionary_quality(splice(model, load_saes("topk", layers=[3])), texts).sites[0].l0 <= 18
+    True
+
 **Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
 features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`. `feature_report` says
 what fires, writes and reads one feature and tests it; `find_features` finds features by what they do.
@@ -144,6 +151,7 @@ from graphs.notebook_display import MimeBundle, set_notebook_view
 
 if TYPE_CHECKING:
     from attribution.checking.check import check
+    from attribution.checking.dictionary_quality import dictionary_quality
     from attribution.checking.model_report import model_report
     from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
     from attribution.edges.explain_node import explain_node
@@ -231,6 +239,7 @@ __all__ = [
     "compare",
     "continue_prompt",
     "corpus_from_file",
+    "dictionary_quality",
     "discover",
     "discover_each",
     "embedded_corpus",
@@ -277,6 +286,7 @@ __all__ = [
 
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.checking.check": ("check",),
+    "attribution.checking.dictionary_quality": ("dictionary_quality",),
     "attribution.chord.chord_integrated_gradients": ("chord_integrated_gradients",),
     "attribution.edges.explain_node": ("explain_node",),
     "attribution.effects.finite_pairs": ("finite_pairs",),

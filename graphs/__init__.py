@@ -45,9 +45,14 @@ if TYPE_CHECKING:
     from graphs.page.circuit_page import write_page
     from graphs.page.comparison_page import write_comparison_page
     from graphs.page.feature_page import write_feature_page
+    from graphs.page.quality_page import write_quality_page
     from graphs.page.steering_page import write_steering_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
+    from graphs.quality.dictionary_quality import DictionaryAtSite, DictionaryQuality, Histogram, SpliceQuality
+    from graphs.quality.equal_l0 import AtEqualL0, compare_at_equal_l0
+    from graphs.quality.quality_figures import quality_by_l0, scale_biases
+    from graphs.quality.quality_json import save_qualities
     from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
     from graphs.sweeps.steering_sweep import SteeredAt, SteeredText, SteeringSweep
     from graphs.verdict import Agreement, CrossedGate, MissedBound, NodeVerdict, PathTrace, ResidualCurve, Verdict
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Agreement",
+    "AtEqualL0",
     "Caution",
     "Certificate",
     "CertificateLine",
@@ -62,6 +68,8 @@ __all__ = [
     "Comparison",
     "Context",
     "CrossedGate",
+    "DictionaryAtSite",
+    "DictionaryQuality",
     "Edge",
     "ErrorNode",
     "Faithfulness",
@@ -72,6 +80,7 @@ __all__ = [
     "FeatureSearch",
     "Finding",
     "FoundFeature",
+    "Histogram",
     "JumpLedger",
     "Labels",
     "LeftOut",
@@ -87,6 +96,7 @@ __all__ = [
     "SAEQuality",
     "Screening",
     "SiteQuality",
+    "SpliceQuality",
     "SteeredAt",
     "SteeredText",
     "SteeringSweep",
@@ -97,6 +107,7 @@ __all__ = [
     "certificate_lines",
     "circuit_estimates",
     "circuit_figure",
+    "compare_at_equal_l0",
     "effect_by_position",
     "error_by_cause",
     "estimate_against_exact",
@@ -113,6 +124,7 @@ __all__ = [
     "no_findings_because",
     "path_trace",
     "prune",
+    "quality_by_l0",
     "read_graphml",
     "read_graphml_labels",
     "read_neuronpedia",
@@ -124,7 +136,9 @@ __all__ = [
     "save_feature_report",
     "save_feature_search",
     "save_labels",
+    "save_qualities",
     "save_verdict",
+    "scale_biases",
     "steering_curve",
     "write_comparison_page",
     "write_comparison_tables",
@@ -133,6 +147,7 @@ __all__ = [
     "write_graphml",
     "write_neuronpedia",
     "write_page",
+    "write_quality_page",
     "write_steering_page",
     "write_tables",
     "write_verdict_page",
@@ -153,7 +168,17 @@ _NAMES_OF_MODULES: Final = {
         "WeightedNode",
     ),
     "graphs.comparison": ("Comparison",),
+    "graphs.quality.dictionary_quality": (
+        "DictionaryAtSite",
+        "DictionaryQuality",
+        "Histogram",
+        "SpliceQuality",
+    ),
     "graphs.edges": ("Edge",),
+    "graphs.quality.equal_l0": (
+        "AtEqualL0",
+        "compare_at_equal_l0",
+    ),
     "graphs.faithfulness": (
         "Faithfulness",
         "FaithfulnessCurve",
@@ -230,8 +255,14 @@ _NAMES_OF_MODULES: Final = {
     "graphs.page.comparison_page": ("write_comparison_page",),
     "graphs.page.feature_page": ("write_feature_page",),
     "graphs.page.steering_page": ("write_steering_page",),
+    "graphs.page.quality_page": ("write_quality_page",),
     "graphs.page.verdict_page": ("write_verdict_page",),
     "graphs.pruning": ("prune",),
+    "graphs.quality.quality_figures": (
+        "quality_by_l0",
+        "scale_biases",
+    ),
+    "graphs.quality.quality_json": ("save_qualities",),
     "graphs.sweeps.steering_sweep": (
         "SteeredAt",
         "SteeredText",

@@ -53,6 +53,21 @@ def pieces_at_once(spliced: SplicedModel, longest: int, size: int | None, most: 
     return max(1, min(most, _allowed(spliced, size) // _bytes_of_run(spliced, longest, "frozen")))
 
 
+def texts_at_once(
+    spliced: SplicedModel, longest: int, size: int | None, most: int = 32, bytes_of_a_logit: int | None = None
+) -> int:
+    """The number of texts of `longest` tokens in a batch of which all logits are looked at.
+
+    It fits into `size` bytes, by default half of the free memory. Such a batch holds the logits, by default six times,
+    and for every site the features and the reconstruction. The number is at least 1, even if a single text needs more
+    memory than there is, as it may with a large vocabulary.
+    """
+    parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
+    of_a_logit = 6 * spliced.model.dtype.itemsize if bytes_of_a_logit is None else bytes_of_a_logit
+    fit = _allowed(spliced, size) // (longest * (parts + of_a_logit * spliced.model.d_vocab))
+    return 1 << (max(1, min(most, fit)).bit_length() - 1)
+
+
 def free_bytes(device: torch.device) -> int:
     """Free bytes of the GPU; on a CPU, of the machine's memory, within the limit of its container."""
     if device.type == "cuda":
@@ -217,15 +232,8 @@ class Room:
         return f"it needs about {needed:,} MiB, and {allowed:,} MiB are allowed (--memory)"
 
     def texts(self, spliced: SplicedModel, longest: int, most: int = 32, bytes_of_a_logit: int | None = None) -> int:
-        """The number of texts of `longest` tokens in a batch of which all logits are looked at.
-
-        Such a batch holds the logits, by default six times, and for every site the features and the reconstruction. The
-        number is at least 1, even if a single text needs more memory than there is, as it may with a large vocabulary.
-        """
-        parts = sum(sae.d_sae * sae.W_dec.element_size() + 2 * sae.d_in * 8 for sae in spliced.saes.values())
-        of_a_logit = 6 * spliced.model.dtype.itemsize if bytes_of_a_logit is None else bytes_of_a_logit
-        fit = self.size // (longest * (parts + of_a_logit * spliced.model.d_vocab))
-        return 1 << (max(1, min(most, fit)).bit_length() - 1)
+        """The number of texts of `longest` tokens in a batch of which all logits are looked at (`texts_at_once`)."""
+        return texts_at_once(spliced, longest, self.size, most, bytes_of_a_logit)
 
 
 def _allowed(spliced: SplicedModel, size: int | None) -> int:

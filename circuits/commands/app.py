@@ -1,4 +1,4 @@
-"""The command line: `jumpwire find | check | judge | compare | rank | ablate | steer | labels | feature | export | model`.
+"""The command line: `jumpwire COMMAND`, a function for each command.
 
 A command's flags are the fields of the dataclasses its function takes, in the command's own file and in `options.py`.
 Commands import torch only when they run, so that help is instant.
@@ -22,6 +22,7 @@ from circuits.commands.find import find
 from circuits.commands.judge import judge
 from circuits.commands.labels import labels
 from circuits.commands.model import model
+from circuits.commands.quality import quality
 from circuits.commands.rank import rank
 from circuits.commands.steer import steer
 from circuits.terminal.examples import shown_examples
@@ -85,5 +86,5 @@ def _default(field: Field[Any]) -> Any:
     return inspect.Parameter.empty if field.default is MISSING else field.default
 
 
-for _function in (find, check, judge, compare, rank, ablate, steer, labels, feature, export, model):
+for _function in (find, check, judge, compare, rank, ablate, steer, labels, feature, quality, export, model):
     app.command(epilog=shown_examples(_function.__name__))(_command(_function))

@@ -33,8 +33,8 @@ SMALL: Final = 256
 class ModelInputs(ModelOptions):
     """The model and its SAEs."""
 
-    def load_spliced(self) -> "SplicedModel":
-        """Load the model and its SAEs; those outside the chosen sites and layers are not read.
+    def load_spliced(self, model: "LanguageModel | None" = None) -> "SplicedModel":
+        """Load the model, unless it is given, and its SAEs; those outside the chosen sites and layers are not read.
 
         Raises:
             LookupError: no SAE is at a site of `sites`; the message lists what there is.
@@ -45,7 +45,7 @@ class ModelInputs(ModelOptions):
 
         silence_transformers()
         give_back_freed_memory()
-        model, saes = self._model_and_saes()
+        model, saes = self._model_and_saes(model)
         limit_threads(model)
         spliced = SplicedModel(model, saes, splice_bos=self.splice_bos)
         return spliced if self.from_layer is None else spliced.from_layer(self.from_layer)
@@ -67,7 +67,7 @@ class ModelInputs(ModelOptions):
         source = self.source_of_saes
         if isinstance(source, Path) and not source.is_dir():
             sets = f" Embedded sets: {', '.join(sae_sets())}." if self.embedded else ""
-            raise FileNotFoundError(f"--saes {self.saes}: no such folder.{sets}")
+            raise FileNotFoundError(f"{self.flag_of_saes} {self.saes}: no such folder.{sets}")
         if not self.embedded:
             refuse_missing_model(str(self.model))
         if isinstance(source, Path):
@@ -75,11 +75,11 @@ class ModelInputs(ModelOptions):
 
             saes_in(source)
 
-    def _model_and_saes(self) -> "tuple[LanguageModel, dict[str, SAE]]":
+    def _model_and_saes(self, model: "LanguageModel | None") -> "tuple[LanguageModel, dict[str, SAE]]":
         from circuits.embedded.load import load_model, load_saes
 
         bos: Any = self.bos
-        model = load_model(self.model or EMBEDDED, backend=cast("Backend", self.backend), bos=bos)
+        model = model or load_model(self.model or EMBEDDED, backend=cast("Backend", self.backend), bos=bos)
         saes = load_saes(
             self.source_of_saes,
             sites=None if self.sites is None else self.names_of_sites,

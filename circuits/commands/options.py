@@ -11,7 +11,7 @@ its annotation the type and the help, its default the default:
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import typer
 
@@ -91,6 +91,9 @@ METRIC_HELP: Final = (
 class ModelOptions:
     """Which model, with which SAEs, and what opens its prompts."""
 
+    flag_of_saes: ClassVar[str] = "--saes"
+    """What messages call the option `saes`."""
+
     model: Annotated[
         str | None, option(INPUTS, "Hugging Face model: name or folder. Default: the embedded model.", metavar="MODEL")
     ] = None
@@ -152,11 +155,11 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         if not self.embedded and self.saes is None:
-            raise ValueError("--model needs --saes: SAEs trained on that model.")
+            raise ValueError(f"--model needs {self.flag_of_saes}: SAEs trained on that model.")
         if self.model is None and self.saes not in (None, *sae_sets()) and Path(self.saes or "").is_dir():
             raise ValueError(
-                f"--saes {self.saes} without --model: was --model forgotten? If these SAEs are the embedded model's, "
-                f"give --model {EMBEDDED}."
+                f"{self.flag_of_saes} {self.saes} without --model: was --model forgotten? If these SAEs are the "
+                f"embedded model's, give --model {EMBEDDED}."
             )
         refuse_unknown("backend", self.backend, BACKENDS)
         if self.sites is not None and not self.names_of_sites:

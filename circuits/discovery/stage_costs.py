@@ -19,7 +19,7 @@ from typing import Final
 
 import torch
 
-from attribution.checking.sae_quality import SCORED_AT_ONCE
+from attribution.checking.text_batch import SCORED_AT_ONCE
 from attribution.cones.sweep_cost import PRICED_METHODS, encoders_work, forward_work, sweep_work
 from attribution.prompts.position_names import PositionScheme
 from attribution.prompts.prompt_pairs import PromptPairs

@@ -93,6 +93,14 @@ EXAMPLES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
             "jumpwire feature --fires 'which[^.!?]*[?]' --corpus text.txt",
         ),
     ),
+    "quality": (
+        ("the embedded dictionaries, then open out/quality/quality.html", "jumpwire quality"),
+        (
+            "two families, compared at equal L0",
+            "jumpwire quality A20 A40 B30 --families a,a,b --model MODEL --text text.txt",
+        ),
+        ("your own model, dictionaries and text", "jumpwire quality SAES --model MODEL --text text.txt"),
+    ),
     "export": (
         ("the page, one file", "jumpwire export out/agreement --html circuit.html"),
         (

@@ -53,8 +53,8 @@ _TITLE_ROW: Final = 22
 
 
 def drawn_text(text: str) -> str:
-    """Plain text escaped for plotly, which interprets tags but not the entities of quotation marks."""
-    return escape(text, quote=False)
+    """Plain text escaped for plotly, which interprets tags and `$`, but not the entities of quotation marks."""
+    return escape(text, quote=False).replace("$", "&#36;")
 
 
 def frame_figure(

@@ -1,13 +1,12 @@
 """The page of a verdict: its sentence, key numbers, figures and flagged nodes in one HTML file."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any, Final
+from typing import Final
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from graphs.figures.cause_figure import error_by_cause
 from graphs.figures.colours import FLAG_COLOURS
@@ -15,6 +14,7 @@ from graphs.figures.path_trace_figure import path_trace
 from graphs.figures.residual_figure import residual_by_points
 from graphs.figures.verdict_figure import estimate_against_exact
 from graphs.nodes import short_site
+from graphs.page.report_page import drawn_figures, scope_table, table_head, table_rows, write_report
 from graphs.verdict import Agreement, NodeVerdict, Verdict
 from graphs.words.certificate_words import caution_line
 from graphs.words.number_formats import counted_noun, signed_number, two_decimals, whole_percent
@@ -30,8 +30,6 @@ from graphs.words.verdict_words import (
 )
 
 _TEMPLATE: Final = Path(__file__).with_name("verdict_page.html")
-_CLEAR: Final = "rgba(0,0,0,0)"
-_BUTTONS: Final = ("toImage", "zoom2d", "pan2d", "resetScale2d")
 _MOST_FLAGGED: Final = 50
 _MOST_TRACES: Final = 3
 _MOST_JUMPS: Final = 3
@@ -45,22 +43,19 @@ def write_verdict_page(verdict: Verdict, path: str | Path, *, title: str) -> Non
         path: the file to write.
         title: heading of the page.
     """
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(title),
-        grade=grade_of(verdict),
+    body = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         badge=GRADE_WORDS[grade_of(verdict)],
         sentence=escape(verdict.sentence),
         rule=escape(GRADE_RULE),
         warnings=_warnings(verdict),
-        numbers=_rows([[n.label, n.value, n.reading] for n in key_numbers(verdict)], header_first=True),
-        figures="\n".join(_figure(f, n) for n, f in enumerate(_figures(verdict))),
+        numbers=table_rows([[n.label, n.value, n.reading] for n in key_numbers(verdict)], header_first=True),
+        figures=drawn_figures(_figures(verdict)),
         flagged_heading=escape(_flagged_heading(verdict)),
         flagged=_flagged_table(verdict),
         by_site=_agreement_table(verdict, verdict.by_site, "site"),
         by_encoder=_agreement_table(verdict, verdict.by_encoder, "SAE kind"),
-        plotly=get_plotlyjs(),
     )
-    Path(path).write_text(page, encoding="utf-8")
+    write_report(path, body, title=title, shade=grade_of(verdict))
 
 
 def _warnings(verdict: Verdict) -> str:
@@ -76,28 +71,6 @@ def _figures(verdict: Verdict) -> list[go.Figure]:
     residuals = [residual_by_points(verdict)] if verdict.residuals else []
     causes = [error_by_cause(verdict)] if verdict.flagged else []
     return [estimate_against_exact(verdict), *causes, *residuals, *traces]
-
-
-def _figure(figure: go.Figure, n: int) -> str:
-    """The figure, with its finding as an HTML heading, which wraps where a plotly title would be cut off."""
-    layout: Any = figure.layout
-    meta = layout.meta
-    figure.update_layout(
-        title=None,
-        margin_t=54,
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
-        modebar_bgcolor=_CLEAR,
-        modebar_orientation="h",
-    )
-    drawn = figure.to_html(
-        full_html=False,
-        include_plotlyjs=False,
-        div_id=f"figure-{n}",
-        config={"displaylogo": False, "responsive": True, "modeBarButtons": [list(_BUTTONS)]},
-    )
-    caption = f"<h2>{escape(meta['finding'])}</h2><p>{escape(meta['reading'])}</p>"
-    return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 
 
 def _flagged_heading(verdict: Verdict) -> str:
@@ -117,7 +90,7 @@ def _flagged_table(verdict: Verdict) -> str:
     rows = "\n".join(_flagged_row(verdict, v) for v in verdict.flagged[:_MOST_FLAGGED])
     return (
         f"<div class='wide'><table class='nodes'><caption>Effects in {unit}; error = estimate − exact.</caption>"
-        f"<thead>{_head(heads)}</thead><tbody>{rows}</tbody></table></div>"
+        f"<thead>{table_head(heads)}</thead><tbody>{rows}</tbody></table></div>"
     )
 
 
@@ -175,20 +148,7 @@ def _agreement_table(verdict: Verdict, found: Sequence[Agreement], scope: str) -
         ]
         for a in found
     ]
-    table = f"<table class='scopes'><thead>{_head(heads)}</thead><tbody>{_rows(rows)}</tbody></table>"
-    return f"<div class='wide'>{table}</div>"
-
-
-def _head(names: Iterable[str]) -> str:
-    return f"<tr>{''.join(f'<th>{escape(name)}</th>' for name in names)}</tr>"
-
-
-def _rows(rows: Iterable[Sequence[str]], *, header_first: bool = False) -> str:
-    tag = "th" if header_first else "td"
-    return "\n".join(
-        f"<tr><{tag}>{escape(first)}</{tag}>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
-        for first, *rest in rows
-    )
+    return scope_table(heads, rows)
 
 
 def _breakable(name: str) -> str:

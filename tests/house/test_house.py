@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"graphs": graphs, "attribution": attribution, "circuits": circuits}
 ROOMS = (
     *("graphs.fields", "graphs", "graphs.sweeps", "graphs.words", "graphs.figures", "graphs.files"),
-    *("graphs.features", "graphs.page"),
+    *("graphs.features", "graphs.quality", "graphs.page"),
     *("attribution.models", "attribution.prompts"),
     *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),

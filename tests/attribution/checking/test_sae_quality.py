@@ -1,15 +1,15 @@
 """The quality of SAEs against a loop over prompts and tokens, one forward each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor
 
 from attribution.checking.sae_quality import sae_quality
 from attribution.dictionaries import SAE, Gated, JumpReLU, TopK
 from attribution.models.language_model import LanguageModel
 from graphs import SAEQuality
+from tests.twins.text_twin import arrivals, log_probabilities
 from tests.worlds.tiny_models import PAIRS, World, saes_on
 
 SITES: dict[str, type[SAE]] = {
@@ -26,25 +26,6 @@ def world(llama: LanguageModel) -> World:
     return World(llama, saes_on(llama, SITES, {"blocks.0.hook_mlp_out": "layer_norm"}))
 
 
-def log_probabilities(world: World, ids: Sequence[int], sites: Sequence[str], nothing: bool = False) -> Tensor:
-    """[pos, vocab], where the given sites write their reconstruction, or 0; BOS is left alone."""
-
-    def write(site: str) -> Callable[..., Tensor]:
-        def function(x: Tensor, hook: object = None) -> Tensor:
-            sae, flat = world.saes[site], x.flatten(2)
-            encoding = sae.encode(flat)
-            y = 0 * flat if nothing else sae.decode(encoding.features, encoding.frame)
-            if ids[0] == world.model.bos_id:
-                y[:, 0] = flat[:, 0]
-            return y.reshape(x.shape)
-
-        return function
-
-    with torch.no_grad():
-        logits = world.model.module.run_with_hooks(torch.tensor([ids]), fwd_hooks=[(s, write(s)) for s in sites])
-    return logits[0].log_softmax(-1)
-
-
 def expected(world: World, sites: Sequence[str], answers: Sequence[int] | None) -> tuple[float | None, float, float]:
     """CE recovered, CE increase and KL."""
     sums = {"clean": 0.0, "spliced": 0.0, "zero": 0.0, "kl": 0.0}
@@ -53,7 +34,7 @@ def expected(world: World, sites: Sequence[str], answers: Sequence[int] | None) 
         runs = {
             "clean": log_probabilities(world, ids, ()),
             "spliced": log_probabilities(world, ids, sites),
-            "zero": log_probabilities(world, ids, sites, nothing=True),
+            "zero": log_probabilities(world, ids, sites, dict.fromkeys(sites, torch.zeros(1))),
         }
         scored = [(len(ids) - 1, answers[n])] if answers else [(p, ids[p + 1]) for p in range(len(ids) - 1)]
         for position, following in scored:
@@ -85,12 +66,7 @@ def test_quality_equals_a_loop(world: World, answers: list[int] | None, batch_si
 def test_active_features_and_missed_variance_equal_a_loop(world: World) -> None:
     found = sae_quality(world.spliced, PROMPTS, "prompts")
     for site in found.sites:
-        rows = []
-        for ids in PROMPTS:
-            with torch.no_grad():
-                _, cache = world.model.module.run_with_cache(torch.tensor([ids]))
-            rows.append(cache[site.site].flatten(2)[0][1 if ids[0] == world.model.bos_id else 0 :])
-        x, sae = torch.cat(rows), world.saes[site.site]
+        x, sae = arrivals(world, PROMPTS, site.site), world.saes[site.site]
         encoding = sae.encode(x)
         missed = ((x - sae.decode(encoding.features, encoding.frame)) ** 2).sum()
         assert site.l0 == pytest.approx(float((encoding.features > 0).sum(1).double().mean()))

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from circuits.commands import ablate, check, compare, export, feature, find, judge, labels, model, rank, steer
+from circuits.commands import ablate, check, compare, export, feature, find, judge, labels, model, quality, rank, steer
 from circuits.commands.app import app
 from circuits.terminal.examples import EXAMPLES
 from graphs import save_circuit
@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "steer": steer.steer,
     "labels": labels.labels,
     "feature": feature.feature,
+    "quality": quality.quality,
     "export": export.export,
     "model": model.model,
 }
