@@ -9,6 +9,8 @@ attribution` loads no torch.
   `finite_pairs` leaves out pairs whose metric is no finite number, which every measurement refuses.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
+- **Codes without an encoder** (`Code`): `gradient_pursuit` (ITO), `matching_pursuit`; `refitted` coefficients of a
+  given support; `novelty` of each choice.
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
   `KEEP_ONLY` (all other nodes do). `ErrorMode` is what becomes of the SAEs' errors: `live`, `frozen`, `zero`, or `path`
   for path methods; `path_mode` gives a path method's mode for a comparison with exact patching.
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from attribution.dictionaries import (
         SAE,
         BatchTopK,
+        Code,
         Encoding,
         Gated,
         JumpReLU,
@@ -49,8 +52,12 @@ if TYPE_CHECKING:
         ReLU,
         SAEFileError,
         TopK,
+        gradient_pursuit,
         load_gemma_scope,
         load_sae,
+        matching_pursuit,
+        novelty,
+        refitted,
         save_sae,
     )
     from attribution.edges.chord_edges import chord_edges
@@ -103,6 +110,7 @@ __all__ = [
     "SAE",
     "BatchTopK",
     "ChordAttribution",
+    "Code",
     "Edges",
     "Effects",
     "Encoding",
@@ -145,6 +153,7 @@ __all__ = [
     "finite_pairs",
     "gauss_legendre",
     "gradient_edges",
+    "gradient_pursuit",
     "input_path_integrated_gradients",
     "integrated_gradients",
     "kept_in",
@@ -153,10 +162,12 @@ __all__ = [
     "load_sae",
     "log_probability",
     "logit_difference",
+    "matching_pursuit",
     "mean_logit_difference",
     "mean_over",
     "metric_named",
     "midpoint",
+    "novelty",
     "own_paths",
     "pair_stream",
     "path_mode",
@@ -164,6 +175,7 @@ __all__ = [
     "position_names",
     "prepare",
     "probability_difference",
+    "refitted",
     "sae_quality",
     "save_sae",
     "spearman",
@@ -195,6 +207,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.dictionaries": (
         "SAE",
         "BatchTopK",
+        "Code",
         "Encoding",
         "Gated",
         "JumpReLU",
@@ -202,8 +215,12 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "ReLU",
         "SAEFileError",
         "TopK",
+        "gradient_pursuit",
         "load_gemma_scope",
         "load_sae",
+        "matching_pursuit",
+        "novelty",
+        "refitted",
         "save_sae",
     ),
     "attribution.edges.chord_edges": ("chord_edges",),

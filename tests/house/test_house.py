@@ -14,7 +14,12 @@ PACKAGES = {"graphs": graphs, "attribution": attribution, "circuits": circuits}
 ROOMS = (
     *("graphs", "graphs.words", "graphs.figures", "graphs.files", "graphs.quality", "graphs.page"),
     *("attribution.models", "attribution.prompts"),
-    *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
+    *(
+        "attribution.dictionaries.pursuits",
+        "attribution.dictionaries.kinds",
+        "attribution.dictionaries.formats",
+        "attribution.dictionaries",
+    ),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
     *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
     *("circuits.terminal", "circuits.tasks", "circuits.embedded", "circuits.ranking", "circuits.faithfulness"),
