@@ -10,7 +10,7 @@ attribution` loads no torch.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
 - **Codes without an encoder** (`Code`): `gradient_pursuit` (ITO), `matching_pursuit`; `refitted` coefficients of a
-  given support; `novelty` of each choice.
+  given support; `novelty` of each choice. `Pursuit` is such a search as a kind of SAE.
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
   `KEEP_ONLY` (all other nodes do). `ErrorMode` is what becomes of the SAEs' errors: `live`, `frozen`, `zero`, or `path`
   for path methods; `path_mode` gives a path method's mode for a comparison with exact patching.
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Gated,
         JumpReLU,
         ProLU,
+        Pursuit,
         ReLU,
         SAEFileError,
         TopK,
@@ -127,6 +128,7 @@ __all__ = [
     "ProLU",
     "PromptPair",
     "PromptPairs",
+    "Pursuit",
     "Quadrature",
     "ReLU",
     "Reference",
@@ -212,6 +214,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "Gated",
         "JumpReLU",
         "ProLU",
+        "Pursuit",
         "ReLU",
         "SAEFileError",
         "TopK",

@@ -12,6 +12,7 @@ from attribution.dictionaries.kinds.gated import Gated
 from attribution.dictionaries.kinds.jumprelu import JumpReLU
 from attribution.dictionaries.kinds.normalisation import Frame, Normalisation
 from attribution.dictionaries.kinds.prolu import ProLU
+from attribution.dictionaries.kinds.pursuit import Pursuit
 from attribution.dictionaries.kinds.relu import ReLU
 from attribution.dictionaries.kinds.sae import SAE, Encoding
 from attribution.dictionaries.kinds.topk import TopK
@@ -32,6 +33,7 @@ __all__ = [
     "JumpReLU",
     "Normalisation",
     "ProLU",
+    "Pursuit",
     "ReLU",
     "SAEFileError",
     "TopK",

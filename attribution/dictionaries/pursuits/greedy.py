@@ -70,7 +70,12 @@ def greedy(
     Raises:
         ValueError: neither k nor a tolerance, one out of range, or vectors of another width than the directions.
     """
-    _refuse(x, directions, k, tolerance)
+    refuse_endless(k, tolerance)
+    if x.shape[-1] != directions.shape[1]:
+        raise ValueError(
+            f"The directions are {directions.shape[1]} wide, and the vectors {x.shape[-1]}: give vectors of the "
+            "decoder's width."
+        )
     flat, unit, lengths = (
         x.reshape(-1, x.shape[-1]).to(directions.dtype),
         unit_directions(directions),
@@ -123,12 +128,12 @@ def _choice(
     return alike.to(torch.uint8).argmax(1), largest > 0, nearest
 
 
-def _refuse(x: Tensor, directions: Tensor, k: int | Tensor | None, tolerance: float | None) -> None:
-    if x.shape[-1] != directions.shape[1]:
-        raise ValueError(
-            f"The directions are {directions.shape[1]} wide, and the vectors {x.shape[-1]}: give vectors of the "
-            "decoder's width."
-        )
+def refuse_endless(k: int | Tensor | None, tolerance: float | None) -> None:
+    """Refuse a pursuit whose end is not given, or out of range.
+
+    Raises:
+        ValueError: neither k nor a tolerance; k below 0; a tolerance that is no share.
+    """
     if k is None and tolerance is None:
         raise ValueError("A pursuit needs an end: give k, the most features, or a tolerance, the share of |x| left.")
     if k is not None and not bool((torch.as_tensor(k) >= 0).all()):
