@@ -9,6 +9,8 @@ attribution` loads no torch.
   `finite_pairs` leaves out pairs whose metric is no finite number, which every measurement refuses.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
+- **Codes without an encoder** (`Code`): `gradient_pursuit` (ITO), `matching_pursuit`; `refitted` coefficients of a
+  given support; `novelty` of each choice. `Pursuit` is such a search as a kind of SAE.
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
   `KEEP_ONLY` (all other nodes do). `ErrorMode` is what becomes of the SAEs' errors: `live`, `frozen`, `zero`, or `path`
   for path methods; `path_mode` gives a path method's mode for a comparison with exact patching.
@@ -42,15 +44,21 @@ if TYPE_CHECKING:
     from attribution.dictionaries import (
         SAE,
         BatchTopK,
+        Code,
         Encoding,
         Gated,
         JumpReLU,
         ProLU,
+        Pursuit,
         ReLU,
         SAEFileError,
         TopK,
+        gradient_pursuit,
         load_gemma_scope,
         load_sae,
+        matching_pursuit,
+        novelty,
+        refitted,
         save_sae,
     )
     from attribution.edges.chord_edges import chord_edges
@@ -103,6 +111,7 @@ __all__ = [
     "SAE",
     "BatchTopK",
     "ChordAttribution",
+    "Code",
     "Edges",
     "Effects",
     "Encoding",
@@ -119,6 +128,7 @@ __all__ = [
     "ProLU",
     "PromptPair",
     "PromptPairs",
+    "Pursuit",
     "Quadrature",
     "ReLU",
     "Reference",
@@ -145,6 +155,7 @@ __all__ = [
     "finite_pairs",
     "gauss_legendre",
     "gradient_edges",
+    "gradient_pursuit",
     "input_path_integrated_gradients",
     "integrated_gradients",
     "kept_in",
@@ -153,10 +164,12 @@ __all__ = [
     "load_sae",
     "log_probability",
     "logit_difference",
+    "matching_pursuit",
     "mean_logit_difference",
     "mean_over",
     "metric_named",
     "midpoint",
+    "novelty",
     "own_paths",
     "pair_stream",
     "path_mode",
@@ -164,6 +177,7 @@ __all__ = [
     "position_names",
     "prepare",
     "probability_difference",
+    "refitted",
     "sae_quality",
     "save_sae",
     "spearman",
@@ -195,15 +209,21 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.dictionaries": (
         "SAE",
         "BatchTopK",
+        "Code",
         "Encoding",
         "Gated",
         "JumpReLU",
         "ProLU",
+        "Pursuit",
         "ReLU",
         "SAEFileError",
         "TopK",
+        "gradient_pursuit",
         "load_gemma_scope",
         "load_sae",
+        "matching_pursuit",
+        "novelty",
+        "refitted",
         "save_sae",
     ),
     "attribution.edges.chord_edges": ("chord_edges",),

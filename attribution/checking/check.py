@@ -24,6 +24,7 @@ from attribution.checking.verdict_of import verdict_of
 from attribution.checking.verification import VerifiedNodes, choose_nodes, flagged_nodes
 from attribution.chord.chord_integrated_gradients import chord_attribution
 from attribution.chord.chord_result import ChordAttribution
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import numpy_of, prepare
 from attribution.effects.undecided_effects import undecided_effects
@@ -79,9 +80,11 @@ def check(
 
     Raises:
         ValueError: the estimate was measured with other pairs, sites or metric, is exact itself, or is not in units of
-            the metric; `exact` or `chords` does not belong to it; `verify` or `threshold` is not positive.
+            the metric; `exact` or `chords` does not belong to it; `verify` or `threshold` is not positive; an SAE has
+            no gradient.
     """
     refuse_other_types(pairs, metric, patch_value)
+    refuse_pursuits(spliced.saes, "check, which finds the causes of errors along paths,")
     _refuse(spliced, pairs, metric, estimate, patch_value, verify, threshold)
     mode: ErrorMode = "frozen" if estimate.error_mode == "path" else estimate.error_mode  # pyright: ignore
     if exact is not None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from attribution.checking.own_path_walk import GateFlip, OwnPath, PathJump, PathValues, Walk
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.effects.effects import Effects
 from attribution.effects.measurement import prepare
 from attribution.effects.patches import all_patches
@@ -68,8 +69,12 @@ def own_paths(
             as a share of exact(u).
         resolution: flips closer together than this, in α, count as one jump.
         limit: the walk ends with TimeUp when the time is over; what chunks keep is kept.
+
+    Raises:
+        ValueError: pairs that do not fit the model, or an SAE without a gradient.
     """
     refuse_other_types(pairs, metric, patch_value)
+    refuse_pursuits(spliced.saes, "own_paths")
     pairs.check_fits(spliced.model, splice_bos=spliced.splice_bos)
     wanted, done = nodes.keys(), 0
     found: dict[int, OwnPath] = {}

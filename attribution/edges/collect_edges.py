@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.edges.edges import METRIC_KEY, Edges
 from attribution.edges.flow_edges import BALANCE_COLUMNS, EDGE_COLUMNS, Flow, FlowEdges, FoundEdges, WantedEdges
 from attribution.effects.effects import Effects
@@ -49,9 +50,11 @@ def collect_edges(
     arguments. `flow` makes the flow of a prepared batch.
 
     Raises:
-        ValueError: targets or sources of other sites than the SAEs', or pairs that do not fit the model.
+        ValueError: targets or sources of other sites than the SAEs', pairs that do not fit the model, or an SAE without
+            a gradient.
     """
     refuse_other_types(pairs, metric, patch_value)
+    refuse_pursuits(spliced.saes, method)
     for nodes in (targets, sources):
         if nodes is not None and nodes.sites != (TOKENS, *spliced.sites):
             raise ValueError(f"The nodes of the edges are of other sites: {', '.join(nodes.sites[1:])}.")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.normalisation import LAYER_NORM_EPSILON, normalise
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.models.hooks import activations_at
 from attribution.models.site_names import layer_of
 from attribution.splice.spliced_model import SplicedModel
@@ -81,10 +82,11 @@ def direct_feature_attribution(
 
     Raises:
         ValueError: another site, a feature that the SAE does not have, a destination that is not spliced, or a model
-            whose attention output is not pattern · values · W_O + bias.
+            whose attention output is not pattern · values · W_O + bias, or an SAE without encoder directions.
     """
     site = spliced.site(site)
     refuse_other_sites(site)
+    refuse_pursuits({site: spliced.saes[site]}, "direct_feature_attribution")
     sae, ids = spliced.saes[site], ids.to(spliced.model.device)
     row = torch.arange(len(ids), device=ids.device)
     last = torch.full_like(ids[:, 0], ids.shape[1] - 1) if last is None else last.to(ids.device)

@@ -15,6 +15,7 @@ from torch import Tensor
 from attribution.chord.chord_integrated_gradients import score_chords
 from attribution.chord.chord_result import ChordAttribution, assemble_attribution
 from attribution.chord.chord_sweep import SweepPlan
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.effects.measurement import Collected, Method, Scores, Situation, effects_of_chunks, prepare
 from attribution.effects.patches import Patches, all_patches
 from attribution.effects.quadrature import Quadrature, gauss_legendre
@@ -59,9 +60,10 @@ def explain_node(
     Raises:
         LookupError: the node does not change between the two prompts, its site is not spliced, or there is no such
             example.
-        ValueError: another error mode, rtol <= 0 or slope_cap < 1.
+        ValueError: another error mode, rtol <= 0 or slope_cap < 1, or an SAE without a gradient.
     """
     refuse_other_types(pairs, metric)
+    refuse_pursuits(spliced.saes, "explain_node")
     if error_mode not in ("live", "frozen", "zero"):
         raise ValueError(f"A node is patched in error mode live, frozen or zero; got {error_mode!r}.")
     if not 0 <= example < len(pairs):

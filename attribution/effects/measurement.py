@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.dictionaries import Frame
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.effects.decided_nodes import DecidedNodes
 from attribution.effects.effects import SIGN, Effects, joined
 from attribution.effects.finite_pairs import UnfinitePairs, faults, refuse_unfinite, refuse_unfinite_effects
@@ -127,6 +128,7 @@ class Method:
         error_modes: the modes that it can be measured in.
         residual_law: `SOURCES`, or what the residual in its scores is, in words.
         with_gradients: whether `score` takes gradients of the clean run.
+        through_encoders: whether `score` takes gradients through the encoders, of whatever run.
         with_projections: whether `score` needs projections on the encoders' directions (see `prepare`).
         unit, sign: of the effects, where they differ from the metric's.
         settings: settings that the effects name.
@@ -140,6 +142,7 @@ class Method:
     error_modes: tuple[ErrorMode, ...]
     residual_law: str
     with_gradients: bool = False
+    through_encoders: bool = True
     with_projections: bool = False
     unit: str | None = None
     sign: str = SIGN
@@ -164,8 +167,8 @@ def measure(
 
     Raises:
         ValueError: an error mode that the method does not have, a batch size below 1, a gradient method with a metric
-            whose gradient is 0 at the clean run, pairs that do not fit the model, or a metric that does not return one
-            number for each row, or one that is not finite.
+            whose gradient is 0 at the clean run, a gradient method with SAEs that have no gradient, pairs that do not
+            fit the model, or a metric that does not return one number for each row, or one that is not finite.
     """
     given = method, spliced, pairs, metric
     effects, _ = measure_beside(
@@ -196,6 +199,8 @@ def measure_beside(
             f"{method.name} cannot be measured in error mode {in_brief(error_mode)}. Choose one of: "
             f"{', '.join(method.error_modes)}."
         )
+    if method.through_encoders:
+        refuse_pursuits(spliced.saes, method.name)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     if method.with_gradients and metric.flat_at_clean:

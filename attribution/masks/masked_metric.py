@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.effects.measurement import numpy_of
 from attribution.effects.quadrature import Quadrature, midpoint
 from attribution.masks.mask_nodes import MaskNodes
@@ -107,6 +108,7 @@ class MaskedMetric:
         by_pair: Bool[np.ndarray, " node"] | None = None,
     ) -> MaskPath:
         """A_C of the nodes `kept`, and the slopes of the others; pair by pair too for the nodes of `by_pair`."""
+        refuse_pursuits(self.spliced.saes, "The mask path")
         about: dict[str, object] = {"points": points.points, "weights": points.weights, "secants": secants}
         if by_pair is not None:
             about["by pair"] = digest_of(by_pair)
@@ -123,6 +125,7 @@ class MaskedMetric:
 
     def value_and_gradient(self, mask: Float[np.ndarray, " node"]) -> tuple[float, Float[np.ndarray, " node"]]:
         """The mean of m(λ) over the pairs and its gradient ∂m/∂λ, from one forward and one backward."""
+        refuse_pursuits(self.spliced.saes, "The slope of a mask")
         at = torch.as_tensor(mask, dtype=self._dtype, device=self._device)
         value, gradient = 0.0, torch.zeros(len(self.nodes), dtype=torch.float64, device=self._device)
         for batch in self._batches:

@@ -32,6 +32,7 @@ def activation_difference(
         "activation_difference",
         _score,
         ("live", "frozen", "zero"),
+        through_encoders=False,
         residual_law="none: activation differences do not add up to an effect",
         unit="activation",
         sign="unsigned: how far the node moves, not what that does to the metric",

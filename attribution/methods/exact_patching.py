@@ -63,6 +63,7 @@ def exact_patching(
         patcher.score,
         ("live", "frozen", "zero"),
         law,
+        through_encoders=False,
         only=only,
         pairs_in_chunk=in_chunk,
         depends_on={} if in_float64 else {"in_float64": False},

@@ -2,6 +2,7 @@
 
     near(run)   some gate of it has |margin| <= K · eps · (|x| · |w| + |b| + |θ|) and a value above that,
                 or stood at its threshold in the clean run and has moved by more than half of what it may
+                or a search for features (`Pursuit`) was as close to another choice
 
 Only gates that the patch can have changed count, and none that keeps its clean state by the rule of `gate_rounding.py`.
 Nothing dense is kept: one flag for each run.
@@ -71,6 +72,7 @@ class GateWatch:
     ) -> Encoding:
         """The encoding of vectors, with gates that are near decided by the rule if the watch does so."""
         self._flag_loose(held, run)
+        self._flag_close_choices(sae, x, encoding, run)
         found = gates_within(sae, x, encoding, self.rule.unit(x, sae), (run != UNSEEN).reshape(x.shape[:-1]))
         if found is None:
             return encoding
@@ -94,6 +96,7 @@ class GateWatch:
         their threshold. A moving threshold, of which as many gates must stay open, takes the longer way.
         """
         if encoding.margin is None:
+            self._flag_close_choices(sae, x, encoding, run)
             return encoding.active()
         if self.decides and sae.threshold_moves:
             return self.seen(sae, x, encoding, held, run).active()
@@ -116,6 +119,15 @@ class GateWatch:
                 closed = torch.where(near, not self.rule.opened, closed)
             value[close[closed]] = 0
         return place, index, value
+
+    def _flag_close_choices(self, sae: SAE, x: Tensor, encoding: Encoding, run: Int[Tensor, " place"]) -> None:
+        """Flag the runs in which a search was close to another choice; the one that decides takes it as it falls."""
+        if encoding.slack is None or self.decides:
+            return
+        widest, most = sae.largest_margin_terms
+        within = self.rule.unit(x, sae) * (input_size(sae, x, encoding) * widest + most)
+        close = run[(encoding.slack <= within).flatten()]
+        self.near[close[close != UNSEEN]] = True
 
     def _flag_loose(self, held: HeldGates | None, run: Int[Tensor, " place"]) -> None:
         if held is not None:

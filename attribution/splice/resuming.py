@@ -230,7 +230,7 @@ def _splicer(
 
     def function(x: Tensor) -> Tensor:
         encoding, held = record.followed(rows, sae.encode(x))
-        if watch is not None and encoding.margin is not None:
+        if watch is not None:
             run = watch.run_of(positions.expand(len(rows), -1), here[..., 0])
             encoding = watch.seen(sae, x, encoding, held, run)
         if observe is not None and encoding.margin is not None:

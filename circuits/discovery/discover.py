@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from attribution.dictionaries.kinds.pursuit import refuse_pursuits
 from attribution.edges.chord_edges import chord_edges
 from attribution.edges.edges import Edges
 from attribution.edges.gradient_edges import gradient_edges
@@ -191,8 +192,9 @@ def discover(
             iterated search will cost, and every set on its way (`circuits/selection/watch.py`).
 
     Raises:
-        ValueError: unknown methods; options that exclude each other; a pair that does not fit into memory, or has no
-            finite metric; no node that differs between the prompts. All but the last before anything is measured.
+        ValueError: unknown methods; options that exclude each other; an SAE without a gradient; a pair that does not
+            fit into memory, or has no finite metric; no node that differs between the prompts. All but the last before
+            anything is measured.
 
     Examples:
         >>> found = discover(spliced, pairs, logit_difference, select=Selection(nodes=20))
@@ -200,6 +202,7 @@ def discover(
         (True, 'exact_patching')
     """
     refuse_other_types(pairs, metric, patch_value)
+    refuse_pursuits(spliced.saes, "discover, for its search and its edges,")
     started = time.monotonic() if since is None else since
     names = tuple(compare) if rank_by is None else (*compare, rank_by)
     _refuse(metric, method, verify, points, least_edge, explained, names, patch_value)

@@ -19,7 +19,7 @@ from typing import Final
 
 import torch
 
-from attribution.checking.text_batch import SCORED_AT_ONCE
+from attribution.checking.text_batch import scored_at_once
 from attribution.cones.sweep_cost import PRICED_METHODS, encoders_work, forward_work, sweep_work
 from attribution.prompts.position_names import PositionScheme
 from attribution.prompts.prompt_pairs import PromptPairs
@@ -257,7 +257,7 @@ class StageCosts:
         batches = len(list(spliced.model.lengths.cut(lengths, size)))
         whole = (2 * runs + 1) * forward_work(spliced, sum(lengths), sum(lengths))
         written = 2 * encoders_work(spliced, sum(lengths))  # each site alone, and all together
-        losses = OF_A_LOSS * runs * math.ceil(scored / SCORED_AT_ONCE)
+        losses = OF_A_LOSS * runs * math.ceil(scored / scored_at_once(spliced.model.d_vocab))
         return Work(batches * (whole.operations + written.operations) + losses, whole.flops + written.flops)
 
     def _forward(self, pairs: PromptPairs, size: int) -> Work:

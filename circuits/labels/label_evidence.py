@@ -93,13 +93,17 @@ def contexts_of(
     options: LabelOptions,
     batch_size: int,
 ) -> list[tuple[Context, ...]]:
-    """The top contexts of each chosen feature of a site. At attention outputs they say what wrote the feature there."""
+    """The top contexts of each chosen feature of a site. At attention outputs they say what wrote the feature there.
+
+    What wrote a feature that was searched for (`Pursuit`) is not known.
+    """
     places = [
         _Place(n, texts[int(seen.piece[n, k])], int(seen.position[n, k]), float(seen.activation[n, k]))
         for n, k in torch.nonzero(seen.activation > 0).tolist()
     ]
     writers_of_places: Iterator[tuple[Writer, ...]] | None = None
-    if options.writers > 0 and site.endswith(ATTENTION_SITES):
+    has_writers = site.endswith(ATTENTION_SITES) and spliced.saes[site].has_gradient
+    if options.writers > 0 and has_writers:
         writers_of_places = _writers_at(spliced, site, chosen, places, pieces, options.writers, batch_size)
     found: list[list[Context]] = [[] for _ in chosen]
     for place in places:

@@ -15,7 +15,12 @@ ROOMS = (
     *("graphs.fields", "graphs", "graphs.sweeps", "graphs.words", "graphs.figures", "graphs.files"),
     *("graphs.features", "graphs.quality", "graphs.page"),
     *("attribution.models", "attribution.prompts"),
-    *("attribution.dictionaries.kinds", "attribution.dictionaries.formats", "attribution.dictionaries"),
+    *(
+        "attribution.dictionaries.pursuits",
+        "attribution.dictionaries.kinds",
+        "attribution.dictionaries.formats",
+        "attribution.dictionaries",
+    ),
     *("attribution.splice", "attribution.runs", "attribution.effects", "attribution.chord", "attribution.cones"),
     *("attribution.masks", "attribution.methods", "attribution.edges", "attribution.checking"),
     *("circuits.terminal", "circuits.tasks.any_model", "circuits.tasks", "circuits.embedded", "circuits.ranking"),

@@ -31,6 +31,7 @@ from attribution.dictionaries.kinds.batchtopk import BatchTopK
 from attribution.dictionaries.kinds.gated import Gated
 from attribution.dictionaries.kinds.jumprelu import JumpReLU
 from attribution.dictionaries.kinds.prolu import ProLU
+from attribution.dictionaries.kinds.pursuit import Pursuit
 from attribution.dictionaries.kinds.relu import ReLU
 from attribution.dictionaries.kinds.sae import SAE
 from attribution.dictionaries.kinds.tensor_faults import number_fault, shape_fault
@@ -104,7 +105,12 @@ def save_sae(sae: SAE, folder: str | Path) -> None:
     """Write the SAE as a SAELens folder. `load_sae` reads it back bit for bit in the same dtype.
 
     SAELens itself reads every kind except "prolu" and "batchtopk", for which it has no inference form.
+
+    Raises:
+        ValueError: a `Pursuit`, which is no more than a decoder.
     """
+    if isinstance(sae, Pursuit):
+        raise ValueError("A pursuit has no encoder to save. Save the SAE whose decoder it searches.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sae.tensors().items()}

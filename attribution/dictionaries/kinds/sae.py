@@ -35,7 +35,8 @@ AnySAE = TypeVar("AnySAE", bound="SAE")
 class Encoding:
     """Features as value and margin, and the projection p from which both were computed.
 
-    Margin None: gates are always open. Frame None: nothing was normalised.
+    Margin None: gates are always open. Frame None: nothing was normalised. Slack: of features that are searched for,
+    how near the search came to another choice (`pursuits/greedy.py`); None for all others.
     """
 
     __repr__ = short_repr
@@ -44,6 +45,7 @@ class Encoding:
     value: Float[Tensor, "*batch d_sae"]
     margin: Float[Tensor, "*batch d_sae"] | None
     frame: Frame | None
+    slack: Float[Tensor, "*batch"] | None = None
 
     @property
     def features(self) -> Float[Tensor, "*batch d_sae"]:
@@ -80,12 +82,14 @@ class SAE(ABC):
     margin_tensors: the encoder tensors that the margin adds to p or subtracts from it; they bound the margin's rounding
         (`splice/gate_rounding.py`).
     threshold_moves: the threshold depends on the other features' projections, as TopK's does.
+    has_gradient: features have slopes; False where they are searched for (`pursuit.py`).
     """
 
     kind: ClassVar[str]
     encoder_tensors: ClassVar[Mapping[str, tuple[str, ...]]]
     margin_tensors: ClassVar[tuple[str, ...]] = ()
     threshold_moves: ClassVar[bool] = False
+    has_gradient: ClassVar[bool] = True
 
     W_enc: Float[Tensor, "d_in d_sae"]
     W_dec: Float[Tensor, "d_sae d_in"]
@@ -143,6 +147,11 @@ class SAE(ABC):
                 f"The SAE at {self.site!r} reads activations of width {self.d_in}; this one has shape {tuple(x.shape)}."
             )
         normalised, frame = normalise(x.to(self.W_enc.dtype), self.normalisation)
+        return self._encoded(normalised, frame, projection_only=projection_only)
+
+    def _encoded(
+        self, normalised: Float[Tensor, "*batch d_in"], frame: Frame | None, *, projection_only: bool
+    ) -> Encoding:
         projection = self.project(normalised)
         of = projection.detach() if projection_only else projection
         return Encoding(projection, *self.value_and_margin(of), frame)
