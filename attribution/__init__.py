@@ -10,7 +10,8 @@ attribution` loads no torch.
 - **SAEs**: `SAE` and its kinds `ReLU`, `JumpReLU`, `Gated`, `TopK`, `BatchTopK`, `ProLU`; `load_sae`, `save_sae`,
   `load_gemma_scope`.
 - **Codes without an encoder** (`Code`): `gradient_pursuit` (ITO), `matching_pursuit`; `refitted` coefficients of a
-  given support; `novelty` of each choice. `Pursuit` is such a search as a kind of SAE.
+  given support; `novelty` of each choice. `Pursuit` is such a search as a kind of SAE. `splitting` finds features whose
+  directions are codes of others (`Splitting`).
 - **Splice**: `SplicedModel` with `Intervention`s; the operations `REMOVE` (nodes take their reference value) and
   `KEEP_ONLY` (all other nodes do). `ErrorMode` is what becomes of the SAEs' errors: `live`, `frozen`, `zero`, or `path`
   for path methods; `path_mode` gives a path method's mode for a comparison with exact patching.
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         Pursuit,
         ReLU,
         SAEFileError,
+        Splitting,
         TopK,
         gradient_pursuit,
         load_gemma_scope,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
         novelty,
         refitted,
         save_sae,
+        splitting,
     )
     from attribution.edges.chord_edges import chord_edges
     from attribution.edges.direct_feature_attribution import direct_feature_attribution
@@ -137,6 +140,7 @@ __all__ = [
     "SAEFileError",
     "Situation",
     "SplicedModel",
+    "Splitting",
     "TopK",
     "activation_difference",
     "agreement",
@@ -181,6 +185,7 @@ __all__ = [
     "sae_quality",
     "save_sae",
     "spearman",
+    "splitting",
     "with_crossings",
     "with_details",
     "zero",
@@ -217,6 +222,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "Pursuit",
         "ReLU",
         "SAEFileError",
+        "Splitting",
         "TopK",
         "gradient_pursuit",
         "load_gemma_scope",
@@ -225,6 +231,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "novelty",
         "refitted",
         "save_sae",
+        "splitting",
     ),
     "attribution.edges.chord_edges": ("chord_edges",),
     "attribution.edges.direct_feature_attribution": ("direct_feature_attribution",),

@@ -9,14 +9,18 @@ The model writes two atoms into its residual stream, x_a and x_b, and a later ML
 Both reconstruct every prompt exactly. The prompts say "both" (clean) and "only b" (patch): a is taken away, b stays.
 The model is asked for x_a, for x_b, and for whether both are there. Only a changes, so in truth a matters for x_a and
 for "both", and nothing matters for x_b. In the composite basis the same change turns "a and b" off and "b alone" on.
+
+No method and no check sees that: every number is right. What does see it is the splitting test, by the directions
+alone: "a and b" is the other two together. ITO over the features that do not split is the atomic basis again.
 """
 
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from attribution import Effects, JumpReLU, LanguageModel, PromptPair, PromptPairs, SplicedModel
+from attribution import Effects, JumpReLU, LanguageModel, PromptPair, PromptPairs, Pursuit, SplicedModel, splitting
 from benchmarks.programs.compiled_model import BOS, CompiledModel, Vocabulary
 from circuits import attribution_patching, check, chord_integrated_gradients, exact_patching, logit_difference
 
@@ -54,6 +58,16 @@ def atoms_model() -> LanguageModel:
     return LanguageModel(built, Vocabulary())
 
 
+def spliced_by_what_does_not_split() -> SplicedModel:
+    """The composite SAE without the features that the splitting test finds, its codes found by ITO."""
+    composite = spliced_atoms(COMPOSITE)
+    sae = composite.saes[ATOMS_SITE]
+    kept = ~splitting(sae).composites()
+    searched = Pursuit.of(sae, k=int(kept.sum()))
+    without = replace(searched, W_enc=searched.W_enc[:, kept], W_dec=searched.W_dec[kept])
+    return SplicedModel(composite.model, {**composite.saes, ATOMS_SITE: without}, dtype=torch.float64)
+
+
 def spliced_atoms(basis: tuple[str, ...]) -> SplicedModel:
     """The model with an SAE of the atoms, atomic or composite, and one that reads whether both are there."""
     e_a, e_b, answer = torch.eye(_WIDTH, dtype=torch.float64)[[2, 3, _ANSWER]]
@@ -89,7 +103,10 @@ def by_feature(effects: Effects, basis: tuple[str, ...]) -> dict[str, float]:
 
 
 def composite_report() -> list[dict[str, Any]]:
-    """Exact effects, estimates and the checker's flags, for both bases and all questions. Effects meet gates."""
+    """Exact effects, estimates and the checker's flags, for both bases and all questions. Effects meet gates.
+
+    What the splitting test leaves has exact effects only.
+    """
     rows: list[dict[str, Any]] = []
     for basis, name in ((ATOMIC, "atomic"), (COMPOSITE, "composite")):
         world = spliced_atoms(basis)
@@ -108,4 +125,10 @@ def composite_report() -> list[dict[str, Any]]:
                     "flags on AtP": [f"{v.node}: {v.flag}" for v in verdict.flagged],
                 }
             )
+    world = spliced_by_what_does_not_split()
+    for question in QUESTIONS:
+        exact = exact_patching(world, question_pairs(question), logit_difference, error_mode="frozen")
+        total = float(exact.total_effect[0])
+        effects = {"exact": by_feature(exact, ATOMIC)}
+        rows.append({"basis": "composite, split", "question": question, "total effect": total, **effects})
     return rows

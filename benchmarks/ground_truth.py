@@ -99,8 +99,8 @@ def composite_table(rows: list[dict[str, Any]]) -> str:
     methods = ("exact", "AtP", "chord IG")
     text = f"| basis | question | total effect | {' | '.join(methods)} | flags on AtP |\n|{' --- |' * 7}\n"
     for row in rows:
-        effects = [", ".join(f"{name} {value:+.0f}" for name, value in row[m].items()) for m in methods]
-        flags = ", ".join(row["flags on AtP"]) or "–"
+        effects = [", ".join(f"{name} {value:+.0f}" for name, value in row.get(m, {}).items()) or "–" for m in methods]
+        flags = ", ".join(row.get("flags on AtP", ())) or "–"
         total = f"{row['total effect']:+.0f}"
         text += f"| {row['basis']} | {row['question']} | {total} | {' | '.join(effects)} | {flags} |\n"
     return text

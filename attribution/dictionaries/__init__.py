@@ -22,6 +22,7 @@ from attribution.dictionaries.pursuits.greedy import Code
 from attribution.dictionaries.pursuits.matching_pursuit import matching_pursuit
 from attribution.dictionaries.pursuits.novelty import novelty
 from attribution.dictionaries.pursuits.refitting import refitted
+from attribution.dictionaries.pursuits.splitting import Splitting, splitting
 
 __all__ = [
     "SAE",
@@ -36,6 +37,7 @@ __all__ = [
     "Pursuit",
     "ReLU",
     "SAEFileError",
+    "Splitting",
     "TopK",
     "gradient_pursuit",
     "load_gemma_scope",
@@ -45,4 +47,5 @@ __all__ = [
     "novelty",
     "refitted",
     "save_sae",
+    "splitting",
 ]

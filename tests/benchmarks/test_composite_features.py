@@ -44,3 +44,9 @@ def test_the_composite_counts_twice_for_a_gradient_and_once_for_a_patch(
     assert exact(row) == pytest.approx({"a and b": -1, "b alone": 1})
     assert row["AtP"] == pytest.approx({"a and b": -2, "b alone": 1})
     assert row["chord IG"] == pytest.approx({"a and b": -2, "b alone": 1})
+
+
+def test_ito_over_what_does_not_split_is_the_atomic_basis(report: dict[tuple[str, str], dict[str, object]]) -> None:
+    for question in ("x_a", "x_b", "both"):
+        split, atomic = (exact(report[basis, question]) for basis in ("composite, split", "atomic"))
+        assert split == pytest.approx(atomic, abs=1e-12), question

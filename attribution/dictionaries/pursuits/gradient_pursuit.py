@@ -10,7 +10,7 @@ SAEs Smith 2024.
 
 import torch
 from einops import einsum
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from attribution.dictionaries.pursuits.greedy import Code, greedy
@@ -22,17 +22,19 @@ def gradient_pursuit(
     *,
     k: int | Int[Tensor, "*batch"] | None = None,
     tolerance: float | None = None,
+    excluded: Bool[Tensor, "*batch direction"] | None = None,
 ) -> Code:
     """The code of each vector x, less any bias, over the rows of a decoder.
 
     Args:
         k: most features of a code, or most for each vector. A coefficient that was clipped at 0 counts.
         tolerance: the search also ends where |x − Σ a_i d_i| is at most this share of |x|.
+        excluded: True at directions that the code of a vector may not have.
 
     Raises:
         ValueError: neither k nor a tolerance, one out of range, or vectors of another width than the directions.
     """
-    return greedy(x, directions, k, tolerance, _step, again=False)
+    return greedy(x, directions, k, tolerance, _step, again=False, excluded=excluded)
 
 
 def _step(

@@ -64,8 +64,11 @@ def greedy(
     update: Update,
     *,
     again: bool,
+    excluded: Bool[Tensor, "*batch direction"] | None = None,
 ) -> Code:
     """Search for the codes of all vectors; `again`: a direction may be chosen more than once.
+
+    Directions that are `excluded` for a vector are not chosen for it.
 
     Raises:
         ValueError: neither k nor a tolerance, one out of range, or vectors of another width than the directions.
@@ -88,6 +91,8 @@ def greedy(
     weight, taken = flat.new_zeros(len(flat), 0), torch.zeros_like(chosen, dtype=torch.bool)
     for step in range(int(most.max()) if len(most) else 0):
         correlation = residual @ unit.T
+        if excluded is not None:
+            correlation = correlation.masked_fill(excluded.reshape(correlation.shape), -torch.inf)
         if not again:
             correlation = correlation.scatter(1, chosen, -torch.inf)
         index, positive, lead = _choice(correlation, TIE * size)
