@@ -99,7 +99,8 @@ def with_own_paths(
     entries = {id(flagged): _effect_of_node(estimate, flagged) for flagged in chosen}
     keys = [int(entries[id(flagged)].keys()[0]) for flagged in chosen if mode != "live" and not flagged.gates]
     paths, ends = dict[int, OwnPath](), limit()
-    runs = (room or Room.of(spliced, pairs, mode)).walked_runs
+    room = room or Room.of(spliced, pairs, mode)
+    spliced, runs = room.fitted(spliced), room.walked_runs
     if keys:
         nodes = estimate.subset(np.isin(estimate.keys(), keys))
         number_of = {key: n for n, key in enumerate(nodes.keys().tolist())}

@@ -94,8 +94,10 @@ def check(
         raise ValueError(
             "The median |total effect| is 0, so there is no default threshold. Give one, in units of the metric."
         )
-    work = _Work(spliced, pairs, metric, mode, patch_value, room or Room.of(spliced, pairs, mode))
-    work.room.refuse_if_too_small()
+    room = room or Room.of(spliced, pairs, mode)
+    room.refuse_if_too_small()
+    spliced = room.fitted(spliced)
+    work = _Work(spliced, pairs, metric, mode, patch_value, room)
     at_threshold = work.refuse_other_prompts(estimate)
     if chords is None:
         chords = work.chords(progress_between(progress, 0.0, 0.1))

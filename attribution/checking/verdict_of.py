@@ -171,7 +171,7 @@ def with_details(
     room = room or Room.of(spliced, pairs, mode)
     curves: tuple[ResidualCurve, ...] = ()
     if patch_value is counterfactual:
-        curves = _residual_curves(spliced, pairs.head(examples), metric, mode, room)
+        curves = _residual_curves(room.fitted(spliced), pairs.head(examples), metric, mode, room)
     progress(0.6)
     chosen, paths = verdict.flagged[:traced], progress_between(progress, 0.6, 1.0)
     given = spliced, pairs, metric, estimate, chosen

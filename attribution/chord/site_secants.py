@@ -41,14 +41,18 @@ class SiteSecants:
 
     @classmethod
     def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "SiteSecants":
-        """The secants of a site; both runs must have been recorded with projections."""
+        """The secants of a site. Where the runs were recorded without projections, its encoder runs again."""
         sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
         row, pos = torch.nonzero(ends.clean.spliced[ends.rows] & ends.reached, as_tuple=True)
+        p_c, p_p = (
+            sae.encode(record.arrival, projection_only=True).projection[row, pos]
+            if record.projections is None
+            else record.projections
+            for record in (clean, patch)
+        )
         x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
         f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
-        assert clean.projections is not None
-        assert patch.projections is not None
-        gates = secant_gates(sae, clean.projections, patch.projections, f_c, f_p, slope_cap)
+        gates = secant_gates(sae, p_c, p_p, f_c, f_p, slope_cap)
         frame = ends.mean_frame(site)
         scale = x_c.new_ones(1, 1) if frame is None else frame.scale[row, pos]
         return cls(sae, row, pos, gates, scale, (f_c, f_p), (x_c, x_p), rule)

@@ -213,7 +213,7 @@ class _Run:
 
         def setter(site: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
-                arrived[site] = x
+                arrived.setdefault(site, x)  # a backward may execute the block again
                 return leaves[site]
 
             return function

@@ -363,7 +363,8 @@ def prepare(
     Args:
         with_gradients: record the graph of the clean run, so that gradients can be taken.
         with_projections: keep the projections on the encoders' directions, at the positions where the two runs can
-            differ. The secants of chord IG need them, and would otherwise run every encoder a third time.
+            differ, unless the splice keeps none. The secants of chord IG need them, and run every encoder a third time
+            without them.
 
     Raises:
         ValueError: the metric does not return one number for each row, or one that is not finite (`UnfinitePairs`).
@@ -376,7 +377,7 @@ def prepare(
         mode_of_ends,
         read=batch.read,
         with_gradients=with_gradients,
-        projected=batch.reached if with_projections else None,
+        projected=batch.reached if with_projections and spliced.keeps_projections else None,
     )
     with torch.set_grad_enabled(with_gradients):
         bound = metric.bind(clean.logits, batch)

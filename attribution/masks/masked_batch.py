@@ -68,8 +68,11 @@ class MaskedBatch:
         """m(λ) of each row. Rows share their masks, or each has its own."""
         jumps = jumps or {}
         functions = {site: self._function(site, _with_none(mask), jumps.get(site)) for site in self.spliced.sites}
-        with self.spliced.model.frozen():
-            logits = logits_at(self.spliced.model, self.pairs.clean_ids, self.pairs.read, functions)
+        ids, model = self.pairs.clean_ids, self.spliced.model
+        # A run with another beside it: that for secants, or one with its mask at 0.
+        held = self.spliced.holds_whole(ids, model.n_layers, self.spliced.sites, times=2)
+        with model.frozen():
+            logits = logits_at(model, ids, self.pairs.read, functions, recomputed=mask.requires_grad and not held)
         return self.bound(at_least_float32(logits), self.pairs)
 
     def metrics(self, masks: Float[Tensor, "mask node"]) -> Float[Tensor, "mask row"]:

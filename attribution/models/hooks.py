@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from attribution.models.addresses import Address
 from attribution.models.block_calls import BlockCall, RowAxes
@@ -25,11 +26,13 @@ def hooked(
     *,
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
+    recomputed: bool = False,
 ) -> Iterator[None]:
     """Inside the `with`, each site's activation is replaced by its function's value; afterwards no hook is left.
 
     Functions get activations flattened to [row, pos, width]. `enter` acts on the residual stream that enters block 0,
-    before a splice there. `blocks` collects each block's input and its other arguments.
+    before a splice there. `blocks` collects each block's input and its other arguments. `recomputed`: the gradient
+    graph holds what enters each block; a backward executes one block at a time again, and calls its functions again.
     """
     remove: list[Callable[[], None]] = []
     try:
@@ -41,7 +44,12 @@ def hooked(
         for number in {layer_of(site) for site, _ in asked if site.startswith("blocks.")} & set(range(model.n_layers)):
             block = model.module.blocks[number]
             remove.append(block.register_forward_pre_hook(axes.note(number), with_kwargs=True).remove)
-        remove.extend(_install(model, site, partial(axes.acted, site, function)) for site, function in asked)
+        remove += [m.register_forward_hook(lambda *_: model.forget_patterns()).remove for m in model.keep_patterns]
+        acting = [(site, partial(axes.acted, site, function)) for site, function in asked]
+        if recomputed:
+            acting = [(site, partial(_checkpointed, function)) for site, function in acting]
+            remove += [_recompute(model, number, acting) for number in range(model.n_layers)]
+        remove.extend(_install(model, site, function) for site, function in acting)
         yield
     finally:
         for undo in reversed(remove):
@@ -71,6 +79,7 @@ def logits_at(
     *,
     enter: SiteFunction | None = None,
     blocks: list[tuple[Tensor, BlockCall]] | None = None,
+    recomputed: bool = False,
 ) -> Float[Tensor, "row *read vocab"]:
     """As `logits_with`, but only at the position or positions `at[row]` of each row: no other is unembedded."""
     read = at if at.ndim == 2 else at[:, None]
@@ -84,7 +93,7 @@ def logits_at(
 
     handle = model.module.unembed.register_forward_pre_hook(only)
     try:
-        with hooked(model, functions, enter=enter, blocks=blocks):
+        with hooked(model, functions, enter=enter, blocks=blocks, recomputed=recomputed):
             logits = model.logits(ids)
     finally:
         handle.remove()
@@ -171,6 +180,40 @@ def _install(model: LanguageModel, site: str, acted: SiteFunction) -> Callable[[
         return act(output)
 
     return point.register_forward_hook(hook).remove
+
+
+def _recompute(model: LanguageModel, number: int, acting: Sequence[tuple[str, SiteFunction]]) -> Callable[[], None]:
+    """Let a backward execute a block again, with the functions that act in it; the function returned undoes it."""
+    block = model.module.blocks[number]
+    forward, own_attributes = block.forward, vars(block)  # a bridge hands attributes on to the module it wraps
+    replaced = {name: value for name, value in own_attributes.items() if name == "forward"}
+    own = [(site, function) for site, function in acting if layer_of(site) == number]
+
+    def again(*arguments: Any, **keywords: Any) -> Any:
+        undo = [_install(model, site, function) for site, function in own]
+        try:
+            with model.frozen():
+                return forward(*arguments, **keywords)
+        finally:
+            for one in reversed(undo):
+                one()
+            model.forget_patterns()
+
+    def recomputed(*arguments: Any, **keywords: Any) -> Any:
+        runs = iter((forward,))  # the functions are installed now, and no longer when a backward comes
+        return _checkpointed(lambda *a, **k: next(runs, again)(*a, **k), *arguments, **keywords)
+
+    def restore() -> None:
+        del own_attributes["forward"]
+        own_attributes.update(replaced)
+
+    own_attributes["forward"] = recomputed
+    return restore
+
+
+def _checkpointed(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """The function's value; its graph holds the arguments alone, and a backward calls the function again."""
+    return checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False, **keywords)
 
 
 def _on_hook_point(point: Any, acted: SiteFunction) -> Callable[[], None]:

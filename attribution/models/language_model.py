@@ -240,11 +240,12 @@ class LanguageModel:
 
     def forget_patterns(self) -> None:
         """Drop the attention patterns that TransformerLens' modules keep of their last run, with its whole graph."""
-        for attention in self._keeps_pattern:
+        for attention in self.keep_patterns:
             attention._pattern = None
 
     @cached_property
-    def _keeps_pattern(self) -> list[Any]:
+    def keep_patterns(self) -> list[Any]:
+        """TransformerLens' modules that do so."""
         return [module for module in self.module.modules() if hasattr(module, "_pattern")]
 
     def new_cache(self) -> Any:

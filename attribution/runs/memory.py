@@ -1,17 +1,17 @@
 """Memory: batch sizes that fit into a given number of bytes.
 
-    a pair holds   recordings   2 · positions · [Σ sites 3 · width + (L + 1) · d_model] + 4 · vocabulary
-                   plain runs   positions · L · 6 · d_model
+    a pair holds   recordings   positions · [2 · (L + 1) · d_model + Σ sites (5 · width + d_sae / 4)] + 4 · vocabulary
+                   projections  positions · 2 · Σ d_sae, of chord IG where encoders run, unless that is too much
                    encoding     positions · 6 · largest d_sae
-                   a graph      points · (positions · [L · block + 4 · (d_sae + d_in) of encoders that run]
-                                + 2 · vocabulary)
-                   a section    points · (positions · (blocks between residual sites + 2) · block + 2 · vocabulary)
-    block          12 · d_model + 3 · d_mlp + 3 · heads · positions
+                   plain runs   positions · L · 6 · d_model, of exact patching
+                   a graph      of each point of a path, whole or block by block (`splice/graph_bytes.py`)
     float64        8 bytes for each weight of the model and its SAEs, for as long as runs are repeated in float64
 
+A graph goes through all blocks, or through those of the largest section between residual sites, for chord IG. It is
+held block by block where it does not fit whole, even for a single pair.
+
 These are upper estimates from shapes, in numbers of the wider dtype of the model and its SAEs; the loaded weights are
-not included. A batch takes as many pairs as fit, up to the size beyond which larger batches are no faster. Results are
-sparse and small compared with a batch, so they are not counted.
+not included. A batch takes as many pairs as fit, up to the size beyond which larger batches are no faster.
 """
 
 import ctypes
@@ -24,8 +24,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pairs import PromptPairs
+from attribution.splice.graph_bytes import GraphBytes, graph_bytes, itemsize, widths_of
 from attribution.splice.recording import ErrorMode, refuse_other_mode
 from attribution.splice.resuming import first_block_after, is_residual
 from attribution.splice.spliced_model import SplicedModel
@@ -39,6 +39,8 @@ _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
 """Points of a path that are held at a time for each pair, by method; fewer where that is too much for one pair."""
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
 """Pairs in a batch of a method beyond which larger batches are no faster."""
+_BY_SECTIONS: Final = ("chord-ig", "edges")
+"""What runs section by section. `edges`, those of chord IG, is no name in `METHODS`."""
 _MOST_CONE_BYTES: Final = {"cpu": BYTES_AT_ONCE, "other": 4 * 2**30}
 _MOST_RUNS: Final = 256
 _MMAP_THRESHOLD: Final = -3
@@ -102,10 +104,13 @@ class Room:
     Attributes:
         size: bytes that may be held at a time, the loaded weights not included.
         recorded: bytes that the recordings of a pair hold.
-        graph: bytes that the gradient graph of a pair holds, at one point of a path.
-        section: bytes that it holds of the largest section of the network between residual sites, encoders not run.
+        encoding: bytes that it takes to make them.
+        projections: bytes of the projections that they keep for the secants of chord IG.
+        plain: bytes that a recorded run holds in plain blocks, for exact patching.
+        graphs: the gradient graph of a run: of a pair at one point of a path.
+        sections: that of the largest section of the network between residual sites, encoders not run.
         a_run: bytes that one patched run of whole blocks holds.
-        masked: bytes that the gradient graph of a masked run holds, in which every encoder runs.
+        masks: the gradient graph of a masked run, in which every encoder runs.
         promoted: bytes that a float64 copy of all weights holds.
         count: number of pairs.
         length: tokens of the longest prompt.
@@ -117,10 +122,13 @@ class Room:
 
     size: int
     recorded: int
-    graph: int
-    section: int
+    encoding: int
+    projections: int
+    plain: int
+    graphs: GraphBytes
+    sections: GraphBytes
     a_run: int
-    masked: int
+    masks: GraphBytes
     promoted: int
     count: int
     length: int
@@ -131,14 +139,19 @@ class Room:
     def of(cls, spliced: SplicedModel, pairs: PromptPairs, error_mode: ErrorMode, size: int | None = None) -> "Room":
         """A room of `size` bytes; by default half of the free memory."""
         refuse_other_mode(error_mode)
-        length = max(len(pair) for pair in pairs)
+        length, layers = max(len(pair) for pair in pairs), spliced.model.n_layers
+        given = spliced.model, spliced.saes, length
+        of_a_number = itemsize(spliced.model, spliced.saes)
         return cls(
             size=_allowed(spliced, size),
             recorded=_bytes_of_recordings(spliced, length),
-            graph=_bytes_of_graph(spliced, length, error_mode),
-            section=_bytes_of_section(spliced, length),
+            encoding=6 * length * max(sae.d_sae for sae in spliced.saes.values()) * of_a_number,
+            projections=2 * length * sum(sae.d_sae for sae in spliced.saes.values()) * of_a_number,
+            plain=6 * length * layers * spliced.model.d_model * of_a_number,
+            graphs=graph_bytes(*given, layers, () if error_mode == "live" else spliced.sites),
+            sections=graph_bytes(*given, _longest_section(spliced), ()),
             a_run=_bytes_of_run(spliced, length, error_mode),
-            masked=_bytes_of_graph(spliced, length, "frozen"),
+            masks=graph_bytes(*given, layers, spliced.sites),
             promoted=_bytes_in_float64(spliced),
             count=len(pairs),
             length=length,
@@ -146,13 +159,17 @@ class Room:
             most_cone_bytes=_MOST_CONE_BYTES.get(spliced.model.device.type, _MOST_CONE_BYTES["other"]),
         )
 
+    def fitted(self, spliced: SplicedModel) -> SplicedModel:
+        """The same, with those gradient graphs held block by block that do not fit whole."""
+        return spliced.within(self.graph_limit, keeps_projections=self.keeps_projections)
+
     def refuse_if_too_small(self) -> None:
         """Refuse a room that is too small for a single pair.
 
         Raises:
             ValueError: the message says how much memory is needed.
         """
-        least = self.recorded + max(self.graph, self.a_run)
+        least = self.recorded + max(self.encoding, self.graphs.least, self.plain + self.a_run)
         needed = -(-least // 2**20)
         if least > self.size:
             raise ValueError(
@@ -170,45 +187,87 @@ class Room:
         if method == "mask-path":
             return min(self.masked_pairs, most)
         points = _POINTS.get(method, 0 if method in ("exact", "activation-difference") else 1)
+        of_a_pair = points * (self.section if method in _BY_SECTIONS else self.graph)
+        if method == "exact":
+            of_a_pair = self.plain
         share = self.size // 2 if method == "exact" else self.size
-        fit = share // (self.recorded + points * (self.section if method == "chord-ig" else self.graph))
+        fit = share // (self._recorded_for(method) + max(of_a_pair, self.encoding))
         wanted = max(1, min(_MOST_PAIRS.get(method, most), fit))
         return 1 << (wanted.bit_length() - 1)
 
-    def runs_of(self, method: str) -> int | None:
+    def runs_of(self, method: str, most: int = 16) -> int | None:
         """Runs, one for each pair and point, whose graphs a method may hold at a time; None for those without points.
 
         As many as a batch of `pairs` has, unless that is too much for a single pair.
         """
-        of_a_run = {"ig": self.graph, "chord-ig": self.section}.get(method)
-        beside = 3 * self.pairs(method) * self.recorded // 2  # recordings, and what is made of them
-        return None if of_a_run is None else max(1, (self.size - beside) // of_a_run)
+        if method != "ig" and method not in _BY_SECTIONS:
+            return None
+        beside = 3 * self.pairs(method, most) * self._recorded_for(method) // 2  # recordings, and what is made of them
+        return max(1, (self.size - beside) // (self.section if method in _BY_SECTIONS else self.graph))
+
+    def _recorded_for(self, method: str) -> int:
+        """Bytes of a pair's recordings, with the projections that a method needs."""
+        return self.recorded + (self.projections if method in _BY_SECTIONS and self.keeps_projections else 0)
+
+    @property
+    def graph_limit(self) -> int:
+        """The bytes of the largest gradient graph that is held whole; see `SplicedModel.within`."""
+        return self._beside_recordings - (self.projections if self.keeps_projections else 0)
+
+    @property
+    def keeps_projections(self) -> bool:
+        """Whether a pair's projections leave enough for everything else."""
+        return 4 * self.projections <= self._beside_recordings
+
+    @property
+    def _beside_recordings(self) -> int:
+        """Bytes beside the recordings of a pair, and what is made of them."""
+        return self.size - 3 * self.recorded // 2
+
+    @property
+    def graph(self) -> int:
+        """Bytes of a run's graph through all blocks, as it is held."""
+        return self.graphs.within(self.graph_limit)
+
+    @property
+    def section(self) -> int:
+        """Bytes of a run's graph through the largest section, as it is held."""
+        return self.sections.within(self.graph_limit)
+
+    @property
+    def masked(self) -> int:
+        """Bytes of two masked runs, as they are held."""
+        return 2 * self.masks.within(self.graph_limit // 2)
 
     @property
     def masked_pairs(self) -> int:
         """Pairs in a batch of masked runs: with gradients, and side by side with a second run for secants."""
-        fit = self.size // (2 * (self.recorded + self.masked))
+        fit = self.size // (2 * self.recorded + self.masked)
         return 1 << (max(1, min(64, fit)).bit_length() - 1)
 
     @property
     def cone_bytes(self) -> int:
         """The bytes that the runs of one batch of cones may hold."""
-        return max(1, min(self.most_cone_bytes, (self.size - self.pairs("exact") * self.recorded) // 2))
+        return max(1, min(self.most_cone_bytes, self._beside_plain_runs // 2))
 
     @property
     def runs(self) -> int:
         """The number of patched runs of whole blocks in one forward pass."""
-        return max(1, min(_MOST_RUNS, (self.size - self.pairs("exact") * self.recorded) // self.a_run))
+        return max(1, min(_MOST_RUNS, self._beside_plain_runs // self.a_run))
+
+    @property
+    def _beside_plain_runs(self) -> int:
+        return self.size - self.pairs("exact") * (self.recorded + self.plain)
 
     @property
     def walked_runs(self) -> int:
         """The number of runs on nodes' own paths in one forward pass: with gradients, and every encoder runs."""
-        return self._runs_of(self.masked)
+        return self._runs_of(self.masks.within(self.graph_limit))
 
     @property
     def recorded_runs(self) -> int:
         """The number of runs in one forward pass whose recordings are kept until it ends."""
-        return self._runs_of(self.recorded)
+        return self._runs_of(self.recorded + self.encoding)
 
     def _runs_of(self, size: int) -> int:
         """Runs of so many bytes each, beside the recordings of a batch of pairs."""
@@ -222,7 +281,7 @@ class Room:
     @property
     def _float64_needs(self) -> int:
         """Bytes of a float64 copy of all weights, of the recordings of a batch in both dtypes, and of its runs."""
-        recorded = 3 * min(self.pairs("exact"), self.count) * self.recorded
+        recorded = 3 * min(self.pairs("exact"), self.count) * (self.recorded + self.plain)
         return self.promoted + recorded + max(self.cone_bytes, 2 * self.a_run)
 
     @property
@@ -241,36 +300,11 @@ def _allowed(spliced: SplicedModel, size: int | None) -> int:
     return int(SHARE_OF_FREE * free_bytes(spliced.model.device)) if size is None else size
 
 
-def _itemsize(spliced: SplicedModel) -> int:
-    return max(spliced.model.dtype.itemsize, *(sae.W_dec.element_size() for sae in spliced.saes.values()))
-
-
-def _model_sizes(model: LanguageModel) -> tuple[int, int, int, int]:
-    """Layers, width of the MLP, heads and vocabulary."""
-    cfg = model.module.cfg
-    wide = int(getattr(cfg, "d_mlp", None) or 4 * model.d_model)
-    return model.n_layers, wide, int(getattr(cfg, "n_heads", None) or 1), model.d_vocab
-
-
 def _bytes_of_recordings(spliced: SplicedModel, length: int) -> int:
-    layers, _, _, vocabulary = _model_sizes(spliced.model)
-    width = sum(3 * sae.d_in for sae in spliced.saes.values()) + (layers + 1) * spliced.model.d_model
-    plain = layers * 6 * spliced.model.d_model
-    encoding = 6 * max(sae.d_sae for sae in spliced.saes.values())
-    return (length * (2 * width + plain + encoding) + 4 * vocabulary) * _itemsize(spliced)
-
-
-def _bytes_of_graph(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
-    width = spliced.model.n_layers * _block_in_graph(spliced.model, length)
-    if error_mode != "live":
-        width += sum(4 * sae.d_sae + 4 * sae.d_in for sae in spliced.saes.values())
-    return (length * width + 2 * spliced.model.d_vocab) * _itemsize(spliced)
-
-
-def _block_in_graph(model: LanguageModel, length: int) -> int:
-    """Numbers that a block holds at a position for its backward."""
-    _, wide, heads, _ = _model_sizes(model)
-    return 12 * model.d_model + 3 * wide + 3 * heads * length
+    """Of the clean and the patch run, of what both are made into, and of their sparse features."""
+    model, saes = spliced.model, spliced.saes.values()
+    width = 2 * (model.n_layers + 1) * model.d_model + sum(5 * sae.d_in + sae.d_sae // 4 for sae in saes)
+    return (length * width + 4 * model.d_vocab) * itemsize(model, spliced.saes)
 
 
 def _bytes_in_float64(spliced: SplicedModel) -> int:
@@ -280,18 +314,16 @@ def _bytes_in_float64(spliced: SplicedModel) -> int:
     return 8 * sum(weight.numel() for weight in weights if weight.dtype != torch.float64)
 
 
-def _bytes_of_section(spliced: SplicedModel, length: int) -> int:
-    """The graph is kept for several backwards: the two blocks more are what a backward of one block makes."""
+def _longest_section(spliced: SplicedModel) -> int:
+    """Blocks of the longest section between residual sites."""
     cuts = [0, *(first_block_after(site) for site in spliced.sites if is_residual(site)), spliced.model.n_layers]
-    layers = max(end - start for start, end in pairwise(cuts))
-    width = (layers + 2) * _block_in_graph(spliced.model, length)
-    return (length * width + 2 * spliced.model.d_vocab) * _itemsize(spliced)
+    return max(end - start for start, end in pairwise(cuts))
 
 
 def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     """Bytes of one patched run: the activations of one block at a time and, if encoders run, of one site."""
-    _, wide, heads, vocabulary = _model_sizes(spliced.model)
-    width = 12 * spliced.model.d_model + 4 * wide + 6 * heads * length
+    model, (wide, heads) = spliced.model, widths_of(spliced.model)
+    width = 12 * model.d_model + 4 * wide + 6 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())
-    return (length * width + 2 * vocabulary) * _itemsize(spliced)
+    return (length * width + 2 * model.d_vocab) * itemsize(model, spliced.saes)

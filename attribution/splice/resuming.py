@@ -5,11 +5,11 @@ had there. Whether a model's blocks can be called in this way is proved at load 
 they cannot is run whole, with the same numbers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from attribution.dictionaries import SAE
@@ -44,6 +44,10 @@ class Resumable(Protocol):
     @property
     def can_resume(self) -> bool: ...
 
+    def holds_whole(
+        self, run: Shaped[Tensor, "row pos ..."], blocks: int, encoding: Iterable[str] = (), times: int = 1
+    ) -> bool: ...
+
     def record_site(
         self,
         site: str,
@@ -77,7 +81,7 @@ def resume(
     if error_mode != "live":
         later = sites_after(spliced, site)
         functions = {s: _splicer(spliced, s, recording, rows, error_mode, observe, watch) for s in later}
-    return run_between(spliced, recording, rows, site, output, functions, None)
+    return run_between(spliced, recording, rows, site, output, functions, None, encoding=functions)
 
 
 def resume_recorded(
@@ -140,12 +144,15 @@ def run_between(
     output: Float[Tensor, "run pos width"],
     functions: Mapping[str, SiteFunction],
     end: str | None,
+    *,
+    encoding: Collection[str] = (),
 ) -> Tensor:
     """The activation [run pos width] that arrives at the residual site `end`, or (None) the logits at what is read.
 
     Logits are in float32 or finer, because effects are small differences of them.
 
-    `output` is written at `site`, which may be `TOKENS`; `functions` act on later sites.
+    `output` is written at `site`, which may be `TOKENS`; `functions` act on later sites, and run the encoders of those
+    in `encoding`.
     """
     model, read = spliced.model, recording.read[rows]
     held = _held(spliced, recording, rows, site) | dict(functions)
@@ -157,7 +164,8 @@ def run_between(
         calls = [call.for_rows(rows) for call in recording.block_calls[block:stop]]
         if not is_residual(site):
             held[site] = constant(output)
-        with hooked(model, held):
+        recomputed = output.requires_grad and not spliced.holds_whole(output, len(calls), encoding)
+        with hooked(model, held, recomputed=recomputed):
             hidden = model.run_blocks(hidden, block, calls)
         if end is not None:
             return hidden

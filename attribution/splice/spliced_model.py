@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, cast, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from attribution.dictionaries import SAE, Frame
@@ -32,6 +32,7 @@ from attribution.models.soundness import activation_widths, check_soundness, ove
 from attribution.splice.edits import ERROR, EVERYWHERE, Touched
 from attribution.splice.feeding import common_positions, fed_as_trained
 from attribution.splice.gate_rounding import GateRule, Keep, settled
+from attribution.splice.graph_bytes import graph_bytes
 from attribution.splice.interventions import Intervention, intervened_twice
 from attribution.splice.recording import (
     INTERVENED,
@@ -131,6 +132,10 @@ class SplicedModel:
         self.boundary: int | None = None
         """The layer below which everything is kept as it is, though there are SAEs (`from_layer`)."""
         self._whole: SplicedModel | None = None
+        self.graph_limit: int | None = None
+        """Bytes that a run's gradient graph may hold whole; None for any number (`within`)."""
+        self.keeps_projections: bool = True
+        """Whether recordings keep the projections that secants need, or encoders run once more for them."""
         self.gate_rule: GateRule = GateRule()
         """Which gates of a recorded run stand at their threshold, and how they fall."""
         model.overwritten |= overwritten_sites(self.sites, ids, probe)
@@ -208,6 +213,27 @@ class SplicedModel:
                 part._whole = copy(whole)
                 part._whole.saes = {s: part.saes.get(s) or sae.to(dtype=torch.float64) for s, sae in whole.saes.items()}
             yield part
+
+    def within(self, graph_limit: int, *, keeps_projections: bool = True) -> "SplicedModel":
+        """The same with gradient graphs of more bytes held block by block (`graph_bytes.py`)."""
+        part = copy(self)
+        part.graph_limit, part.keeps_projections = graph_limit, keeps_projections
+        return part
+
+    def holds_whole(
+        self, run: Shaped[Tensor, "row pos ..."], blocks: int, encoding: Iterable[str] = (), times: int = 1
+    ) -> bool:
+        """Whether the graph of a run through so many blocks is held whole.
+
+        Args:
+            run: a tensor with its rows and positions.
+            encoding: the sites whose encoders are in the graph.
+            times: how many such graphs the limit is for.
+        """
+        if self.graph_limit is None or not self.can_resume:
+            return True
+        one = graph_bytes(self.model, self.saes, run.shape[1], blocks, encoding)
+        return times * len(run) * one.whole <= self.graph_limit
 
     def with_gates(self, rule: GateRule) -> "SplicedModel":
         """The same with another rule for gates at their threshold in a recorded run."""
@@ -301,8 +327,10 @@ class SplicedModel:
 
         def recorder(site: str) -> SiteFunction:
             def function(x: Tensor) -> Tensor:
+                if site in sites and error_mode == "live":  # in a backward that executes the block again
+                    return x
                 given = None if errors is None else errors[site]
-                sites[site] = self.record_site(
+                record = self.record_site(
                     site,
                     x,
                     spliced,
@@ -313,13 +341,16 @@ class SplicedModel:
                     keep=None if kept is None else kept[site],
                     settle=settle,
                 )
-                return sites[site].output
+                sites.setdefault(site, record)
+                return record.output
 
             return function
 
         functions = {site: recorder(site) for site in self.sites}
+        encoding = () if error_mode == "live" else self.sites
+        recomputed = with_gradients and not self.holds_whole(ids, self.model.n_layers, encoding)
         with torch.set_grad_enabled(with_gradients), self.model.frozen():
-            logits = logits_at(self.model, ids, read, functions, enter=enter, blocks=blocks)
+            logits = logits_at(self.model, ids, read, functions, enter=enter, blocks=blocks, recomputed=recomputed)
         return Recording(
             ids=ids,
             last=last,

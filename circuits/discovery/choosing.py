@@ -130,7 +130,7 @@ def search_nodes(
 
     def sets(pairs: PromptPairs) -> NodeSets:
         size = question.room.masked_pairs
-        given = question.spliced, pairs, question.metric, question.reference
+        given = question.fitted, pairs, question.metric, question.reference
         return NodeSets(*given, nodes, ranking.positions, size)
 
     def search_on(pairs: PromptPairs) -> tuple[NodeSets, Directions]:

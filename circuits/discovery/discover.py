@@ -419,12 +419,12 @@ def _pruned(question: Question, whole: CircuitGraph, least: float, stages: Stage
 
 
 def _edges(question: Question, nodes: Effects, progress: Progress) -> Edges:
-    given, size = (question.spliced, question.pairs, question.metric, nodes), question.room.pairs("atp", 32)
+    given, room = (question.fitted, question.pairs, question.metric, nodes), question.room
     if question.patch_value is counterfactual:
         mode = path_mode("frozen" if question.error_mode == "live" else question.error_mode)
-        about = {"sources": nodes, "error_mode": mode, "runs_at_once": question.room.runs_of("chord-ig")}
-        return chord_edges(*given, **about, batch_size=size, progress=progress)
-    mode = "zero" if question.error_mode == "zero" else "frozen"
+        about = {"sources": nodes, "error_mode": mode, "runs_at_once": room.runs_of("edges", 32)}
+        return chord_edges(*given, **about, batch_size=room.pairs("edges", 32), progress=progress)
+    mode, size = "zero" if question.error_mode == "zero" else "frozen", room.pairs("atp", 32)
     return gradient_edges(
         *given, sources=nodes, error_mode=mode, batch_size=size, patch_value=question.patch_value, progress=progress
     )

@@ -52,6 +52,11 @@ class Question:
         """Batch sizes within the memory."""
         return Room.of(self.spliced, self.pairs, self.error_mode, self.memory)
 
+    @cached_property
+    def fitted(self) -> SplicedModel:
+        """The spliced model with gradient graphs that fit the memory."""
+        return self.room.fitted(self.spliced)
+
     @property
     def reference(self) -> Reference:
         """What everything outside a circuit is set to: the same value that nodes are patched with."""
@@ -96,7 +101,7 @@ class Question:
         if (runs := self.room.runs_of(method)) is not None:
             options["runs_at_once"] = runs
         options |= options_of(method, self.error_mode, points)
-        return METHODS[method](self.spliced, self.pairs, self.metric, **options)
+        return METHODS[method](self.fitted, self.pairs, self.metric, **options)
 
     def chords(self, progress: Progress) -> ChordAttribution | None:
         """Chord IG with its smooth and jump parts. The first call sweeps, later ones return the same result.
@@ -108,7 +113,7 @@ class Question:
             return None
         if not self._swept:
             swept = chord_attribution(
-                self.spliced,
+                self.fitted,
                 self.pairs,
                 self.metric,
                 error_mode=path_mode(self.error_mode),
