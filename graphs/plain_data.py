@@ -113,7 +113,7 @@ def _refuse_other_types(kind: type, values: Mapping[str, Any], where: str | None
         except ValidationError as error:
             fault = TypeFault.of(error, value)
             place = f"{fault.at(name)} of {named(kind)}" if where is None else fault.at(f"{where}.{name}")
-            raise ValueError(f"{place} is {shortened(fault.found)}; expected {fault.expected}.") from None
+            raise ValueError(f"{fault.sentence(place)}.") from None
 
 
 @cache

@@ -37,7 +37,7 @@ class TypeFault:
     Attributes:
         place: keys and indices that lead there.
         found: what is there.
-        expected: what may be there, in words; "" where a key is missing, which `place` ends with.
+        expected: what may be there, in words; "" where what `place` ends with is missing.
     """
 
     place: Place
@@ -59,6 +59,12 @@ class TypeFault:
         text = name + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in self.place)
         return text.removeprefix(".")
 
+    def sentence(self, where: str, described: str | None = None) -> str:
+        """The fault, without a full stop; `where` is the place in words, and `described` goes before `expected`."""
+        if not self.expected:
+            return f"{where} is missing"
+        return f"{where} is {shortened(self.found)}; expected {described or self.expected}"
+
 
 def named(kind: type) -> str:
     """The name of a type with its article."""
@@ -76,7 +82,7 @@ def _at(location: Sequence[str | int], value: Any) -> tuple[Place, Any]:
     place: list[str | int] = []
     for key in location:
         inside = isinstance(value, Mapping) if isinstance(key, str) else isinstance(value, list | tuple)
-        if not inside or (isinstance(value, Mapping) and key not in value):
+        if not inside or (key not in value if isinstance(value, Mapping) else key >= len(value)):
             break
         place.append(key)
         value = value[key]
@@ -88,5 +94,7 @@ def _expected(fault: "ErrorDetails") -> str:
         words, name = _LIMITS[fault["type"]]
         limit = fault.get("ctx", {})[name]
         return f"{words} {limit:,}" if isinstance(limit, int) else f"{words} {limit:g}"
-    said = fault["msg"].removeprefix("Input should be ").replace("List should have", "a list with").split(" after")[0]
+    said = fault["msg"].removeprefix("Input should be ").split(" after")[0]
+    for kind in ("List", "Tuple"):
+        said = said.replace(f"{kind} should have", "a list with")
     return next((words for start, words in _WORDS.items() if said.startswith(start)), said[0].lower() + said[1:])

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from graphs.fields.type_faults import TypeFault, shortened
+from graphs.fields.type_faults import TypeFault
 
 
 class FileContent(BaseModel):
@@ -35,9 +35,6 @@ def typed(kind: type[_Content], content: Any) -> _Content:
 
 
 def _sentence(kind: type[FileContent], fault: TypeFault) -> str:
-    place = fault.at() or "the content"
-    if not fault.expected:
-        return f"{place} is missing"
     key = fault.place[0] if len(fault.place) == 1 else None
     described = kind.model_fields[key].description if isinstance(key, str) else None
-    return f"{place} is {shortened(fault.found)}; expected {described or fault.expected}"
+    return fault.sentence(fault.at() or "the content", described)

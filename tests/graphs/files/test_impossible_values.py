@@ -171,6 +171,8 @@ def test_labels(place: Place, value: Any, fault: str, tmp_path: Path) -> None:
         (("node_overlap", "jaccard"), 1.5, r"jaccard of an Overlap is 1.5; expected at most 1"),
         (("spearman",), -1.5, r"spearman of a Comparison is -1.5; expected at least -1"),
         (("same_sign",), 1.5, r"same_sign of a Comparison is 1.5; expected at most 1"),
+        (("names",), ["a"], r"names\[1\] of a Comparison is missing"),
+        (("names",), ["a", "b", "c"], r"names of a Comparison is \('a', 'b', 'c'\); expected a list with"),
     ],
 )
 def test_a_comparison(place: Place, value: Any, fault: str, tmp_path: Path) -> None:
