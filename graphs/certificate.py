@@ -26,7 +26,7 @@ class SiteQuality:
         l0: mean number of active features per token.
         fvu: fraction of variance unexplained: the share of the activation's variance that the reconstruction misses.
         ce_recovered: (CE with the site set to zero − CE spliced) / (CE with the site set to zero − CE clean); None
-            where the denominator is 0.
+            where setting it to zero does not raise CE.
         ce_increase: CE spliced − CE clean, in nats per token.
         kl: KL(model ‖ spliced), in nats per token.
     """

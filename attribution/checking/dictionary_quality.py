@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from attribution.checking.reconstruction_numbers import ReconstructionNumbers, recovered
-from attribution.checking.text_batch import Sums, TextBatch, added
+from attribution.checking.text_batch import ALL_SITES, Sums, TextBatch, added, splices_of
 from attribution.dictionaries import SAE
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import environment_of, key_of
@@ -35,7 +35,6 @@ from graphs.quality.dictionary_quality import DENSE
 STAGE: Final = "dictionary_quality"
 BINS: Final = 30
 """Bars of a histogram."""
-_ALL: Final = "all sites"
 _RUNS: Final = ("spliced", "zero", "mean")
 
 
@@ -63,7 +62,7 @@ def dictionary_quality(
         progress: is called with the share of the work that is done.
 
     Raises:
-        ValueError: no text with a token to predict, or no position of it is spliced.
+        ValueError: no text with a token to predict, no position of it is spliced, or batches of fewer than one text.
 
     Examples:
         >>> texts = list(embedded_corpus(model, documents=4).pieces())
@@ -74,6 +73,8 @@ def dictionary_quality(
     texts = [tuple(ids) for ids in texts]
     if max(map(len, texts), default=0) < 2:
         raise ValueError("There is no token to predict. Give texts of at least two tokens.")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     size = texts_at_once(spliced, max(map(len, texts)), memory) if batch_size is None else batch_size
     measure = partial(_over_batches, spliced, texts, size)
     first = 1 / (3 * len(spliced.sites) + 5)
@@ -85,13 +86,13 @@ def dictionary_quality(
         runs = measure("splicing", partial(_losses, read), progress_between(progress, first, 1.0))
     return DictionaryQuality(
         name=name,
-        family=", ".join(sorted({sae.kind for sae in spliced.saes.values()})) if family is None else family,
+        family=", ".join(sorted({spliced.saes[site].kind for site in read})) if family is None else family,
         text=text,
         positions=max(own.positions for own in read.values()),
         tokens=int(runs["tokens"]),
         ce_model=float(runs["ce"]) / int(runs["tokens"]),
         sites=tuple(_at_site(spliced.saes[site], site, read[site], _splice_quality(runs, site)) for site in read),
-        together=_splice_quality(runs, _ALL),
+        together=_splice_quality(runs, ALL_SITES),
     )
 
 
@@ -121,10 +122,10 @@ def _over_batches(
 
 def _losses(read: dict[str, ReconstructionNumbers], batch: TextBatch) -> Sums:
     """Σ CE and Σ KL of every run of one batch."""
-    clean, sites = batch.logits({}), batch.spliced.sites
+    clean = batch.logits({})
     means = {site: torch.from_numpy(own.mean) for site, own in read.items()}
     found: Sums = {"tokens": np.asarray(len(clean)), "ce": np.asarray(batch.losses(clean, clean)[0])}
-    for name, chosen in {**{site: (site,) for site in sites}, _ALL: sites}.items():
+    for name, chosen in splices_of(batch.spliced.sites).items():
         own: dict[str, Tensor] = {site: means[site] for site in chosen}
         runs = {
             "spliced": batch.reconstructing(chosen),

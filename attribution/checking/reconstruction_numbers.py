@@ -51,8 +51,11 @@ class ReconstructionNumbers:
 
 
 def recovered(ablated: float, spliced: float, clean: float) -> float | None:
-    """The share of what an ablation costs that a splice wins back: (ablated − spliced) / (ablated − clean)."""
-    return None if ablated == clean else float(ablated - spliced) / float(ablated - clean)
+    """The share of an ablation's cost that a splice wins back: (ablated − spliced) / (ablated − clean).
+
+    None where the ablation costs nothing: a share of that would mean nothing.
+    """
+    return float(ablated - spliced) / float(ablated - clean) if ablated > clean else None
 
 
 def ratio(part: float, whole: float) -> float | None:

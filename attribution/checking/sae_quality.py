@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from attribution.checking.reconstruction_numbers import ReconstructionNumbers, recovered
-from attribution.checking.text_batch import Sums, TextBatch, added
+from attribution.checking.text_batch import ALL_SITES, Sums, TextBatch, added, splices_of
 from attribution.runs.chunk_file import Arrays
 from attribution.runs.chunk_key import environment_of, key_of
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
@@ -25,7 +25,6 @@ from attribution.splice.spliced_model import SplicedModel
 from graphs import SAEQuality, SiteQuality
 
 STAGE: Final = "sae_quality"
-_ALL: Final = "all sites"
 
 
 def sae_quality(
@@ -66,7 +65,7 @@ def sae_quality(
         text=text,
         tokens=int(sums["tokens"]),
         sites=tuple(_of_site(sums, site) for site in spliced.sites),
-        **_of_splice(sums, _ALL),
+        **_of_splice(sums, ALL_SITES),
     )
 
 
@@ -82,12 +81,12 @@ def _sums_of_batch(spliced: SplicedModel, prompts: Sequence[Sequence[int]], answ
     batch = TextBatch.of(spliced, prompts, answers)
     clean = batch.logits({})
     found: Sums = {"tokens": np.asarray(len(clean)), "ce": np.asarray(batch.losses(clean, clean)[0])}
-    for name, sites in {**{site: (site,) for site in spliced.sites}, _ALL: spliced.sites}.items():
+    for name, sites in splices_of(spliced.sites).items():
         of_sites: Sums = {}
         written = batch.losses(clean, batch.logits(batch.reconstructing(sites, of_sites)))
         nothing = batch.losses(clean, batch.logits(batch.writing(dict.fromkeys(sites, 0.0))))
         found |= {f"{name}:spliced": np.asarray(written), f"{name}:zero": np.asarray(nothing)}
-        if name != _ALL:
+        if name != ALL_SITES:
             found |= of_sites
     return found
 

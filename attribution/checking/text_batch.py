@@ -19,6 +19,8 @@ from attribution.runs.chunk_file import Arrays
 from attribution.splice.spliced_model import SplicedModel
 
 Sums = dict[str, np.ndarray]
+ALL_SITES: Final = "all sites"
+"""The name of the splice of all sites together; that of one site alone is the site's."""
 LEAST_AT_ONCE: Final = 8
 NUMBERS_AT_ONCE: Final = 2**18
 """Logits whose log probabilities are held at a time in float64, but those of `LEAST_AT_ONCE` tokens at least."""
@@ -36,6 +38,11 @@ def added(parts: Iterable[Arrays]) -> Sums:
 def scored_at_once(vocabulary: int) -> int:
     """The number of predicted tokens whose losses are computed at a time."""
     return max(LEAST_AT_ONCE, NUMBERS_AT_ONCE // vocabulary)
+
+
+def splices_of(sites: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Each site alone, and all together, by name."""
+    return {**{site: (site,) for site in sites}, ALL_SITES: tuple(sites)}
 
 
 @dataclass(frozen=True)

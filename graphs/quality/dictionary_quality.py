@@ -46,8 +46,8 @@ class SpliceQuality:
         kl, kl_zero, kl_mean: KL of the three runs.
         ce_increase: ce − CE of the model.
         ce_recovered_of_zero, ce_recovered_of_mean: (CE of the ablated run − ce) / (CE of the ablated run − CE of the
-            model); None where the denominator is 0.
-        kl_recovered_of_zero, kl_recovered_of_mean: 1 − kl / KL of the ablated run; None where the denominator is 0.
+            model); None where the ablation does not raise CE.
+        kl_recovered_of_zero, kl_recovered_of_mean: 1 − kl / KL of the ablated run; None where that is 0.
     """
 
     ce: float

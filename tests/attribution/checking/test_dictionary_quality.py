@@ -1,6 +1,7 @@
 """The quality of dictionaries against plain loops, and where it is known: projections that are scaled."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from attribution.checking import dictionary_quality as measuring
 from attribution.checking.dictionary_quality import STAGE, dictionary_quality
 from attribution.dictionaries import SAE, Gated, JumpReLU, ReLU, TopK
+from attribution.dictionaries.kinds.trained_positions import TrainedPositions
 from attribution.models.language_model import LanguageModel
 from attribution.runs.chunk_store import kept_in
 from tests.twins.text_twin import arrivals, log_probabilities
@@ -60,8 +62,9 @@ def test_cross_entropies_and_divergences_equal_loops(world: World, batch_size: i
         assert found.ce_model == pytest.approx(slow.pop("model"))
         assert {name: getattr(own, name) for name in slow} == pytest.approx(slow)
         assert own.ce_increase == pytest.approx(own.ce - found.ce_model)
-        cost = own.ce_mean - found.ce_model
-        assert own.ce_recovered_of_mean == pytest.approx((own.ce_mean - own.ce) / cost)
+        for ablated, recovered in ((own.ce_zero, own.ce_recovered_of_zero), (own.ce_mean, own.ce_recovered_of_mean)):
+            cost = ablated - found.ce_model
+            assert recovered == (pytest.approx((ablated - own.ce) / cost) if cost > 0 else None)
         assert own.kl_recovered_of_zero == pytest.approx(1 - own.kl / own.kl_zero)
 
 
@@ -117,6 +120,11 @@ def test_a_text_that_predicts_nothing_or_has_no_spliced_position_is_an_error(wor
     for texts in ([], [[3]]):
         with pytest.raises(ValueError, match="at least two tokens"):
             dictionary_quality(world.spliced, texts)
+    late = {site: replace(sae, positions=TrainedPositions(start=20)) for site, sae in world.saes.items()}
+    with pytest.raises(ValueError, match="no position at which SAEs are spliced in"):
+        dictionary_quality(World(world.model, late).spliced, TEXTS)
+    with pytest.raises(ValueError, match="batch_size must be at least 1; got 0"):
+        dictionary_quality(world.spliced, TEXTS, batch_size=0)
 
 
 def test_an_interrupted_measurement_goes_on_where_it_stopped(

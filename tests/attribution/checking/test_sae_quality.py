@@ -43,8 +43,12 @@ def expected(world: World, sites: Sequence[str], answers: Sequence[int] | None) 
                 sums[name] -= float(run[position, following])
             own = runs["clean"][position]
             sums["kl"] += float((own.exp() * (own - runs["spliced"][position])).sum())
-    recovered = (sums["zero"] - sums["spliced"]) / (sums["zero"] - sums["clean"])
-    return recovered, (sums["spliced"] - sums["clean"]) / tokens, sums["kl"] / tokens
+    cost = sums["zero"] - sums["clean"]
+    return (
+        None if cost <= 0 else (sums["zero"] - sums["spliced"]) / cost,
+        (sums["spliced"] - sums["clean"]) / tokens,
+        sums["kl"] / tokens,
+    )
 
 
 def numbers(quality: SAEQuality) -> tuple[float | None, float, float]:
