@@ -23,13 +23,14 @@ from attribution import SplicedModel
 from attribution.models.site_names import kind_of
 from attribution.runs.progress import silent
 from circuits import embedded_corpus, feature_report, find_features, load_model, load_saes, splice
-from circuits.ablation.generation import decoded_text, generate
+from circuits.ablation.generation import generate
 from circuits.features.feature_report import ReportOptions
 from circuits.features.firing import read_firings
-from circuits.features.spans import NAMED
+from circuits.features.spans import NAMED, spans_of
 from circuits.features.trigger_test import trigger_test
 from circuits.labels.corpus import Corpus
 from graphs import FeatureReport, FeatureSearch
+from graphs.features.feature_words import part_in_words
 
 SHOWN: Final = 5
 DRAWN: Final = 6
@@ -46,18 +47,18 @@ def generated_corpus(spliced: SplicedModel, documents: int, seed: int) -> Corpus
         rows = min(BATCH, documents - start)
         ids = torch.tensor([model.opening.ids] * rows)
         made = generate(spliced, ids, new_tokens=TOKENS, temperature=1.0, seed=seed + start, closing_id=model.eos_id)
-        texts += [decoded_text(row, model) for row in made.ids.tolist()]
+        special = {model.bos_id, model.eos_id}
+        texts += ["".join(model.token_texts([t for t in row if t not in special])) for row in made.ids.tolist()]
     name = f"{documents} texts that {model.name} generates (seed {seed})"
     return Corpus(name, lambda: iter(texts), model)
 
 
 def contexts_found(spliced: SplicedModel, corpus: Corpus) -> Iterator[tuple[FeatureSearch, FeatureReport]]:
-    """For each named context of the text, the features that fire inside it, and the report of the first."""
+    """For each named context that the text has, the features that fire inside it, and the report of the first."""
     for name in NAMED:
-        try:
-            found = find_features(spliced, corpus, fires=name, count=SHOWN)
-        except ValueError:  # the text has no such context
+        if not any(any(spans_of(name).inside(spliced.model, ids)) for ids in corpus.pieces()):
             continue
+        found = find_features(spliced, corpus, fires=name, count=SHOWN)
         first = found.features[0]
         yield found, feature_report(spliced, first.site, first.index, corpus)
 
@@ -78,6 +79,13 @@ def drawn_tests(spliced: SplicedModel, corpus: Corpus, seed: int) -> dict[str, l
     return found
 
 
+def numbers_of(found: FeatureSearch, report: FeatureReport) -> dict[str, Any]:
+    """A context's features, and of the first one what writes it and its causal test, as plain data."""
+    best = [{"feature": one.name, **asdict(one)} for one in found.features]
+    first = {"written": [asdict(part) for part in report.written or ()], "test": report.test and asdict(report.test)}
+    return {"context": found.fires, "base": found.base, "tokens": found.tokens, "best": best, "first": first}
+
+
 def say_context(found: FeatureSearch, report: FeatureReport) -> None:
     """Print the features of a context, and the first one's evidence."""
     print(f"\n{found.fires}: {found.base or 0:.1%} of {found.tokens:,} tokens")
@@ -85,7 +93,7 @@ def say_context(found: FeatureSearch, report: FeatureReport) -> None:
         print(f"  {one.name}: precision {one.precision:.1%}, recall {one.recall:.1%}, fires at {one.fires:,} places")
     for part in (report.written or ())[:3]:
         tokens = ", ".join(f"{token!r} {share:.1%}" for token, share in part.tokens[:3])
-        print(f"    written by {part.kind} {part.layer}.{part.head}: {part.share:.1%} ({tokens})")
+        print(f"    written by {part_in_words(part)}: {part.share:.1%} ({tokens})")
     test = report.test
     assert test is not None
     print(f"    test holds: {test.holds}; promoted {test.promoted}, in {test.fell} of {test.prompts}; {test.largest}")
@@ -120,7 +128,7 @@ def main() -> None:
     contexts = []
     for found, report in contexts_found(spliced, corpus):
         say_context(found, report)
-        contexts.append({"search": asdict(found), "first": asdict(report)})
+        contexts.append(numbers_of(found, report))
     tests = drawn_tests(spliced, corpus, arguments.seed)
     say_drawn(tests)
     print(f"{time.perf_counter() - start:.0f} s")

@@ -71,7 +71,7 @@ def find_features(
 
     >>> texts = embedded_corpus(model, documents=20)
     >>> best = find_features(spliced, texts, fires="brackets", count=3).features[0]
-    >>> best.precision > 0.5 and best.fires >= 10
+    >>> best.f1 > 0.3 and best.fires >= 10
     True
     >>> find_features(spliced, promotes="they", count=1).features[0].promoted > 10
     True
