@@ -27,7 +27,7 @@ from attribution.runs.chunk_store import ChunkStore, KeepPart, kept_chunk
 from attribution.runs.time_limit import LEAST
 from attribution.splice.patch_values import counterfactual
 from circuits.discovery.paces import Paces, measured_paces
-from circuits.discovery.stage_costs import OWN_PATHS, StageCosts
+from circuits.discovery.stage_costs import IN_FLOAT64, OWN_PATHS, StageCosts
 from circuits.ranking.question import Question
 from circuits.terminal.amounts import flops_in_words, time_in_words
 from graphs.short_repr import short_repr
@@ -156,7 +156,8 @@ def decide(
     def key(store: ChunkStore) -> str:
         rule = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         about = {"error_mode": question.error_mode, "budget": budget, "verify": verify, "memory": question.memory}
-        about["others"] = {stage: work.flops for stage, work in costs.work("exact", 1e4).items()}
+        work = costs.work("exact", 1e4).items()
+        about["others"] = {stage: own.flops for stage, own in work if stage != IN_FLOAT64}
         given = store, question.spliced, question.metric, question.patch_value
         return chunk_keys(*given, name=DECISION_STAGE, rule=rule, **about).key(
             question.pairs, range(len(question.pairs))

@@ -59,6 +59,8 @@ STEPS_OF_A_WALK: Final = 20
 RUNS_OF_A_STEP: Final = 10
 OWN_PATHS: Final = "own paths"
 """The stage that is walked in what is left of the time."""
+IN_FLOAT64: Final = "faithfulness in float64"
+"""The stage that is left out where it does not fit into memory."""
 QUALITY: Final = "quality of the SAEs"
 """The stage that reads texts."""
 
@@ -137,12 +139,12 @@ class StageCosts:
     def work(self, method: str, active: float) -> dict[str, Work]:
         """The work of each stage, if effects are measured by `method` and so many nodes differ in a pair."""
         own, splits = self.question.pairs, dict(self.splits or {})
-        sets = {VALIDATION: REPORT}
         beside = {*self.compare, *(() if self.ranked_by is None else (self.ranked_by,))} - {
             method,
             *self.question.meaningless,
         }
-        judged = [(own, REPORT + CURVE), *((pairs, sets.get(name, REPORT + CURVE)) for name, pairs in splits.items())]
+        judged = [(own, REPORT + CURVE)]
+        judged += [(pairs, REPORT + CURVE * (name != VALIDATION)) for name, pairs in splits.items()]
         return {
             "estimates beside them": sum(map(self.sweep, sorted(beside)), Work()),
             "search": self._search(active, splits.get(VALIDATION)),
@@ -151,7 +153,7 @@ class StageCosts:
             OWN_PATHS: self.explained * self._own_path() if method != "exact" or "ig" in self.compare else Work(),
             "pruning": 2 * self.keeping(own, REPORT),
             "faithfulness": sum((self.keeping(pairs, count) for pairs, count in judged), Work()),
-            "faithfulness in float64": self._in_float64([pairs for pairs, _ in judged]),
+            IN_FLOAT64: self._in_float64([pairs for pairs, _ in judged]),
             QUALITY: self._quality([len(pair.clean_ids) for pair in own for _ in (0, 1)], scored=2 * len(own))
             + self._quality(list(map(len, self.texts)), scored=sum(map(len, self.texts))),
             **self.after,
