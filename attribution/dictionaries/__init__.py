@@ -1,7 +1,7 @@
 """Sparse autoencoders: encode an activation into features and decode it; load and save them.
 
 `kinds` holds the encoders, `pursuits` codes found without one, `formats` the file formats, `load.py` the choice of a
-folder's format. Other rooms use the names in `__all__`.
+folder's format, `splitting.py` the splitting test. Other rooms use the names in `__all__`.
 """
 
 from attribution.dictionaries.formats import SAEFileError
@@ -22,7 +22,7 @@ from attribution.dictionaries.pursuits.greedy import Code
 from attribution.dictionaries.pursuits.matching_pursuit import matching_pursuit
 from attribution.dictionaries.pursuits.novelty import novelty
 from attribution.dictionaries.pursuits.refitting import refitted
-from attribution.dictionaries.pursuits.splitting import Splitting, splitting
+from attribution.dictionaries.splitting import Splitting, splitting
 
 __all__ = [
     "SAE",

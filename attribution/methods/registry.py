@@ -1,7 +1,7 @@
 """The registry of methods by name. A new method needs its own file, a line in `METHODS` and its name in the options.
 
-`METHOD_NAMES` in `circuits/commands/options.py` repeats the names for the command line, which must not import torch; a
-test compares the two.
+`METHOD_NAMES` in `circuits/commands/shared/options.py` repeats the names for the command line, which must not import
+torch; a test compares the two.
 """
 
 from collections.abc import Callable

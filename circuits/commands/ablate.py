@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from circuits.commands.choices import patch_value, refuse_unknown
-from circuits.commands.earlier_run import CircuitFile, refuse_unasked_code
-from circuits.commands.inputs import Inputs, Loaded
-from circuits.commands.options import (
+from circuits.commands.shared.choices import patch_value, refuse_unknown
+from circuits.commands.shared.earlier_run import CircuitFile, refuse_unasked_code
+from circuits.commands.shared.inputs import Inputs, Loaded
+from circuits.commands.shared.options import (
     METHOD,
     METRIC_HELP,
     METRIC_NAMES,
@@ -163,7 +163,7 @@ def ablate(console: Console, inputs: Inputs, options: AblateOptions) -> None:
 
         from circuits.ablation.node_names import parts_of
         from circuits.ablation.operation_names import parse_operation
-        from circuits.commands.run_files import RunFolder
+        from circuits.commands.shared.run_files import RunFolder
         from circuits.labels.corpus import refuse_bad_text
         from circuits.terminal.shown_prompt import shown_prompt
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.earlier_run import EarlierRun, RunChoices, refuse_unasked_code
-from circuits.commands.inputs import Inputs, Loaded
-from circuits.commands.options import (
+from circuits.commands.shared.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
+from circuits.commands.shared.earlier_run import EarlierRun, RunChoices, refuse_unasked_code
+from circuits.commands.shared.inputs import Inputs, Loaded
+from circuits.commands.shared.options import (
     METHOD,
     METHOD_NAMES,
     METRIC_HELP,

@@ -11,9 +11,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.earlier_run import CircuitFile, EarlierRun, portable, refuse_unasked_code
-from circuits.commands.inputs import Inputs, Loaded
-from circuits.commands.options import METHOD, OUTPUT, RowsOptions, option
+from circuits.commands.shared.earlier_run import CircuitFile, EarlierRun, portable, refuse_unasked_code
+from circuits.commands.shared.inputs import Inputs, Loaded
+from circuits.commands.shared.options import METHOD, OUTPUT, RowsOptions, option
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.whole_run import RUN_FILE, refuse_folders_in_place, refuse_foreign, write_whole
 from graphs.comparison import ComparedNode, Comparison

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from circuits.commands.export_inputs import beside, read_source, refuse_labels_of_other_saes
-from circuits.commands.options import option
+from circuits.commands.shared.options import option
 from circuits.terminal.printable import printable
 from circuits.terminal.whole_run import RUN_FILE
 from graphs import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from circuits.commands.inputs import ModelInputs
-from circuits.commands.options import OUTPUT, MemoryOptions, option, refuse_missing_file
+from circuits.commands.shared.inputs import ModelInputs
+from circuits.commands.shared.options import OUTPUT, MemoryOptions, option, refuse_missing_file
 from circuits.terminal.cautions import caution_texts
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.whole_run import write_whole

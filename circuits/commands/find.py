@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from circuits.commands.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.inputs import Inputs, Loaded, OtherPairs
-from circuits.commands.options import (
+from circuits.commands.shared.choices import patch_value, quadrature, refuse_excluded, refuse_unknown
+from circuits.commands.shared.inputs import Inputs, Loaded, OtherPairs
+from circuits.commands.shared.options import (
     CIRCUIT,
     EVIDENCE,
     INPUTS,
@@ -41,7 +41,7 @@ from graphs.files.whole_file import refuse_unwritable
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
     from attribution.runs.pace import Work
-    from circuits.commands.run_files import RunFolder
+    from circuits.commands.shared.run_files import RunFolder
     from circuits.discovery.discover import Found
     from circuits.labels.corpus import Corpus
     from graphs.site_trial import TrialOfSites
@@ -267,7 +267,7 @@ def find(console: Console, inputs: FindInputs, options: FindOptions) -> None:
         from attribution.checking.model_report import model_report
         from attribution.runs.progress import progress_between
         from circuits.commands.find_output import StageWatch, print_found, print_trial
-        from circuits.commands.run_files import RunFolder, write_run
+        from circuits.commands.shared.run_files import RunFolder, write_run
         from circuits.discovery.pair_index import PairIndex
         from circuits.labels.feature_labels import label
         from circuits.terminal.shown_prompt import shown_prompt

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attribution.runs.chunk_store import ChunkStore
-from circuits.commands.run_files import RunFolder
+from circuits.commands.shared.run_files import RunFolder
 from circuits.discovery.deciding import DECISION_STAGE
 from circuits.discovery.discover import Found
 from circuits.selection.watch import Round, SearchCost

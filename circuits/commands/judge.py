@@ -12,9 +12,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from circuits.commands.choices import refuse_unknown
-from circuits.commands.earlier_run import CircuitFile, refuse_unasked_code
-from circuits.commands.options import EVIDENCE, METHOD, OUTPUT, RowsOptions, option, refuse_missing_file
+from circuits.commands.shared.choices import refuse_unknown
+from circuits.commands.shared.earlier_run import CircuitFile, refuse_unasked_code
+from circuits.commands.shared.options import EVIDENCE, METHOD, OUTPUT, RowsOptions, option, refuse_missing_file
 from circuits.tasks.any_model.registry import ANY_TASKS
 from circuits.tasks.registry import EVERY_TASK
 from circuits.terminal.progress import progress_bar

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from circuits.commands.earlier_run import CircuitFile
-from circuits.commands.inputs import ModelInputs
-from circuits.commands.options import OUTPUT, MemoryOptions, RowsOptions, option, refuse_missing_file
+from circuits.commands.shared.earlier_run import CircuitFile
+from circuits.commands.shared.inputs import ModelInputs
+from circuits.commands.shared.options import OUTPUT, MemoryOptions, RowsOptions, option, refuse_missing_file
 from circuits.terminal.cautions import caution_texts
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.whole_run import OF_A_RUN, RUN_FILE, write_whole

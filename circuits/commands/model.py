@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from circuits.commands.choices import refuse_unknown
-from circuits.commands.inputs import refuse_missing_model, silence_transformers
-from circuits.commands.options import BACKENDS, INPUTS, OUTPUT, choices_in_words, option
+from circuits.commands.shared.choices import refuse_unknown
+from circuits.commands.shared.inputs import refuse_missing_model, silence_transformers
+from circuits.commands.shared.options import BACKENDS, INPUTS, OUTPUT, choices_in_words, option
 from circuits.embedded.sets import EMBEDDED
 from graphs.files.whole_file import refuse_unwritable_file, whole_file
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 import typer
 from rich.console import Console
 
-from circuits.commands.inputs import ModelInputs
-from circuits.commands.options import (
+from circuits.commands.shared.inputs import ModelInputs
+from circuits.commands.shared.options import (
     INPUTS,
     METHOD,
     OUTPUT,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from circuits.commands.choices import quadrature, refuse_excluded, refuse_unknown
-from circuits.commands.inputs import Inputs
-from circuits.commands.options import (
+from circuits.commands.shared.choices import quadrature, refuse_excluded, refuse_unknown
+from circuits.commands.shared.inputs import Inputs
+from circuits.commands.shared.options import (
     INPUTS,
     METHOD,
     METHOD_NAMES,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.console import Console
 
-from circuits.commands.choices import refuse_unknown
-from circuits.commands.inputs import Inputs, Loaded
-from circuits.commands.options import (
+from circuits.commands.shared.choices import refuse_unknown
+from circuits.commands.shared.inputs import Inputs, Loaded
+from circuits.commands.shared.options import (
     METHOD,
     METRIC_HELP,
     METRIC_NAMES,

@@ -11,8 +11,8 @@ from attribution.methods.attribution_patching import attribution_patching
 from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
-from circuits.commands.earlier_run import EarlierRun
-from circuits.commands.inputs import Inputs
+from circuits.commands.shared.earlier_run import EarlierRun
+from circuits.commands.shared.inputs import Inputs
 from circuits.ranking.dataset import rank
 from circuits.ranking.ranking_file import read_ranking, write_ranking
 from tests.fuzz.hostile_json import CORPUS, hostile_json

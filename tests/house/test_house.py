@@ -27,7 +27,7 @@ ROOMS = (
     *("circuits.faithfulness", "circuits.selection"),
     *("circuits.ablation", "circuits.labels", "circuits.features", "circuits.steering"),
     *("circuits.shift", "circuits.discovery", "circuits.comparing"),
-    *("circuits.commands",),
+    *("circuits.commands.shared", "circuits.commands"),
 )
 """Every room, lowest first: a room imports from itself and from those before it."""
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 from circuits import load_model, prompt_pairs
 from circuits.ablation.operation_names import OPERATIONS, parse_operation
 from circuits.commands.app import app
-from circuits.commands.earlier_run import CircuitFile
-from circuits.commands.inputs import Inputs
-from circuits.commands.options import PATCH_NAMES
+from circuits.commands.shared.earlier_run import CircuitFile
+from circuits.commands.shared.inputs import Inputs
+from circuits.commands.shared.options import PATCH_NAMES
 
 NODE = "blocks.2.hook_resid_post/368"
 GENERAL = "the barn near the beach was big .\nthe doctor was busy ."

@@ -12,7 +12,7 @@ from circuits import commands
 from circuits.commands import app as cli
 from circuits.commands.app import app
 from circuits.commands.check import FAIL_ON
-from circuits.commands.inputs import Inputs
+from circuits.commands.shared.inputs import Inputs
 from circuits.tasks.templates import text_pairs
 from graphs import load_verdict
 

@@ -12,7 +12,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.patch_values import counterfactual, zero
 from attribution.splice.recording import ErrorMode
 from attribution.splice.spliced_model import SplicedModel
-from circuits.commands.choices import patch_value, refuse_excluded
+from circuits.commands.shared.choices import patch_value, refuse_excluded
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.tasks.prompts import task_pairs
 

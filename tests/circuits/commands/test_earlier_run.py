@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from circuits.commands.earlier_run import EarlierRun
-from circuits.commands.inputs import Inputs
+from circuits.commands.shared.earlier_run import EarlierRun
+from circuits.commands.shared.inputs import Inputs
 
 HASHES = {"model": "a", "saes": {"blocks.0.hook_mlp_out": "b"}, "prompts": "c"}
 

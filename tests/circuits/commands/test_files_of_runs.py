@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from circuits.commands.app import app
-from circuits.commands.inputs import ModelInputs
+from circuits.commands.shared.inputs import ModelInputs
 
 FIND = ("find", "--saes", "relu", "--method", "atp", "--nodes", "8", "--examples", "2", "--other-examples", "0")
 FIND += ("--no-labels", "--resamples", "0", "--explained", "0")

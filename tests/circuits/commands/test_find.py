@@ -14,7 +14,7 @@ from attribution.effects.quadrature import RULES
 from attribution.methods.registry import METHODS
 from attribution.prompts.metrics import METRICS
 from circuits.commands.app import app
-from circuits.commands.options import PATCH_NAMES
+from circuits.commands.shared.options import PATCH_NAMES
 from circuits.tasks.templates import SPLITS, TASKS
 from graphs import FeatureNode, certificate_lines, findings, load_circuit, load_labels, load_verdict
 from graphs.files.index_json import load_index

@@ -136,7 +136,7 @@ FOLDERS = {"new", "chunks", "label_cache", "cache", "rank.parquet.chunks", "a", 
 def test_a_file_for_a_folder_and_a_folder_for_a_file_are_named_before_anything_is_loaded(
     name: str, place: str, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("circuits.commands.inputs.ModelInputs.load_spliced", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("circuits.commands.shared.inputs.ModelInputs.load_spliced", lambda *_: pytest.fail("loaded"))
     monkeypatch.setattr("circuits.embedded.load.load_model", lambda *_, **__: pytest.fail("loaded"))
     taken = copied / place
     if name == "ablate":

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from circuits.commands.app import app
-from circuits.commands.earlier_run import EarlierRun, portable
+from circuits.commands.shared.earlier_run import EarlierRun, portable
 from circuits.embedded.sets import MODEL_FOLDER, SAES_FOLDER
 from circuits.tasks.templates import text_pairs
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from circuits.commands import export
 from circuits.commands.app import LARGEST, app
-from circuits.commands.inputs import ModelInputs
-from circuits.commands.options import layers_of
+from circuits.commands.shared.inputs import ModelInputs
+from circuits.commands.shared.options import layers_of
 
 COMMANDS = {command.callback.__name__: command.callback for command in app.registered_commands if command.callback}
 NEEDED: dict[str, tuple[str, ...]] = {

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from circuits.commands.app import app
-from circuits.commands.earlier_run import CircuitFile
-from circuits.commands.inputs import Inputs
+from circuits.commands.shared.earlier_run import CircuitFile
+from circuits.commands.shared.inputs import Inputs
 
 FEW = ("--saes", "topk", "--method", "atp", "--nodes", "12", "--no-labels")
 PAIR = ("--prompt", "the doctors near the cake", "--counterfactual", "the doctor near the cake")

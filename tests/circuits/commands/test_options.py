@@ -14,8 +14,9 @@ from attribution.methods.registry import METHODS
 from attribution.prompts.metrics import METRICS
 from attribution.prompts.position_names import SCHEMES
 from attribution.splice.recording import ErrorMode
-from circuits.commands import find, options
+from circuits.commands import find
 from circuits.commands.app import app
+from circuits.commands.shared import options
 from circuits.discovery.deciding import AUTO_METHOD, DEFAULT_BUDGET
 from circuits.discovery.selection import Selection
 from circuits.embedded.load import DEFAULT_SAES

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from circuits.commands.app import app
-from circuits.commands.inputs import ModelInputs
+from circuits.commands.shared.inputs import ModelInputs
 
 NODE = "blocks.2.hook_resid_post/368"
 GOOD = {"clean": "a", "patch": "b", "answer": " is", "wrong": " are"}

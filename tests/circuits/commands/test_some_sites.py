@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from circuits.commands.app import app
-from circuits.commands.earlier_run import CircuitFile
-from circuits.commands.inputs import Inputs
+from circuits.commands.shared.earlier_run import CircuitFile
+from circuits.commands.shared.inputs import Inputs
 from graphs import load_circuit
 
 FEW = ("--method", "atp", "--examples", "3", "--nodes", "20", "--other-examples", "4", "--no-labels")

@@ -26,7 +26,7 @@ from attribution.runs import memory
 from attribution.runs.memory import Room
 from attribution.splice.spliced_model import SplicedModel
 from circuits.commands.app import app
-from circuits.commands.inputs import Inputs
+from circuits.commands.shared.inputs import Inputs
 from circuits.embedded.load import embedded_model, embedded_saes
 from circuits.ranking import question
 from circuits.ranking.aggregate import rank_nodes

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import typer
 
-from circuits.commands.choices import refuse_unknown
+from circuits.commands.shared.choices import refuse_unknown
 from circuits.embedded.sets import EMBEDDED, sae_sets
 from circuits.tasks.any_model.registry import ANY_SPLITS, ANY_TASKS
 from circuits.tasks.registry import EVERY_SPLIT, EVERY_TASK

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from circuits.commands.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
+from circuits.commands.shared.options import DEFAULT_EXAMPLES, DEFAULT_TASK, ModelOptions, PromptOptions
 from circuits.embedded.sets import DEFAULT_SAES, EMBEDDED, sae_sets
 from circuits.tasks.registry import is_embedded, splits_of
 from circuits.tasks.templates import SPLITS, text_pairs

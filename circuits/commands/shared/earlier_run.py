@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_type_hint
 from pydantic import Field, create_model
 from typer.models import OptionInfo
 
-from circuits.commands.inputs import Inputs, Loaded, ModelInputs, OtherPairs
-from circuits.commands.options import METRIC_NAMES
+from circuits.commands.shared.inputs import Inputs, Loaded, ModelInputs, OtherPairs
+from circuits.commands.shared.options import METRIC_NAMES
 from circuits.terminal.whole_run import RUN_FILE, refuse_foreign
 from graphs import CircuitGraph, load_circuit
 from graphs.files.plain_circuit import Hashes

@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 
 from attribution.effects.effects import Effects
-from circuits.commands.earlier_run import portable
+from circuits.commands.shared.earlier_run import portable
 from circuits.discovery.discover import Found
 from circuits.terminal.resumable import CHUNKS
 from circuits.terminal.whole_run import RUN_FILE, Writer, refuse_folders_in_place, write_whole
