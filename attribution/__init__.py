@@ -21,7 +21,7 @@ attribution` loads no torch.
   are their points. `chord_attribution` also gives jumps and carried amounts (`ChordAttribution`).
 - **Edges**: `chord_edges`, `gradient_edges`, `exact_edges`; `explain_node`, `direct_feature_attribution`.
 - **Checking**: `check`, `with_details`, `own_paths`, `with_crossings`, `agreement`, `sae_quality`,
-  `dictionary_quality`.
+  `dictionary_quality`, `threshold_rounding`.
 - **Runs**: `kept_in` keeps finished work on disk, `Room` fits batches into memory, `prepare` gives the clean run of a
   batch and its patch values (`Situation`).
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from attribution.checking.gate_crossings import with_crossings
     from attribution.checking.own_path import OwnPath, own_paths
     from attribution.checking.sae_quality import sae_quality
+    from attribution.checking.threshold_rounding import threshold_rounding
     from attribution.checking.verdict_of import with_details
     from attribution.chord.chord_integrated_gradients import chord_attribution, chord_integrated_gradients
     from attribution.chord.chord_result import ChordAttribution
@@ -186,6 +187,7 @@ __all__ = [
     "save_sae",
     "spearman",
     "splitting",
+    "threshold_rounding",
     "with_crossings",
     "with_details",
     "zero",
@@ -205,6 +207,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "attribution.checking.dictionary_quality": ("dictionary_quality",),
     "attribution.checking.sae_quality": ("sae_quality",),
+    "attribution.checking.threshold_rounding": ("threshold_rounding",),
     "attribution.checking.verdict_of": ("with_details",),
     "attribution.chord.chord_integrated_gradients": (
         "chord_attribution",

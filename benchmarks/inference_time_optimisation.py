@@ -19,20 +19,18 @@ import torch
 from playwright.sync_api import sync_playwright
 from rich.console import Console
 
-from attribution import LanguageModel, kept_in
-from attribution.checking.threshold_rounding import threshold_rounding
+from attribution import LanguageModel, kept_in, threshold_rounding
 from attribution.models.hooks import logits_with
 from benchmarks.page_screenshots import launched
-from circuits import load_model, load_saes, prompt_pairs, splice
+from circuits import embedded_corpus, load_model, load_saes, prompt_pairs, splice
 from circuits.embedded.sets import DEFAULT_SAES, EMBEDDED
-from circuits.labels.corpus import embedded_corpus
 from circuits.terminal.progress import progress_bar
-from graphs.figures.rounding_figure import rounding_figure
-from graphs.threshold_rounding import CODES, MEASURES, ThresholdRounding
-from graphs.words.bet_words import CODES_IN_WORDS, bet_in_words, choices_in_words
+from graphs import ThresholdRounding, bet_in_words, choices_in_words, rounding_figure
+from graphs.quality.bet_words import CODES_IN_WORDS
+from graphs.quality.threshold_rounding import CODES, MEASURES
 
 SEED: Final = 7
-TEXTS: Final = 24
+TEXTS: Final = 16
 LENGTH: Final = 64
 OUT: Final = Path("benchmarks/inference_time_optimisation.json")
 WIDTH: Final = 1200
@@ -41,12 +39,15 @@ WIDTH: Final = 1200
 def continued(model: LanguageModel, prompts: Sequence[Sequence[int]], length: int, seed: int) -> list[list[int]]:
     """The prompts, each continued by the model to so many tokens, sampled at temperature 1."""
     generator = torch.Generator().manual_seed(seed)
-    texts = [list(ids) for ids in prompts]
+    texts = [list(ids)[:length] for ids in prompts]
     with torch.no_grad():
-        for text in texts:
-            while len(text) < length:
-                logits = logits_with(model, torch.tensor([text]), {})[0, -1]
-                text.append(int(torch.multinomial(logits.float().softmax(-1), 1, generator=generator)))
+        while short := [text for text in texts if len(text) < length]:
+            widest = max(map(len, short))
+            ids = torch.tensor([[*text, *[0] * (widest - len(text))] for text in short])
+            logits = logits_with(model, ids, {}).float()
+            for text, row in zip(short, logits, strict=True):
+                chosen = torch.multinomial(row[len(text) - 1].softmax(-1), 1, generator=generator)
+                text.append(int(chosen))
     return texts
 
 

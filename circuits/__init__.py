@@ -115,6 +115,22 @@ what that does to the model's predictions, and whether their scale is biased.
     >>> dictionary_quality(splice(model, load_saes("topk", layers=[3])), texts).sites[0].l0 <= 18
     True
 
+**Search for features** instead of encoding them: `gradient_pursuit` (ITO) and `matching_pursuit` find a sparse code
+over any decoder, and a `Pursuit` is such a search as a kind of SAE, which exact methods take. `threshold_rounding` asks
+whether a better reconstruction is more than a matter of small activations.
+
+    >>> import torch
+    >>> sae = load_saes("relu")["blocks.3.hook_resid_post"]
+    >>> x = torch.randn(5, sae.d_in)
+    >>> code = gradient_pursuit(x - sae.b_dec, sae.W_dec, k=8)
+    >>> bool((code.coefficients == Pursuit.of(sae, k=8).encode(x).features).all())
+    True
+    >>> matching_pursuit(x - sae.b_dec, sae.W_dec, k=8).chosen.shape
+    torch.Size([5, 8])
+    >>> rounding = threshold_rounding(splice(model, [sae]), texts[:1], shares=[0.5])
+    >>> rounding.bet("FVU").outcome in ("won", "lost", "open", "void")
+    True
+
 **Rank** nodes: `rank_nodes` averages effects over their pairs, `rank` those of a dataset of any length. **Label**
 features by the text they fire on: `label`, on an `embedded_corpus` or a `corpus_from_file`. `feature_report` says
 what fires, writes and reads one feature and tests it; `find_features` finds features by what they do.
@@ -153,7 +169,9 @@ if TYPE_CHECKING:
     from attribution.checking.check import check
     from attribution.checking.dictionary_quality import dictionary_quality
     from attribution.checking.model_report import model_report
+    from attribution.checking.threshold_rounding import threshold_rounding
     from attribution.chord.chord_integrated_gradients import chord_integrated_gradients
+    from attribution.dictionaries import Pursuit, gradient_pursuit, matching_pursuit
     from attribution.edges.explain_node import explain_node
     from attribution.effects.finite_pairs import finite_pairs
     from attribution.methods.attribution_patching import attribution_patching
@@ -220,6 +238,7 @@ __all__ = [
     "TASKS",
     "Ablation",
     "FoundOn",
+    "Pursuit",
     "Sampling",
     "Selection",
     "Side",
@@ -250,6 +269,7 @@ __all__ = [
     "feature_report",
     "find_features",
     "finite_pairs",
+    "gradient_pursuit",
     "input_path_integrated_gradients",
     "integrated_gradients",
     "intersection_of",
@@ -262,6 +282,7 @@ __all__ = [
     "load_saes",
     "log_probability",
     "logit_difference",
+    "matching_pursuit",
     "mean_logit_difference",
     "model_report",
     "pairs_in_text",
@@ -279,6 +300,7 @@ __all__ = [
     "splice",
     "split_pairs",
     "steer",
+    "threshold_rounding",
     "trial_of_sites",
     "union_of",
     "write_page",
@@ -287,6 +309,8 @@ __all__ = [
 _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "attribution.checking.check": ("check",),
     "attribution.checking.dictionary_quality": ("dictionary_quality",),
+    "attribution.checking.threshold_rounding": ("threshold_rounding",),
+    "attribution.dictionaries": ("Pursuit", "gradient_pursuit", "matching_pursuit"),
     "attribution.chord.chord_integrated_gradients": ("chord_integrated_gradients",),
     "attribution.edges.explain_node": ("explain_node",),
     "attribution.effects.finite_pairs": ("finite_pairs",),

@@ -49,10 +49,13 @@ if TYPE_CHECKING:
     from graphs.page.steering_page import write_steering_page
     from graphs.page.verdict_page import write_verdict_page
     from graphs.pruning import prune
+    from graphs.quality.bet_words import bet_in_words, choices_in_words
     from graphs.quality.dictionary_quality import DictionaryAtSite, DictionaryQuality, Histogram, SpliceQuality
     from graphs.quality.equal_l0 import AtEqualL0, compare_at_equal_l0
     from graphs.quality.quality_figures import quality_by_l0, scale_biases
     from graphs.quality.quality_json import save_qualities
+    from graphs.quality.rounding_figure import rounding_figure
+    from graphs.quality.threshold_rounding import Bet, ChosenFeatures, RoundedCode, ThresholdRounding
     from graphs.strongest_edges import LeftOut, keep_edges, left_out_of
     from graphs.sweeps.steering_sweep import SteeredAt, SteeredText, SteeringSweep
     from graphs.verdict import Agreement, CrossedGate, MissedBound, NodeVerdict, PathTrace, ResidualCurve, Verdict
@@ -61,9 +64,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Agreement",
     "AtEqualL0",
+    "Bet",
     "Caution",
     "Certificate",
     "CertificateLine",
+    "ChosenFeatures",
     "CircuitGraph",
     "Comparison",
     "Context",
@@ -93,6 +98,7 @@ __all__ = [
     "PathTrace",
     "Position",
     "ResidualCurve",
+    "RoundedCode",
     "SAEQuality",
     "Screening",
     "SiteQuality",
@@ -100,11 +106,14 @@ __all__ = [
     "SteeredAt",
     "SteeredText",
     "SteeringSweep",
+    "ThresholdRounding",
     "TokenNode",
     "Verdict",
     "WeightedNode",
     "Writer",
+    "bet_in_words",
     "certificate_lines",
+    "choices_in_words",
     "circuit_estimates",
     "circuit_figure",
     "compare_at_equal_l0",
@@ -131,6 +140,7 @@ __all__ = [
     "read_table_labels",
     "read_tables",
     "residual_by_points",
+    "rounding_figure",
     "save_circuit",
     "save_comparison",
     "save_feature_report",
@@ -203,6 +213,7 @@ _NAMES_OF_MODULES: Final = {
     "graphs.figures.position_figure": ("effect_by_position",),
     "graphs.figures.residual_figure": ("residual_by_points",),
     "graphs.figures.steering_figure": ("steering_curve",),
+    "graphs.quality.rounding_figure": ("rounding_figure",),
     "graphs.figures.verdict_figure": ("estimate_against_exact",),
     "graphs.files.circuit_json": (
         "load_circuit",
@@ -272,6 +283,16 @@ _NAMES_OF_MODULES: Final = {
         "LeftOut",
         "keep_edges",
         "left_out_of",
+    ),
+    "graphs.quality.threshold_rounding": (
+        "Bet",
+        "ChosenFeatures",
+        "RoundedCode",
+        "ThresholdRounding",
+    ),
+    "graphs.quality.bet_words": (
+        "bet_in_words",
+        "choices_in_words",
     ),
     "graphs.verdict": (
         "Agreement",

@@ -1,18 +1,20 @@
 """Does ITO see better, or does it fiddle with small values? Codes whose small activations are rounded to 0.
 
-`graphs/threshold_rounding.py` has the question and the numbers. For each site alone:
+`graphs/quality/threshold_rounding.py` has the question and the numbers. For each site alone:
 
     encoder    f = E(x)
     refitted   the best positive coefficients on the encoder's support
     pursuit    gradient pursuit of as many features as E(x) has, position by position
 
 Two passes over the text: one for the size of the encoder's features, which is the unit of the thresholds, and one with
-a run for each site, code and threshold. All codes are of the bare model's activations. Without gradients.
+a run for each site, code and threshold, those of all thresholds in one forward. All codes are of the bare model's
+activations. Without gradients.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -30,7 +32,8 @@ from attribution.runs.chunk_key import environment_of, key_of
 from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.spliced_model import SplicedModel
-from graphs.threshold_rounding import CODES, ChosenFeatures, RoundedCode, ThresholdRounding
+from graphs import ChosenFeatures, RoundedCode, ThresholdRounding
+from graphs.quality.threshold_rounding import CODES
 
 STAGE: Final = "threshold_rounding"
 SHARES: Final = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
@@ -141,22 +144,40 @@ def _rounded(units: Mapping[str, float], grid: tuple[float, ...], batch: TextBat
     for site, arrived in seen.items():
         sae, x = batch.spliced.saes[site], arrived[batch.here]
         codes, frame, chosen = _codes(sae, x)
-        lengths, left = sae.W_dec.norm(dim=1), np.zeros((len(CODES), len(grid), 4))
+        lengths = sae.W_dec.norm(dim=1)
+        left = np.zeros((len(CODES), len(grid), 4))
         for c, code in enumerate(CODES):
-            for n, share in enumerate(grid):
-                kept = torch.where(codes[code] * lengths >= share * units[site], codes[code], 0)
-                decoded = sae.decode(kept, frame)
-                written = arrived.to(decoded.dtype).clone()
-                written[batch.here] = decoded
-                losses = batch.losses(clean, batch.logits(batch.writing({site: written})))
-                missed = float((x.double() - decoded.double()).square().sum())
-                left[c, n] = (*losses, int((kept > 0).sum()), missed)
+            rounded = [torch.where(codes[code] * lengths >= share * units[site], codes[code], 0) for share in grid]
+            decoded = [sae.decode(kept, frame) for kept in rounded]
+            losses = _losses(batch, clean, site, decoded)
+            for n, (kept, written) in enumerate(zip(rounded, decoded, strict=True)):
+                missed = float((x.double() - written.double()).square().sum())
+                left[c, n] = (*losses[n], int((kept > 0).sum()), missed)
         zero = batch.losses(clean, batch.logits(batch.writing({site: 0.0})))[0]
         own = {"left": left, "zero": np.asarray(zero), "n": np.asarray(len(x))}
         wide = x.double()
         own |= {"square": wide.square().sum().cpu().numpy(), "total": wide.sum(0).cpu().numpy(), **chosen}
         found |= {f"{site}:{name}": values for name, values in own.items()}
     return found
+
+
+def _losses(
+    batch: TextBatch,
+    clean: Float[Tensor, "scored vocab"],
+    site: str,
+    decoded: Sequence[Float[Tensor, "place width"]],
+) -> list[tuple[float, float]]:
+    """Σ CE and Σ KL of runs in which the site writes one of these at its positions. The runs are one forward."""
+    count = len(decoded)
+    names = ("ids", "last", "following", "scored", "here")
+    together = replace(batch, **{name: torch.cat([getattr(batch, name)] * count) for name in names})
+
+    def write(x: Float[Tensor, "row pos width"]) -> Float[Tensor, "row pos width"]:
+        written = x.clone()
+        written[together.here] = torch.cat(list(decoded)).to(x.dtype)
+        return written
+
+    return [batch.losses(clean, run) for run in together.logits({site: write}).chunk(count)]
 
 
 def _codes(

@@ -5,7 +5,7 @@
     move what is wrong to the other side, all of it, or after three rounds without progress only the last;   repeat
 
 Block principal pivoting: ends at the minimum, which is unique where the directions of S are independent. All vectors at
-once, in float64, with 1e-9 on the diagonal for those that are not. A coefficient may end at 0.
+once, in float64, with 1e-6 on the diagonal for those that are not. A coefficient may end at 0.
 Source: Júdice & Pires 1994; Kim & Park 2011.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from attribution.dictionaries.pursuits.greedy import unit_directions
 
-ROUNDS: Final = 200
+ROUNDS: Final = 5000
 PATIENCE: Final = 3
-RIDGE: Final = 1e-9
+RIDGE: Final = 1e-6
 SMALL: Final = 1e-8
 """Of |x|: coefficients and slopes below are 0."""
 
@@ -56,8 +56,9 @@ def _positive_least_squares(
     small: Float[Tensor, "vector 1"],
 ) -> Float[Tensor, "vector step"]:
     """The a >= 0 that minimises a·G a / 2 − fit · a, of what is held."""
+    found, rest = torch.zeros_like(fit), torch.arange(len(fit), device=fit.device)
     free, steps = held.clone(), torch.arange(held.shape[1], device=held.device)
-    fewest, patience = held.sum(1) + 1, torch.full_like(held[:, :1], PATIENCE, dtype=torch.long)[:, 0]
+    fewest, patience = held.sum(1) + 1, torch.full_like(rest, PATIENCE)
     eye = torch.eye(held.shape[1], dtype=gram.dtype, device=gram.device)
     for _ in range(ROUNDS):
         both = (free[:, :, None] & free[:, None]).to(gram.dtype)
@@ -65,12 +66,16 @@ def _positive_least_squares(
         slope = fit - einsum(gram, weight, "vector step other, vector other -> vector step")
         wrong = held & torch.where(free, weight < -small, slope > small)
         number = wrong.sum(1)
+        found[rest] = weight.relu()
         if not number.any():
-            return weight.relu()
+            return found
         progress = number < fewest
         every = progress | (patience > 0)
         patience = torch.where(progress, PATIENCE, patience - 1)
         fewest = torch.minimum(fewest, number)
         last = steps == torch.where(wrong, steps, -1).amax(1, keepdim=True)
         free = free ^ (wrong & (every[:, None] | last))
-    raise RuntimeError(f"No best coefficients after {ROUNDS} rounds: the directions of a support depend on each other.")
+        going = number > 0
+        gram, fit, held, small, rest = (own[going] for own in (gram, fit, held, small, rest))
+        free, fewest, patience = (own[going] for own in (free, fewest, patience))
+    raise RuntimeError(f"No best coefficients of {len(rest)} vectors after {ROUNDS} rounds.")

@@ -9,7 +9,7 @@ from attribution.dictionaries import SAE, Gated, JumpReLU, TopK, gradient_pursui
 from attribution.dictionaries.kinds.normalisation import normalise
 from attribution.models.language_model import LanguageModel
 from attribution.runs.chunk_store import kept_in
-from graphs.threshold_rounding import CODES, ThresholdRounding
+from graphs.quality.threshold_rounding import CODES, ThresholdRounding
 from tests.twins.text_twin import arrivals, log_probabilities
 from tests.worlds.tiny_models import PAIRS, World, saes_on
 

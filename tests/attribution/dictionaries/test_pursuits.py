@@ -147,6 +147,16 @@ def test_refitted_codes_are_optimal_on_their_support() -> None:
     assert (a[support] == 0).any()
 
 
+def test_supports_whose_directions_depend_on_each_other_are_refitted_too() -> None:
+    x, directions = draw(200, 8, seed=1), draw(40, 8, seed=2)
+    directions[20:30] = directions[:10] * (1 + 1e-7 * draw(10, 1, seed=3))
+    support = draw(200, 40, seed=4) > -0.5
+    a = refitted(x, directions, support)
+    slope = (x - a @ directions) @ directions.T / directions.norm(dim=1) / x.norm(dim=1, keepdim=True)
+    assert slope[a > 0].abs().max() < 1e-4
+    assert slope[support].max() < 1e-4
+
+
 def test_refitting_a_planted_support_finds_the_code() -> None:
     x, directions, code = planted()
     torch.testing.assert_close(refitted(x, directions, code > 0), code, rtol=0, atol=1e-4)

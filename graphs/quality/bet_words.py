@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from graphs.threshold_rounding import Bet, Outcome, ThresholdRounding
+from graphs.quality.threshold_rounding import Bet, Outcome, ThresholdRounding
 
 CODES_IN_WORDS: Final = {"encoder": "encoder", "refitted": "encoder's support, refitted", "pursuit": "ITO"}
 

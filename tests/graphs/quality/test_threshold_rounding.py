@@ -1,10 +1,12 @@
 """Who wins the bet on searched codes, from planted numbers; in words and as a figure."""
 
+from typing import Any
+
 import pytest
 
-from graphs.figures.rounding_figure import rounding_figure
-from graphs.threshold_rounding import CODES, ChosenFeatures, RoundedCode, ThresholdRounding
-from graphs.words.bet_words import bet_in_words, choices_in_words
+from graphs.quality.bet_words import bet_in_words, choices_in_words
+from graphs.quality.rounding_figure import rounding_figure
+from graphs.quality.threshold_rounding import CODES, ChosenFeatures, RoundedCode, ThresholdRounding
 
 SHARES = (0.0, 0.25, 0.5)
 
@@ -64,9 +66,10 @@ def test_the_answer_is_a_sentence() -> None:
 
 def test_the_figure_has_a_line_for_each_code_and_measure() -> None:
     figure = rounding_figure(planted((0.2, 0.11, -1.0)))
-    assert len(figure.data) == 9
+    traces: list[Any] = list(figure.data)
+    assert len(traces) == 9
     assert figure.layout.meta["finding"].startswith("The bet is lost")
-    pursuit = [trace for trace in figure.data if trace.name == "ITO"]
+    pursuit = [trace for trace in traces if trace.name == "ITO"]
     assert list(pursuit[0].y) == pytest.approx([0.8, 0.89, 2.0])
     assert list(pursuit[2].y) == [10, 9.5, 5]
 

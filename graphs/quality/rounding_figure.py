@@ -7,8 +7,8 @@ from plotly.subplots import make_subplots
 
 from graphs.figures.colours import EXACT_COLOUR, GRADIENT_COLOUR, SERIES_COLOURS
 from graphs.figures.figure_frame import frame_figure
-from graphs.threshold_rounding import CODES, MEASURES, ThresholdRounding
-from graphs.words.bet_words import CODES_IN_WORDS, bet_in_words
+from graphs.quality.bet_words import CODES_IN_WORDS, bet_in_words
+from graphs.quality.threshold_rounding import CODES, MEASURES, ThresholdRounding
 
 _COLOURS: Final = dict(zip(CODES, (GRADIENT_COLOUR, SERIES_COLOURS[0], EXACT_COLOUR), strict=True))
 _PANELS: Final = {
