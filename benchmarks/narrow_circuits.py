@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 
 from attribution import LanguageModel, PromptPairs, SplicedModel
+from attribution.models.tokenising import decoded_text
 from attribution.splice.references import counterfactual
 from circuits import (
     ANY_TASKS,
@@ -37,12 +38,13 @@ from circuits.ranking.aggregate import Ranking
 from circuits.selection.iterated import iterate
 from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions
-from circuits.tasks.any_model.registry import splits_of_any
 from circuits.tasks.any_model.writing import TaskRefused
+from circuits.tasks.prompts import speaks_embedded
+from circuits.tasks.registry import splits_of
 from graphs import ErrorNode, FeatureNode
 
 SEED: Final = 0
-MANY, ONES, JUDGED = 16, 3, 40
+MANY, ONES, JUDGED = 16, 4, 40
 """Pairs that find the circuit of many, circuits of one pair, and pairs that judge."""
 SITES: Final = "resid_post"
 OWN, TEXT = "own", "text"
@@ -54,20 +56,21 @@ STORIES, STORY_TOKENS, TEMPERATURE = 192, 128, 0.8
 def written_by(model: LanguageModel) -> list[str]:
     """Texts that the model writes by itself from its BOS, drawn with a seed."""
     assert model.bos_id is not None
-    generator = torch.Generator().manual_seed(SEED)
-    ids = torch.full((STORIES, 1), model.bos_id)
+    assert model.keeps_cache
+    generator, cache = torch.Generator().manual_seed(SEED), model.new_cache()
+    written = [torch.full((STORIES, 1), model.bos_id)]
     with torch.no_grad():
         for _ in range(STORY_TOKENS):
-            likely = (model.logits(ids)[:, -1] / TEMPERATURE).softmax(-1)
-            ids = torch.cat([ids, torch.multinomial(likely, 1, generator=generator)], dim=1)
-    return ["".join(model.token_texts(row)[1:]) for row in ids.tolist()]
+            likely = (model.logits(written[-1], cache)[:, -1] / TEMPERATURE).softmax(-1)
+            written.append(torch.multinomial(likely, 1, generator=generator))
+    return [decoded_text(model.tokenizer, row[1:]) for row in torch.cat(written, dim=1).tolist()]
 
 
 def sets_of(task: str, model: LanguageModel, texts: Sequence[str]) -> tuple[dict[str, PromptPairs], dict[str, str]]:
     """Pairs that judge, drawn anew, and why a set is missing."""
     found: dict[str, PromptPairs] = {}
     missing: dict[str, str] = {}
-    for split in (*splits_of_any(task), TEXT):
+    for split in (*splits_of(task, speaks_embedded(model)), TEXT):
         try:
             if split == TEXT:
                 found[split] = pairs_in_text(task, texts, model, examples=JUDGED, seed=SEED)

@@ -20,6 +20,7 @@ from circuits.tasks.registry import EVERY_TASK
 from circuits.terminal.progress import progress_bar
 from circuits.terminal.whole_run import write_whole
 from graphs.files.whole_file import refuse_unwritable
+from graphs.nodes import short_site
 
 if TYPE_CHECKING:
     from attribution.models.language_model import LanguageModel
@@ -136,16 +137,17 @@ def _print(console: Console, judged: "JudgedElsewhere", sets: Sequence[str], row
         ratio = with_interval(own.faithfulness, own.low, own.high)
         rest = with_interval(own.completeness, own.completeness_low, own.completeness_high)
         table.add_row(own.split, str(own.pairs), *means, ratio, rest)
-    fires = _table("feature, by |effect|", "effect", *(f"fires: {name}" for name in sets))
+    fires = _table("feature, by |effect|", "effect", *sets)
     for own in judged.fires[:rows]:
         shares = (f"{own.share[name]:.0%}" if name in own.share else "–" for name in sets)
-        fires.add_row(Text(own.name), f"{own.effect:+.4f}", *shares)
+        fires.add_row(Text(short_site(own.name)), f"{own.effect:+.4f}", *shares)
     missing = [Text(f"Not measured on {name}: {why}", style="yellow") for name, why in judged.missing.items()]
-    console.print(Group(table, *missing, Text(), fires))
+    heading = Text("\nShare of each set's prompts in which the circuit's strongest features fire", style="bold")
+    console.print(Group(table, *missing, heading, fires))
 
 
 def _table(*heads: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", show_edge=False)
     for n, head in enumerate(heads):
-        table.add_column(Text(head), justify="right" if n else "left", overflow="fold")
+        table.add_column(Text(head), justify="right" if n else "left", overflow="fold", no_wrap=n == 0)
     return table

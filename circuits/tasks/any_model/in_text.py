@@ -53,7 +53,7 @@ def pairs_in_text(
     Examples:
         >>> texts = ["yesterday john followed the old cow and then he liked the barn ."]
         >>> model.shown(pairs_in_text("gender", texts, model)[0].patch_ids[:3])
-        '<s>| yesterday| emma'
+        '<s>|yesterday| julia'
     """
     if task not in ANY_TASKS:
         raise ValueError(f"No task {task!r} for any model. Tasks: {', '.join(ANY_TASKS)}.")

@@ -23,7 +23,7 @@ from circuits.embedded.load import DEFAULT_SAES
 from circuits.terminal.amounts import seconds_of
 
 COMMANDS = {command.callback.__name__: command.callback for command in app.registered_commands if command.callback}
-FOLDER = Path(options.__file__).parent
+SHARED = Path(options.__file__)
 PANELS = {options.INPUTS, options.METHOD, options.CIRCUIT, options.EVIDENCE, options.OUTPUT}
 
 
@@ -55,7 +55,7 @@ def test_every_option_has_a_panel_and_a_sentence(command: str) -> None:
 def test_a_flag_is_declared_in_the_commands_own_file_or_among_the_shared_options_and_only_once_in_each(
     command: str,
 ) -> None:
-    files = [(FOLDER / file).read_text(encoding="utf-8") for file in (f"{command}.py", "options.py")]
+    files = [path.read_text(encoding="utf-8") for path in (SHARED.parents[1] / f"{command}.py", SHARED)]
     for name in declared(command):
         found = [len(re.findall(rf"^    {name}: Annotated\[", text, re.MULTILINE)) for text in files]
         assert max(found) == 1, name
