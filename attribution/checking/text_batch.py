@@ -79,7 +79,9 @@ class TextBatch:
         return cls(spliced, ids, last, following, scored, spliced.spliced_positions(ids, last))
 
     def logits(self, functions: Mapping[str, SiteFunction]) -> Float[Tensor, "scored vocab"]:
-        """The predictions of a run in which functions act at sites."""
+        """The predictions of a run in which functions act at sites. Where each text has one, no other is unembedded."""
+        if bool((self.scored.sum(1) == 1).all()):
+            return logits_at(self.spliced.model, self.ids, self.scored.int().argmax(1), functions)
         return logits_with(self.spliced.model, self.ids, functions)[self.scored]
 
     def losses(self, clean: Float[Tensor, "scored vocab"], run: Float[Tensor, "scored vocab"]) -> tuple[float, float]:

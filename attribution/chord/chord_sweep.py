@@ -10,8 +10,8 @@ quadrature error of x -> (normalised x, scale, mean) is added to the residual of
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -40,6 +40,11 @@ class FlippedGates:
     opened: Int[Tensor, " flip"]
     contribution: Float[Tensor, " flip"]
     undivided: Float[Tensor, " flip"]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[FlippedGates]") -> "FlippedGates":
+        """Those of all parts, one after the other."""
+        return cls(**{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -160,14 +165,17 @@ def _through_site(
     lost = torch.zeros_like(ends.total, dtype=torch.float64)
     if error_mode == "live":
         return SiteFlow(multiplier, None), multiplier, lost
-    secants = SiteSecants.between(ends, site, slope_cap, rule)
-    row, pos = secants.row, secants.pos
-    of_output = multiplier[:, row, pos].to(secants.sae.W_dec.dtype)
-    of_features = secants.of_features(of_output)
-    of_arrival, missing = secants.pull_back(of_output, of_features, through_gates)
     arrived = torch.where(ends.clean.spliced[ends.rows][..., None], 0, multiplier)
-    arrived[:, row, pos] = of_arrival.to(arrived.dtype)
-    return SiteFlow(multiplier, _flips(secants, of_features[0])), arrived, lost.index_add(0, row, missing.double())
+    flips: list[FlippedGates] = []
+    for secants in SiteSecants.between(ends, site, slope_cap, rule):
+        row, pos = secants.row, secants.pos
+        of_output = multiplier[:, row, pos].to(secants.sae.W_dec.dtype)
+        of_features = secants.of_features(of_output)
+        of_arrival, missing = secants.pull_back(of_output, of_features, through_gates)
+        arrived[:, row, pos] = of_arrival.to(arrived.dtype)
+        lost = lost.index_add(0, row, missing.double())
+        flips.append(_flips(secants, of_features[0]))
+    return SiteFlow(multiplier, FlippedGates.joined(flips)), arrived, lost
 
 
 def _flips(secants: SiteSecants, of_features: Float[Tensor, "place d_sae"]) -> FlippedGates:

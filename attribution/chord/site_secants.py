@@ -8,7 +8,9 @@ products scale · r are divided between their factors by the means of both runs 
 straight line from x_c to x_p.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from einops import einsum, rearrange
@@ -20,6 +22,14 @@ from attribution.chord.stretches import Ends
 from attribution.dictionaries import SAE
 from attribution.dictionaries.kinds.normalisation import normalise
 from attribution.effects.quadrature import Quadrature
+
+_ENTRIES_AT_ONCE: Final = 2**19
+_FEWEST_PLACES: Final = 64
+
+
+def places_at_once(sae: SAE) -> int:
+    """Places whose secants are held at a time: about twenty numbers for each feature of each place."""
+    return max(_FEWEST_PLACES, _ENTRIES_AT_ONCE // sae.d_sae)
 
 
 @dataclass(frozen=True)
@@ -40,18 +50,46 @@ class SiteSecants:
     rule: Quadrature
 
     @classmethod
-    def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "SiteSecants":
-        """The secants of a site. Where the runs were recorded without projections, its encoder runs again."""
-        sae, clean, patch = ends.spliced.saes[site], ends.clean_sites[site], ends.patch_sites[site]
+    def between(cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature) -> "Iterator[SiteSecants]":
+        """The secants of a site, some places at a time.
+
+        Where the runs were recorded without projections, its encoder runs again.
+        """
         row, pos = torch.nonzero(ends.clean.spliced[ends.rows] & ends.reached, as_tuple=True)
+        for number in torch.arange(len(row), device=row.device).split(places_at_once(ends.spliced.saes[site])):
+            yield cls._at(ends, site, slope_cap, rule, row[number], pos[number], number)
+
+    @classmethod
+    def at(
+        cls,
+        ends: Ends,
+        site: str,
+        slope_cap: float,
+        rule: Quadrature,
+        wanted: tuple[Int[Tensor, " node"], Int[Tensor, " node"]],
+    ) -> tuple["SiteSecants", Int[Tensor, " node"]]:
+        """The secants at the places of some nodes, and the number of each node's place."""
+        here, width = ends.clean.spliced[ends.rows] & ends.reached, ends.reached.shape[1]
+        row, pos = torch.nonzero(here, as_tuple=True)
+        every, own = row * width + pos, wanted[0] * width + wanted[1]
+        places, place = torch.unique(own, return_inverse=True)
+        number = torch.searchsorted(every, places)
+        return cls._at(ends, site, slope_cap, rule, row[number], pos[number], number), place
+
+    @classmethod
+    def _at(
+        cls, ends: Ends, site: str, slope_cap: float, rule: Quadrature, row: Tensor, pos: Tensor, number: Tensor
+    ) -> "SiteSecants":
+        """The secants of some places; `number` counts them among all places of the site."""
+        sae, records = ends.spliced.saes[site], (ends.clean_sites[site], ends.patch_sites[site])
+        x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in records)
+        f_c, f_p = (record.features.dense_at(row, pos) for record in records)
         p_c, p_p = (
-            sae.encode(record.arrival, projection_only=True).projection[row, pos]
+            sae.project(normalise(x, sae.normalisation)[0])
             if record.projections is None
-            else record.projections
-            for record in (clean, patch)
+            else record.projections[number]
+            for record, x in zip(records, (x_c, x_p), strict=True)
         )
-        x_c, x_p = (record.arrival[row, pos].to(sae.W_enc.dtype) for record in (clean, patch))
-        f_c, f_p = (record.features.dense()[row, pos] for record in (clean, patch))
         gates = secant_gates(sae, p_c, p_p, f_c, f_p, slope_cap)
         frame = ends.mean_frame(site)
         scale = x_c.new_ones(1, 1) if frame is None else frame.scale[row, pos]

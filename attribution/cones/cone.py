@@ -105,6 +105,8 @@ class Cone:
             number = layer_of(site)
             layer = self.layers[number]
             x = layer.inputs[at]
+            assert layer.attention is not None
+            assert layer.mlp is not None
             attention = layer.attention[at]
             if part == "attn.hook_z":
                 attention = self._attention_of(number, output, at)
@@ -140,7 +142,7 @@ class Cone:
         if self.error_mode != "live":
             width += 3 * max(sae.d_sae for sae in self.spliced.saes.values())
         positions = layer.keys.shape[1]
-        scores = 4 * layer.queries.shape[2] * positions
+        scores = 3 * layer.queries.shape[2] * positions
         keys_and_values = 4 * positions * layer.keys.shape[2] * layer.keys.shape[3]
         return (length * (width + scores) + keys_and_values) * layer.inputs.element_size()
 

@@ -22,6 +22,9 @@ from attribution.splice.resuming import at_positions
 BLOCK_SITES = ("hook_resid_pre", "attn.hook_z", "hook_attn_out", "hook_mlp_out", "hook_resid_post")
 """The sites of a block that a cone can start from, in the order of the forward pass."""
 
+PARTS = ("attn.hook_z", "hook_attn_out", "hook_mlp_out")
+"""Those of them that lie inside the block."""
+
 TOLERANCE = 1e-4
 """Of the largest entry: far above what the order of sums does in float32, far below what a wrong weight does."""
 
@@ -37,7 +40,8 @@ class Disagreement(UnknownArchitecture):
 class PlainLayer:
     """One block in the recorded run.
 
-    Queries and keys are rotated by `rotation`. `attention` and `mlp` are what was written back.
+    Queries and keys are rotated by `rotation`. `attention` and `mlp` are what was written back; None where no site lies
+    between them, so that no patch asks for them.
     """
 
     block: PlainBlock
@@ -45,8 +49,8 @@ class PlainLayer:
     queries: Float[Tensor, "row pos head d_head"]
     keys: Float[Tensor, "row pos group d_head"]
     values: Float[Tensor, "row pos group d_head"]
-    attention: Float[Tensor, "row pos d_model"]
-    mlp: Float[Tensor, "row pos d_model"]
+    attention: Float[Tensor, "row pos d_model"] | None
+    mlp: Float[Tensor, "row pos d_model"] | None
     site_before_norm: Mapping[str, bool]
     """By part (`hook_attn_out`, `hook_mlp_out`): whether the site lies before the norm that follows the part."""
     rotation: Rotation | None
@@ -126,7 +130,9 @@ def _plain_layer(
     arrived = _next_input(recording, layer) if post is None else post.arrival
     if arrived is not None:
         _compare("the block's output", layer, arrived, after, last)
-    made = PlainLayer(block, x, q, k, v, attention, mlp, before, rotation)
+    asked = any(record[part] is not None for part in PARTS)
+    parts = (attention, mlp) if asked else (None, None)
+    made = PlainLayer(block, x, q, k, v, *parts, before, rotation)
     return made, after if post is None else post.output
 
 

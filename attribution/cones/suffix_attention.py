@@ -27,10 +27,11 @@ def suffix_attention(
     grouped = rearrange(queries, "r q (g h) e -> g r (h q) e", g=keys.shape[2])
     with_old = torch.einsum("g r x e, k g e -> g r x k", grouped, old_keys)
     with_new = torch.einsum("g r x e, r k g e -> g r x k", grouped, keys)
-    scores = block.scaling * torch.cat([with_old, with_new], -1)
+    scores = torch.cat([with_old, with_new], -1).mul_(block.scaling)  # in place, here and below: scores are large
+    del with_old, with_new
     if block.softcap is not None:
         scores = block.softcap * torch.tanh(scores / block.softcap)
-    by_query = rearrange(scores, "g r (h q) k -> g r h q k", q=wanted).masked_fill(~shown[:, None], -torch.inf)
+    by_query = rearrange(scores, "g r (h q) k -> g r h q k", q=wanted).masked_fill_(~shown[:, None], -torch.inf)
     pattern = torch.softmax(by_query, -1, dtype=block.softmax_in).to(dtype).flatten(2, 3)
     mixed = torch.einsum("g r x k, k g e -> g r x e", pattern[..., :old], old_values)
     mixed = mixed + torch.einsum("g r x k, r k g e -> g r x e", pattern[..., old:], values)

@@ -112,9 +112,8 @@ class _ChordFlow:
         return self.plan.points
 
     def carried(self, site: str, change: FeatureChange) -> CarriedFlow:
-        secants = SiteSecants.between(self.ends, site, self.plan.slope_cap, self.plan.points)
-        width = self.ends.reached.shape[1]
-        place = torch.searchsorted(secants.row * width + secants.pos, change.row * width + change.pos)
+        given = self.ends, site, self.plan.slope_cap, self.plan.points
+        secants, place = SiteSecants.at(*given, (change.row, change.pos))
         multiplier = self.swept.sites[site].multiplier[0]
         of_feature = feature_slopes(self.situation, site, change, multiplier, self.ends.mean_frame(site))
         return CarriedFlow(

@@ -1,9 +1,10 @@
 """Memory: batch sizes that fit into a given number of bytes.
 
-    a pair holds   recordings   positions · [2 · (L + 1) · d_model + Σ sites (5 · width + d_sae / 4)] + 4 · vocabulary
+    a pair holds   recordings   positions · [2 · (L + 1) · d_model + Σ sites (3 to 6 · width + d_sae / 4)]
+                                + 4 · vocabulary
                    projections  positions · 2 · Σ d_sae, of chord IG where encoders run, unless that is too much
                    encoding     positions · 6 · largest d_sae
-                   plain runs   positions · L · 6 · d_model, of exact patching
+                   plain runs   positions · L · 6 · d_model, of exact patching (4 · d_model without sites inside blocks)
                    a graph      of each point of a path, whole or block by block (`splice/graph_bytes.py`)
     float64        8 bytes for each weight of the model and its SAEs, for as long as runs are repeated in float64
 
@@ -37,6 +38,8 @@ BYTES_AT_ONCE: Final = 96 * 2**20
 """Bytes of activations with which runs are fastest on a CPU: more do not fit into its cache."""
 _POINTS: Final = {"ig": 5, "ig-input": 9, "chord-ig": 10}
 """Points of a path that are held at a time for each pair, by method; fewer where that is too much for one pair."""
+_UNDIVIDED_POINTS: Final = {"ig-input": 5}
+"""Points of which a method holds the graphs at once even of a single pair."""
 _MOST_PAIRS: Final = {"ig-input": 4, "chord-ig": 4}
 """Pairs in a batch of a method beyond which larger batches are no faster."""
 _BY_SECTIONS: Final = ("chord-ig", "edges")
@@ -144,10 +147,14 @@ class Room:
         of_a_number = itemsize(spliced.model, spliced.saes)
         return cls(
             size=_allowed(spliced, size),
-            recorded=_bytes_of_recordings(spliced, length),
+            recorded=_bytes_of_recordings(spliced, length, error_mode),
             encoding=6 * length * max(sae.d_sae for sae in spliced.saes.values()) * of_a_number,
             projections=2 * length * sum(sae.d_sae for sae in spliced.saes.values()) * of_a_number,
-            plain=6 * length * layers * spliced.model.d_model * of_a_number,
+            plain=(4 if all(map(is_residual, spliced.sites)) else 6)
+            * length
+            * layers
+            * spliced.model.d_model
+            * of_a_number,
             graphs=graph_bytes(*given, layers, () if error_mode == "live" else spliced.sites),
             sections=graph_bytes(*given, _longest_section(spliced), ()),
             a_run=_bytes_of_run(spliced, length, error_mode),
@@ -163,13 +170,16 @@ class Room:
         """The same, with those gradient graphs held block by block that do not fit whole."""
         return spliced.within(self.graph_limit, keeps_projections=self.keeps_projections)
 
-    def refuse_if_too_small(self) -> None:
+    def refuse_if_too_small(self, *methods: str) -> None:
         """Refuse a room that is too small for a single pair.
+
+        Args:
+            methods: names in `METHODS`, or `search`; some hold more than exact patching and gradients at one point.
 
         Raises:
             ValueError: the message says how much memory is needed.
         """
-        least = self.recorded + max(self.encoding, self.graphs.least, self.plain + self.a_run)
+        least = max(self._least_for(method) for method in ("exact", *methods))
         needed = -(-least // 2**20)
         if least > self.size:
             raise ValueError(
@@ -177,6 +187,13 @@ class Room:
                 f"addition to the weights, but only {self.size // 2**20} MiB are allowed. "
                 f"Give --memory {needed}M or more, SAEs at fewer sites, or shorter prompts."
             )
+
+    def _least_for(self, method: str) -> int:
+        """Bytes that a single pair needs, however its batches and graphs are cut."""
+        if method in ("mask-path", "search"):
+            return 2 * (self.recorded + self.masks.least)
+        graph = max(_UNDIVIDED_POINTS.get(method, 1) * self.graphs.least, self.sections.least)
+        return self.recorded + max(self.encoding, graph, self.plain + self.a_run)
 
     def pairs(self, method: str, most: int = 16) -> int:
         """The number of pairs in a batch of a method, which is given by its name in `METHODS`.
@@ -300,10 +317,15 @@ def _allowed(spliced: SplicedModel, size: int | None) -> int:
     return int(SHARE_OF_FREE * free_bytes(spliced.model.device)) if size is None else size
 
 
-def _bytes_of_recordings(spliced: SplicedModel, length: int) -> int:
-    """Of the clean and the patch run, of what both are made into, and of their sparse features."""
-    model, saes = spliced.model, spliced.saes.values()
-    width = 2 * (model.n_layers + 1) * model.d_model + sum(5 * sae.d_in + sae.d_sae // 4 for sae in saes)
+def _bytes_of_recordings(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
+    """Of the clean and the patch run: what every block reads, the errors of both and those patched in, features.
+
+    Inside a block also what arrives at each site, and outside `live` mode what the clean run writes there.
+    """
+    model, width = spliced.model, 2 * (spliced.model.n_layers + 1) * spliced.model.d_model
+    for site, sae in spliced.saes.items():
+        vectors = 3 + 2 * (not is_residual(site)) + (error_mode != "live")
+        width += vectors * sae.d_in + sae.d_sae // 4
     return (length * width + 4 * model.d_vocab) * itemsize(model, spliced.saes)
 
 
@@ -323,7 +345,7 @@ def _longest_section(spliced: SplicedModel) -> int:
 def _bytes_of_run(spliced: SplicedModel, length: int, error_mode: ErrorMode) -> int:
     """Bytes of one patched run: the activations of one block at a time and, if encoders run, of one site."""
     model, (wide, heads) = spliced.model, widths_of(spliced.model)
-    width = 12 * model.d_model + 4 * wide + 6 * heads * length
+    width = 12 * model.d_model + 4 * wide + 3 * heads * length
     if error_mode != "live":
         width += 6 * max(sae.d_sae for sae in spliced.saes.values())
     return (length * width + 2 * model.d_vocab) * itemsize(model, spliced.saes)

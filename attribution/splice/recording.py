@@ -88,6 +88,16 @@ class SparseFeatures:
         full[self.key] = self.value
         return full.unflatten(0, self.shape)
 
+    def dense_at(self, row: Int[Tensor, " place"], pos: Int[Tensor, " place"]) -> Float[Tensor, "place d_sae"]:
+        """The dense rows at some places, which are in increasing order."""
+        wanted = row * self.shape[1] + pos
+        full = self.value.new_zeros(len(wanted), self.shape[2])
+        if len(wanted):
+            number = torch.searchsorted(wanted, self.place).clamp(max=len(wanted) - 1)
+            (here,) = torch.nonzero(wanted[number] == self.place, as_tuple=True)
+            full[number[here], self.index[here]] = self.value[here]
+        return full
+
     def lookup(
         self, row: Int[Tensor, " node"], pos: Int[Tensor, " node"], index: Int[Tensor, " node"]
     ) -> Float[Tensor, " node"]:

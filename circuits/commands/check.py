@@ -266,5 +266,5 @@ class _Plan:
         given = loaded.spliced, loaded.prompts, metric_named(self.metric)
         asked = patching_mode(self.method, mode)  # pyright: ignore[reportArgumentType]
         question = Question(*given, asked, patch, memory)
-        question.room.refuse_if_too_small()
+        question.room.refuse_if_too_small(self.method)
         return question.estimate(self.method, progress, points), found

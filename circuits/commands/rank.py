@@ -229,7 +229,7 @@ class _Plan:
         from circuits.ranking.question import Question
 
         question = Question(spliced, PromptPairs((longest,)), **self.about)
-        question.room.refuse_if_too_small()
+        question.room.refuse_if_too_small(self.method)
         question = replace(question, memory=question.room.size)  # what is free now, before batches take their part
         return lambda few: measure_nodes(replace(question, pairs=few), self.method, None, self.points, silent).effects
 

@@ -212,13 +212,13 @@ def discover(
         raise ValueError("A share dropped in a round is for the iterated search, which needs no ranking: drop one.")
     refuse_nothing_to_patch(pairs, patch_value)
     question = Question(spliced, pairs, metric, patching_mode(method, error_mode), patch_value, memory)
-    question.room.refuse_if_too_small()
+    searches = select.searches and rank_by is None
+    question.room.refuse_if_too_small(method, *names, *(("search",) if searches else ()))
     scheme = scheme_of(pairs, positions)
     others = {**(splits or {}), **({} if validation is None else {VALIDATION: validation})}
     for some in (pairs, *others.values()):
         refuse_unfinite(spliced.model, some, metric)
     deciding, drawn = Deciding.of(pairs, validation, folds), Resamples.of(pairs, resamples)
-    searches = select.searches and rank_by is None
     costs = StageCosts.of(
         question,
         select,

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,41 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
         found(memory=1000)
     with pytest.raises(ValueError, match="One pair of 6 tokens"):
         found(method="auto", memory=1000)
+
+
+def test_a_method_that_holds_more_is_refused_where_others_fit() -> None:
+    room = Room.of(spliced_model("gpt2"), PAIRS, "frozen", 2**40)
+    least = {method: least_allowed(room, method) for method in ("atp", "ig-input", "search")}
+    assert least["atp"] < least["ig-input"]
+    assert least["atp"] < least["search"]
+    replace(room, size=least["atp"]).refuse_if_too_small("atp", "ig", "chord-ig")
+    with pytest.raises(ValueError, match="needs about"):
+        replace(room, size=least["atp"]).refuse_if_too_small("ig-input")
+
+
+def least_allowed(room: Room, method: str) -> int:
+    """The smallest size that is not refused."""
+    refused, allowed = 0, room.size
+    while allowed - refused > 1:
+        size = (refused + allowed) // 2
+        try:
+            replace(room, size=size).refuse_if_too_small(method)
+        except ValueError:
+            refused = size
+        else:
+            allowed = size
+    return allowed
+
+
+def test_gradients_are_held_whole_where_that_fits_even_one_pair_at_a_time() -> None:
+    model = spliced_model("gpt2")
+    roomy = Room.of(model, PAIRS, "frozen", 2**40)
+    ids, layers = PAIRS.batch().clean_ids[:1], model.model.n_layers
+    enough = roomy.graphs.whole + 3 * roomy.recorded // 2 + roomy.projections
+    for size, whole in ((2**40, True), (enough, True), (roomy.graphs.whole, False)):
+        room = replace(roomy, size=size)
+        assert room.fitted(model).holds_whole(ids, layers, model.sites) is whole
+        assert room.graph == (roomy.graphs.whole if whole else roomy.graphs.by_block)
 
 
 def test_batches_follow_the_memory_and_never_pass_what_is_fast() -> None:

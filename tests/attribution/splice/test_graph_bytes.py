@@ -96,6 +96,13 @@ def test_every_gradient_is_the_same_block_by_block(name: str, monkeypatch: pytes
     assert np.array_equal(found, expected)
 
 
+def test_secants_are_the_same_without_the_projections_of_the_recordings() -> None:
+    world = spliced("gpt2")
+    lean = world.within(2**40, keeps_projections=False)
+    for name in ("chord-ig, path", "chord edges"):
+        np.testing.assert_allclose(MEASURES[name](lean), MEASURES[name](world), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", [*BRIDGES, *([HOOKED] if HAS_HOOKED else [])])
 def test_a_block_is_executed_again_with_the_functions_that_act_in_it_and_the_model_is_left_as_it_was(kind: str) -> None:
     model = tiny_model(kind)

@@ -21,6 +21,7 @@ from attribution.prompts.metrics import logit_difference
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.memory import Room
+from attribution.runs.progress import silent
 from attribution.runs.time_limit import TimeLimit
 from attribution.splice.edits import REMOVE
 from attribution.splice.patch_values import counterfactual
@@ -33,6 +34,7 @@ from circuits.discovery.discover import STAGES, Found, discover
 from circuits.discovery.selection import Selection
 from circuits.labels.corpus import Corpus
 from circuits.labels.feature_labels import label
+from circuits.ranking.question import Question
 from circuits.selection.watch import Unwatched
 from tests.worlds.live_bytes import LiveBytes
 
@@ -129,6 +131,22 @@ def test_no_stage_of_a_search_holds_more_than_is_allowed(method: str) -> None:
 def test_every_stage_is_entered_and_known() -> None:
     entered = {stage for method in ("auto", "chord-ig") for stage in measured(method)[1]}
     assert entered - {""} == set(STAGES)
+
+
+TIGHT = 5 * 2**18
+"""Bytes in which the graph of a pair through all blocks, with encoders, does not fit whole."""
+
+
+@pytest.mark.parametrize("method", ["atp", "ig", "chord-ig", "mask-path"])
+def test_gradients_hold_no_more_where_their_graph_does_not_fit_whole(method: str) -> None:
+    spliced, pairs = world()
+    mode = "live" if method == "mask-path" else "frozen"
+    question = Question(spliced, pairs, logit_difference, mode, memory=TIGHT)
+    question.room.refuse_if_too_small()
+    assert not question.fitted.holds_whole(pairs.batch().clean_ids, LAYERS, spliced.sites)
+    with LiveBytes() as live:
+        question.estimate(method, silent)
+    assert live.most[""] <= SLACK * TIGHT
 
 
 def crossings(room: Room) -> None:
