@@ -20,15 +20,22 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
-from attribution import PromptPairs, SplicedModel
-from attribution.checking.sae_quality import sae_quality
+from attribution import PromptPairs, SplicedModel, sae_quality
 from attribution.splice import references
 from benchmarks.circuits_found import TARGET
 from benchmarks.jumps import ENCODER_KINDS, measure_setting
-from circuits import attribution_patching, load_model, load_saes, logit_difference, prompt_pairs, rank_nodes, splice
+from circuits import (
+    attribution_patching,
+    embedded_corpus,
+    load_model,
+    load_saes,
+    logit_difference,
+    prompt_pairs,
+    rank_nodes,
+    splice,
+)
 from circuits.embedded.recipe.train_saes import SaeRun, train_saes
 from circuits.embedded.sets import MODEL_FOLDER
-from circuits.labels.corpus import embedded_corpus
 from circuits.selection.iterated import iterate
 from circuits.selection.node_sets import Directions, NodeSets
 from circuits.selection.pair_parts import both_directions

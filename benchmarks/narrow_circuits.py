@@ -20,7 +20,7 @@ import torch
 
 from attribution import LanguageModel, PromptPairs, SplicedModel
 from attribution.models.tokenising import decoded_text
-from attribution.splice.references import counterfactual
+from attribution.splice import references
 from circuits import (
     ANY_TASKS,
     attribution_patching,
@@ -87,7 +87,7 @@ def circuit_of(spliced: SplicedModel, pairs: PromptPairs) -> Ranking:
     nodes = [w.node for w in ranking.nodes if isinstance(w.node, FeatureNode | ErrorNode)]
 
     def sets(own: PromptPairs) -> NodeSets:
-        return NodeSets(spliced, own, logit_difference, counterfactual, nodes, ranking.positions)
+        return NodeSets(spliced, own, logit_difference, references.counterfactual, nodes, ranking.positions)
 
     both = Directions([sets(own) for own in both_directions(pairs)])
     found = iterate(sets(pairs), both, None, target=FAITHFUL, drop=DROP, refine=False)

@@ -38,6 +38,8 @@ class Fires:
     A set has no share where none of its prompts has a position of that name.
     """
 
+    __repr__ = short_repr
+
     name: str
     effect: float
     share: Mapping[str, float]

@@ -26,6 +26,8 @@ class Histogram:
         least, median, largest: of the values; None if there are none.
     """
 
+    __repr__ = short_repr
+
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     least: float | None

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 
 from graphs.quality.dictionary_quality import DictionaryAtSite, DictionaryQuality
+from graphs.short_repr import short_repr
 
 MEASURES: Final[Mapping[str, Callable[[DictionaryAtSite], float | None]]] = MappingProxyType(
     {
@@ -31,6 +32,8 @@ class AtEqualL0:
     Attributes:
         of: the name of a dictionary that has this L0.
     """
+
+    __repr__ = short_repr
 
     site: str
     measure: str

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Literal
 
+from graphs.short_repr import short_repr
+
 CODES: Final = ("encoder", "refitted", "pursuit")
 KEPT_L0: Final = 0.9
 LOST_ABOVE: Final = 0.5
@@ -58,6 +60,8 @@ class ChosenFeatures:
         encoder_novelty: the same of the encoder's features, the largest first.
     """
 
+    __repr__ = short_repr
+
     site: str
     unit: float
     same: float
@@ -98,6 +102,8 @@ class ThresholdRounding:
         tokens: number of predicted tokens.
         shares: the thresholds, in units of each site; the first is 0.
     """
+
+    __repr__ = short_repr
 
     text: str
     tokens: int

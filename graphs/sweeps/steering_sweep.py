@@ -35,6 +35,8 @@ class SteeredAt:
         text_kl, text_cross_entropy: on general text, in nats per token; None if there was none.
     """
 
+    __repr__ = short_repr
+
     strength: float
     metric: tuple[float, ...]
     kl: tuple[float, ...]
