@@ -33,11 +33,6 @@ class Pursuit(SAE):
     """f by search, for at most `k` features or until |t − f W_dec| <= tolerance · |t|; made by `Pursuit.of`.
 
     W_enc holds the decoder's rows with length 1, so that the projection p is what the first feature is chosen by.
-
-    Examples:
-        >>> searched = Pursuit.of(sae, k=3)
-        >>> int((searched.encode(x).features > 0).sum(-1).max()) <= 3
-        True
     """
 
     kind: ClassVar[str] = "pursuit"
