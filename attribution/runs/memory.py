@@ -179,7 +179,7 @@ class Room:
         Raises:
             ValueError: the message says how much memory is needed.
         """
-        least = max(self._least_for(method) for method in ("exact", *methods))
+        least = max(self.least_for(method) for method in ("exact", *methods))
         needed = -(-least // 2**20)
         if least > self.size:
             raise ValueError(
@@ -188,7 +188,7 @@ class Room:
                 f"Give --memory {needed}M or more, SAEs at fewer sites, or shorter prompts."
             )
 
-    def _least_for(self, method: str) -> int:
+    def least_for(self, method: str) -> int:
         """Bytes that a single pair needs, however its batches and graphs are cut."""
         if method in ("mask-path", "search"):
             return 2 * (self.recorded + self.masks.least)

@@ -353,7 +353,7 @@ def test_batches_follow_the_memory_and_what_cannot_fit_is_refused(
     own = task_pairs("agreement", "train", 4, 0, spliced.model)
     longest = PromptPairs((max(own, key=len),))
     room = Room.of(spliced, longest, "frozen" if method == "chord-ig" else "live", 1)
-    least = room.recorded + max(room.graph, room.a_run)
+    least = room.least_for(method)
     used: list[int] = []
     run = METHODS[method]
 
