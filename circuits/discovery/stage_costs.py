@@ -46,8 +46,8 @@ BESIDE_ROUNDS: Final = 4
 TEXTS_AT_ONCE: Final = 32
 FLOAT64: Final = 3.0
 """FLOPs of a forward in float64, with the copy of the weights, in those of a forward in float32."""
-OF_AN_EDGE: Final = 120
-"""Operations of a target's edges beside the backward: its seed, and the sources at every leaf."""
+OF_AN_EDGE: Final = 200
+"""Operations of a target's edges beside the backward: 120 for its seed and the sources at every leaf, some slow."""
 OF_A_LOSS: Final = 20
 REPORT: Final = 5
 """Sets of a report of faithfulness, and what it prepares once more."""

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner
 
@@ -11,7 +12,7 @@ FEW = ("--examples", "1", "--nodes", "4", "--saes", "topk", "--other-examples", 
 FEW += ("--resamples", "0", "--explained", "0", "--validation", "0")
 
 
-def found(folder: Path, *arguments: str) -> tuple[str, dict[str, dict[str, float]]]:
+def found(folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
     """What `find` says, and its run.json."""
     (folder / "text.txt").write_text("the cat near the dogs sits\nthe dogs sit\n", encoding="utf-8")
     given = ["find", *FEW, *arguments, "--text", str(folder / "text.txt"), "--out", str(folder / "run")]

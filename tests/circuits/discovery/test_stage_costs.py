@@ -43,7 +43,7 @@ def world() -> tuple[SplicedModel, PromptPairs, PromptPairs]:
     model = load_model("embedded")
     return (
         SplicedModel(model, load_saes("jumprelu")),
-        prompt_pairs("agreement", model, examples=3),
+        prompt_pairs("agreement", model, examples=2),
         prompt_pairs("agreement", model, examples=2, split="held_out"),
     )
 
@@ -76,6 +76,7 @@ def costs(select: Selection = SELECT) -> tuple[Question, StageCosts]:
     return question, StageCosts.of(*given, scheme="role", searches=select.searches)
 
 
+@pytest.mark.slow
 def test_stages_cost_about_what_a_counter_sees() -> None:
     spliced, pairs, validation = world()
     question, asked = costs(FAST)
@@ -99,13 +100,13 @@ def test_stages_cost_about_what_a_counter_sees() -> None:
     assert set(watch.expected) - {""} <= set(STAGES)
     assert watch.expected[FORECAST] is None
     assert all((watch.expected[stage] or 0) > 0 for stage in (*priced, EFFECTS))
-    assert {stage for stage, work in costs()[1].work("exact", 1e3).items() if work.flops} < set(watch.foretold)
+    assert set(priced) < set(watch.foretold)
     assert question.spliced is spliced
 
 
 def test_less_is_done_the_less_time_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     question, asked = costs()
-    known = Forecast(nodes=6_000, flops=6e12, rate=1e8, in_cones=True, pairs=3, pairs_looked_at=3)
+    known = Forecast(nodes=6_000, flops=6e12, rate=1e8, in_cones=True, pairs=2, pairs_looked_at=2)
     monkeypatch.setattr(deciding, "forecast", lambda *_a, **_k: known)
     monkeypatch.setattr(deciding, "measured_paces", lambda _question: at_rate(1e7))
     found: list[Decision] = []
@@ -133,7 +134,7 @@ def test_less_is_done_the_less_time_there_is(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_left_of_the_time_verifies_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     question, asked = costs()
-    known = Forecast(nodes=6_000, flops=6e12, rate=1e9, in_cones=True, pairs=3, pairs_looked_at=3)
+    known = Forecast(nodes=6_000, flops=6e12, rate=1e9, in_cones=True, pairs=2, pairs_looked_at=2)
     monkeypatch.setattr(deciding, "forecast", lambda *_a, **_k: known)
     monkeypatch.setattr(deciding, "measured_paces", lambda _question: at_rate(1e10))
     least = decide(question, 1e-3, costs=replace(asked, compare=()))
@@ -149,15 +150,15 @@ def test_a_smaller_circuit_and_a_faster_search_cost_less() -> None:
     _, asked = costs()
     usual, faster, smaller, folded, none, learned = (
         replace(asked, **other).work("exact", 1e4)
-        for other in ({}, {"drop": 0.9}, {"nodes": 20}, {"folds": 3}, {"search": None}, {"search": "learned"})
+        for other in ({}, {"drop": 0.9}, {"nodes": 20}, {"folds": 2}, {"search": None}, {"search": "learned"})
     )
     for name in ("operations", "flops"):
         assert getattr(faster["search"], name) < getattr(usual["search"], name) / 2
         assert getattr(smaller["edges"], name) < getattr(usual["edges"], name)
     assert none["search"] == Work()
     assert learned["search"].flops > usual["search"].flops
-    on_two = replace(asked, question=replace(asked.question, pairs=asked.question.pairs.head(2)), splits={})
-    every = usual["search"] + 3 * on_two.work("exact", 1e4)["search"]
+    on_one = replace(asked, question=replace(asked.question, pairs=asked.question.pairs.head(1)), splits={})
+    every = usual["search"] + 2 * on_one.work("exact", 1e4)["search"]
     assert folded["search"].operations == pytest.approx(every.operations)
     assert folded["search"].flops == pytest.approx(every.flops)
     anywhere = replace(asked, scheme="none")
@@ -199,7 +200,7 @@ def test_paces_are_those_of_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_own_paths_count_for_no_more_than_they_have_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     question, asked = costs()
-    known = Forecast(nodes=6_000, flops=6e12, rate=1e12, in_cones=True, pairs=3, pairs_looked_at=3)
+    known = Forecast(nodes=6_000, flops=6e12, rate=1e12, in_cones=True, pairs=2, pairs_looked_at=2)
     monkeypatch.setattr(deciding, "forecast", lambda *_a, **_k: known)
     monkeypatch.setattr(deciding, "measured_paces", lambda _question: at_rate(1e8))
     walked = decide(question, 1e9, costs=asked)
@@ -210,7 +211,7 @@ def test_own_paths_count_for_no_more_than_they_have_in_any_case(monkeypatch: pyt
 
 def test_time_is_left_for_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     question, asked = costs()
-    known = Forecast(nodes=6_000, flops=6e12, rate=1e9, in_cones=True, pairs=3, pairs_looked_at=3)
+    known = Forecast(nodes=6_000, flops=6e12, rate=1e9, in_cones=True, pairs=2, pairs_looked_at=2)
     monkeypatch.setattr(deciding, "forecast", lambda *_a, **_k: known)
     monkeypatch.setattr(deciding, "measured_paces", lambda _question: at_rate(1e10))
     alone = decide(question, 0.5 * known.seconds, costs=replace(asked, compare=()))
