@@ -137,7 +137,7 @@ def _print(console: Console, judged: "JudgedElsewhere", sets: Sequence[str], row
         ratio = with_interval(own.faithfulness, own.low, own.high)
         rest = with_interval(own.completeness, own.completeness_low, own.completeness_high)
         table.add_row(own.split, str(own.pairs), *means, ratio, rest)
-    fires = _table("feature, by |effect|", "effect", *sets)
+    fires = _table("feature", "effect", *sets)
     for own in judged.fires[:rows]:
         shares = (f"{own.share[name]:.0%}" if name in own.share else "–" for name in sets)
         fires.add_row(Text(short_site(own.name)), f"{own.effect:+.4f}", *shares)
