@@ -71,7 +71,7 @@ def quality(spliced: SplicedModel) -> dict[str, float]:
 
 
 def circuit(spliced: SplicedModel, train: int) -> dict[str, float]:
-    """The set that the iterated mask path finds, without positions: its size, of how many, and its F on other pairs."""
+    """The set that the iterated mask path finds, without positions: its size, of how many, and its F."""
     own = prompt_pairs("agreement", spliced.model, examples=train)
     held_out = prompt_pairs("agreement", spliced.model, split="held_out", examples=2 * HELD_OUT)
     judge, validate = held_out.head(HELD_OUT), held_out.pairs[HELD_OUT:]
@@ -85,6 +85,9 @@ def circuit(spliced: SplicedModel, train: int) -> dict[str, float]:
     both = Directions([sets(turned) for turned in both_directions(own)])
     found = iterate(sets(own), both, sets(PromptPairs(validate)), target=TARGET)
     return {
+        "reached": found.reached,
+        "F training": found.training,
+        "F validation": found.validation,
         "nodes": int(found.chosen.sum()),
         "of": len(nodes),
         "F": sets(judge).faithfulness(found.chosen),

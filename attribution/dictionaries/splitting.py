@@ -42,7 +42,7 @@ class Splitting:
     residual: Float[Tensor, " feature"]
     parts: Int[Tensor, "feature part"]
 
-    def composites(self, residual: float = 0.2) -> Bool[Tensor, " feature"]:
+    def composites(self, residual: float = 0.3) -> Bool[Tensor, " feature"]:
         """Features that are at least two others together, but for a residual of at most this size."""
         return (self.residual <= residual) & ((self.parts != NONE).sum(1) >= 2)
 

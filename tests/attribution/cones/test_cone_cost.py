@@ -23,7 +23,7 @@ def cone_and_patches(kind: str, mode: ErrorMode) -> tuple[Situation, Cone, list[
     return situation, Cone.of(spliced, plain_model(spliced.model), situation.clean, mode), all_patches(situation)
 
 
-@pytest.mark.parametrize("bytes_at_once", [BYTES_AT_ONCE, 200_000])
+@pytest.mark.parametrize("bytes_at_once", [BYTES_AT_ONCE, pytest.param(200_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_cost_of_cones_is_what_a_counter_sees(kind: str, mode: ErrorMode, bytes_at_once: int) -> None:

@@ -134,7 +134,7 @@ class ByHand:
         return difference(logits_with(self.world.model, ids, {s: function(s) for s in sites}), target.example)
 
 
-@pytest.mark.parametrize("mode", ["frozen", "zero"])
+@pytest.mark.parametrize("mode", [pytest.param("frozen", marks=pytest.mark.slow), "zero"])
 @torch.no_grad()
 def test_exact_edges_equal_whole_forwards_with_every_site_held_by_hand(
     world: World, ends: tuple[np.ndarray, np.ndarray], mode: ErrorMode

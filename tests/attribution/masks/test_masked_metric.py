@@ -311,7 +311,9 @@ def test_slopes_by_pair_are_read_back_as_they_were(tmp_path: Path) -> None:
     assert np.array_equal(found[0], found[1])
 
 
-@pytest.mark.parametrize("reference", [counterfactual, zero], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    "reference", [counterfactual, pytest.param(zero, marks=pytest.mark.slow)], ids=lambda r: r.name
+)
 @pytest.mark.parametrize("name", WORLDS)
 def test_sets_and_points_side_by_side_give_what_each_gives_alone(name: str, reference: Reference) -> None:
     world = WORLDS[name]()

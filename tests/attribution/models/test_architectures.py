@@ -23,6 +23,8 @@ from tests.twins import architectures_with_hooks as plain_transformers
 from tests.worlds.architectures import ARCHITECTURES, VOCABULARY, Architecture, save_model
 from tests.worlds.tiny_models import HAS_HOOKED
 
+FEW = ("GPT-2", "GPT-NeoX (Pythia)", "Llama", "Qwen3", "Gemma-2", "Mixtral")
+"""One of each way to build a block; the other architectures are among the slow tests."""
 PAIRS = PromptPairs(
     (
         PromptPair((2, 5, 9, 3, 17), (2, 5, 12, 3, 26), 4, 7),
@@ -73,7 +75,7 @@ def by_place(found: Effects, example: int) -> dict[tuple[str, int, int], float]:
     }
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FEW else pytest.mark.slow) for n in ARCHITECTURES])
 def test_effects_equal_those_of_plain_transformers(name: str, tmp_path: Path) -> None:
     architecture = ARCHITECTURES[name]
     plain = save_model(tmp_path, architecture)

@@ -52,6 +52,7 @@ def _load(name: str, endpoint: str, home: Path, logits: Path) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 def test_a_model_loads_by_name_and_equals_its_folder(repository: Path, tmp_path: Path) -> None:
     with local_hub("tiny/llama", repository) as endpoint:
         run = _load("tiny/llama", endpoint, tmp_path / "home", tmp_path / "logits.pt")
@@ -69,6 +70,7 @@ def test_a_name_the_hub_does_not_have_fails_with_that_name(repository: Path, tmp
     assert "tiny/missing" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_was_downloaded_loads_by_name_without_a_hub(repository: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     with local_hub("tiny/llama", repository) as endpoint:

@@ -61,6 +61,7 @@ def pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Room, "texts", lambda *_: 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pair_by_pair")
 def test_a_run_stopped_in_a_later_stage_goes_on_there(
     llama_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
