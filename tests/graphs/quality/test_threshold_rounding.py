@@ -68,7 +68,8 @@ def test_the_figure_has_a_line_for_each_code_and_measure() -> None:
     figure = rounding_figure(planted((0.2, 0.11, -1.0)))
     traces: list[Any] = list(figure.data)
     assert len(traces) == 9
-    assert figure.layout.meta["finding"].startswith("The bet is lost")
+    layout: Any = figure.layout
+    assert layout.meta["finding"].startswith("The bet is lost")
     pursuit = [trace for trace in traces if trace.name == "ITO"]
     assert list(pursuit[0].y) == pytest.approx([0.8, 0.89, 2.0])
     assert list(pursuit[2].y) == [10, 9.5, 5]
