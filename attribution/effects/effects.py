@@ -12,12 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from attribution.effects.effects_head import COLUMN_TYPES, FLOATS, NAMES, WHOLE, EffectsHead, Versioned
 from attribution.splice.node_keys import KINDS, NodeColumns, node_keys
 from graphs.fields.type_faults import shortened
-from graphs.files.parquet_file import check_columns, parsed_head, read_parquet
+from graphs.files.parquet_file import check_columns, parsed_head, read_parquet, write_parquet
 from graphs.files.typed_content import typed
 
 SIGN: Final = "positive: the metric rises when the node takes its patch value"
@@ -140,7 +139,7 @@ class Effects:
 
     def write_parquet(self, path: str | Path) -> None:
         """Write `table()` to a Parquet file."""
-        pq.write_table(self.table(), path, compression="zstd")
+        write_parquet(self.table(), path)
 
     @classmethod
     def read_parquet(cls, path: str | Path) -> "Effects":

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from circuits.ranking.aggregate import Ranking, node_at
 from circuits.ranking.dataset import DatasetRanking
 from circuits.ranking.ranking_schema import RankingHead, RankingRow
 from graphs import ErrorNode, FeatureNode, MetricNode, Position, WeightedNode
 from graphs.cautions import caution_from_plain
-from graphs.files.parquet_file import parsed_head, read_parquet
+from graphs.files.parquet_file import parsed_head, read_parquet, write_parquet
 from graphs.files.typed_content import typed
 from graphs.plain_data import as_plain_data
 
@@ -55,7 +54,7 @@ def write_ranking(found: DatasetRanking, path: str | Path, chunks: Mapping[str, 
         "chunks": chunks,
     }
     table = _table(found).replace_schema_metadata({b"jumpwire": json.dumps(about).encode()})
-    pq.write_table(table, path, compression="zstd")
+    write_parquet(table, path)
 
 
 def read_ranking(path: str | Path) -> DatasetRanking:

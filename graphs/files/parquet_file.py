@@ -33,6 +33,14 @@ def read_parquet(path: str | Path) -> "tuple[pa.Table, bytes | None]":
     return table, (table.schema.metadata or {}).get(HEAD_KEY)
 
 
+def write_parquet(table: "pa.Table", path: str | Path) -> None:
+    """Write a table. The file is closed even where the disk is full, which one that pyarrow opens is not."""
+    import pyarrow.parquet as pq
+
+    with Path(path).open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+
+
 def parsed_head(path: str | Path, head: bytes) -> Any:
     """The content of the text under the key.
 

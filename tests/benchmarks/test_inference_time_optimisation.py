@@ -1,13 +1,13 @@
 """The texts of the benchmark of ITO: prompts that the model itself continues, from a seed."""
 
-from attribution.models.language_model import LanguageModel
 from benchmarks.inference_time_optimisation import continued
-from tests.worlds.tiny_models import PAIRS
+from tests.worlds.tiny_models import PAIRS, tiny_model
 
 PROMPTS = [pair.clean_ids for pair in PAIRS]
 
 
-def test_continued_prompts_begin_as_given_and_depend_on_the_seed_alone(llama: LanguageModel) -> None:
+def test_continued_prompts_begin_as_given_and_depend_on_the_seed_alone() -> None:
+    llama = tiny_model("llama")
     texts = continued(llama, PROMPTS, 8, seed=1)
     assert [len(text) for text in texts] == [8, 8, 8]
     for prompt, text in zip(PROMPTS, texts, strict=True):

@@ -160,6 +160,7 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file_are_named_before_anything_i
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system in memory")
+@pytest.mark.slow
 def test_a_disk_that_is_full_in_earnest(runs: Path, tmp_path: Path) -> None:
     """The smallest sizes let nothing be written, the larger ones some chunks, then some files of the run."""
     disk = tmp_path / "disk"

@@ -16,6 +16,9 @@ from circuits.commands.shared.options import layers_of
 COMMANDS = {command.callback.__name__: command.callback for command in app.registered_commands if command.callback}
 NEEDED: dict[str, tuple[str, ...]] = {
     "ablate": ("blocks.2.hook_resid_post/368",),
+    "feature": ("blocks.2.hook_resid_post/368",),
+    "judge": ("a",),
+    "steer": ("blocks.2.hook_resid_post/368:add=5",),
     "labels": ("blocks.2.hook_resid_post/368",),
     "compare": ("a", "b"),
     "export": ("a", "--html", "page.html"),
@@ -61,6 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     monkeypatch.setattr(ModelInputs, "load_spliced", reached)
     monkeypatch.setattr("circuits.commands.compare._Run.read", reached)
+    monkeypatch.setattr("circuits.commands.judge.CircuitFile.read", reached)
     monkeypatch.setattr(export, "_refuse", reached)
     monkeypatch.chdir(tmp_path)
 

@@ -41,7 +41,7 @@ def test_modules_that_cannot_share_one_script_are_refused(texts: dict[str, str],
         bundle_scripts("a.js", modules(tmp_path, **texts))
 
 
-def test_every_script_of_the_folder_is_in_the_page() -> None:
-    text = bundle_scripts("main.js")
+def test_every_script_of_the_folder_is_in_a_page() -> None:
+    text = bundle_scripts("main.js") + bundle_scripts("steering.js")
     for path in SCRIPT_FOLDER.glob("*.js"):
         assert path.read_text(encoding="utf-8").split("*/")[0] in text, path.name
