@@ -26,11 +26,11 @@ types: .venv/installed
 	$(BIN)/pyright
 
 unit: .venv/installed
-	$(BIN)/pytest $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(SIDE_BY_SIDE) --durations 25
 
 # What takes more than ten seconds each: notebooks, whole searches, the benchmarks' own tests. They are not in `make test`.
 test-slow: .venv/installed
-	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m slow --durations 25
 
 # Every reader on FUZZ wrong files, made from right ones with SEED; at the end a report of what was tried. `make test` tries
 # 300 for each. One reader: make fuzz READER=graphml

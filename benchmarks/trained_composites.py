@@ -82,7 +82,7 @@ def heat_maps(steps: int) -> go.Figure:
         len(get_args(Kind)),
         len(SHOWN),
         subplot_titles=[f"{world.kind}, {world.together:.0%} together" for world in worlds],
-        vertical_spacing=0.12,
+        vertical_spacing=0.2,
     )
     couples = range(worlds[0].couples)
     names = [name for n in couples for name in (f"a{n}", f"b{n}")] + [f"a{n} and b{n}" for n in couples]
