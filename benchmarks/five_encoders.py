@@ -70,7 +70,7 @@ def quality(spliced: SplicedModel) -> dict[str, float]:
     }
 
 
-def circuit(spliced: SplicedModel, train: int) -> dict[str, float]:
+def circuit(spliced: SplicedModel, train: int) -> dict[str, Any]:
     """The set that the iterated mask path finds, without positions: its size, of how many, and its F."""
     own = prompt_pairs("agreement", spliced.model, examples=train)
     held_out = prompt_pairs("agreement", spliced.model, split="held_out", examples=2 * HELD_OUT)

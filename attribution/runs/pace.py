@@ -44,7 +44,7 @@ class Pace:
         (small, short), (large, long) = few, many
         more = large.flops - small.flops
         flop = min(max(0.0, (long - short) / more) if more > 0 else long / large.flops, long / large.flops)
-        return cls((long - flop * large.flops) / large.operations, flop)
+        return cls(max(0.0, long - flop * large.flops) / large.operations, flop)
 
     def seconds(self, work: Work) -> float:
         """How long the work takes."""
