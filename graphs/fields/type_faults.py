@@ -81,12 +81,17 @@ def _at(location: Sequence[str | int], value: Any) -> tuple[Place, Any]:
     """The part of pydantic's location that lies in the value, without its names of types; and what is there."""
     place: list[str | int] = []
     for key in location:
-        inside = isinstance(value, Mapping) if isinstance(key, str) else isinstance(value, list | tuple)
-        if not inside or (key not in value if isinstance(value, Mapping) else key >= len(value)):
+        if not _holds(value, key):
             break
         place.append(key)
         value = value[key]
     return tuple(place), value
+
+
+def _holds(value: Any, key: str | int) -> bool:
+    if isinstance(key, str):
+        return isinstance(value, Mapping) and key in value
+    return isinstance(value, list | tuple) and key < len(value)
 
 
 def _expected(fault: "ErrorDetails") -> str:
