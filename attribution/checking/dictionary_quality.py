@@ -10,8 +10,6 @@ So 5 + 3 · sites forward passes, without gradients. Exact up to rounding: every
 Source: METHODS of this project, section 7; γ is that of Rajamanoharan et al. 2024a.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
@@ -21,11 +19,16 @@ import torch
 from torch import Tensor
 
 from attribution.checking.reconstruction_numbers import ReconstructionNumbers, recovered
-from attribution.checking.text_batch import ALL_SITES, Sums, TextBatch, added, splices_of
+from attribution.checking.text_batch import (
+    ALL_SITES,
+    Sums,
+    TextBatch,
+    splices_of,
+    summed_over_text,
+    with_tokens_to_predict,
+)
 from attribution.dictionaries import SAE
 from attribution.runs.chunk_file import Arrays
-from attribution.runs.chunk_key import environment_of, key_of
-from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.memory import texts_at_once
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.spliced_model import SplicedModel
@@ -70,20 +73,22 @@ def dictionary_quality(
         >>> all(site.gamma < 1 for site in quality.sites)  # an L1 penalty shrinks
         True
     """
-    texts = [tuple(ids) for ids in texts]
-    if max(map(len, texts), default=0) < 2:
-        raise ValueError("There is no token to predict. Give texts of at least two tokens.")
+    texts = with_tokens_to_predict(texts)
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
     size = texts_at_once(spliced, max(map(len, texts)), memory) if batch_size is None else batch_size
-    measure = partial(_over_batches, spliced, texts, size)
+
+    def over(what: str, measured: Callable[[TextBatch], Sums], start: float, end: float) -> Sums:
+        told = progress_between(progress, start, end)
+        return summed_over_text(spliced, texts, size, STAGE, {STAGE: what}, measured, told)
+
     first = 1 / (3 * len(spliced.sites) + 5)
     with spliced.model.frozen(), torch.no_grad():
-        sums = measure("reading", TextBatch.site_sums, progress_between(progress, 0.0, first))
+        sums = over("reading", TextBatch.site_sums, 0.0, first)
         read = {site: ReconstructionNumbers.of(sums, site) for site in spliced.sites}
         if not any(own.positions for own in read.values()):
             raise ValueError("The text has no position at which SAEs are spliced in. Give longer texts.")
-        runs = measure("splicing", partial(_losses, read), progress_between(progress, first, 1.0))
+        runs = over("splicing", partial(_losses, read), first, 1.0)
     return DictionaryQuality(
         name=name,
         family=", ".join(sorted({spliced.saes[site].kind for site in read})) if family is None else family,
@@ -94,30 +99,6 @@ def dictionary_quality(
         sites=tuple(_at_site(spliced.saes[site], site, read[site], _splice_quality(runs, site)) for site in read),
         together=_splice_quality(runs, ALL_SITES),
     )
-
-
-def _over_batches(
-    spliced: SplicedModel,
-    texts: Sequence[Sequence[int]],
-    size: int,
-    what: str,
-    measured: Callable[[TextBatch], Sums],
-    progress: Progress,
-) -> Sums:
-    """The sums of all batches. The key of a batch has all texts, because means are over all."""
-    whole = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-
-    def key(part: range, store: ChunkStore) -> str:
-        return key_of({**environment_of(store, spliced), STAGE: what, "texts": whole, "part": [part.start, part.stop]})
-
-    parts: list[Arrays] = []
-    for part in spliced.model.lengths.cut(list(map(len, texts)), size):
-        chosen = texts[part.start : part.stop]
-        parts.append(
-            kept_chunk(STAGE, partial(key, part), lambda _, chosen=chosen: measured(TextBatch.of(spliced, chosen)))
-        )
-        progress(part.stop / len(texts))
-    return added(parts)
 
 
 def _losses(read: dict[str, ReconstructionNumbers], batch: TextBatch) -> Sums:

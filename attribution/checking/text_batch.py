@@ -3,10 +3,12 @@
 Sums are named arrays that add up over batches, and are kept as chunks (`attribution/runs`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +18,9 @@ from torch.nn.functional import cosine_similarity
 
 from attribution.models.hooks import SiteFunction, logits_at, logits_with
 from attribution.runs.chunk_file import Arrays
+from attribution.runs.chunk_key import environment_of, key_of
+from attribution.runs.chunk_store import ChunkStore, kept_chunk
+from attribution.runs.progress import Progress
 from attribution.splice.spliced_model import SplicedModel
 
 Sums = dict[str, np.ndarray]
@@ -33,6 +38,44 @@ def added(parts: Iterable[Arrays]) -> Sums:
         for name, values in part.items():
             found[name] = np.asarray(found[name] + values) if name in found else values
     return found
+
+
+def with_tokens_to_predict(texts: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The texts, which must have a token to predict.
+
+    Raises:
+        ValueError: none has two tokens.
+    """
+    found = [tuple(ids) for ids in texts]
+    if max(map(len, found), default=0) < 2:
+        raise ValueError("There is no token to predict. Give texts of at least two tokens.")
+    return found
+
+
+def summed_over_text(
+    spliced: SplicedModel,
+    texts: Sequence[Sequence[int]],
+    size: int,
+    stage: str,
+    about: Mapping[str, Any],
+    measured: "Callable[[TextBatch], Sums]",
+    progress: Progress,
+) -> Sums:
+    """The sums of all batches of `size` texts. Where chunks are kept, each batch is a chunk of the stage.
+
+    The key of a chunk has `about`, which says what is measured, and all texts, because means over all may enter.
+    """
+    whole = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+    def key(part: range, store: ChunkStore) -> str:
+        return key_of({**environment_of(store, spliced), **about, "texts": whole, "part": [part.start, part.stop]})
+
+    parts: list[Arrays] = []
+    for part in spliced.model.lengths.cut(list(map(len, texts)), size):
+        own = texts[part.start : part.stop]
+        parts.append(kept_chunk(stage, partial(key, part), lambda _, own=own: measured(TextBatch.of(spliced, own))))
+        progress(part.stop / len(texts))
+    return added(parts)
 
 
 def scored_at_once(vocabulary: int) -> int:

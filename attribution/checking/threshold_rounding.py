@@ -11,8 +11,6 @@ a run for each site, code and threshold, those of all thresholds in one forward.
 activations. Without gradients.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,12 +22,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from attribution.checking.reconstruction_numbers import ratio, recovered
-from attribution.checking.text_batch import Sums, TextBatch, added
+from attribution.checking.text_batch import Sums, TextBatch, summed_over_text, with_tokens_to_predict
 from attribution.dictionaries import SAE, Frame, gradient_pursuit, novelty, refitted
 from attribution.dictionaries.kinds.normalisation import normalise
 from attribution.models.hooks import SiteFunction
-from attribution.runs.chunk_key import environment_of, key_of
-from attribution.runs.chunk_store import ChunkStore, kept_chunk
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.spliced_model import SplicedModel
 from graphs import ChosenFeatures, RoundedCode, ThresholdRounding
@@ -68,47 +64,26 @@ def threshold_rounding(
         >>> found.bet("FVU").outcome in ("won", "lost", "open", "void")
         True
     """
-    texts = [tuple(ids) for ids in texts]
-    if max(map(len, texts), default=0) < 2:
-        raise ValueError("There is no token to predict. Give texts of at least two tokens.")
+    texts = with_tokens_to_predict(texts)
     grid = tuple(sorted({0.0, *map(float, shares)}))
     if not grid[0] >= 0 or not np.isfinite(grid[-1]):
         raise ValueError(f"Thresholds are shares of a feature's mean size, 0 or more; got {grid[0]:g} to {grid[-1]:g}.")
-    over = partial(_over_batches, spliced, texts, batch_size, grid)
+
+    def over(what: str, measured: Callable[[TextBatch], Sums], start: float, end: float) -> Sums:
+        about = {STAGE: what, "shares": grid}
+        told = progress_between(progress, start, end)
+        return summed_over_text(spliced, texts, batch_size, STAGE, about, measured, told)
+
     with spliced.model.frozen(), torch.no_grad():
-        sizes = over("sizes", _sizes, progress_between(progress, 0.0, 0.03))
+        sizes = over("sizes", _sizes, 0.0, 0.03)
         for site in spliced.sites:
             if not sizes[f"{site}:count"]:
                 raise ValueError(f"No feature of the SAE at {site} is active in the text. Give more text.")
         units = {site: float(sizes[f"{site}:size"] / sizes[f"{site}:count"]) for site in spliced.sites}
-        sums = over("rounded", partial(_rounded, units, grid), progress_between(progress, 0.03, 1.0))
+        sums = over("rounded", partial(_rounded, units, grid), 0.03, 1.0)
     rows = tuple(row for site in spliced.sites for row in _rows(sums, site, grid))
     choices = tuple(_choices(sums, site, units[site]) for site in spliced.sites)
     return ThresholdRounding(text, int(sums["tokens"]), grid, rows, choices)
-
-
-def _over_batches(
-    spliced: SplicedModel,
-    texts: Sequence[Sequence[int]],
-    size: int,
-    grid: tuple[float, ...],
-    what: str,
-    measured: Callable[[TextBatch], Sums],
-    progress: Progress,
-) -> Sums:
-    """The sums of all batches. The key of a batch has all texts, because the unit is a mean over all."""
-    whole = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-
-    def key(part: range, store: ChunkStore) -> str:
-        about = {STAGE: what, "texts": whole, "part": [part.start, part.stop], "shares": grid}
-        return key_of({**environment_of(store, spliced), **about})
-
-    parts: list[Mapping[str, np.ndarray]] = []
-    for part in spliced.model.lengths.cut(list(map(len, texts)), size):
-        own = texts[part.start : part.stop]
-        parts.append(kept_chunk(STAGE, partial(key, part), lambda _, own=own: measured(TextBatch.of(spliced, own))))
-        progress(part.stop / len(texts))
-    return added(parts)
 
 
 def _arrivals(batch: TextBatch) -> tuple[dict[str, Tensor], Float[Tensor, "scored vocab"]]:

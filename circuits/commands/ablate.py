@@ -11,6 +11,7 @@ from circuits.commands.shared.choices import patch_value, refuse_unknown
 from circuits.commands.shared.earlier_run import CircuitFile, refuse_unasked_code
 from circuits.commands.shared.inputs import Inputs, Loaded
 from circuits.commands.shared.options import (
+    INTERVENED,
     METHOD,
     METRIC_HELP,
     METRIC_NAMES,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 ABLATION: Final = "Ablation"
 REPORT: Final = "Report"
-ERROR_MODES: Final = ("live", "frozen", "zero")
 COLDEST, HOTTEST = 0.001, 1000
 """Temperatures of generation; beyond them logits are no numbers any more, or all alike."""
 
@@ -142,7 +142,7 @@ class AblateOptions(RowsOptions, MemoryOptions):
         if found is not None:
             refuse_unasked_code(found.path, metric, self.metric)
         settled = replace(self, error=self.error or error, patch=self.patch or patch, metric=self.metric or metric)
-        refuse_unknown("error", str(settled.error), ERROR_MODES)
+        refuse_unknown("error", str(settled.error), INTERVENED)
         refuse_unknown("patch", str(settled.patch), PATCH_NAMES)
         metric_named(str(settled.metric))
         if self.text is not None and settled.patch == "counterfactual":

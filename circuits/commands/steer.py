@@ -11,6 +11,7 @@ from rich.console import Console
 from circuits.commands.shared.choices import refuse_unknown
 from circuits.commands.shared.inputs import Inputs, Loaded
 from circuits.commands.shared.options import (
+    INTERVENED,
     METHOD,
     METRIC_HELP,
     METRIC_NAMES,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 STEERING: Final = "Steering"
 TEXT: Final = "Generated and general text"
-ERROR_MODES: Final = ("live", "frozen", "zero")
 WHEN: Final = ("always", "prompt", "generating")
 MOST_STRENGTHS: Final = 1000
 
@@ -86,8 +86,8 @@ class SteerOptions(MemoryOptions, ResumeOptions):
         ),
     ] = field(default_factory=list)
     error: Annotated[
-        str, option(METHOD, f"SAE errors downstream of the change: {choices_in_words(ERROR_MODES)}.", metavar="MODE")
-    ] = ERROR_MODES[0]
+        str, option(METHOD, f"SAE errors downstream of the change: {choices_in_words(INTERVENED)}.", metavar="MODE")
+    ] = INTERVENED[0]
     metric: Annotated[str, option(METHOD, METRIC_HELP, metavar="METRIC")] = METRIC_NAMES[0]
     generate: Annotated[int, option(TEXT, "Tokens that each prompt is continued with; 0 for none.", min=0)] = 12
     samples: Annotated[int, option(TEXT, "Continuations of each prompt at each strength.", min=1)] = 4
@@ -114,7 +114,7 @@ class SteerOptions(MemoryOptions, ResumeOptions):
             raise ValueError("Say what to change, as in blocks.2.hook_resid_post/117@verb:add=5.")
         self.each_strength()
         refuse_unknown("--when", self.when, WHEN)
-        refuse_unknown("error mode", self.error, ERROR_MODES)
+        refuse_unknown("error mode", self.error, INTERVENED)
         refuse_missing_file("--text-file", self.text_file)
 
     def each_strength(self) -> list[float]:

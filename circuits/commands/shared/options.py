@@ -38,7 +38,8 @@ METRIC_NAMES: Final = (
     "probability_difference",
     "kl_divergence",
 )
-ERROR_MODES: Final = ("live", "frozen", "zero", "path")
+INTERVENED: Final = ("live", "frozen", "zero")
+ERROR_MODES: Final = (*INTERVENED, "path")
 RULE_NAMES: Final = ("midpoint", "gauss_legendre")
 BACKENDS: Final = ("auto", "transformer-lens", "hugging-face")
 PATCH_NAMES: Final = ("counterfactual", "zero", "mean")

@@ -13,7 +13,7 @@ from attribution.effects.quadrature import RULES
 from attribution.methods.registry import METHODS
 from attribution.prompts.metrics import METRICS
 from attribution.prompts.position_names import SCHEMES
-from attribution.splice.recording import ErrorMode
+from attribution.splice.recording import INTERVENED, ErrorMode
 from circuits.commands import find
 from circuits.commands.app import app
 from circuits.commands.shared import options
@@ -32,6 +32,7 @@ def test_names_to_choose_are_those_of_the_registries() -> None:
     assert tuple(METRICS) == options.METRIC_NAMES
     assert tuple(RULES) == options.RULE_NAMES
     assert get_args(ErrorMode) == options.ERROR_MODES
+    assert INTERVENED == options.INTERVENED
     assert AUTO_METHOD == find.AUTO
     assert seconds_of(find.DEFAULT_BUDGET) == DEFAULT_BUDGET
     assert f"Default: {DEFAULT_SAES}." in str(declared("find")["saes"].help)
