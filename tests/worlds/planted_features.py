@@ -21,6 +21,7 @@ from transformer_lens.hook_points import HookPoint
 from transformers import PreTrainedTokenizerFast
 
 from attribution import SAE, JumpReLU, LanguageModel, SplicedModel
+from tests.worlds.hooked_blocks import HookedBlocks
 
 WORDS: Final = ("<s>", "<unk>", "which", "?", "cat", "dog", "runs", "(", ")")
 FLAG, COPY, ECHO = (len(WORDS) + n for n in range(3))
@@ -86,7 +87,7 @@ class Block(nn.Module):
         return self.hook_resid_post(x + self.hook_mlp_out(written))
 
 
-class Planted(nn.Module):
+class Planted(HookedBlocks):
     """What LanguageModel asks of a model."""
 
     def __init__(self) -> None:
@@ -100,18 +101,7 @@ class Planted(nn.Module):
             self.unembed.weight[WORDS.index("which"), ECHO] = 1
         self.cfg = SimpleNamespace(d_model=WIDTH, d_vocab=len(WORDS), n_ctx=16, model_name="planted")
         self.double()
-        self.hook_dict: dict[str, HookPoint] = {}
-        for name, module in self.named_modules():
-            if isinstance(module, HookPoint):
-                module.name = name
-                self.hook_dict[name] = module
-
-    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        assert attention_mask is None
-        x = self.embed(ids)
-        for block in self.blocks:
-            x = block(x)
-        return self.unembed(x)
+        self.name_hooks()
 
 
 def planted() -> SplicedModel:

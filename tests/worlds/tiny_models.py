@@ -28,6 +28,7 @@ from attribution.models.language_model import LanguageModel
 from attribution.prompts.prompt_pair import PromptPair
 from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import SplicedModel
+from tests.worlds.hooked_blocks import HookedBlocks
 
 try:
     from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -245,7 +246,7 @@ class PlainBlock(nn.Module):
         return self.hook_resid_post(middle + self.hook_mlp_out(self.bend(middle @ self.up) @ self.down))
 
 
-class PlainModel(nn.Module):
+class PlainModel(HookedBlocks):
     """What LanguageModel asks of a model and nothing else; affine in its embeddings with an affine `bend`."""
 
     def __init__(self, bend: Callable[[Tensor], Tensor], layers: int = 2) -> None:
@@ -256,18 +257,7 @@ class PlainModel(nn.Module):
         self.unembed = nn.Linear(WIDTH, VOCABULARY)
         self.cfg = SimpleNamespace(d_model=WIDTH, d_vocab=VOCABULARY, model_name="plain")
         self.double()
-        self.hook_dict: dict[str, HookPoint] = {}
-        for name, module in self.named_modules():
-            if isinstance(module, HookPoint):
-                module.name = name
-                self.hook_dict[name] = module
-
-    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        assert attention_mask is None
-        x = self.embed(ids)
-        for block in self.blocks:
-            x = block(x)
-        return self.unembed(x)
+        self.name_hooks()
 
     def run_with_hooks(self, ids: Tensor, fwd_hooks: Sequence[tuple[str, Any]]) -> Tensor:
         """As TransformerLens models have it."""

@@ -27,6 +27,7 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.splice.spliced_model import ErrorMode
 from tests.attribution.methods.test_methods_equal_twins import difference, spread
 from tests.twins import method_twins as twins
+from tests.worlds.hooked_blocks import HookedBlocks
 from tests.worlds.tiny_models import BOS, PAIRS, VOCABULARY, WIDTH, OnlyBOS, PlainModel, World
 
 TWO = PromptPairs(PAIRS.pairs[1:])
@@ -265,7 +266,7 @@ class AttentionBlock(nn.Module):
         return self.hook_resid_post(middle + self.hook_mlp_out(torch.zeros_like(x)))
 
 
-class AttentionModel(nn.Module):
+class AttentionModel(HookedBlocks):
     """What LanguageModel asks of a model; logits read dimensions 12-15 only. Embeddings are positive."""
 
     def __init__(self, layers: int = 1, *, sink: float = 0.0, added: float = 1.0, cap: float = 0.0) -> None:
@@ -279,18 +280,7 @@ class AttentionModel(nn.Module):
         self.unembed.weight.data[:, :12] = 0
         self.cfg = SimpleNamespace(d_model=WIDTH, d_vocab=VOCABULARY, model_name="attention")
         self.double()
-        self.hook_dict: dict[str, HookPoint] = {}
-        for name, module in self.named_modules():
-            if isinstance(module, HookPoint):
-                module.name = name
-                self.hook_dict[name] = module
-
-    def forward(self, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        assert attention_mask is None
-        x = self.embed(ids)
-        for block in self.blocks:
-            x = block(x)
-        return self.unembed(x)
+        self.name_hooks()
 
 
 def as_it_is(site: str) -> SAE:
