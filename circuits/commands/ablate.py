@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from circuits.ablation.temperature import refuse_temperature
 from circuits.commands.shared.choices import patch_value, refuse_unknown
 from circuits.commands.shared.earlier_run import CircuitFile, refuse_unasked_code
 from circuits.commands.shared.inputs import Inputs, Loaded
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 ABLATION: Final = "Ablation"
 REPORT: Final = "Report"
-COLDEST, HOTTEST = 0.001, 1000
-"""Temperatures of generation; beyond them logits are no numbers any more, or all alike."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,7 @@ class AblateOptions(RowsOptions, MemoryOptions):
         if self.test and (self.circuit is None or self.op or self.text is not None or self.generate):
             raise ValueError("--test knocks out the nodes of --circuit one by one: give no --op, --text or --generate.")
         refuse_missing_file("--text-file", self.text_file)
-        if self.temperature and not COLDEST <= self.temperature <= HOTTEST:
-            raise ValueError(
-                f"--temperature is 0 (the likeliest token), or from {COLDEST} to {HOTTEST}; got {self.temperature}."
-            )
+        refuse_temperature(self.temperature, "--temperature")
         if self.temperature and not self.generate:
             raise ValueError("--temperature belongs to --generate.")
 

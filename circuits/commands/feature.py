@@ -17,7 +17,6 @@ from graphs.files.whole_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from attribution.splice.spliced_model import SplicedModel
-    from circuits.labels.corpus import Corpus
 
 TEXT: Final = "Text"
 SEARCH: Final = "Search"
@@ -89,11 +88,8 @@ def feature(console: Console, inputs: ModelInputs, options: FeatureOptions) -> N
     folder = Path(options.out)
     for place in (folder, Path(options.cache)):
         refuse_unwritable(place)
-    if options.reads_text and options.corpus is None and not inputs.embedded:
-        raise ValueError(
-            f"What a feature does is read off text, and there is none for {inputs.model}: give --corpus, a text file "
-            "with one document per line, or JSONL with `text`."
-        )
+    if options.reads_text:
+        inputs.refuse_no_text("What a feature does is read off text", "--corpus", options.corpus)
     with console.status("loading"):
         inputs.refuse_unreadable()
 
@@ -123,10 +119,11 @@ def _report(
 ) -> None:
     from circuits.features.feature_output import print_report
     from circuits.features.feature_report import feature_report
+    from circuits.labels.corpus import corpus_of
     from graphs.features.feature_json import save_feature_report
     from graphs.page.feature_page import write_feature_page
 
-    corpus = _corpus(options, spliced)
+    corpus = corpus_of(options.corpus, spliced.model, DOCUMENTS)
     with progress_bar(console, f"{site}/{index}") as bar:
         report = feature_report(
             spliced,
@@ -150,9 +147,10 @@ def _report(
 def _search(console: Console, spliced: "SplicedModel", options: FeatureOptions, folder: Path) -> None:
     from circuits.features.feature_output import print_search
     from circuits.features.search import find_features
+    from circuits.labels.corpus import corpus_of
     from graphs.features.feature_json import save_feature_search
 
-    corpus = _corpus(options, spliced) if options.reads_text else None
+    corpus = corpus_of(options.corpus, spliced.model, DOCUMENTS) if options.reads_text else None
     with progress_bar(console, "looking for features" if corpus is None else f"reading {corpus.name}") as bar:
         found = find_features(
             spliced,
@@ -167,11 +165,3 @@ def _search(console: Console, spliced: "SplicedModel", options: FeatureOptions, 
         )
     write_whole(folder, {_FOUND: partial(save_feature_search, found)})
     print_search(console, found, written=str(folder / _FOUND))
-
-
-def _corpus(options: FeatureOptions, spliced: "SplicedModel") -> "Corpus":
-    from circuits.labels.corpus import corpus_from_file, embedded_corpus
-
-    if options.corpus is None:
-        return embedded_corpus(spliced.model, documents=DOCUMENTS)
-    return corpus_from_file(options.corpus, spliced.model)

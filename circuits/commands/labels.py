@@ -17,8 +17,6 @@ from circuits.terminal.whole_run import OF_A_RUN, RUN_FILE, write_whole
 from graphs.files.whole_file import refuse_unwritable, refuse_unwritable_file
 
 if TYPE_CHECKING:
-    from attribution.splice.spliced_model import SplicedModel
-    from circuits.labels.corpus import Corpus
     from graphs import CircuitGraph
 
 LABELS: Final = "Labels"
@@ -78,16 +76,12 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
     inputs = _model(inputs, found)
     if options.corpus is None and found is not None and found.run is not None:
         options = replace(options, corpus=found.run.arguments.get("text"))
-    if not inputs.embedded and options.corpus is None:
-        raise ValueError(
-            f"Labels are read off text, and there is none for {inputs.model}: give --corpus, a text file with one "
-            "document per line, or JSONL with `text`."
-        )
+    inputs.refuse_no_text("Labels are read off text", "--corpus", options.corpus)
     with console.status("loading"):
         inputs.refuse_unreadable()
 
         from attribution.checking.dictionary_cautions import dictionary_cautions
-        from circuits.labels.corpus import refuse_bad_text
+        from circuits.labels.corpus import corpus_of, refuse_bad_text
         from circuits.labels.feature_labels import label
         from circuits.labels.label_evidence import LabelOptions
         from circuits.labels.labels_output import print_labels
@@ -107,7 +101,7 @@ def labels(console: Console, inputs: ModelInputs, options: LabelsOptions) -> Non
         if found is not None:
             found.refuse_other_weights(spliced.hashes())
         mine = {} if options.mine is None else own_labels(options.mine, spliced)
-        corpus = _corpus(options, spliced)
+        corpus = corpus_of(options.corpus, spliced.model)
     with progress_bar(console, f"reading {corpus.name}") as told:
         made = label(
             spliced,
@@ -152,9 +146,3 @@ def _effects(circuit: "CircuitGraph") -> dict[tuple[str, int], str]:
 def _model(chosen: ModelInputs, found: CircuitFile | None) -> ModelInputs:
     """The model and SAEs that the user chose; by default those of the run beside the circuit."""
     return chosen if found is None or found.run is None or chosen != ModelInputs() else found.run.model_inputs
-
-
-def _corpus(options: LabelsOptions, spliced: "SplicedModel") -> "Corpus":
-    from circuits.labels.corpus import corpus_from_file, embedded_corpus
-
-    return embedded_corpus(spliced.model) if options.corpus is None else corpus_from_file(options.corpus, spliced.model)

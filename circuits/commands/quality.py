@@ -99,11 +99,7 @@ def quality(console: Console, inputs: QualityInputs, options: QualityOptions) ->
     sets = _sets(inputs, options)
     refuse_unwritable(folder / CHUNKS)
     refuse_folders_in_place(folder, tuple(FILES.values()))
-    if not inputs.embedded and options.text is None:
-        raise ValueError(
-            f"Dictionaries are measured on text, and there is none for {inputs.model}: give --text, a text file with "
-            "one document per line, or JSONL with `text`."
-        )
+    inputs.refuse_no_text("Dictionaries are measured on text", "--text", options.text)
     with console.status("loading"):
         for one in sets.values():
             one.refuse_unreadable()
@@ -155,9 +151,9 @@ class _Texts:
     @classmethod
     def of(cls, model: "LanguageModel", options: QualityOptions) -> "_Texts":
         """Whole pieces of the text, until they have as many tokens as are asked for."""
-        from circuits.labels.corpus import corpus_from_file, embedded_corpus
+        from circuits.labels.corpus import corpus_of
 
-        corpus = embedded_corpus(model) if options.text is None else corpus_from_file(options.text, model)
+        corpus = corpus_of(options.text, model)
         pieces, count = list[tuple[int, ...]](), 0
         for piece in corpus.pieces():
             if count >= options.tokens:

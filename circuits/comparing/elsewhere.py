@@ -12,7 +12,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from jaxtyping import Bool
 
 from attribution.prompts.metrics import Metric, logit_difference
 from attribution.prompts.position_names import places_by_label
@@ -120,25 +119,16 @@ def _fires(
     active = {node: np.zeros(len(pairs), dtype=bool) for node, at in known.items() if at is not None}
     first = 0
     for batch in pairs.batches(batch_size, spliced.model):
-        seen = _active(spliced, batch.clean_ids, batch.last)
+        seen = spliced.record(batch.clean_ids, batch.last).sites
         for node, own in active.items():
             at = known[node]
             assert at is not None
             examples, positions = at
             here = (examples >= first) & (examples < first + len(batch.last))
-            rows = examples[here] - first
-            np.logical_or.at(own, examples[here], seen[node.site][rows, positions[here], node.index])
+            row, pos = (
+                torch.from_numpy(place).to(batch.last.device) for place in (examples[here] - first, positions[here])
+            )
+            value = seen[node.site].features.lookup(row, pos, torch.full_like(row, node.index))
+            np.logical_or.at(own, examples[here], (value != 0).cpu().numpy())
         first += len(batch.last)
     return {node: float(own.mean()) for node, own in active.items()}
-
-
-def _active(
-    spliced: SplicedModel, ids: torch.Tensor, last: torch.Tensor
-) -> dict[str, Bool[np.ndarray, "row pos d_sae"]]:
-    """Which features of every site are active, by site."""
-    found: dict[str, np.ndarray] = {}
-    for site, record in spliced.record(ids, last).sites.items():
-        dense = np.zeros(record.features.shape, dtype=bool)
-        dense.reshape(-1)[record.features.key.cpu().numpy()] = True
-        found[site] = dense
-    return found

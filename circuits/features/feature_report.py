@@ -87,9 +87,10 @@ def feature_report(
         LookupError: the site has no SAE.
         ValueError: the SAE does not have the feature, or the corpus is empty.
 
-    >>> report = feature_report(spliced, "blocks.3.hook_attn_out", 490, embedded_corpus(model, documents=20))
-    >>> report.test.holds, report.test.largest
-    (True, 0.0)
+    Examples:
+        >>> report = feature_report(spliced, "blocks.3.hook_attn_out", 490, embedded_corpus(model, documents=20))
+        >>> report.test.holds, report.test.largest
+        (True, 0.0)
     """
     site = spliced.site(site)
     stages = Stages(progress, enters, STAGES)

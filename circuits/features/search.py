@@ -69,12 +69,13 @@ def find_features(
         ValueError: nothing is asked for, a token that the vocabulary lacks, a pattern that is no regular expression or
             has no match in the corpus, no corpus, or sites at which none of this is defined.
 
-    >>> texts = embedded_corpus(model, documents=20)
-    >>> best = find_features(spliced, texts, fires="brackets", count=3).features[0]
-    >>> best.f1 > 0.3 and best.fires >= 10
-    True
-    >>> find_features(spliced, promotes="they", count=1).features[0].promoted > 10
-    True
+    Examples:
+        >>> texts = embedded_corpus(model, documents=20)
+        >>> best = find_features(spliced, texts, fires="brackets", count=3).features[0]
+        >>> best.f1 > 0.3 and best.fires >= 10
+        True
+        >>> find_features(spliced, promotes="they", count=1).features[0].promoted > 10
+        True
     """
     asked = _Asked.of(spliced.model, promotes, written_from, fires)
     sites = asked.sites(spliced)

@@ -79,6 +79,11 @@ class Corpus:
         return sha.hexdigest(), count
 
 
+def corpus_of(file: str | Path | None, model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS) -> Corpus:
+    """The text of a file; without one, so many documents of the embedded language."""
+    return embedded_corpus(model, documents) if file is None else corpus_from_file(file, model)
+
+
 def embedded_corpus(model: LanguageModel, documents: int = EMBEDDED_DOCUMENTS, seed: int = EMBEDDED_SEED) -> Corpus:
     """Generated text of the embedded language.
 

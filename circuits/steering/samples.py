@@ -19,10 +19,9 @@ from attribution.prompts.prompt_pairs import PromptPairs
 from attribution.runs.progress import Progress, progress_between, silent
 from attribution.splice.spliced_model import SplicedModel
 from circuits.ablation.generation import generate
+from circuits.ablation.temperature import refuse_temperature
 from circuits.steering.steering import PromptRow, Steering
 
-COLDEST, HOTTEST = 0.001, 1000
-"""Temperatures of drawn text; beyond them logits are no numbers any more, or all alike."""
 NO_TOKEN: Final = -1
 """Fills up samples that closed early."""
 
@@ -46,10 +45,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.new_tokens < 1 or self.samples < 1 or self.seed < 0:
             raise ValueError("Generate at least 1 token and 1 sample, with a seed of at least 0.")
-        if self.temperature != 0 and not COLDEST <= self.temperature <= HOTTEST:
-            raise ValueError(
-                f"The temperature is 0 (the likeliest token), or from {COLDEST} to {HOTTEST}; got {self.temperature}."
-            )
+        refuse_temperature(self.temperature, "The temperature")
         if self.temperature == 0 and self.samples > 1:
             raise ValueError(f"At temperature 0 all {self.samples} samples are the same: ask for 1.")
 

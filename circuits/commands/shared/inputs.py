@@ -57,6 +57,14 @@ class ModelInputs(ModelOptions):
             return self.saes or DEFAULT_SAES
         return Path(self.saes or "")
 
+    def refuse_no_text(self, why: str, flag: str, file: str | None) -> None:
+        """Refuse a model of the user's own without a text file, which only the embedded model has a default for."""
+        if file is None and not self.embedded:
+            raise ValueError(
+                f"{why}, and there is none for {self.model}: give {flag}, a text file with one document per line, or "
+                "JSONL with `text`."
+            )
+
     def refuse_unreadable(self) -> None:
         """Refuse, without loading anything, a model and SAEs that are not there.
 

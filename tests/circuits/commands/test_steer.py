@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from attribution.splice.recording import INTERVENED
 from circuits.commands.app import app
-from circuits.commands.steer import ERROR_MODES, WHEN, SteerOptions
+from circuits.commands.shared.options import INTERVENED as MODES_OFFERED
+from circuits.commands.steer import WHEN, SteerOptions
 from circuits.steering import steering as room
 
 SITE = "blocks.2.hook_resid_post"
@@ -102,4 +103,4 @@ def test_strengths_are_a_list_or_a_range() -> None:
 
 def test_names_to_choose_are_those_of_the_rooms() -> None:
     assert get_args(room.When) == WHEN
-    assert INTERVENED == ERROR_MODES
+    assert INTERVENED == MODES_OFFERED
