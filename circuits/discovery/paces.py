@@ -45,8 +45,7 @@ class Paces:
 def measured_paces(question: Question) -> Paces:
     """The paces on the question's own pairs; repeated, if there are few."""
     costs, most = StageCosts(question), question.room.pairs("atp")
-    one = StageCosts(replace(question, pairs=question.pairs.head(1)))
-    cheap = question.metric.flat_at_clean or one.sweep("ig").flops < CHEAP
+    cheap = question.metric.flat_at_clean or _of(costs, question.pairs.head(1)).sweep("ig").flops < CHEAP
     method = "ig" if cheap else "atp"
 
     def estimate(pairs: PromptPairs) -> None:

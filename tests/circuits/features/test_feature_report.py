@@ -17,21 +17,11 @@ from circuits.features.trigger_test import trigger_test
 from circuits.features.writing import writers_of
 from circuits.labels.corpus import Corpus
 from graphs import FeatureReport
-from tests.worlds.planted_features import ATTENTION, DOCUMENTS, ECHO, END, FLAG, MIDDLE, MLP, TEXTS, WORDS, planted
+from tests.worlds.planted_features import ATTENTION, ECHO, END, FLAG, MIDDLE, MLP, TEXTS, WORDS
 
 
 def silent(_share: float) -> None:
     """Tell nobody."""
-
-
-@pytest.fixture(scope="module")
-def world() -> SplicedModel:
-    return planted()
-
-
-@pytest.fixture(scope="module")
-def corpus(world: SplicedModel) -> Corpus:
-    return Corpus("planted", lambda: iter(DOCUMENTS), world.model)
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,7 @@ from circuits import embedded_corpus, find_features, load_model, load_saes, spli
 from circuits.features.spans import NAMED, spans_of
 from circuits.labels.corpus import Corpus
 from circuits.labels.promoted_tokens import logit_weights
-from tests.worlds.planted_features import ATTENTION, DOCUMENTS, ECHO, END, FLAG, MIDDLE, MLP, WORDS, planted
-
-
-@pytest.fixture(scope="module")
-def world() -> SplicedModel:
-    return planted()
-
-
-@pytest.fixture(scope="module")
-def corpus(world: SplicedModel) -> Corpus:
-    return Corpus("planted", lambda: iter(DOCUMENTS), world.model)
+from tests.worlds.planted_features import ATTENTION, ECHO, END, FLAG, MIDDLE, MLP, WORDS
 
 
 def test_a_planted_feature_is_found_by_where_it_fires(world: SplicedModel, corpus: Corpus) -> None:
